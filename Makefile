@@ -1,0 +1,49 @@
+# Every target sets up what it needs. `make` lists the targets; PYTHON=python3.13 chooses an interpreter, VENV=… a place.
+PYTHON ?= python3
+VENV ?= .venv
+TESTS ?=
+BIN = $(VENV)/bin
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/lmgen ## train on the cities for half a minute, write 20 new ones, measure the model
+	$(BIN)/lmgen train cities --budget 40s --output checkpoints/demo --force
+	$(BIN)/lmgen sample demo --count 20 --novel
+	$(BIN)/lmgen eval demo
+
+test: $(VENV)/test ## run the tests (those that compare with PyTorch are skipped where it is missing)
+	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+check: $(VENV)/test ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+oracle: $(VENV)/bench ## compare with PyTorch and other implementations (installs PyTorch)
+	LMGEN_OPTIMISE=1 $(BIN)/python -m pytest -m oracle
+
+bench: $(VENV)/test ## measure again what benchmarks/RESULTS.md states (needs the corpora for measuring)
+	$(BIN)/python benchmarks/quality.py
+
+matrix: ## run the tests under every supported Python that is installed
+	bash .ci/matrix
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) .venv-* build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/lmgen: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/test: $(VENV)/lmgen
+	$(BIN)/python -m pip install --quiet --editable '.[test,check]'
+	@touch $@
+
+$(VENV)/bench: $(VENV)/test
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
+
+.PHONY: help demo test check oracle bench matrix clean
+.DEFAULT_GOAL := help

@@ -1,0 +1,106 @@
+"""The Python side: what the commands do, as functions on values. Nothing here prints or exits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lmgen import checkpoint, corpus, evaluate, lm, run, text
+from lmgen.errors import DivergedError, InputError
+from lmgen.evaluate import BATCH, WINDOW, Measures, Score, measure
+from lmgen.sample import Sample, Settings, novel_samples, samples
+
+
+class Model:
+    """A trained model: `sample` writes, `score` and `evaluate` measure. `lm` is what they work on."""
+
+    def __init__(self, lm: lm.Recurrent):
+        self.lm = lm
+
+    def __repr__(self) -> str:
+        config = self.lm.config
+        return f"<lmgen.Model {config.cell} {config.layers} × {config.size}, {config.vocab} symbols, {self.lm.path}>"
+
+    def sample(self, n: int = 10, *, prompt: str = "", seed: int = 0, novel: bool = False, **settings: Any) -> list[Sample]:
+        """`n` sequences; `settings` are the fields of `lmgen.sample.Settings` (temperature, top_k, …).
+
+        With `novel` only new ones without repeats, and fewer than `n` where the model draws no more of them.
+        """
+        return list(self.samples(n, prompt=prompt, seed=seed, novel=novel, **settings))
+
+    def samples(self, n: int = 10, *, prompt: str = "", seed: int = 0, novel: bool = False, **settings: Any) -> Iterator[Sample]:
+        """As `sample`, one by one as they are drawn."""
+        drawn = samples(self.lm, Settings(**settings), seed, prompt)
+        return novel_samples(drawn, n) if novel else islice(drawn, n)
+
+    def score(self, sequences: Iterable[str]) -> Iterator[Score]:
+        """The nats of each sequence, in all and symbol by symbol; with a carried state each goes on from the one before."""
+        return evaluate.scores(self.lm, sequences)
+
+    def evaluate(
+        self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
+    ) -> Measures:
+        """The measures of files, read as the model's corpus was read; without files, of the text that it was validated on.
+
+        Raises InputError for what cannot be read.
+        """
+        if not files:
+            return measure(self.lm, run.held_out(self.lm), batch, window)
+        paths = text.find([str(f) for f in files])
+        return self.measure(text.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors), batch, window)
+
+    def measure(self, of: text.Text, batch: int = BATCH, window: int = WINDOW) -> Measures:
+        """The measures of an opened text."""
+        ids = corpus.encode(iter(of), self.lm.vocab)
+        if not ids.symbols:
+            raise InputError(f"there is no text in {', '.join(map(str, of.paths))}: give a file with at least one line of it")
+        return measure(self.lm, ids, batch, window)
+
+
+def load(name: str | Path | None = None, precision: str = "auto") -> Model:
+    """The model of a directory, of a name under checkpoints/, or the newest there; CheckpointError for what is no model."""
+    return Model(lm.load(name, precision))
+
+
+def train(
+    *files: str | Path,
+    valid: str | Path | None = None,
+    output: str | Path | None = None,
+    sequence: str = "line",
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    **wanted: Any,
+) -> Model:
+    """Train on files to the end and return the best model; options are those of `lmgen train`, with underscores.
+
+    Raises InputError for texts and options that cannot be used, DivergedError where no step succeeds.
+    """
+    if not files:
+        raise InputError("what shall it learn? Give a text file, or cities, a corpus that ships")
+    paths = text.find([str(f) for f in files])
+    valid_paths = text.find([str(valid)]) if valid else []
+    settings = run.TextSettings(absolute(paths), absolute(valid_paths), sequence, encoding, errors)
+    path = Path(output) if output else checkpoint.free(checkpoint.HOME / default_name([str(f) for f in files]))
+    started = run.new(path, settings, **wanted)
+    with checkpoint.locked(path), closing(iter(started)) as reports:
+        for _ in reports:
+            pass
+    if not (path / "model.safetensors").exists():
+        raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
+    return load(path, started.config.precision)
+
+
+def absolute(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Paths that still hold when a training is resumed from another folder."""
+    return tuple(str(p.absolute()) for p in paths)
+
+
+def default_name(files: list[str]) -> str:
+    """What a model is called: after its first file, or after that file's folder where the file's name says nothing."""
+    first = Path(files[0]).absolute()
+    says_nothing = first.stem in ("train", "all", "input", "text", "data", "corpus")
+    name = "stdin" if files[0] == "-" else first.parent.name if says_nothing else first.stem
+    return checkpoint.safe_name(name or first.stem)

@@ -1,0 +1,238 @@
+"""What people see: results on stdout, everything else on stderr; escape codes on terminals only, and never from a text.
+
+rich draws the tables and the live display; it is imported where it is used, so that --help is instant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import sys
+import textwrap
+import time
+import unicodedata
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from lmgen.training import Report
+
+
+class ReaderGoneError(Exception):
+    """Whoever read our stdout has closed it: a reason to end, not an error."""
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        if sys.stdout.isatty():
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+
+
+def finish() -> None:
+    """Hand over what is still held back of stdout."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+
+
+def note(message: str) -> None:
+    """A sentence for the user, on stderr; on a terminal it is wrapped between words."""
+    if sys.stderr.isatty():
+        width = max(20, shutil.get_terminal_size().columns)
+        message = textwrap.fill(message, width, break_long_words=False, break_on_hyphens=False)
+    with contextlib.suppress(OSError):  # a terminal that is gone does not end a training
+        print(shown(message, sys.stderr), file=sys.stderr, flush=True)
+
+
+def put(text: str) -> None:
+    """A line of results, on stdout."""
+    _write(shown(text, sys.stdout) + "\n")
+
+
+def put_bytes(content: bytes) -> None:
+    """Bytes as they are, on stdout."""
+    finish()
+    try:
+        sys.stdout.buffer.write(content)
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+
+
+def put_json(value: Any) -> None:
+    """One JSON object on one line of stdout; what is not finite becomes null, since JSON has no word for it."""
+    line = json.dumps(_finite(value), ensure_ascii=False)
+    _write((line if _utf8(sys.stdout) and _encodable(line) else json.dumps(_finite(value))) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def shown(text: str, stream: Any) -> str:
+    """On a terminal every code point that could steer it (control, C1, bidirectional) becomes a picture; a pipe gets it as it is.
+
+    What the stream cannot encode becomes a question mark.
+    """
+    if stream.isatty():
+        text = "".join(map(_picture, text))
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+def _picture(c: str) -> str:
+    if c in "\n\t" or c.isprintable() or unicodedata.category(c) in ("Zs", "Co", "Cn"):
+        return c
+    return chr(0x2400 + ord(c)) if ord(c) < 32 else "\u2421" if ord(c) == 127 else "\N{REPLACEMENT CHARACTER}"
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _utf8(stream: Any) -> bool:
+    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
+
+
+def plain(stream: Any) -> bool:
+    """Whether a stream gets no escape codes: no terminal, or the user said so."""
+    return not stream.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") in (None, "", "dumb")
+
+
+def table(rows: Sequence[Sequence[str]], head: Sequence[str] | None = None, numbers: Iterable[int] = ()) -> None:
+    """Aligned columns on stdout; those in `numbers` are aligned to the right. Long cells are folded on narrow terminals."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    width = None if sys.stdout.isatty() else max(80, 2 * len(rows[0] if rows else ()) + sum(_widths(rows, head)))
+    dull = plain(sys.stdout)
+    colours: Any = None if dull else "auto"
+    console = Console(color_system=colours, force_terminal=not dull, no_color=dull, highlight=False, width=width)
+    grid = Table(box=box.SIMPLE_HEAD if head else None, show_header=head is not None, pad_edge=False, show_edge=False)
+    for k, title in enumerate(head or [""] * (len(rows[0]) if rows else 0)):
+        number = k in set(numbers)
+        grid.add_column(title, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for row in rows:
+        grid.add_row(*(Text(shown(cell, sys.stdout)) for cell in row))
+    with console.capture() as captured:
+        console.print(grid)
+    _write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
+
+
+def _widths(rows: Sequence[Sequence[str]], head: Sequence[str] | None) -> list[int]:
+    every = [*rows, *([head] if head else [])]
+    return [max(2 * len(row[k]) for row in every) for k in range(len(every[0]))] if every else []
+
+
+def duration(seconds: float) -> str:
+    """7 s, 1:05, 2:03:04."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    hours, minutes = divmod(seconds // 60, 60)
+    return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
+
+
+class Loss:
+    """Nats per symbol as the user of a unit thinks of them: bits per character, or perplexity per word."""
+
+    def __init__(self, unit: str, characters_per_symbol: float):
+        self.unit, self.ratio = unit, characters_per_symbol
+
+    def __call__(self, nats: float | None) -> str:
+        if nats is None:
+            return "–"
+        if self.unit == "char":
+            return f"{nats:.3f} nats ({nats / math.log(2) / self.ratio:.3f} bits/char)"
+        return f"{nats:.3f} nats (perplexity {math.exp(min(nats, 50)):.1f})"
+
+
+class Display(AbstractContextManager["Display"]):
+    """The training as it goes: a live panel on a terminal, a line now and then elsewhere, nothing where `quiet`."""
+
+    def __init__(self, loss: Loss, quiet: bool = False):
+        self.loss, self.quiet = loss, quiet
+        self.drawn = 0.0
+        self.live: Live | None = None
+        self.train: float | None = None
+        self.valid: float | None = None
+        self.best: float | None = None
+        self.sample = ""
+
+    def __enter__(self) -> Display:
+        if not (self.quiet or plain(sys.stderr)):
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(stderr=True, highlight=False)
+            self.live = Live(console=console, refresh_per_second=4, transient=True, redirect_stdout=False, redirect_stderr=False)
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def show(self, report: Report) -> None:
+        """Take in one report."""
+        self.train = report.train_nats if report.train_nats is not None else self.train
+        if report.valid_nats is not None:
+            self.valid = report.valid_nats
+            self.best = report.valid_nats if report.best else self.best
+        if self.quiet:
+            return
+        if self.live:
+            if time.monotonic() - self.drawn > 0.2 or report.valid_nats is not None:
+                self.live.update(self._panel(report))
+                self.drawn = time.monotonic()
+        elif report.valid_nats is not None or (report.train_nats is not None and self.valid is None):
+            note(self._line(report))
+
+    def _line(self, report: Report) -> str:
+        parts = [f"step {report.step:,}", f"{duration(report.seconds)}", f"train {self.loss(self.train)}"]
+        if report.valid_nats is not None:
+            parts.append(f"valid {self.loss(report.valid_nats)}{' best' if report.best else ''}")
+        parts.append(f"{report.symbols_per_second:,.0f} symbols/s")
+        if report.skipped:
+            parts.append(f"{report.skipped} steps skipped")
+        return ", ".join(parts)
+
+    def _panel(self, report: Report) -> Any:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        left = report.seconds / report.progress - report.seconds if report.progress > 0.01 else None
+        top = Table.grid(padding=(0, 1), expand=True)
+        top.add_column(no_wrap=True)
+        top.add_column(ratio=1)
+        top.add_column(no_wrap=True)
+        remaining = "" if left is None else f"{duration(left)} left"
+        top.add_row(f"{report.progress:4.0%}", ProgressBar(100, 100 * report.progress), remaining)
+        body = Table.grid(padding=(0, 2))
+        body.add_row("train", self.loss(self.train))
+        if self.valid is not None:
+            body.add_row("valid", self.loss(self.valid))
+            body.add_row("best", self.loss(self.best))
+        skipped = f", {report.skipped} steps skipped" if report.skipped else ""
+        body.add_row("step", f"{report.step:,}, {report.symbols_per_second:,.0f} symbols/s{skipped}")
+        if self.sample:
+            first = Text(shown(self.sample.split("\n")[0], sys.stderr), no_wrap=True, overflow="ellipsis", style="italic")
+            body.add_row("sample", first)
+        return Group(top, body)

@@ -1,0 +1,302 @@
+"""A text as ids on disk, its held-out part, and the windows [T + 1, B] that training reads.
+
+The ids of a text are one stream `EOS e m m a EOS o l i v i a EOS`: every EOS after the first is predicted, every one but the
+last is read. T is the length of a window, B the number of columns that read side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from lmgen import cache
+from lmgen.errors import InputError
+from lmgen.text import Piece, Text
+from lmgen.vocab import EOS, UNITS, UNK, Vocab
+
+HELD_OUT = 0.1  # the share of a text that validates, where no validation text is given …
+WORTH_SPLITTING = 2_000  # symbols in so few sequences that none was held out, from which on the tail is
+LONG = 1_000  # characters of a line that may be cut to hold out its end
+HELD_OUT_CHARACTERS = 500_000  # … and about the most characters it takes
+RESTARTS = 1 / 50  # how often a column of running text gives up its state between two windows
+MAX_BLOCKS = 1 << 16  # sequences are shuffled one by one up to this number, beyond it in blocks of neighbours
+
+
+@dataclass(frozen=True)
+class Ids:
+    """An encoded text: `stream` (uint16 or uint32, memory-mapped) begins and ends with EOS; the counts are those of its text."""
+
+    stream: np.ndarray
+    sequences: int
+    characters: int
+    bytes: int
+    unknown: int
+
+    @property
+    def symbols(self) -> int:
+        """How many symbols are predicted, each EOS included."""
+        return len(self.stream) - 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which sequences of a text are held out.
+
+    By item (`share` of the distinct sequences, chosen by their hash, so that equal ones stand on one side), by tail (what comes
+    after `head` characters, for running text), or not at all. The side is True where a piece is held out.
+    """
+
+    share: float = 0.0
+    head: int | None = None
+
+    def sides(self, text: Text) -> Iterator[tuple[bool, Piece]]:
+        """Each piece with its side."""
+        if self.head is not None:
+            return self._by_tail(text, self.head)
+        return self._by_item(text) if self.share else ((False, piece) for piece in text)
+
+    def part(self, text: Text, held_out: bool) -> Iterator[Piece]:
+        """The pieces of one side."""
+        return (piece for side, piece in self.sides(text) if side == held_out)
+
+    def _by_item(self, text: Text) -> Iterator[tuple[bool, Piece]]:
+        side = False
+        for piece in text:
+            if piece.begins:
+                side = fingerprint(piece.text) < self.share * 2.0**64
+            yield side, piece
+
+    def _by_tail(self, text: Text, head: int) -> Iterator[tuple[bool, Piece]]:
+        seen, side = 0, False
+        for piece in text:
+            if not side and seen >= head and piece.begins:
+                side = True
+            long = text.sequence == "file" or len(piece.text) > max(LONG, head // 10)
+            if not side and long and seen + len(piece.text) > head:
+                cut = piece.text.find("\n", head - seen, -1) + 1 or head - seen  # at the end of a line that is not the last
+                yield False, Piece(piece.text[:cut], piece.begins, True, 0)
+                side, piece = True, Piece(piece.text[cut:], True, piece.ends, piece.gap)
+            yield side, piece
+            seen += len(piece.text) + piece.gap
+
+
+def fingerprint(sequence: str) -> int:
+    """A 64-bit hash of a sequence: the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(sequence.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def split_of(text: Text, carry: bool) -> Split:
+    """How to hold out a part of this text: by tail where order matters, by distinct item where it does not."""
+    characters = sum(len(piece.text) + piece.gap for piece in text)
+    share = min(HELD_OUT, HELD_OUT_CHARACTERS / max(1, characters))
+    if carry or text.sequence == "file":
+        return Split(head=round((1 - share) * characters))
+    return Split(share=share)
+
+
+def encode(pieces: Iterator[Piece], vocab: Vocab, key: str | None = None) -> Ids:
+    """Write the ids of pieces into a file of the cache and map it into memory.
+
+    With a key (a fingerprint of text, split and vocabulary) the file stays and serves the next run; without, it is gone with the
+    last user of the array. Behind the ids stand the counts, as five int64.
+    """
+    folder = cache.folder("corpora")
+    kept = folder / f"{key}.ids" if key else None
+    if kept and (ids := _mapped(kept, vocab.dtype)):
+        os.utime(kept)
+        return ids
+    cache.clear_old(folder)
+    sequences = characters = size = unknown = symbols = 0
+    eos = np.array([EOS], vocab.dtype).tobytes()
+    handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(eos)
+            for piece in pieces:
+                encoded = vocab.encode(piece.text, piece.begins)
+                file.write(encoded.tobytes() + eos * piece.ends)
+                symbols += len(encoded) + piece.ends
+                sequences += piece.ends
+                characters += len(piece.text) + piece.gap
+                size += piece.gap + _bytes(piece.text)
+                unknown += int(np.count_nonzero(encoded == UNK))
+            file.write(np.array([1 + symbols, sequences, characters, size, unknown], "<i8").tobytes())
+        ids = _mapped(Path(name), vocab.dtype)
+        assert ids
+        if kept:
+            os.replace(name, kept)
+        return ids
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _mapped(path: Path, dtype: np.dtype) -> Ids | None:
+    """An id file mapped into memory; None where it is not there or not whole."""
+    counts = 5 * 8
+    try:
+        have = path.stat().st_size
+        with open(path, "rb") as file:
+            file.seek(max(0, have - counts))
+            length, *sums = np.frombuffer(file.read(counts), "<i8").tolist()
+        if length < 1 or have != length * dtype.itemsize + counts:
+            return None
+        return Ids(np.memmap(path, dtype, "r", shape=(length,)), *sums)
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What training reads: ids to train on, ids held out (none of them, where the text is too small), the vocabulary, and
+    sorted hashes of the sequences that the text holds, by which samples are told new or known."""
+
+    train: Ids
+    valid: Ids | None
+    vocab: Vocab
+    known: np.ndarray
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def characters_per_symbol(self) -> float:
+        return self.train.characters / max(1, self.train.symbols)
+
+
+def load(
+    text: Text,
+    valid: Text | None,
+    unit: str,
+    carry: bool,
+    min_count: int = 1,
+    vocab_size: int | None = None,
+    unk_token: str | None = None,
+    vocab: Vocab | None = None,
+) -> Corpus:
+    """Count, split and encode a text; with `vocab` (a training that goes on) nothing is counted.
+
+    Vocabulary and every other choice come from the training part only. Raises InputError where there is nothing to train on.
+    """
+    split = Split() if valid else split_of(text, carry)
+    counts, known, some_held_out = _count(text, split, unit, unk_token)
+    if split.share and not some_held_out and (characters := sum(counts.values())) >= WORTH_SPLITTING:  # one long line
+        split = Split(head=round((1 - split.share) * characters))
+        counts, known, _ = _count(text, split, unit, unk_token)
+    if not counts:  # so small a text that all of it fell to the other side
+        split = Split()
+        counts, known, _ = _count(text, split, unit, unk_token)
+    if not counts:
+        raise InputError(f"there is no text in {', '.join(map(str, text.paths))}: give a file with at least one line of it")
+    vocab = vocab or Vocab.of(counts, unit, min_count, vocab_size, unk_token)
+    key = f"{text.sha256}-{text.encoding}-{text.errors}-{text.sequence}-{text.keep_blank}-{split}-{vocab.sha256}"
+
+    sha256 = text.sha256
+
+    def part(held_out: bool) -> Ids:
+        named = hashlib.sha256(f"{key}-{held_out}".encode()).hexdigest()
+        return encode(_unchanged(split.part(text, held_out), text, sha256), vocab, named)
+
+    train = part(False)
+    rest = encode(iter(valid), vocab) if valid else part(True)
+    if valid:
+        sha256 = f"{sha256}+{valid.sha256}"
+    if valid and not rest.symbols:
+        raise InputError(f"there is no text in {', '.join(map(str, valid.paths))}: give validation text, or leave --valid out")
+    notes = (*text.notes, *(valid.notes if valid else ()))
+    return Corpus(train, rest if rest.symbols else None, vocab, known, sha256, notes)
+
+
+def _unchanged(pieces: Iterator[Piece], text: Text, sha256: str) -> Iterator[Piece]:
+    """The pieces; InputError at their end where the text is not any more the one that was counted."""
+    yield from pieces
+    if text.sha256 != sha256:
+        raise InputError(
+            f"{', '.join(map(str, text.paths))} changed while it was read: wait until it is written, then start again"
+        )
+
+
+def _count(text: Text, split: Split, unit: str, unk_token: str | None) -> tuple[Counter[str], np.ndarray, bool]:
+    """How often each symbol of the training side occurs, the sorted distinct fingerprints of all sequences (as the vocabulary
+    writes them), and whether any is held out."""
+    some_held_out = False
+    counts: Counter[str] = Counter()
+    hashes = array("Q")
+    symbols = Vocab(unit, (), unk_token).split
+    plain = unit == "char" and not unk_token
+    for held_out, piece in split.sides(text):
+        found = piece.text if plain else symbols(piece.text, piece.begins)
+        if piece.begins and piece.ends:
+            hashes.append(fingerprint(UNITS[unit].join(found)))
+        some_held_out |= held_out
+        if not held_out:
+            counts.update(found)
+    return counts, np.unique(np.frombuffer(hashes, np.uint64)), some_held_out
+
+
+class Windows:
+    """The windows of training, step by step: `windows[k]` is [T + 1, B] int32; its last row is the first of the next window.
+
+    The stream is a ring. With `carry` column b starts at b/B of it and reads on for ever: the state flows on from window to
+    window and from epoch to epoch, but for a restart now and then, without which the network would not learn how to begin.
+    Otherwise each epoch reads the sequences in an order of its own, drawn from (seed, epoch), and starts with a fresh state.
+    Any step can be asked for: what a window holds depends on nothing but its number.
+    """
+
+    def __init__(self, ids: Ids, batch: int, window: int, carry: bool, seed: int):
+        self.ring = ids.stream[:-1]  # the last EOS is the first
+        self.batch, self.window, self.carry, self.seed = batch, window, carry, seed
+        self.per_epoch = max(1, -(-len(self.ring) // (batch * window)))
+        self._blocks = np.zeros(1, np.int64) if carry else _block_starts(self.ring)
+        self._epoch = -1
+
+    def begins(self, step: int) -> np.ndarray:
+        """In which columns [B] the state starts anew with this window."""
+        if self.carry and step:
+            return np.random.default_rng([self.seed, step]).random(self.batch) < RESTARTS
+        return np.full(self.batch, self.carry or step % self.per_epoch == 0)
+
+    def __getitem__(self, step: int) -> np.ndarray:
+        n = len(self.ring)
+        epoch, within = (0, step) if self.carry else divmod(step, self.per_epoch)
+        self._shuffle(epoch)
+        columns = np.arange(self.batch, dtype=np.int64) * n // self.batch + within * self.window
+        place = (columns + np.arange(self.window + 1, dtype=np.int64)[:, None]) % n  # in the order of this epoch
+        block = np.searchsorted(self._ends, place, side="right")
+        return self.ring[place + self._shift[block]].astype(np.int32)
+
+    def _shuffle(self, epoch: int) -> None:
+        if epoch == self._epoch:
+            return
+        starts = self._blocks
+        lengths = np.diff(starts, append=len(self.ring))
+        order = np.arange(len(starts)) if self.carry else np.random.default_rng([self.seed, epoch]).permutation(len(starts))
+        self._ends = np.cumsum(lengths[order])
+        self._shift = starts[order] - (self._ends - lengths[order])  # from a place in the order to a place in the ring
+        self._epoch = epoch
+
+
+def _block_starts(ring: np.ndarray) -> np.ndarray:
+    """Where the blocks to be shuffled start: at every EOS, or, where there are too many, at one near each k/MAX_BLOCKS."""
+    span = max(1, len(ring) // MAX_BLOCKS)
+    starts: list[np.ndarray] = []
+    for offset in range(0, len(ring), 1 << 22):
+        found = np.flatnonzero(ring[offset : offset + (1 << 22)] == EOS) + offset
+        starts.append(found[np.diff(found // span, prepend=-1) > 0] if span > 1 else found)
+    return np.concatenate(starts).astype(np.int64)
+
+
+def unit_noun(vocab: Vocab) -> str:
+    """What a symbol of this vocabulary is called."""
+    return UNITS[vocab.unit].noun

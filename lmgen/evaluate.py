@@ -1,0 +1,172 @@
+"""How good a model is on a text: nats, summed over every symbol once and divided once.
+
+Shapes: T window, B columns read side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from lmgen.corpus import Ids
+from lmgen.lm import LanguageModel
+from lmgen.vocab import EOS, UNK
+
+BATCH, WINDOW = 64, 256
+
+
+def stream_nats(
+    lm: LanguageModel, stream: np.ndarray, batch: int = BATCH, window: int = WINDOW, exact: bool = True
+) -> np.ndarray:
+    """−ln p of every symbol of a stream after its first, [n − 1] float32, as if it were read from left to right in one go.
+
+    The stream is cut into columns that are read side by side, so that the result depends neither on batch nor on window. Where
+    EOS forgets the state, every column starts at one. Where the state is carried there is but one column; without `exact` there
+    are many, and each reads a window of what comes before it first, which is enough for networks that forget within a window.
+    """
+    n = len(stream) - 1
+    window = min(window, 1 << max(0, n - 1).bit_length())
+    wanted = min(batch, 1 << (max(1, n // window) - 1).bit_length())
+    even = np.arange(wanted, dtype=np.int64) * n // wanted
+    warm = 0
+    if not lm.carry:
+        boundaries = np.flatnonzero(stream[:-1] == EOS)
+        starts = np.unique([0, *boundaries[np.searchsorted(boundaries, even[1:], "right") - 1]])
+    elif exact:
+        starts = even[:1]
+    else:
+        starts, warm = even, window
+    lengths = np.diff(starts, append=n)
+    columns = np.resize(starts, 1 << (len(starts) - 1).bit_length())  # few shapes to compile: some columns may come twice
+    read_from = np.maximum(0, columns - warm)
+    out = np.empty(n, np.float32)
+    state = lm.start(len(columns))
+    for row in range(0, int((lengths + starts - read_from[: len(starts)]).max()), window):
+        place = read_from + row + np.arange(window + 1)[:, None]
+        ids = np.where(place <= n, stream[np.minimum(place, n)], EOS).astype(np.int32)
+        state, some = lm.nats(state, jnp.asarray(ids))
+        nats = np.asarray(some)
+        for k, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+            low, high = max(row, start - read_from[k]), min(row + window, start - read_from[k] + length)
+            if low < high:
+                out[read_from[k] + low : read_from[k] + high] = nats[low - row : high - row, k]
+    return out
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The measures of one text; nats are totals, `unknown` counts symbols that the vocabulary lacks."""
+
+    nats: float
+    symbols: int
+    characters: int
+    bytes: int
+    unknown: int
+    known_nats: float
+    unit: str
+    carry: bool
+
+    @property
+    def nats_per_symbol(self) -> float:
+        return self.nats / self.symbols
+
+    @property
+    def perplexity(self) -> float:
+        return _exp(self.nats_per_symbol)
+
+    @property
+    def perplexity_known(self) -> float | None:
+        """Perplexity over the symbols that the vocabulary has; the unknown ones are read but not counted."""
+        known = self.symbols - self.unknown
+        return _exp(self.known_nats / known) if known else None
+
+    @property
+    def bits_per_character(self) -> float | None:
+        return self.nats / math.log(2) / self.characters if self.characters else None
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        return self.nats / math.log(2) / self.bytes if self.bytes else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        names = ("nats_per_symbol", "perplexity", "perplexity_known", "bits_per_character", "bits_per_byte")
+        return {**asdict(self), **{name: getattr(self, name) for name in names}}
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
+
+
+def measure(lm: LanguageModel, ids: Ids, batch: int = BATCH, window: int = WINDOW) -> Measures:
+    """The measures of an encoded text."""
+    nats = stream_nats(lm, ids.stream, batch, window)
+    known = ids.stream[1:] != UNK
+    return Measures(
+        nats=float(nats.sum(dtype=np.float64)),
+        symbols=ids.symbols,
+        characters=ids.characters,
+        bytes=ids.bytes,
+        unknown=ids.unknown,
+        known_nats=float(nats.sum(dtype=np.float64, where=known)),
+        unit=lm.vocab.unit,
+        carry=lm.carry,
+    )
+
+
+@dataclass(frozen=True)
+class Score:
+    """The nats of one sequence, its EOS included: each symbol as (spelling, nats), EOS with the spelling ""."""
+
+    text: str
+    nats: float
+    symbols: tuple[tuple[str, float], ...]
+    unknown: int
+
+
+def scores(lm: LanguageModel, sequences: Iterable[str]) -> Iterator[Score]:
+    """Score sequences in the order in which they come, some thousands of symbols at a time.
+
+    With a carried state each sequence goes on from the one before, the first from the start.
+    """
+    state, held = lm.start(1), []
+    symbols = 0
+    for sequence in sequences:
+        held.append((sequence, lm.vocab.encode(sequence)))
+        symbols += len(held[-1][1]) + 1
+        if symbols >= BATCH * WINDOW:
+            done, state = _scored(lm, held, state)
+            yield from done
+            held, symbols = [], 0
+    yield from _scored(lm, held, state)[0] if held else ()
+
+
+def _scored(lm: LanguageModel, held: list[tuple[str, np.ndarray]], state: Any) -> tuple[list[Score], Any]:
+    stream = np.concatenate([[EOS], *(part for _, ids in held for part in (ids, [EOS]))])
+    if lm.carry:
+        nats, state = carried_nats(lm, stream, state)
+    else:
+        nats = stream_nats(lm, stream)
+    out, at = [], 0
+    for text, ids in held:
+        own = nats[at : at + len(ids) + 1].astype(np.float64)
+        at += len(own)
+        spelt = [lm.vocab.spell(int(id)) for id in ids] + [""]
+        out.append(Score(text, float(own.sum()), tuple(zip(spelt, own.tolist(), strict=True)), int(np.count_nonzero(ids == UNK))))
+    return out, state
+
+
+def carried_nats(lm: LanguageModel, stream: np.ndarray, state: Any, window: int = WINDOW) -> tuple[np.ndarray, Any]:
+    """−ln p of every symbol of a stream after its first, read in one column from a given state, and the state after it."""
+    nats, row = [], 0
+    while left := len(stream) - 1 - row:
+        length = min(window, 1 << (left.bit_length() - 1))  # powers of two: few shapes to compile
+        state, some = lm.nats(state, jnp.asarray(stream[row : row + length + 1, None], jnp.int32))
+        nats.append(np.asarray(some)[:, 0])
+        row += length
+    return np.concatenate(nats), state

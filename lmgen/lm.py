@@ -1,0 +1,149 @@
+"""The one interface of every language model, and the loading of whatever kind a model directory holds.
+
+A model starts a state and reads ids: `start(batch)` and `read(state, ids [T, B]) -> (state, logits [T, B, V])`. A window of T ids
+scores, a prompt of T ids primes, T = 1 samples. Shapes: T time, B batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax import Array
+
+from lmgen import checkpoint, devices, model
+from lmgen.cells import CELLS
+from lmgen.errors import CheckpointError
+from lmgen.vocab import Vocab
+
+State = Any
+
+
+class LanguageModel(Protocol):
+    """What sampling and measuring ask of a model."""
+
+    @property
+    def vocab(self) -> Vocab:
+        """Its symbols."""
+
+    @property
+    def carry(self) -> bool:
+        """Whether the state flows on over EOS."""
+
+    @property
+    def sequence(self) -> str:
+        """What a sequence of its corpus was: a line, a paragraph, a file."""
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """The sorted fingerprints of its corpus's sequences."""
+
+    def start(self, batch: int) -> State:
+        """The state before anything is read."""
+
+    def read(self, state: State, ids: Array) -> tuple[State, Array]:
+        """Read ids [T, B]; the state after them and the logits [T, B, V] of what follows each."""
+
+    def nats(self, state: State, window: Array) -> tuple[State, Array]:
+        """Read window[:-1] of [T + 1, B]; the state after it and −ln p [T, B] of each following id."""
+
+    def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]]:
+        """Weights, and a function (weights, state, ids [B]) -> (state, logits [B, V]) that a compiled loop can call."""
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """A recurrent network with its weights, its vocabulary and what its corpus said of text.
+
+    `known` holds the sorted fingerprints of the corpus's sequences, `sequence` what a sequence was (line, paragraph, file).
+    """
+
+    config: model.Config
+    params: model.Params
+    vocab: Vocab
+    precision: str = "f32"
+    sequence: str = "line"
+    known: np.ndarray | None = None
+    path: Path | None = None
+    about: Any = None
+
+    @property
+    def carry(self) -> bool:
+        """Whether the state flows on over EOS."""
+        return self.config.carry
+
+    def start(self, batch: int) -> State:
+        return model.start(self.config, batch)
+
+    def read(self, state: State, ids: Array) -> tuple[State, Array]:
+        return _read(self.config, self.precision, self.params, state, ids)
+
+    def nats(self, state: State, window: Array) -> tuple[State, Array]:
+        return _nats(self.config, self.precision, self.params, state, window)
+
+    def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]]:
+        return self.params, _stepper(self.config, self.precision)
+
+
+@cache
+def _stepper(config: model.Config, precision: str) -> Callable[[Any, State, Array], tuple[State, Array]]:
+    def step(params: model.Params, state: State, ids: Array) -> tuple[State, Array]:
+        state, hs = model.read(config, precision, params, state, ids[None])
+        return state, model.logits(params, hs[0], precision)
+
+    return step
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _read(config: model.Config, precision: str, params: model.Params, state: State, ids: Array) -> tuple[State, Array]:
+    state, hs = model.read(config, precision, params, state, ids)
+    return state, model.logits(params, hs, precision)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _nats(config: model.Config, precision: str, params: model.Params, state: State, window: Array) -> tuple[State, Array]:
+    state, hs = model.read(config, precision, params, state, window[:-1])
+    return state, model.nats(params, hs, window[1:], precision)
+
+
+def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent:
+    """The model of a directory, of a name under checkpoints/, or the newest there.
+
+    Raises CheckpointError for what is missing, damaged or foreign.
+    """
+    path = checkpoint.find(None if name is None else str(name))
+    arrays, about, texts = checkpoint.read_model(path)
+    vocab, config, settings = described(path, texts)
+    template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
+    params = jax.tree.map(jax.numpy.asarray, checkpoint.unflatten(template, arrays, str(path / "model.safetensors")))
+    known = None
+    if (path / "known.safetensors").exists():
+        known = checkpoint.read_arrays(path / "known.safetensors", "known")[0].get("known")
+    return Recurrent(config, params, vocab, devices.precision_of(precision), settings["text"]["sequence"], known, path, about)
+
+
+def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, model.Config, dict[str, Any]]:
+    """The vocabulary, the network and all settings that a directory's vocab.json and config.json state."""
+    vocab = Vocab.from_json(texts.get("vocab.json", ""))
+    try:
+        settings = json.loads(texts.get("config.json", ""))
+        config = model.Config(**settings["model"])
+        types = {f.name: type(f.default) if f.name != "vocab" else int for f in fields(config)}
+        wrong = [name for name, kind in types.items() if type(asdict(config)[name]) is not kind]
+        if wrong or config.cell not in CELLS or min(config.size, config.layers, config.embedding) < 1:
+            raise ValueError(f"{', '.join(wrong) or 'cell or a size'} has no usable value")
+        if settings["text"]["sequence"] not in ("line", "paragraph", "file"):
+            raise ValueError("sequence has no usable value")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"{path / 'config.json'} is damaged ({error}): copy the model again") from None
+    if config.vocab != len(vocab):
+        raise CheckpointError(
+            f"{path}: config.json says {config.vocab} symbols, vocab.json holds {len(vocab)}: copy the whole directory again"
+        )
+    return vocab, config, settings

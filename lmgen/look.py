@@ -1,0 +1,103 @@
+"""What a model directory holds and what the machine is, told without JAX."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lmgen import __version__, cache, checkpoint
+from lmgen.errors import CheckpointError
+
+
+def model(name: str) -> dict[str, Any]:
+    """The facts of one model. Raises CheckpointError for what is no model."""
+    path = checkpoint.find(name)
+    about = checkpoint.read_about(path / "model.safetensors", "model")
+    texts = checkpoint.read_texts(path, about)
+    try:
+        config, vocab = json.loads(texts["config.json"]), json.loads(texts["vocab.json"])
+        network, train, text = config["model"], config["train"], config["text"]
+        return {
+            "path": str(path),
+            "cell": network["cell"],
+            "layers": network["layers"],
+            "size": network["size"],
+            "embedding": network["embedding"],
+            "tie": network["tie"],
+            "dropout": network["dropout"],
+            "parameters": about["parameters"],
+            "unit": vocab["unit"],
+            "sequence": text["sequence"],
+            "carry": network["carry"],
+            "vocabulary": network["vocab"],
+            "text": list(text["files"]),
+            "step": about["step"],
+            "valid_nats": about["valid_nats"],
+            "batch": train["batch"],
+            "window": train["window"],
+            "learning_rate": train["learning_rate"],
+            "seed": train["seed"],
+            "resumable": bool(checkpoint.snapshots(path)),
+            "lmgen": about["lmgen"],
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error!r}): copy the model again") from None
+
+
+def models() -> list[dict[str, Any]]:
+    """A row for each model in checkpoints/, the newest first; one that cannot be read says so in its row."""
+    rows = []
+    for path in checkpoint.models():
+        try:
+            facts = model(str(path))
+        except CheckpointError:
+            rows.append({"name": path.name, "model": "damaged", "parameters": None, "step": None, "valid nats": None, "text": ""})
+            continue
+        kind = f"{facts['cell']} {facts['layers']} × {facts['size']}, {facts['unit']}"
+        texts = ", ".join(Path(f).name for f in facts["text"])
+        numbers = {"parameters": facts["parameters"], "step": facts["step"], "valid nats": facts["valid_nats"]}
+        rows.append({"name": path.name, "model": kind, **numbers, "text": texts})
+    return rows
+
+
+def words(value: Any) -> str:
+    """A value as a table shows it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e-2 else f"{value:.4f}".rstrip("0").rstrip(".")
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "–" if value is None else str(value)
+
+
+def surroundings() -> list[tuple[str, str]]:
+    """Versions, processor, memory, caches."""
+    from lmgen import devices
+
+    packages = ("jax", "jaxlib", "optax", "numpy", "safetensors", "click", "rich")
+    installed = {name: version(name) for name in packages}
+    return [
+        ("lmgen", __version__),
+        ("python", f"{sys.version.split()[0]} on {platform.system()} {platform.machine()}"),
+        *installed.items(),
+        ("devices", devices.describe()),
+        ("precision", f"auto means {devices.precision_of('auto')}"),
+        ("instructions", " ".join(sorted(f for f in devices.cpu_flags() if f.startswith(("avx", "amx", "fma"))))),
+        ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
+        ("cache", str(cache.folder("corpora").parent)),
+    ]
+
+
+def version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

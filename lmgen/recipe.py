@@ -1,0 +1,87 @@
+"""Defaults that work: the size, the batch, the window and the pace that suit an amount of text, with the reasons.
+
+Found by trial on two cores: more text bears a larger network, and text that is read oftener wants more dropout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lmgen.corpus import Corpus
+from lmgen.errors import InputError
+
+SYMBOLS = 8_000_000  # about what a training without --steps, --epochs or --budget reads: minutes on two cores
+MOST_A_STEP = 1 << 24  # symbols
+PASSES = 30  # over the text: what a time budget leaves after them is not used, since more would learn it by heart
+SPEED = 50_000  # symbols a second, roughly: what a budget comes to
+
+
+@dataclass(frozen=True)
+class Size:
+    """The network, and the columns read side by side, for up to `symbols` symbols of training text."""
+
+    symbols: float
+    size: int
+    embedding: int
+    batch: int
+    learning_rate: float
+
+
+CHARACTERS = (
+    Size(1e5, 192, 64, 16, 5e-3),
+    Size(4e5, 192, 64, 64, 5e-3),
+    Size(2e6, 256, 64, 16, 5e-3),
+    Size(float("inf"), 384, 128, 32, 4e-3),
+)
+WORDS = (
+    Size(3e5, 128, 128, 16, 4e-3),
+    Size(float("inf"), 200, 200, 16, 3e-3),
+)
+# Dropout for up to so many passes over the text: the oftener the same text is read, the more.
+DROPOUT = ((6, 0.0), (12, 0.1), (25, 0.2), (50, 0.3), (float("inf"), 0.4))
+
+
+def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of model.Config and training.Config for this corpus; what the user wants (what is not None) stands."""
+    symbols = corpus.train.symbols
+    characters = corpus.vocab.unit == "char"
+    fit = next(size for size in (CHARACTERS if characters else WORDS) if symbols <= size.symbols)
+    short = not carry and symbols / max(1, corpus.train.sequences) < 24
+    train: dict[str, Any] = {
+        "batch": min(fit.batch, max(1, symbols // 8)),
+        "window": 32 if short else 64,
+        "learning_rate": fit.learning_rate,
+    }
+    train |= {name: wanted[name] for name in TRAIN if wanted.get(name) is not None}
+    per_step = train["batch"] * train["window"]
+    if per_step > MOST_A_STEP:
+        raise InputError(
+            f"a step of {train['batch']:,} × {train['window']:,} symbols is too large: give a smaller --batch or --window"
+        )
+    if all(wanted.get(name) is None for name in ("steps", "epochs", "budget")):
+        train["epochs"] = float(min(PASSES, max(3, round(SYMBOLS / max(1, symbols)))))
+    elif wanted.get("budget") is not None:
+        train["epochs"] = float(PASSES)
+    expected = [train["epochs"]] if "epochs" in train else []
+    expected += [train["steps"] * per_step / max(1, symbols)] if "steps" in train else []
+    expected += [train["budget"] * SPEED / max(1, symbols)] if "budget" in train else []
+    passes = min(expected)
+    model = {
+        "cell": "lstm",
+        "size": fit.size,
+        "layers": 1,
+        "embedding": fit.embedding,
+        "tie": not characters,
+        "dropout": next(rate for most, rate in DROPOUT if passes <= most),
+    }
+    model |= {name: wanted[name] for name in model if wanted.get(name) is not None}
+    if model["tie"] and wanted.get("embedding") is None:
+        model["embedding"] = model["size"]
+    if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
+        cost = corpus.valid.symbols / per_step / 3
+        train["validate_every"] = max(10, round(9 * cost), min(250, symbols // per_step))
+    return model, train
+
+
+TRAIN = ("batch", "window", "learning_rate", "steps", "epochs", "budget", "clip", "seed", "precision", "patience")

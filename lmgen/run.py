@@ -1,0 +1,264 @@
+"""A training in a model directory: started, reported, saved, stopped, resumed.
+
+What is written: config.json, vocab.json and known.safetensors at the start; metrics.jsonl as it goes; model.safetensors and
+README.md whenever a validation is the best so far; a snapshot under train/ from which resume goes on to the bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
+from lmgen.errors import CheckpointError, InputError
+from lmgen.text import Text
+from lmgen.vocab import Vocab
+
+SAVE_SECONDS = 30  # a snapshot is written at least so often
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """Where the text is and how it was read: enough to read it again."""
+
+    files: tuple[str, ...]
+    valid_files: tuple[str, ...]
+    sequence: str
+    encoding: str
+    errors: str
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> TextSettings:
+        """From config.json."""
+        try:
+            files, valid_files = tuple(content["files"]), tuple(content["valid_files"])
+            return cls(files, valid_files, content["sequence"], content["encoding"], content["errors"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"config.json does not say how the text was read ({error}): copy the model again") from None
+
+    def open(self, carry: bool) -> tuple[Text, Text | None]:
+        """The training text, and the validation text where one was given."""
+
+        def text(files: tuple[str, ...]) -> Text:
+            return Text([Path(f) for f in files], self.sequence, carry, self.encoding, self.errors)
+
+        return text(self.files), text(self.valid_files) if self.valid_files else None
+
+
+class Run:
+    """A training and its directory. Iterating trains; `save` can be called between reports and is called at the end."""
+
+    def __init__(
+        self,
+        path: Path,
+        data: corpus.Corpus,
+        network: model.Config,
+        config: training.Config,
+        text: TextSettings,
+        state: training.State | None = None,
+        progress: training.Progress | None = None,
+    ):
+        self.path, self.data, self.network, self.config, self.text = path, data, network, config, text
+        windows = corpus.Windows(data.train, config.batch, config.window, network.carry, config.seed)
+        validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
+        self.training = training.Training(config, network, windows, validate, state, progress, valid_symbols)
+
+    @property
+    def progress(self) -> training.Progress:
+        return self.training.progress
+
+    def language_model(self) -> lm.Recurrent:
+        """The model as it is now, for a sample or a look."""
+        params, config = self.training.state.params, self.config
+        return lm.Recurrent(
+            self.network, params, self.data.vocab, config.precision, self.text.sequence, self.data.known, self.path
+        )
+
+    def __iter__(self) -> Generator[training.Report, None, None]:
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as metrics:
+            saved = time.monotonic()
+            for report in self.training:
+                if report.train_nats is not None or report.valid_nats is not None:
+                    metrics.write(json.dumps(_line(report)) + "\n")
+                    metrics.flush()
+                if report.best:
+                    self._write_model(report.valid_nats)
+                if report.valid_nats is not None or self.progress.finished or time.monotonic() - saved > SAVE_SECONDS:
+                    self.save()
+                    saved = time.monotonic()
+                yield report
+
+    def save(self) -> None:
+        """Write a snapshot; and the model, where nothing is validated or nothing was good enough yet."""
+        self.training.settle()
+        arrays = checkpoint.flatten(self.training.state._asdict())
+        about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
+        checkpoint.write_snapshot(self.path, self.progress.step, arrays, about)
+        if self.progress.best_nats is None:
+            self._write_model(None)
+
+    def _validate(self, params: model.Params) -> float:
+        assert self.data.valid
+        candidate = lm.Recurrent(self.network, params, self.data.vocab, self.config.precision)
+        nats = evaluate.stream_nats(candidate, self.data.valid.stream, exact=False)
+        return float(nats.sum(dtype="float64")) / self.data.valid.symbols
+
+    def _write_model(self, valid_nats: float | None) -> None:
+        params = self.training.state.params
+        about = {
+            "lmgen": __version__,
+            "step": self.progress.step,
+            "valid_nats": valid_nats,
+            "parameters": model.parameters(params),
+            "text_sha256": self.data.sha256,
+        }
+        checkpoint.write_model(self.path, checkpoint.flatten(params), about)
+        checkpoint.write_bytes(self.path / "README.md", _card(self, valid_nats).encode("utf-8", "replace"))
+
+
+def _line(report: training.Report) -> dict[str, Any]:
+    """A line of metrics.jsonl."""
+    line = {"step": report.step, "symbols": report.symbols, "seconds": round(report.seconds, 3), "train_nats": report.train_nats}
+    if report.valid_nats is not None:
+        line["valid_nats"] = report.valid_nats
+    return line | {
+        "symbols_per_second": round(report.symbols_per_second),
+        "learning_rate": report.learning_rate,
+        "skipped": report.skipped,
+    }
+
+
+def new(
+    path: Path,
+    text: TextSettings,
+    unit: str = "char",
+    carry: bool = False,
+    min_count: int = 1,
+    vocab_size: int | None = None,
+    unk_token: str | None = None,
+    force: bool = False,
+    **wanted: Any,
+) -> Run:
+    """Read the text, choose what was not asked for, make the directory; nothing is trained yet.
+
+    `wanted` holds fields of model.Config and training.Config. Raises InputError for a text or a directory that cannot be used.
+    """
+    known = {field.name for field in (*fields(model.Config), *fields(training.Config))} - {"vocab", "carry"}
+    if strange := sorted(wanted.keys() - known):
+        raise TypeError(f"there is no option {', '.join(strange)}: the options are {', '.join(sorted(known))}")
+    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token)
+    shape, pace = recipe.choose(data, carry, wanted)
+    config = training.Config(**{**pace, "precision": devices.precision_of(pace.get("precision", "auto"))})
+    network = model.Config(vocab=len(data.vocab), carry=carry, **shape)
+    settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}
+    texts = {"config.json": json.dumps(settings, indent=1) + "\n", "vocab.json": data.vocab.to_json()}
+    checkpoint.create(path, texts, force)
+    checkpoint.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
+    return Run(path, data, network, config, text)
+
+
+def resume(path: Path, files: TextSettings | None = None, changed_text: bool = False, **wanted: Any) -> tuple[Run, list[str]]:
+    """A training as its newest whole snapshot left it, and sentences on snapshots that were not whole.
+
+    `wanted` may hold another end (steps, epochs or budget); `files` another place of the same text. Raises CheckpointError where
+    there is nothing to resume, InputError where the text has changed (unless `changed_text` says that it may).
+    """
+    try:
+        texts = {name: (path / name).read_text("utf-8") for name in ("config.json", "vocab.json")}
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; give a directory that lmgen train wrote") from None
+    vocab, network, settings = lm.described(path, texts)
+    arrays, about, complaints = checkpoint.read_snapshot(path)
+    config = training.Config(**about["train"])
+    ends = {name: wanted[name] for name in ("steps", "epochs", "budget") if wanted.get(name) is not None}
+    if ends:
+        config = replace(config, **{"steps": None, "epochs": None, "budget": None, **ends})
+    progress = training.Progress(**about["progress"])
+    if ends and progress.finished:
+        progress = replace(progress, finished="", since_best=0)
+    text = TextSettings.of(settings["text"])
+    if files:
+        text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files)
+    data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"])
+    template = jax.eval_shape(partial(training.begin, config, network))._asdict()
+    state = jax.tree.map(jnp.asarray, checkpoint.unflatten(template, arrays, str(path)))
+    if data.sha256 != about["text_sha256"]:
+        checkpoint.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
+    _forget_later_lines(path / "metrics.jsonl", progress.step)
+    return Run(path, data, network, config, text, training.State(**state), progress), complaints
+
+
+def held_out(of: lm.Recurrent) -> corpus.Ids:
+    """The text that a model was validated on. Raises InputError where there was none, or where the text is gone or changed."""
+    assert of.path is not None
+    settings = checkpoint.read_texts(of.path, of.about)["config.json"]
+    text = TextSettings.of(json.loads(settings)["text"])
+    data = same_text(of.path, text, of.vocab, of.carry, of.about["text_sha256"])
+    if data.valid is None:
+        raise InputError(f"no text was held out when {of.path} was trained: name a file to measure it on")
+    return data.valid
+
+
+def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256: str | None) -> corpus.Corpus:
+    """The text that a model was trained on, encoded again; InputError where it is gone or, given its sha256, has changed."""
+    for name in (*text.files, *text.valid_files):
+        if not Path(name).exists():
+            raise InputError(f"the text {name} that {path} was trained on is not there any more: name the text")
+    data = corpus.load(*text.open(carry), vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token)
+    if sha256 is not None and data.sha256 != sha256:
+        raise InputError(
+            f"the text has changed since {path} was trained on it (sha256 {sha256[:12]} then, {data.sha256[:12]} now): "
+            "bring the old text back, or name it; to go on with another one, lmgen train --resume has --changed-text"
+        )
+    return data
+
+
+def _forget_later_lines(metrics: Path, step: int) -> None:
+    """Drop the lines that were written after the snapshot: they will come again."""
+    with contextlib.suppress(FileNotFoundError):
+        lines = metrics.read_text("utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if _step(line) <= step]
+        checkpoint.write_bytes(metrics, "".join(kept).encode())
+
+
+def _step(line: str) -> float:
+    """The step of a line of metrics.jsonl; infinity for what a crash has left of one."""
+    try:
+        return json.loads(line)["step"] if line.endswith("\n") else float("inf")
+    except (ValueError, TypeError, KeyError):
+        return float("inf")
+
+
+def _card(run: Run, valid_nats: float | None) -> str:
+    """README.md of a model directory: what it is, what it was made from, how good, how to use it."""
+    network, data, config = run.network, run.data, run.config
+    unit = corpus.unit_noun(data.vocab)
+    rows = {
+        "network": f"{network.cell}, {network.layers} × {network.size}, embedding {network.embedding}"
+        f"{', tied' if network.tie else ''}, dropout {network.dropout:g}",
+        "parameters": f"{model.parameters(run.training.state.params):,}",
+        "text": ", ".join(Path(f).name for f in run.text.files),
+        "read as": f"{unit}s ({data.vocab.unit}), one {run.text.sequence} a sequence, "
+        + ("state carried from one to the next" if network.carry else "each on its own"),
+        "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
+        "steps": f"{run.progress.step:,} of {config.batch} × {config.window} symbols",
+        "seed": str(config.seed),
+    }
+    if valid_nats is not None and data.valid:
+        rows["validation"] = f"{valid_nats:.4f} nats a symbol over {data.valid.symbols:,} symbols"
+    table = "\n".join(f"| {name} | {value.replace('|', '·')} |" for name, value in rows.items())
+    return (
+        f"# {run.path.name}\n\nA recurrent language model made by lmgen {__version__}.\n\n| | |\n|---|---|\n{table}\n\n"
+        f"    lmgen sample {run.path.name}\n    lmgen eval {run.path.name} FILE\n\n"
+        "The text itself is not in this directory; known.safetensors holds 64-bit hashes of its sequences,\n"
+        "which tell new samples from copies.\n"
+    )

@@ -1,0 +1,228 @@
+"""New sequences from a model: read EOS and the prompt, then draw and read until the model says EOS.
+
+Logits pass through transforms that compose; what remains is drawn categorically. One compiled loop serves `ROWS` sequences at a
+time. Each sequence has a random key of its own, made from the seed and its number, so the same seed gives the same text alone, in
+a batch, on the command line and from Python. Shapes: B rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from lmgen.corpus import fingerprint
+from lmgen.errors import InputError
+from lmgen.lm import LanguageModel
+from lmgen.vocab import EOS, UNK
+
+ROWS = 16  # sequences generated side by side: always so many, for a product of other shape differs in its last bits
+STEPS = 32  # symbols a call of the compiled loop
+NOTHING = -1e30  # the logit of what must not be drawn
+BETWEEN = {"line": "\n", "paragraph": "\n\n", "file": ""}  # what stands between two sequences of a text
+ENOUGH_DRAWS = 50  # for each new sequence that is wanted, so many draws at the most
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to draw. temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 leave all symbols in.
+
+    `lines` is how many EOS end a sample (more than one only for a model that carries its state over EOS), `max_length` how many
+    symbols end it in any case. Raises InputError for a value that means nothing.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    max_length: int = 1000
+    lines: int = 1
+    unknown: bool = False
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "temperature": (0 <= self.temperature < float("inf"), "0 or more"),
+            "top_k": (self.top_k >= 0, "0 (off) or more"),
+            "top_p": (0 < self.top_p <= 1, "more than 0 and at most 1 (off)"),
+            "min_p": (0 <= self.min_p <= 1, "between 0 (off) and 1"),
+            "max_length": (self.max_length >= 1, "1 or more"),
+            "lines": (self.lines >= 1, "1 or more"),
+        }
+        for name, (fine, wanted) in bounds.items():
+            if not fine:
+                raise InputError(f"{name.replace('_', '-')} {getattr(self, name)} cannot be used: give {wanted}")
+
+
+# ---- transforms: logits [B, V] -> logits [B, V] ------------------------------------------------------------------------
+
+
+def temperature(logits: Array, value: Array) -> Array:
+    """Divide by the temperature, after the largest logit was moved to 0; so 0 leaves nothing but the largest."""
+    return (logits - logits.max(-1, keepdims=True)) / jnp.maximum(value, 1e-30)
+
+
+def top_k(logits: Array, value: Array) -> Array:
+    """Keep the k largest (and what equals the k-th); k beyond V keeps all (Fan et al. 2018)."""
+    ordered = jnp.sort(logits, -1, descending=True)
+    kth = jnp.take_along_axis(ordered, jnp.full((logits.shape[0], 1), jnp.clip(value - 1, 0, logits.shape[1] - 1), jnp.int32), -1)
+    return jnp.where(logits < kth, NOTHING, logits)
+
+
+def top_p(logits: Array, value: Array) -> Array:
+    """Keep the fewest largest whose probabilities sum to p or more (Holtzman et al. 2020)."""
+    order = jnp.argsort(logits, -1, descending=True)
+    p = jnp.take_along_axis(jax.nn.softmax(logits, -1), order, -1)
+    kept = jnp.cumsum(p, -1) - p < value  # what comes before it does not suffice
+    rank = jnp.argsort(order, -1)
+    return jnp.where(jnp.take_along_axis(kept, rank, -1), logits, NOTHING)
+
+
+def min_p(logits: Array, value: Array) -> Array:
+    """Keep what has at least min_p times the probability of the largest (Nguyen et al. 2024)."""
+    return jnp.where(logits - logits.max(-1, keepdims=True) < jnp.log(value), NOTHING, logits)
+
+
+# In the order in which they apply; each names the setting that it reads and the value that leaves it out.
+TRANSFORMS: dict[str, tuple[Callable[[Array, Array], Array], float]] = {
+    "temperature": (temperature, 1.0),
+    "top_k": (top_k, 0),
+    "top_p": (top_p, 1.0),
+    "min_p": (min_p, 0.0),
+}
+
+
+def transformed(logits: Array, names: tuple[str, ...], values: tuple[Array, ...]) -> Array:
+    """The logits after the named transforms, in the order of the table."""
+    for name, value in zip(names, values, strict=True):
+        logits = TRANSFORMS[name][0](logits, value)
+    return logits
+
+
+def draw(logits: Array, uniform: Array) -> Array:
+    """A symbol for each row, by inverting the cumulated softmax at a uniform number in [0, 1)."""
+    p = jax.nn.softmax(logits, -1)
+    cumulated = jnp.cumsum(p, -1)
+    total = cumulated[:, -1:]
+    place = jnp.minimum(uniform[:, None] * total, jnp.nextafter(total, 0.0))
+    return jnp.argmax(cumulated > place, -1).astype(jnp.int32)
+
+
+# ---- the loop ---------------------------------------------------------------------------------------------------------
+
+
+class _Rows(NamedTuple):
+    """What goes from one call of the loop to the next."""
+
+    state: Any
+    last: Array  # [B] the id read next
+    left: Array  # [B] how many EOS are still to come; 0 ends the row
+    keys: Array  # [B] random keys
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _steps(
+    read: Callable, names: tuple[str, ...], unknown: bool, weights: Any, rows: _Rows, values: tuple, forced: Array, at: Array
+):
+    """`STEPS` symbols of every row: their ids and nats, both [STEPS, B]. `forced` [STEPS] are the prompt's ids, −1 after it."""
+    uniforms = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, at), (STEPS,)), out_axes=1)(rows.keys)
+
+    def one(k: Any, carry: tuple) -> tuple:
+        rows, ids, nats = carry
+        state, logits = read(weights, rows.state, rows.last)
+        allowed = logits if unknown else logits.at[:, UNK].set(NOTHING)
+        following = jnp.where(forced[k] < 0, draw(transformed(allowed, names, values), uniforms[k]), forced[k])
+        nat = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, following[:, None], -1)[:, 0]
+        left = rows.left - ((following == EOS) & (forced[k] < 0) & (rows.left > 0))
+        return _Rows(state, following, left, rows.keys), ids.at[k].set(following), nats.at[k].set(nat)
+
+    empty = jnp.zeros((STEPS, ROWS), jnp.int32), jnp.zeros((STEPS, ROWS))
+    _, (rows, ids, nats) = lax.while_loop(
+        lambda carry: (carry[0] < STEPS) & (carry[1][0].left > 0).any(),
+        lambda carry: (carry[0] + 1, one(carry[0], carry[1])),
+        (0, (rows, *empty)),
+    )
+    return rows, ids, nats
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sequence: its text with the prompt, the nats (of the model as it is, whatever the transforms) and the number of the
+    symbols drawn, whether EOS ended it, and whether all its lines stand in the corpus (None where the model does not know)."""
+
+    text: str
+    nats: float
+    symbols: int
+    ended: bool
+    known: bool | None = None
+
+
+def samples(lm: LanguageModel, settings: Settings, seed: int = 0, prompt: str = "") -> Iterator[Sample]:
+    """Sequences without end, in the order of their numbers."""
+    prompt_ids = lm.vocab.encode(prompt).astype(np.int32)
+    for first in count(0, ROWS):
+        for ids, nats in _batch(lm, settings, seed, first, prompt_ids):
+            ended = int((ids == EOS).sum()) >= settings.lines
+            every = np.concatenate([prompt_ids, ids])
+            text = lm.vocab.decode(every, BETWEEN[lm.sequence])
+            known = None if lm.known is None else all(is_known(lm, part) for part in _sequences(lm, every))
+            yield Sample(text, float(nats.sum(dtype=np.float64)), len(ids), ended, known)
+
+
+def _batch(
+    lm: LanguageModel, settings: Settings, seed: int, first: int, prompt: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The ids and nats that follow the prompt, for each of the rows first, first + 1, …"""
+    if settings.lines > 1 and not lm.carry:
+        raise InputError("the sequences of this model do not depend on each other, so --lines has no use: ask for more with -n")
+    active = [name for name, (_, off) in TRANSFORMS.items() if getattr(settings, name) != off]
+    values = tuple(np.asarray(getattr(settings, name), np.int32 if name == "top_k" else np.float32) for name in active)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + np.arange(ROWS))
+    rows = _Rows(lm.start(ROWS), jnp.full(ROWS, EOS, jnp.int32), jnp.full(ROWS, settings.lines, jnp.int32), keys)
+    weights, read = lm.stepper()
+    end = len(prompt) + settings.max_length
+    ids, nats = [], []
+    for at in range(0, end, STEPS):
+        forced = np.full(STEPS, -1, np.int32)
+        forced[: max(0, min(STEPS, len(prompt) - at))] = prompt[at : at + STEPS]
+        rows, some_ids, some_nats = _steps(read, tuple(active), settings.unknown, weights, rows, values, forced, at)
+        ids.append(np.asarray(some_ids))
+        nats.append(np.asarray(some_nats))
+        if not np.asarray(rows.left).any():
+            break
+    all_ids, all_nats = np.concatenate(ids)[len(prompt) : end], np.concatenate(nats)[len(prompt) : end]
+    for row in range(ROWS):
+        stops = np.flatnonzero(all_ids[:, row] == EOS)
+        length = stops[settings.lines - 1] + 1 if len(stops) >= settings.lines else len(all_ids)
+        yield all_ids[:length, row], all_nats[:length, row]
+
+
+def _sequences(lm: LanguageModel, ids: np.ndarray) -> list[str]:
+    """The sequences that ids spell, one by one."""
+    parts = np.split(ids, np.flatnonzero(ids == EOS) + 1)
+    return [lm.vocab.decode(part) for part in parts if len(part)]
+
+
+def is_known(lm: LanguageModel, text: str) -> bool:
+    """Whether a sequence stands in the corpus that the model was made from, by its 64-bit fingerprint."""
+    assert lm.known is not None
+    wanted = np.uint64(fingerprint(text))
+    place = int(np.searchsorted(lm.known, wanted))
+    return place < len(lm.known) and lm.known[place] == wanted
+
+
+def novel_samples(drawn: Iterator[Sample], wanted: int) -> Iterator[Sample]:
+    """Of the samples those that ended, are not in the corpus and did not come before: as many as wanted, if draws suffice."""
+    seen: set[str] = set()
+    for number, sample in enumerate(drawn):
+        if len(seen) >= wanted or number >= ENOUGH_DRAWS * wanted + 1000:
+            return
+        if sample.ended and not sample.known and sample.text not in seen:
+            seen.add(sample.text)
+            yield sample

@@ -1,0 +1,297 @@
+"""Bytes to sequences: files, folders and pipes are read in blocks, decoded, checked and cut, and never held whole.
+
+A sequence is what ends with an EOS: a line, a paragraph or a file. It comes as one piece, or as several when it is very long.
+"""
+
+from __future__ import annotations
+
+import atexit
+import codecs
+import difflib
+import hashlib
+import os
+import re
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from lmgen import cache, shelf
+from lmgen.errors import InputError
+
+BLOCK = 1 << 20  # bytes read at a time, and characters of a sequence after which it comes in pieces
+
+# What ends a sequence. A paragraph ends with one blank line or more.
+SEQUENCES: dict[str, re.Pattern[str] | None] = {
+    "line": re.compile("\n"),
+    "paragraph": re.compile("\n(?:[ \t]*\n)+"),
+    "file": None,
+}
+
+_MAGIC = {
+    b"\x1f\x8b": ("gzip", "pipe it through zcat: zcat FILE | lmgen … -"),
+    b"PK\x03\x04": ("a zip archive", "unzip it first"),
+    b"%PDF": ("a PDF", "turn it into text first, for instance with pdftotext"),
+    b"PAR1\x15": ("parquet", "export its text column to a text file first"),
+    b"BZh91AY&SY": ("bzip2", "pipe it through bzcat: bzcat FILE | lmgen … -"),
+    b"\xfd7zXZ": ("xz", "pipe it through xzcat: xzcat FILE | lmgen … -"),
+    b"\x28\xb5\x2f\xfd": ("zstandard", "pipe it through zstdcat: zstdcat FILE | lmgen … -"),
+}
+_BYTE_ORDER_MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1b")) + b"\x7f"
+
+
+class Piece(NamedTuple):
+    """A sequence or a part of one: its text, whether a sequence begins and ends with it, and the line ends that followed."""
+
+    text: str
+    begins: bool
+    ends: bool
+    gap: int
+
+
+class Text:
+    """The sequences of some files, to be iterated over as often as needed.
+
+    `notes` says in sentences what was met on the way (a byte-order mark, blank lines); `sha256`, known after a whole pass, is the
+    fingerprint of the bytes (of several files, of their fingerprints). With `keep_blank` an empty line is an empty sequence, as
+    running text wants it; without, it is passed over. Raises InputError for what cannot be read as text, with the way out.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        sequence: str = "line",
+        keep_blank: bool = False,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+    ):
+        self.paths = tuple(paths)
+        self.sequence = sequence
+        self.keep_blank = keep_blank
+        self.encoding = _known_encoding(encoding)
+        self.errors = _known_errors(errors)
+        self.notes: dict[str, None] = {}
+        self.sha256 = ""
+
+    def __iter__(self) -> Iterator[Piece]:
+        digests = []
+        blank = 0
+        for path in self.paths:
+            fingerprint = hashlib.sha256()
+            for piece in _pieces(self._blocks(path, fingerprint), SEQUENCES[self.sequence]):
+                if piece.begins and piece.ends and not self.keep_blank and not piece.text.strip():
+                    blank += self.sequence == "line"
+                else:
+                    yield piece
+            digests.append(fingerprint.hexdigest())
+        if blank:
+            self.notes[f"passed over {blank:,} blank line{'s' * (blank > 1)}"] = None
+        self.sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+    def _blocks(self, path: Path, fingerprint: hashlib._Hash) -> Iterator[str]:
+        """The text of one file in blocks, with "\\n" for "\\r\\n" and without a byte-order mark."""
+        held, crlf, position, line = "", 0, 0, 1
+        with _open(path) as file:
+            before = os.fstat(file.fileno())
+            raw = _read(file, path)
+            encoding = self._encoding_of(path, raw)
+            decoder = codecs.getincrementaldecoder(encoding)(self.errors)
+            while True:
+                fingerprint.update(raw)
+                try:
+                    text = decoder.decode(raw, final=not raw)
+                except UnicodeDecodeError as error:
+                    at = position - (len(error.object) - len(raw)) + error.start
+                    line += error.object[: error.start].count(b"\n")
+                    raise InputError(_invalid(path, encoding, at, line, error)) from None
+                except UnicodeError as error:  # no byte-order mark where there must be one, an encoding that decodes nothing
+                    raise InputError(f"{path} cannot be read as {encoding} ({error}): give another --encoding") from None
+                if position == 0 and encoding == "utf-8" and text.startswith("\ufeff"):
+                    self.notes[f"{path}: the byte-order mark at its start was dropped"] = None
+                    text = text[1:]
+                line += raw.count(b"\n")
+                position += len(raw)
+                text, held = held + text, ""
+                if text.endswith("\r") and raw:
+                    text, held = text[:-1], "\r"
+                crlf += text.count("\r\n")
+                if text:
+                    yield text.replace("\r\n", "\n")
+                if not raw:
+                    break
+                raw = _read(file, path)
+            after = os.fstat(file.fileno())
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise InputError(f"{path} changed while it was read: wait until it is written, then start again")
+        if crlf:
+            self.notes[f"{path}: {crlf:,} line ends of Windows (CR LF) were read as line ends"] = None
+
+    def _encoding_of(self, path: Path, start: bytes) -> str:
+        """Look at the first block: refuse what is no text, and say what is to be said of its byte-order mark."""
+        for magic, (kind, way_out) in _MAGIC.items():
+            if start.startswith(magic):
+                raise InputError(f"{name_of(path)} looks like {kind}, not like text: {way_out}")
+        if self.encoding in ("utf-8", "utf-8-sig"):
+            for mark, name in _BYTE_ORDER_MARKS.items():
+                if start.startswith(mark):
+                    raise InputError(
+                        f"{name_of(path)} is {name.upper()}, not UTF-8, as its byte-order mark says: add --encoding {name}"
+                    )
+            if len(start.translate(None, _CONTROL)) < 0.7 * len(start):
+                raise InputError(
+                    f"{name_of(path)} is mostly control characters, so it looks like a binary file: give a text file"
+                )
+            return "utf-8"
+        return self.encoding
+
+
+def _pieces(blocks: Iterable[str], boundary: re.Pattern[str] | None) -> Iterator[Piece]:
+    rest, begins = "", True
+    paragraphs = boundary is SEQUENCES["paragraph"]
+    nothing_yet = paragraphs
+    for block in blocks:
+        rest += block
+        start = 0
+        if nothing_yet:  # blank lines before the first paragraph
+            start = re.match("(?:[ \t]*\n)*", rest).end()  # type: ignore[union-attr]
+            nothing_yet = not rest[start:].strip(" \t")
+        text_ends = len(rest.rstrip(" \t\n")) if paragraphs else len(rest)  # what is blank behind it may go on in the next block
+        for match in boundary.finditer(rest, start) if boundary else ():
+            if match.start() >= text_ends:
+                break
+            yield Piece(rest[start : match.start()], begins, True, match.end() - match.start())
+            start, begins = match.end(), True
+        rest = rest[start:]
+        while text_ends - start > BLOCK:
+            cut = len(rest[: rest.rfind(" ", BLOCK // 2, BLOCK) + 1].rstrip(" ")) or BLOCK  # between words, where there are any
+            start += cut
+            yield Piece(rest[:cut], begins, False, 0)
+            rest, begins = rest[cut:], False
+    if rest or not begins:
+        text = rest if boundary is None else re.sub(r"\n(?:[ \t]*\n)*\Z", "", rest)
+        yield Piece(text, begins, True, len(rest) - len(text))
+
+
+def _read(file: BinaryIO, path: Path) -> bytes:
+    try:
+        return file.read(BLOCK)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def find(names: Sequence[str]) -> list[Path]:
+    """The files that a user's words name: files, the *.txt of folders, "-" for stdin, or corpora that ship.
+
+    Pipes are copied into the cache, since a text is read more than once. Raises InputError for what is not there.
+    """
+    paths: list[Path] = []
+    for name in names:
+        try:
+            paths += _find(name)
+        except (OSError, ValueError) as error:  # a name too long, a NUL in it, a folder that one may not enter
+            raise InputError(f"cannot read {name[:100]!r}: {getattr(error, 'strerror', None) or error}") from None
+    return paths
+
+
+def _find(name: str) -> list[Path]:
+    path = Path(name)
+    if name == "-":
+        if sys.stdin is None:
+            raise InputError("standard input is closed: pipe a text into it, or name a file")
+        return [_spool(sys.stdin.buffer, "standard input")]
+    if path.is_dir():
+        found = sorted(p for p in path.glob("*.txt") if p.is_file())
+        if not found:
+            raise InputError(f"{name} is a folder without *.txt files: name the files")
+        return found
+    if path.is_fifo():
+        with path.open("rb") as file:
+            return [_spool(file, name)]
+    if not os.path.lexists(path) and (shipped := shelf.find(name)):
+        return [shipped]
+    _open(path).close()
+    return [path]
+
+
+def name_of(path: Path) -> str:
+    """What a user calls this file: a copied pipe is standard input."""
+    return "standard input" if path.suffix == ".spool" else str(path)
+
+
+def whole(text: Text) -> Iterator[str]:
+    """The sequences of a text, each in one string."""
+    parts: list[str] = []
+    for piece in text:
+        parts.append(piece.text)
+        if piece.ends:
+            yield "".join(parts)
+            parts.clear()
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{path} is not a file of text: name a file, a folder or - for standard input")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError(_missing(path)) from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _spool(stream: BinaryIO, name: str) -> Path:
+    """Copy a pipe into a file of the cache that is removed when the program ends."""
+    if stream.isatty():
+        raise InputError("standard input is a terminal: pipe a text into it, or name a file")
+    safe = "stdin" if name == "standard input" else Path(name).name
+    handle, copy = tempfile.mkstemp(prefix=f"{safe}-", suffix=".spool", dir=cache.folder("corpora"))
+    atexit.register(lambda: Path(copy).unlink(missing_ok=True))
+    with os.fdopen(handle, "wb") as file:
+        while block := stream.read(BLOCK):
+            file.write(block)
+    return Path(copy)
+
+
+def _missing(path: Path) -> str:
+    near = {p.name: str(p) for p in path.parent.iterdir()} if path.parent.is_dir() else {}
+    near |= {name: name for name in shelf.NAMES}
+    close = difflib.get_close_matches(path.name, near, 1)
+    if close:
+        return f"there is no {path}: did you mean {near[close[0]]}?"
+    return f"there is no {path}: name a file, a folder, - for standard input, or one of {', '.join(shelf.NAMES)}"
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        found = codecs.lookup(name)
+        if not found._is_text_encoding:
+            raise LookupError(name)
+        return found.name
+    except (LookupError, ValueError):
+        raise InputError(f"there is no encoding {name!r}: give one that Python knows, such as utf-8, utf-16 or latin-1") from None
+
+
+def _known_errors(name: str) -> str:
+    try:
+        codecs.lookup_error(name)
+        return name
+    except (LookupError, ValueError):
+        raise InputError(f"there is no way to treat errors named {name!r}: give strict or replace") from None
+
+
+def _invalid(path: Path, encoding: str, at: int, line: int, error: UnicodeDecodeError) -> str:
+    found = error.object[error.start : error.start + 4].hex(" ")
+    name = "UTF-8" if encoding.startswith("utf-8") else encoding
+    return (
+        f"{name_of(path)} is not {name} at byte {at:,} (line {line:,}, bytes {found}): "
+        "give its --encoding (such as latin-1), or --errors replace to go on with U+FFFD there"
+    )

@@ -1,0 +1,194 @@
+"""Symbols and their ids: the only place, beside the corpus, that knows characters.
+
+Two ids mean something everywhere. EOS (0) is the boundary: reading it begins a sequence, predicting it ends one. UNK (1) stands
+for every symbol that the vocabulary lacks. Neither has a spelling: "<eos>" in a text is five ordinary characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lmgen.errors import CheckpointError, InputError
+
+EOS, UNK = 0, 1
+SPECIAL = 2  # how many ids come before the first symbol with a spelling
+UNKNOWN_MARK = "\N{REPLACEMENT CHARACTER}"  # how UNK is shown where the corpus has no spelling for it
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a text falls into symbols and comes back.
+
+    A symbol is a match of `pattern` in `lead + text`; `glue` between the symbols gives the text back, less the lead.
+    """
+
+    pattern: str
+    noun: str
+    about: str
+    lead: str = ""
+    glue: str = ""
+
+    def split(self, text: str, pattern: str | None = None, begins: bool = True) -> list[str]:
+        """The symbols of a text; the empty text has none. A text that goes on within a sequence gets no lead."""
+        return re.findall(pattern or self.pattern, self.lead * begins + text) if text else []
+
+    def join(self, symbols: Iterable[str]) -> str:
+        """The text of symbols."""
+        return self.glue.join(symbols).removeprefix(self.lead)
+
+
+UNITS: dict[str, Unit] = {
+    "char": Unit(r"(?s:.)", "character", "Unicode code points"),
+    "word": Unit(r"\S+", "word", "split at white space; a run of white space counts as one space", glue=" "),
+    # A word or a mark takes the space before it along, so that joining is concatenation; the lead makes the first word of a line
+    # the same symbol as the others.
+    "word-punct": Unit(
+        r" ?\w+| ?[^\w\s]|\s+(?= [^\s])|\s+",
+        "word",
+        "words and punctuation marks as symbols of their own; nothing is lost",
+        lead=" ",
+    ),
+    "word-only": Unit(r"\w+(?:[-'’]\w+)*", "word", "words alone, punctuation is dropped", glue=" "),
+}
+
+
+@dataclass(frozen=True)
+class Vocab:
+    """The symbols of a model in id order, and the unit that they are.
+
+    `symbols[k]` has id `k + SPECIAL`. `unk_token` is the spelling by which the corpus itself marks unknown words (WikiText's
+    "<unk>"); it is read as UNK and written for it.
+    """
+
+    unit: str
+    symbols: tuple[str, ...]
+    unk_token: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.unk_token == "":
+            raise InputError("--unk-token is empty: give the mark of unknown words in the corpus, such as <unk>, or leave it out")
+
+    @classmethod
+    def of(
+        cls,
+        counts: Counter[str],
+        unit: str,
+        min_count: int = 1,
+        size: int | None = None,
+        unk_token: str | None = None,
+    ) -> Vocab:
+        """The symbols seen at least `min_count` times, the most frequent first, `size` ids in all at most (EOS and UNK count)."""
+        marks = set() if unk_token is None else {unk_token, UNITS[unit].lead + unk_token}
+        kept = [(s, n) for s, n in counts.items() if n >= min_count and s not in marks]
+        kept.sort(key=lambda pair: (-pair[1], pair[0]))
+        if size is not None:
+            kept = kept[: max(0, size - SPECIAL)]
+        if not kept:
+            raise InputError(
+                f"none of {len(counts):,} symbols is kept, so the vocabulary is empty: lower --min-count or raise --vocab-size"
+            )
+        return cls(unit, tuple(s for s, _ in kept), unk_token)
+
+    def __len__(self) -> int:
+        return SPECIAL + len(self.symbols)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of each symbol that has a spelling."""
+        ids = {symbol: k for k, symbol in enumerate(self.symbols, SPECIAL)}
+        if self.unk_token is not None:
+            ids[self.unk_token] = ids[UNITS[self.unit].lead + self.unk_token] = UNK
+        return ids
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """The smallest unsigned type of an id file: two bytes an id up to 65,536 symbols, else four."""
+        return np.dtype("<u2" if len(self) <= 1 << 16 else "<u4")
+
+    @cached_property
+    def _by_code_point(self) -> np.ndarray:
+        single = {ord(s): k for s, k in self.ids.items() if len(s) == 1}
+        table = np.full(max(single, default=0) + 2, UNK, self.dtype)  # the last entry serves all code points beyond
+        table[list(single)] = list(single.values())
+        return table
+
+    def encode(self, text: str, begins: bool = True) -> np.ndarray:
+        """The ids of one sequence, or of a part that does not begin it, without an EOS; what the vocabulary lacks becomes UNK."""
+        if self.unit == "char" and (self.unk_token is None or len(self.unk_token) == 1):
+            points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+            return self._by_code_point[np.minimum(points, len(self._by_code_point) - 1)]
+        get = self.ids.get
+        return np.array([get(s, UNK) for s in self.split(text, begins)], self.dtype)
+
+    def split(self, text: str, begins: bool = True) -> list[str]:
+        """The symbols of one sequence as strings; the corpus's own mark of an unknown stays in one piece."""
+        return UNITS[self.unit].split(text, self._pattern, begins)
+
+    @cached_property
+    def _pattern(self) -> str:
+        unit = UNITS[self.unit]
+        if self.unk_token is None or re.fullmatch(unit.pattern, self.unk_token):
+            return unit.pattern
+        return f"(?:{unit.lead})?{re.escape(self.unk_token)}|{unit.pattern}"
+
+    def spell(self, id: int) -> str:
+        """How one id is written: EOS as nothing, UNK as the corpus marks it or else as U+FFFD."""
+        if id == EOS:
+            return ""
+        if id == UNK:
+            return UNITS[self.unit].lead + (self.unk_token or UNKNOWN_MARK)
+        return self.symbols[id - SPECIAL]
+
+    def decode(self, ids: Iterable[int], between: str = "\n") -> str:
+        """The text of ids; an EOS between sequences becomes `between`, one at the very end is dropped."""
+        sequences: list[list[str]] = [[]]
+        for id in map(int, ids):
+            if id == EOS:
+                sequences.append([])
+            else:
+                sequences[-1].append(self.spell(id))
+        if len(sequences) > 1 and not sequences[-1]:
+            sequences.pop()
+        return between.join(map(UNITS[self.unit].join, sequences))
+
+    def unknown(self, text: str) -> list[str]:
+        """The distinct symbols of a text that the vocabulary lacks, in order of appearance."""
+        return [s for s in dict.fromkeys(self.split(text)) if s not in self.ids]
+
+    def to_json(self) -> str:
+        """The file vocab.json: the same vocabulary gives the same bytes."""
+        content = {"unit": self.unit, "unk_token": self.unk_token, "symbols": self.symbols}
+        return json.dumps(content, ensure_ascii=True, indent=0) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Vocab:
+        """Read vocab.json; CheckpointError where it is not one."""
+        try:
+            content = json.loads(text)
+            unit, symbols, unk_token = content["unit"], content["symbols"], content["unk_token"]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise CheckpointError(f"vocab.json is damaged ({error}): copy the model again") from None
+        strings = isinstance(symbols, list) and all(isinstance(s, str) for s in symbols)
+        if (
+            not isinstance(unit, str)
+            or unit not in UNITS
+            or not strings
+            or "" in symbols
+            or len(set(symbols)) != len(symbols)
+            or not isinstance(unk_token, str | None)
+        ):
+            raise CheckpointError("vocab.json is not a vocabulary of lmgen: copy the model again")
+        return cls(unit, tuple(symbols), unk_token)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The fingerprint by which encoded texts are told apart."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()

@@ -1,0 +1,74 @@
+"""Strictness and shared fixtures: warnings are errors, nothing is written outside of tmp_path."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import random
+import tempfile
+from pathlib import Path
+
+import jax
+import pytest
+
+# Nearly all the time of these tests goes into compiling programs that then run for milliseconds. The processes that tests
+# start, and `make oracle`, compile as users do.
+if "LMGEN_OPTIMISE" not in os.environ:
+    jax.config.update("jax_disable_most_optimizations", True)
+# What was compiled once serves all tests, and the processes that they start.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(tempfile.gettempdir(), f"lmgen-tests-{getpass.getuser()}"))
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _at_home(tmp_path, monkeypatch):
+    """Each test runs in a folder of its own, with a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("NO_COLOR", "TERM", "COLUMNS", "LC_ALL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def data():
+    """The folder of real corpora for measuring; tests that need it are skipped where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip("the corpora for measuring are not here")
+    return SHARED
+
+
+def invented_words(count: int, seed: int = 0) -> list[str]:
+    """Distinct words of a tiny language: syllables of a consonant and a vowel."""
+    draw = random.Random(seed)
+    words: dict[str, None] = {}
+    while len(words) < count:
+        words["".join(draw.choice("bdgklmnrst") + draw.choice("aeiou") for _ in range(draw.randint(1, 4)))] = None
+    return list(words)
+
+
+@pytest.fixture
+def words_file(tmp_path) -> Path:
+    """A corpus of 300 invented words, one a line."""
+    path = tmp_path / "words.txt"
+    path.write_text("".join(f"{word}\n" for word in invented_words(300)), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory) -> Path:
+    """A small model trained on 300 invented words for 60 steps; to be read, not changed."""
+    folder = tmp_path_factory.mktemp("session")
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    try:
+        import lmgen
+
+        corpus = folder / "words.txt"
+        corpus.write_text("".join(f"{word}\n" for word in invented_words(300)), "utf-8")
+        lmgen.train(corpus, output=folder / "words", steps=60, size=32, embedding=8, batch=16, window=16, learning_rate=1e-2)
+    finally:
+        os.environ.pop("XDG_CACHE_HOME") if before is None else os.environ.update(XDG_CACHE_HOME=before)
+    return folder / "words"

@@ -1,0 +1,257 @@
+"""The command line as a user meets it: results on stdout, one sentence for a mistake, exit codes, nothing lost."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lmgen import checkpoint, cli, console
+
+SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
+
+
+@pytest.fixture
+def lmgen(monkeypatch, capfd):
+    """Call the command line in this process; returns exit code, stdout and stderr."""
+
+    def call(*words: str | Path, stdin: str | None = None) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lmgen", *map(str, words)])
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return end.value.code, out, err
+
+    return call
+
+
+def test_train_sample_eval_score_show(lmgen, words_file):
+    """The whole walk with the commands as the README gives them."""
+    code, out, err = lmgen("train", words_file, "--steps", 60, *SMALL)
+    assert (code, out) == (0, "")
+    assert "lmgen sample words" in err.splitlines()[-1]
+    code, out, err = lmgen("sample", "-n", 7)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == 7
+    code, out, _ = lmgen("sample", "words", "--json", "-n", 3, "--prompt", "ba", "--seed", 4)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert all(list(line) == ["text", "nats", "symbols", "ended", "known"] for line in lines)
+    assert all(line["text"].startswith("ba") for line in lines)
+    code, out, _ = lmgen("eval", "words", words_file, "--json")
+    (line,) = map(json.loads, out.splitlines())
+    wanted = [
+        "nats",
+        "symbols",
+        "characters",
+        "bytes",
+        "unknown",
+        "nats_per_symbol",
+        "perplexity",
+        "bits_per_character",
+        "bits_per_byte",
+    ]
+    assert set(wanted) <= line.keys()
+    assert line["bytes"] == words_file.stat().st_size == line["symbols"]
+    code, out, _ = lmgen("eval", "words", words_file)
+    assert f"{line['perplexity']:.3f} per symbol" in out
+    code, out, _ = lmgen("score", "words", words_file)
+    assert [row.split("\t")[1] for row in out.splitlines()] == words_file.read_text().split()
+    assert sum(float(row.split("\t")[0]) for row in out.splitlines()) == pytest.approx(line["nats"], abs=0.0005 * 300)
+    code, out, _ = lmgen("show", "--json")
+    assert [json.loads(row)["name"] for row in out.splitlines()] == ["words"]
+    code, out, _ = lmgen("show", "words")
+    assert "lstm" in out
+
+
+def test_a_second_training_takes_the_next_free_name(lmgen, words_file):
+    for expected in ("words", "words-2"):
+        assert lmgen("train", words_file, "--steps", 2, *SMALL)[0] == 0
+        assert checkpoint.find(None) == Path("checkpoints") / expected
+    before = (Path("checkpoints/words/model.safetensors")).read_bytes()
+    code, _, err = lmgen("train", words_file, "--steps", 2, "-o", "checkpoints/words", *SMALL)
+    assert code == 2
+    assert "nothing is overwritten" in err
+    assert Path("checkpoints/words/model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("train empty.txt", 2, "there is no text in"),
+        ("train missing.txt", 2, "there is no missing.txt"),
+        ("train wrods.txt", 2, "did you mean words.txt"),
+        ("train citys", 2, "did you mean cities"),
+        ("train bad.txt", 2, "not UTF-8 at byte 3 (line 2"),
+        ("train folder", 2, "folder without *.txt files"),
+        ("train data.gz", 2, "looks like gzip"),
+        ("train words.txt --valid empty.txt", 2, "give validation text"),
+        ("train words.txt --encoding klingon", 2, "no encoding 'klingon'"),
+        ("train words.txt --cell lstmm", 2, "no cell 'lstmm'"),
+        ("train words.txt --steps 0", 2, "--steps"),
+        ("train words.txt --budget soon", 2, "no time"),
+        ("train words.txt --steps 2 --epochs 2", 2, "give one of them"),
+        ("train words.txt --dropout 1", 2, "--dropout"),
+        ("train words.txt --learning-rate nan", 2, "--learning-rate"),
+        ("train words.txt --min-count 999999", 2, "lower --min-count"),
+        ("train", 2, "what shall it learn"),
+        ("train --resume nothing", 3, "no model nothing"),
+        ("train --resume folder", 3, "folder"),
+        ("train --resume good --size 9", 2, "--size cannot be changed with --resume"),
+        ("train words.txt --batch 2147483647", 2, "too large"),
+        ("train words.txt --epochs 1e308", 2, "--epochs"),
+        ("trian words.txt", 2, "Did you mean 'train'"),
+        ("train words.txt --sizes 3", 2, "No such option '--sizes'"),
+        ("sample", 3, "there is no model in checkpoints"),
+        ("sample words.txt", 3, "is a file, not a model"),
+        ("sample folder", 3, "is no model"),
+        ("sample good --temperature -1", 2, "--temperature"),
+        ("sample good --temperature nan", 2, "--temperature"),
+        ("sample good --top-p 0", 2, "--top-p"),
+        ("sample good -n 0", 2, "-n"),
+        ("sample good --lines 3", 2, "--lines has no use"),
+        ("sample good --prompt Ж --strict", 2, "does not know 'Ж'"),
+        ("sample goods", 3, "did you mean good"),
+        ("eval good missing.txt", 2, "there is no missing.txt"),
+        ("eval good empty.txt", 2, "there is no text in"),
+        ("eval good bad.txt", 2, "not UTF-8"),
+        ("eval nothing words.txt", 3, "no model nothing"),
+        ("score good missing.txt", 2, "there is no missing.txt"),
+        ("show nothing", 3, "no model nothing"),
+        ("corpus write nothing", 2, "choose from cities"),
+        ("corpus write cities -o words.txt", 2, "File exists"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_lose_nothing(lmgen, model_path, words_file, words, code, message):
+    Path("empty.txt").touch()
+    Path("bad.txt").write_bytes(b"ab\n\xff\xfe\n")
+    Path("folder").mkdir()
+    Path("data.gz").write_bytes(b"\x1f\x8b\x08\x00")
+    if "good" in words:
+        shutil.copytree(model_path, "checkpoints/good")
+    before = {p: p.read_bytes() for p in Path().rglob("*") if p.is_file() and ".cache" not in p.parts}
+    found, out, err = lmgen(*words.split())
+    assert (found, out) == (code, "")
+    assert err.startswith("lmgen: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert before == {p: p.read_bytes() for p in Path().rglob("*") if p.is_file() and ".cache" not in p.parts}
+    assert set(os.listdir()) - {"checkpoints"} <= {"empty.txt", "bad.txt", "folder", "data.gz", "words.txt", ".cache"}
+
+
+def test_text_comes_through_a_pipe(lmgen, words_file):
+    code, _, _ = lmgen("train", "-", "--steps", 3, *SMALL, stdin=words_file.read_text())
+    assert code == 0
+    assert checkpoint.find(None).name == "stdin"
+    code, out, _ = lmgen("score", "stdin", stdin="bade\nkimo\n")
+    assert [row.split("\t")[1] for row in out.splitlines()] == ["bade", "kimo"]
+
+
+def test_corpora_that_ship_are_listed_and_written(lmgen):
+    _code, out, _ = lmgen("corpus", "list", "--json")
+    sizes = {row["name"]: row["bytes"] for row in map(json.loads, out.splitlines())}
+    assert sizes["python-reference"] >= 300_000
+    for name, least in (("cities", 1500), ("names", 2000)):
+        lines = lmgen("corpus", "write", name)[1].splitlines()
+        assert len(lines) == len(set(lines)) >= least
+        assert all(line == line.strip() != "" for line in lines)
+
+
+def process(*words: str, **options) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "lmgen.cli", *map(str, words)], **options)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_saves_and_says_how_to_go_on(words_file, number, code):
+    run = process("train", words_file, "--epochs", "100000", "--patience", "0", *SMALL, stderr=subprocess.PIPE, text=True)
+    while not list(Path().glob("checkpoints/words/train/step-*")):
+        time.sleep(0.1)
+        assert run.poll() is None
+    run.send_signal(number)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == code, err
+    assert "go on with: lmgen train --resume words" in err.splitlines()[-1]
+    assert process("train", "--resume", "words", "--steps", "1", stderr=subprocess.DEVNULL).wait() == 0
+
+
+def test_a_closed_pipe_ends_quietly(model_path):
+    with process("sample", model_path, "-n", "100000", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline()
+        run.stdout.close()
+        assert run.stderr.read() == ""
+        assert run.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_pipes_get_no_escape_byte_and_any_locale_will_do(words_file, locale):
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONIOENCODING": "ascii" if locale == "C" else "utf-8"}
+    words_file.write_text(words_file.read_text().replace("a", "ä"), "utf-8")
+    for words in (["train", words_file, "--steps", "20", *SMALL], ["sample", "words"], ["eval", "words"], ["show"], ["doctor"]):
+        run = process(*words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, err = run.communicate(timeout=120)
+        assert run.returncode == 0, err
+        assert b"\x1b" not in out + err
+
+
+def on_a_terminal(*words: str, columns: int = 60, **environment: str) -> str:
+    """What a command writes on a terminal of some columns."""
+    master, slave = pty.openpty()
+    variables = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), **environment}
+    run = process(*words, stdin=slave, stdout=slave, stderr=slave, env=variables)
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            block = os.read(master, 65536)
+        except OSError:
+            break
+        if not block:
+            break
+        seen += block
+    assert run.wait() == 0
+    return seen.decode()
+
+
+def test_a_terminal_gets_a_live_display_unless_it_is_dumb(words_file):
+    common = ("train", str(words_file), "--steps", "60", *SMALL)
+    live = on_a_terminal(*common)
+    assert "\x1b[" in live
+    assert "symbols/s" in live
+    assert "\x1b" not in on_a_terminal(*common, TERM="dumb")
+    assert "\x1b" not in on_a_terminal(*common, NO_COLOR="1")
+
+
+def test_a_terminal_is_not_steered_by_generated_text():
+    """ESC, CSI in C1, a bidirectional override and DEL become pictures on a terminal; a pipe gets them as they are."""
+
+    class Terminal:
+        encoding = "utf-8"
+
+        def __init__(self, terminal: bool):
+            self.isatty = lambda: terminal
+
+    text = "a\x1b[31mb\x9bc\u202ed\x7fé中\u0301\n"
+    assert console.shown(text, Terminal(True)) == "a\u241b[31mb\ufffdc\ufffdd\u2421é中\u0301\n"
+    assert console.shown(text, Terminal(False)) == text
+
+
+def test_help_names_every_option_that_scripts_rely_on(lmgen):
+    code, out, _ = lmgen("train", "--help")
+    names = (
+        "valid unit sequence carry min-count vocab-size unk-token cell size layers embedding tie dropout batch window steps "
+        "epochs budget learning-rate clip precision seed resume output"
+    )
+    assert code == 0
+    assert all(f"--{name}" in out for name in names.split())

@@ -1,0 +1,233 @@
+"""The language model around the cells: what it may look at, the ways to compute it that must agree, and that it learns.
+
+Shapes: T time, B batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lmgen import model, recurrence, sample, training
+from lmgen.cells import CELLS
+from lmgen.evaluate import stream_nats
+from lmgen.lm import Recurrent
+from lmgen.vocab import EOS, Vocab
+
+V = 11
+VOCAB = Vocab("char", tuple("abcdefghi"))
+TINY = model.Config(V, "lstm", size=6, embedding=5)
+
+every_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+def random_params(config, seed=0):
+    """Weights of normal size everywhere, the biases too: nothing is hidden by a zero."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(partial(model.init, config), jax.random.key(0))
+    return jax.tree.map(lambda a: rng.normal(0, 0.3, a.shape).astype(np.float32), shapes)
+
+
+def random_ids(T, B, seed=0):
+    """Ids with an EOS now and then."""
+    return np.random.default_rng(seed).integers(0, V, (T, B)).astype(np.int32)
+
+
+def nats_of(config, params, window):
+    """The nats of a window [T + 1, B], read from the start."""
+    _, hs = model.read(config, "f32", params, model.start(config, window.shape[1]), window[:-1])
+    return model.nats(params, hs, window[1:], "f32")
+
+
+def close(ours, theirs, tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), ours, theirs)
+
+
+# ---- what it may look at -----------------------------------------------------------------------------------------------
+
+
+@every_cell
+def test_logits_do_not_see_what_comes_after(cell):
+    """Other ids after t: up to t not a bit differs, at t + 1 something does."""
+    lm, t = Recurrent(replace(TINY, cell=cell, layers=2), random_params(replace(TINY, cell=cell, layers=2)), VOCAB), 6
+    ids = random_ids(12, 2)
+    other = np.concatenate([ids[: t + 1], (ids[t + 1 :] + 1) % V])
+    (_, ours), (_, theirs) = (lm.read(lm.start(2), some) for some in (ids, other))
+    np.testing.assert_array_equal(ours[: t + 1], theirs[: t + 1])
+    assert (np.asarray(ours[t + 1]) != theirs[t + 1]).any()
+
+
+@every_cell
+@pytest.mark.parametrize("B", [1, 2])
+def test_gradient_of_the_past_with_respect_to_the_future_is_exactly_zero(cell, B):
+    """The loss up to t moves the embedding of no symbol that is read only after t, and of every other one.
+
+    With one column the symbols are looked up before the input product, with two after it.
+    """
+    config, t = replace(TINY, cell=cell), 4
+    first, second = [2, 3, 4, 5, 6], [7, 8, 9, 10, 7]
+    ids = np.repeat(np.array([*first, *second], np.int32)[:, None], B, 1)
+
+    @jax.jit
+    @jax.grad
+    def slope(params):
+        _, hs = model.read(config, "f32", params, model.start(config, B), ids)
+        return model.nats(params, hs, np.full_like(ids, 2), "f32")[: t + 1].sum()
+
+    moved = np.asarray(slope(random_params(config))["embedding"]).any(axis=1)
+    assert np.flatnonzero(moved).tolist() == first
+
+
+@every_cell
+@pytest.mark.parametrize("carry", [False, True])
+def test_stream_in_windows_gives_the_nats_of_each_line_alone(cell, carry):
+    """Symbol by symbol, to six digits, for any number of columns and any window; where the state is carried over EOS, those of
+    the whole stream read one symbol at a time."""
+    lines = [random_ids(n, 1, n)[:, 0] % (V - 2) + 2 for n in (3, 1, 7, 0, 12, 30, 5, 2, 40, 9)]
+    config = replace(TINY, cell=cell, carry=carry)
+    lm = Recurrent(config, random_params(config), VOCAB)
+    alone, state = [], lm.start(1)
+    for line in lines:
+        state = state if carry else lm.start(1)
+        for read, following in zip([EOS, *line], [*line, EOS], strict=True):
+            state, logits = lm.read(state, np.array([[read]], np.int32))
+            scores = np.float64(logits[0, 0])
+            alone.append(np.log(np.exp(scores).sum()) - scores[following])
+    stream = np.concatenate([[EOS], *([*line, EOS] for line in lines)]).astype(np.int32)
+    for batch, window in ((1, 128), (7, 8), (64, 2)):
+        np.testing.assert_allclose(stream_nats(lm, stream, batch, window), alone, rtol=1e-5, atol=1e-6)
+
+
+# ---- two ways to compute one thing -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("T", [12, 7])
+def test_nats_in_chunks_of_time_are_those_of_all_times_at_once(T, monkeypatch):
+    """Values and gradients; and the logits of all times are never held at once. Seven times only fall into seven chunks."""
+    params, hs = random_params(TINY)["head"], np.random.default_rng(1).normal(size=(T, 2, 6)).astype(np.float32)
+    targets = random_ids(T, 2)
+
+    def compute(head, hs):
+        nats = model.nats({"head": head}, hs, targets, "f32")
+        return (nats * np.arange(T)[:, None]).sum(), nats
+
+    whole, held = f"f32[{T},2,{V}]", []
+    results = []
+    for chunk in (T * 2 * V, 3 * 2 * V):
+        monkeypatch.setattr(model, "CHUNK", chunk)
+        of = jax.jit(jax.value_and_grad(lambda *a: compute(*a), (0, 1), has_aux=True))
+        held.append(whole in str(jax.make_jaxpr(of)(params, hs)))
+        results.append(of(params, hs))
+    assert held == [True, False]
+    close(*results, 1e-5)
+
+
+@pytest.mark.parametrize("T", [3, 9])
+def test_multiplying_the_embedding_first_equals_looking_up_first(T):
+    """Three times are fewer ids than symbols, nine are more; both equal the written-down way, gradients too."""
+    config, ids, start = TINY, random_ids(T, 2), model.start(TINY, 2)
+
+    def read(params):
+        _, hs = model.read(config, "f32", params, start, ids)
+        return (hs * np.arange(T)[:, None, None]).sum(), hs
+
+    def written_down(params):
+        p = params["layers"][0]
+        xs = params["embedding"][ids] @ p["W"] + p["b"]
+        _, hs = recurrence.plain(CELLS[config.cell], "f32", p, start[0], xs, jnp.asarray(ids == EOS))
+        return (hs * np.arange(T)[:, None, None]).sum(), hs
+
+    params = jax.tree.map(jnp.asarray, random_params(config))
+    close(*(jax.jit(jax.value_and_grad(way, has_aux=True))(params) for way in (read, written_down)), 1e-5)
+
+
+@pytest.mark.parametrize("one_hot", [0, 1024])
+def test_gradient_of_a_lookup_sums_over_where_a_row_was_read(one_hot, monkeypatch):
+    """By a scatter and by a product with one-hot rows alike; rows that were not read get zero."""
+    monkeypatch.setattr(model, "ONE_HOT", one_hot)
+    ids, cotangent = np.array([[3, 0], [3, 1], [5, 3]]), np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)
+    rows, pullback = jax.vjp(lambda table: model._lookup(table, ids), jnp.arange(28.0).reshape(7, 4))
+    np.testing.assert_array_equal(rows[..., 0], 4 * ids)
+    wanted = np.zeros((7, 4))
+    np.add.at(wanted, ids, cotangent)
+    np.testing.assert_allclose(pullback(cotangent)[0], wanted, atol=1e-6)
+
+
+def test_tied_head_reads_with_the_embedding():
+    """Its logits are h Eᵀ + b, and (h P) Eᵀ + b where the sizes differ; there is no other matrix."""
+    hs = np.random.default_rng(2).normal(size=(3, 2, 6)).astype(np.float32)
+    for config, added in ((replace(TINY, tie=True, embedding=6), {"b"}), (replace(TINY, tie=True), {"b", "P"})):
+        params = random_params(config)
+        head, E = params["head"], params["embedding"]
+        assert head.keys() == added
+        wanted = (hs @ head["P"] if "P" in head else hs) @ E.T + head["b"]
+        close(model.logits(params, hs, "f32"), wanted, 1e-5)
+
+
+def test_size_of_a_model_worked_by_hand():
+    """Embedding 11 × 5; LSTM 4 · 6 · (5 + 6 + 1), above it 4 · 6 · (6 + 6 + 1); head 6 × 11 + 11; or tied 6 × 5 + 11."""
+    for config, count in (
+        (TINY, 55 + 288 + 77),
+        (replace(TINY, layers=2), 55 + 288 + 312 + 77),
+        (replace(TINY, tie=True), 55 + 288 + 41),
+    ):
+        assert model.parameters(random_params(config)) == count
+
+
+# ---- probabilities -----------------------------------------------------------------------------------------------------
+
+
+def test_probabilities_of_all_that_may_follow_sum_to_one():
+    ids, params = random_ids(5, 3), random_params(TINY)
+    _, hs = model.read(TINY, "f32", params, model.start(TINY, 3), ids)
+    total = sum(np.exp(-np.float64(model.nats(params, hs, np.full_like(ids, v), "f32"))) for v in range(V))
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_uniform_model_has_perplexity_v():
+    """With a head of zeros every symbol costs ln V, whatever the network remembers."""
+    params = random_params(TINY) | {"head": {"W": np.zeros((6, V), np.float32), "b": np.zeros(V, np.float32)}}
+    nats = stream_nats(Recurrent(TINY, params, VOCAB), random_ids(30, 1)[:, 0])
+    assert nats == pytest.approx(np.full(29, math.log(V)))
+    assert math.exp(nats.mean(dtype=np.float64)) == pytest.approx(V, rel=1e-6)
+
+
+def test_dropout_zeroes_its_share_of_outputs_and_scales_the_rest():
+    """In training alone, by another pattern for another key; the rate 0 drops nothing."""
+    config, ids = replace(TINY, size=50, dropout=0.3), random_ids(20, 10)
+    params, start = random_params(config), model.start(config, 10)
+    read = jax.jit(model.read, static_argnums=(0, 1))
+    (state, whole), (state_in_training, dropped), (_, others) = (
+        read(config, "f32", params, start, ids, key) for key in (None, jax.random.key(0), jax.random.key(1))
+    )
+    zero = np.asarray(dropped) == 0
+    assert zero.mean() == pytest.approx(0.3, abs=0.015)  # three deviations of 10,000 draws
+    np.testing.assert_allclose(dropped[~zero], whole[~zero] / 0.7, rtol=1e-6)
+    assert (zero != (np.asarray(others) == 0)).any()
+    close(state_in_training, state, 0)
+    close(read(replace(config, dropout=0.0), "f32", params, start, ids, jax.random.key(0))[1], whole, 0)
+
+
+# ---- it learns ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cell", "layers"), [*((cell, 1) for cell in CELLS), ("lstm", 5)])
+def test_overfits_one_line_and_its_samples_are_that_line(cell, layers):
+    line, vocab = "anemone", Vocab.of(Counter("anemone"), "char")
+    network = model.Config(len(vocab), cell, size=24, layers=layers, embedding=8)
+    config = training.Config(batch=1, window=len(line) + 1, learning_rate=0.02, steps=250, weight_decay=0.0)
+    window, begins = np.array([[EOS, *vocab.encode(line), EOS]], np.int32).T, np.array([False])
+    state = training.begin(config, network)
+    for number in range(config.steps):
+        state, nats = training.step(config, network, state, window, begins, config.learning_rate, number)
+    assert math.exp(nats) < 1.005
+    drawn = islice(sample.samples(Recurrent(network, state.params, vocab), sample.Settings(temperature=0.5)), 16)
+    assert {s.text for s in drawn} == {line}

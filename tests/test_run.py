@@ -1,0 +1,257 @@
+"""Trainings in a directory: resumed to the bit, killed at any moment, stopped early, the same from the same seed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lmgen
+from lmgen import checkpoint, run
+from lmgen.errors import CheckpointError, DivergedError, InputError
+
+SMALL = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1e-2}
+
+
+def settings(*files: Path, valid: tuple[str, ...] = (), sequence: str = "line") -> run.TextSettings:
+    return run.TextSettings(tuple(map(str, files)), valid, sequence, "utf-8", "strict")
+
+
+def advance(training: run.Run, steps: int | None = None) -> run.Run:
+    """Take some steps, or all, and save."""
+    with closing(iter(training)) as reports:
+        for report in reports:
+            if report.step == steps:
+                break
+    training.save()
+    return training
+
+
+def everything(path: Path) -> dict[str, object]:
+    """All that two equal trainings must share: the arrays of the last snapshot and of the model, and the lines of the metrics."""
+    arrays, about = checkpoint.read_arrays(checkpoint.snapshots(path)[0], "training")
+    best, _ = checkpoint.read_arrays(path / "model.safetensors", "model")
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["seconds"], line["symbols_per_second"]
+    progress = {k: v for k, v in about["progress"].items() if k not in ("seconds", "validating")}
+    arrays |= {f"best/{name}": a for name, a in best.items()}
+    return {"arrays": {n: (a.dtype.str, a.tobytes()) for n, a in sorted(arrays.items())}, "lines": lines, "progress": progress}
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("unit", ["char", "word"])
+@pytest.mark.parametrize("carry", [False, True])
+def test_resume_is_exact_to_the_bit(tmp_path, words_file, cell, unit, carry):
+    """70 steps at once = 23 steps, a stop, a resume, the rest: with dropout, over the ends of epochs (of about 36 steps)."""
+    if unit == "word":
+        words = words_file.read_text().split()
+        words_file.write_text("".join(" ".join(words[k : k + 4]) + "\n" for k in range(0, 300, 2)))
+    options = {**SMALL, "unit": unit, "carry": carry, "cell": cell, "layers": 2, "dropout": 0.3, "steps": 70, "tie": False}
+    advance(run.new(tmp_path / "whole", settings(words_file), **options))
+    advance(run.new(tmp_path / "parts", settings(words_file), **options), 23)
+    resumed, complaints = run.resume(tmp_path / "parts")
+    assert (resumed.progress.step, complaints) == (23, [])
+    advance(resumed)
+    assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+
+
+def test_the_seed_decides(tmp_path, words_file):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        advance(run.new(tmp_path / name, settings(words_file), **SMALL, steps=20, seed=seed, dropout=0.2))
+    a, b, c = (everything(tmp_path / name)["arrays"] for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_training_killed_at_any_moment_goes_on(tmp_path, words_file):
+    """kill -9 at random moments of a real training; what then ends is, to the bit, what an unbroken training gives."""
+    options = [
+        "--steps",
+        "120",
+        *["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01", "--patience", "0"],
+    ]
+    command = [sys.executable, "-m", "lmgen.cli", "train"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    path = tmp_path / "killed"
+    draw = random.Random(3)
+    started = [*command, str(words_file), "-o", str(path), *options]
+    for _ in range(4):
+        process = subprocess.Popen(started, env=environment, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not checkpoint.snapshots(path):
+            time.sleep(0.05)
+        time.sleep(draw.random() * 0.3)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert checkpoint.read_snapshot(path)[1]["progress"]["step"] > 0
+        lmgen.load(path)
+        started = [*command, "--resume", str(path)]
+    subprocess.run(started, env=environment, check=True, stderr=subprocess.DEVNULL)
+    whole = [*command, str(words_file), "-o", str(tmp_path / "whole"), *options]
+    subprocess.run(whole, env=environment, check=True, stderr=subprocess.DEVNULL)
+    assert everything(path) == everything(tmp_path / "whole")
+    assert not list(path.glob("**/*.part"))
+
+
+def test_a_damaged_snapshot_falls_back_to_the_one_before(tmp_path, words_file):
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=60))
+    newest, before = checkpoint.snapshots(tmp_path / "m")
+    newest.write_bytes(newest.read_bytes()[:-1])
+    resumed, complaints = run.resume(tmp_path / "m")
+    assert f"step-{resumed.progress.step:08d}" == before.stem
+    assert len(complaints) == 1
+    assert "damaged" in complaints[0]
+    for snapshot in checkpoint.snapshots(tmp_path / "m"):
+        snapshot.unlink()
+    with pytest.raises(CheckpointError, match="no snapshot"):
+        run.resume(tmp_path / "m")
+
+
+def test_a_changed_text_is_refused_with_both_fingerprints(tmp_path, words_file):
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=10))
+    words_file.write_text(words_file.read_text() + "more\n")
+    with pytest.raises(InputError, match=r"sha256 \w{12} then, \w{12} now"):
+        run.resume(tmp_path / "m")
+    assert run.resume(tmp_path / "m", changed_text=True)[0].progress.step == 10
+    words_file.unlink()
+    with pytest.raises(InputError, match="not there any more"):
+        run.resume(tmp_path / "m")
+
+
+def test_a_finished_training_can_be_given_more(tmp_path, words_file):
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=10))
+    assert [r.step for r in run.resume(tmp_path / "m")[0]] == []
+    assert [r.step for r in run.resume(tmp_path / "m", steps=14)[0]] == [11, 12, 13, 14]
+
+
+def test_training_stops_early_and_keeps_the_best(tmp_path, words_file):
+    """Validation text unlike the training text gets worse before long; the model kept is that of the best validation."""
+    other = tmp_path / "other.txt"
+    other.write_text("zzz\nzz\n" * 40)
+    text = settings(words_file, valid=(str(other),))
+    training = advance(run.new(tmp_path / "m", text, **{**SMALL, "size": 32}, steps=4000, patience=2))
+    assert "nothing better" in training.progress.finished
+    assert training.progress.step < 4000
+    lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
+    best = min(line["valid_nats"] for line in lines if "valid_nats" in line)
+    assert lmgen.load(tmp_path / "m").evaluate(other).nats_per_symbol == pytest.approx(best, rel=1e-6)
+
+
+def test_a_training_that_diverges_stops_and_keeps_the_last_good_model(tmp_path, words_file):
+    training = run.new(tmp_path / "m", settings(words_file), **SMALL, steps=500)
+
+    def poison() -> None:
+        for report in training:
+            if report.step == 100:
+                state = training.training.state
+                broken = {**state.params, "embedding": state.params["embedding"] * np.nan}
+                training.training.state = state._replace(params=broken)
+
+    with pytest.raises(DivergedError, match="smaller --learning-rate"):
+        poison()
+    assert np.isfinite(lmgen.load(tmp_path / "m").evaluate().nats)
+
+
+def test_metrics_lines_hold_what_scripts_read(tmp_path, words_file):
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=30))
+    lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
+    assert all({"step", "symbols", "seconds", "train_nats", "symbols_per_second"} <= line.keys() for line in lines)
+    assert lines[-1]["step"] == 30
+    assert lines[-1]["symbols"] == 30 * 4 * 8
+    assert lines[-1]["valid_nats"] > 0
+
+
+def test_two_trainings_cannot_share_a_directory(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with checkpoint.locked(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()}"), checkpoint.locked(tmp_path):
+        pass
+    with checkpoint.locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3, 10])
+@pytest.mark.parametrize("sequence", ["line", "paragraph", "file"])
+@pytest.mark.parametrize("carry", [False, True])
+def test_tiny_texts_train(tmp_path, lines, sequence, carry):
+    path = tmp_path / "tiny.txt"
+    path.write_text("ab\n\n" * lines)
+    advance(run.new(tmp_path / "m", settings(path, sequence=sequence), size=4, embedding=2, steps=2, carry=carry))
+    assert np.isfinite(lmgen.load(tmp_path / "m").evaluate(path).nats)
+
+
+def test_paragraphs_and_files_come_back_with_their_lines(tmp_path):
+    """A model that has learnt one poem by heart writes it, lines and all."""
+    poem = "one\ntwo\nthree"
+    path = tmp_path / "poem.txt"
+    path.write_text(f"{poem}\n\n\n" * 5)
+    advance(
+        run.new(tmp_path / "m", settings(path, sequence="paragraph"), size=32, steps=150, batch=2, window=16, learning_rate=2e-2)
+    )
+    (one,) = lmgen.load(tmp_path / "m").sample(1, temperature=0)
+    assert (one.text, one.known, one.ended) == (poem, True, True)
+
+
+def test_a_stable_run_is_described_by_its_directory(tmp_path, words_file):
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=5))
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config["model"]["size"] == 12
+    assert config["text"]["files"] == [str(words_file)]
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "words.txt" in card
+    assert words_file.read_text().split()[0] not in card
+    model = lmgen.load(tmp_path / "m")
+    assert replace(model.lm.config) == run.resume(tmp_path / "m")[0].network
+
+
+def test_a_model_and_its_resume_read_the_text_as_it_was_read(tmp_path, words_file):
+    """Named again at another place, with its validation text; a changed validation text is noticed."""
+    valid = tmp_path / "valid.txt"
+    valid.write_text("ba\nbe\n\nki\n")
+    text = settings(words_file, valid=(str(valid),), sequence="paragraph")
+    first = advance(run.new(tmp_path / "m", text, **SMALL, steps=4))
+    moved = words_file.rename(tmp_path / "moved.txt")
+    resumed, _ = run.resume(tmp_path / "m", settings(moved))
+    assert (resumed.text.sequence, resumed.data.valid.sequences) == ("paragraph", 2)
+    assert resumed.data.train.symbols == first.data.train.symbols
+    valid.write_text("ba\n")
+    with pytest.raises(InputError, match="has changed"):
+        run.resume(tmp_path / "m", settings(moved))
+
+
+def test_a_training_without_validation_is_saved_as_it_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "SAVE_SECONDS", 0)
+    path = tmp_path / "tiny.txt"
+    path.write_text("abc\n")
+    training = run.new(tmp_path / "m", settings(path), **SMALL, steps=10)
+    with closing(iter(training)) as reports:
+        next(reports)
+        next(reports)
+    assert run.resume(tmp_path / "m")[0].progress.step >= 1
+
+
+def test_one_absurd_update_spoils_nothing(tmp_path, words_file):
+    """A learning rate at which the first update overflows: it is left out, and the training ends with exit code 4."""
+    training = run.new(tmp_path / "m", settings(words_file), **{**SMALL, "learning_rate": 1e39}, steps=100)
+    with pytest.raises(DivergedError):
+        advance(training)
+    assert all(np.isfinite(leaf).all() for leaf in checkpoint.flatten(training.training.state.params).values())
+
+
+def test_options_that_do_not_exist_are_refused(tmp_path, words_file):
+    with pytest.raises(TypeError, match="there is no option stesp"):
+        run.new(tmp_path / "m", settings(words_file), stesp=5)
+
+
+def test_a_training_wants_a_text():
+    with pytest.raises(InputError, match="what shall it learn"):
+        lmgen.train(steps=3)

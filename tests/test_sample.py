@@ -1,0 +1,166 @@
+"""Drawing: transforms by tables worked by hand, frequencies against the softmax, sequences that the seed alone decides."""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lmgen
+from lmgen import sample
+from lmgen.errors import InputError
+from lmgen.sample import Settings, draw, novel_samples, samples, transformed
+from lmgen.vocab import EOS
+
+P = np.array([[0.5, 0.2, 0.2, 0.1]], np.float32)
+
+
+def after(name: str, value: float) -> list[float]:
+    """The probabilities after one transform of P, rounded."""
+    p = jax.nn.softmax(transformed(jnp.log(P), (name,), (np.float32(value) if name != "top_k" else np.int32(value),)), -1)
+    return [round(float(x), 4) for x in p[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("temperature", 1.0, [0.5, 0.2, 0.2, 0.1]),
+        ("temperature", 0.5, [0.7353, 0.1176, 0.1176, 0.0294]),  # squares over their sum 0.34
+        ("temperature", 0.0, [1, 0, 0, 0]),
+        ("temperature", 1e-9, [1, 0, 0, 0]),
+        ("temperature", 1e9, [0.25, 0.25, 0.25, 0.25]),
+        ("top_k", 1, [1, 0, 0, 0]),
+        ("top_k", 2, [0.5556, 0.2222, 0.2222, 0]),  # the third equals the second
+        ("top_k", 4, [0.5, 0.2, 0.2, 0.1]),
+        ("top_k", 99, [0.5, 0.2, 0.2, 0.1]),
+        ("top_p", 1.0, [0.5, 0.2, 0.2, 0.1]),
+        ("top_p", 0.4, [1, 0, 0, 0]),
+        ("top_p", 0.69, [0.7143, 0.2857, 0, 0]),
+        ("top_p", 0.85, [0.5556, 0.2222, 0.2222, 0]),
+        ("min_p", 0.0, [0.5, 0.2, 0.2, 0.1]),
+        ("min_p", 0.3, [0.5556, 0.2222, 0.2222, 0]),
+        ("min_p", 1.0, [1, 0, 0, 0]),
+    ],
+)
+def test_each_transform_gives_the_table_worked_by_hand(name, value, expected):
+    assert after(name, value) == expected
+
+
+def test_transforms_compose_in_the_order_of_the_table():
+    """Temperature first: top-p then counts the probabilities that it left."""
+    p = jax.nn.softmax(transformed(jnp.log(P), ("temperature", "top_p"), (np.float32(0.5), np.float32(0.8))), -1)
+    assert np.allclose(p[0], [0.7353 / 0.8529, 0.1176 / 0.8529, 0, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_frequencies_match_the_softmax(temperature):
+    """χ² with 9 degrees of freedom stays below its 99.99 % point, 33.7, over 200,000 draws."""
+    logits = jax.random.normal(jax.random.key(1), (1, 10)) * 2
+    expected = np.asarray(jax.nn.softmax(logits / temperature))[0]
+    n = 200_000
+    uniform = jax.random.uniform(jax.random.key(2), (n,))
+    heated = transformed(jnp.broadcast_to(logits, (n, 10)), ("temperature",), (np.float32(temperature),))
+    counts = np.bincount(np.asarray(draw(heated, uniform)), minlength=10)
+    assert ((counts - n * expected) ** 2 / (n * expected)).sum() < 33.7
+
+
+def test_what_has_no_probability_is_never_drawn_at_either_end():
+    logits = jnp.array([[sample.NOTHING, 0.0, sample.NOTHING, 0.0, sample.NOTHING]] * 3)
+    assert draw(logits, jnp.array([0.0, 0.5, 1 - 2**-24])).tolist() == [1, 3, 3]
+
+
+def test_the_nats_of_a_sample_are_its_score(model_path):
+    """Whatever the transforms, and also behind a prompt (whose own nats do not count)."""
+    model = lmgen.load(model_path)
+    for settings in ({}, {"temperature": 0.5, "top_k": 5, "top_p": 0.9}):
+        drawn = model.sample(20, **settings)
+        assert all(one.ended for one in drawn)
+        for one, score in zip(drawn, model.score([one.text for one in drawn]), strict=True):
+            assert math.isclose(one.nats, score.nats, rel_tol=1e-5)
+            assert one.symbols == len(score.symbols)
+    (one,) = model.sample(1, prompt="ka")
+    (score,) = model.score([one.text])
+    assert one.text.startswith("ka")
+    assert math.isclose(one.nats, sum(nats for _, nats in score.symbols[2:]), rel_tol=1e-5)
+
+
+def test_the_seed_alone_decides(model_path):
+    """The same text for one, for many, as a stream; another for another seed."""
+    model = lmgen.load(model_path)
+    many = model.sample(40, seed=5)
+    assert model.sample(3, seed=5) == many[:3]
+    assert list(islice(model.samples(40, seed=5), 20)) == many[:20]
+    assert model.sample(40, seed=6) != many
+
+
+def test_temperature_zero_takes_the_likeliest_each_time(model_path):
+    model = lmgen.load(model_path)
+    texts = {one.text for one in model.sample(20, temperature=0)}
+    assert len(texts) == 1
+    ids = [EOS]
+    while len(ids) == 1 or ids[-1] != EOS:
+        _, logits = model.lm.read(model.lm.start(1), jnp.array(ids)[:, None])
+        ids.append(int(logits[-1, 0].at[1].set(-jnp.inf).argmax()))
+    assert texts == {model.lm.vocab.decode(ids[1:])}
+
+
+def test_a_sample_ends_at_its_longest(model_path):
+    for longest in (1, 2, 31, 32, 33):
+        for one in lmgen.load(model_path).sample(16, max_length=longest, temperature=3):
+            assert one.symbols <= longest
+            assert one.ended or one.symbols == longest
+
+
+def test_prompts_of_every_length_are_read(model_path):
+    model = lmgen.load(model_path)
+    prompt = "badege" * 12
+    for length in (0, 1, 31, 32, 33, 64, 70):
+        one = model.sample(1, prompt=prompt[:length], max_length=5)[0]
+        assert one.text.startswith(prompt[:length])
+        assert len(one.text) - length == one.symbols - one.ended
+
+
+def test_samples_are_told_new_or_known(model_path, words_file):
+    """By the hashes in the model directory: exactly the lines of the corpus are known."""
+    corpus = set(words_file.read_text().split())
+    drawn = lmgen.load(model_path).sample(300)
+    assert {one.known for one in drawn} == {True, False}
+    assert all(one.known == (one.text in corpus) for one in drawn)
+
+
+def test_novel_samples_are_new_and_distinct_and_always_end(model_path, words_file):
+    model = lmgen.load(model_path)
+    texts = [one.text for one in model.sample(50, novel=True)]
+    assert len(set(texts)) == 50
+    assert not set(texts) & set(words_file.read_text().split())
+    assert len(model.sample(50, novel=True, temperature=0)) <= 1
+    assert not list(novel_samples(iter([sample.Sample("a", 1.0, 2, True, True)] * 9), 5))
+
+
+def test_unknown_is_drawn_only_where_allowed(model_path):
+    model = lmgen.load(model_path)
+    assert not any("\ufffd" in one.text for one in model.sample(200, temperature=5, max_length=20))
+    assert any("\ufffd" in one.text for one in model.sample(200, temperature=50, max_length=20, unknown=True))
+
+
+def test_settings_that_mean_nothing_are_refused(model_path):
+    nan = float("nan")
+    for wrong in (
+        {"temperature": -1.0},
+        {"temperature": nan},
+        {"top_p": 0.0},
+        {"top_p": nan},
+        {"top_p": 1.5},
+        {"min_p": -0.1},
+        {"top_k": -1},
+        {"max_length": 0},
+        {"lines": 0},
+    ):
+        with pytest.raises(InputError, match="cannot be used"):
+            Settings(**wrong)
+    with pytest.raises(InputError, match="--lines"):
+        next(samples(lmgen.load(model_path).lm, Settings(lines=2)))
