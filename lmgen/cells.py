@@ -1,16 +1,17 @@
 """What happens at one time step: one small class a cell, and the table of their names.
 
 Shapes: B batch, D inputs, N cell size, G how many vectors of size N the cell computes from its input (its gates).
-The letters are those of the papers: W weighs the input, U what is fed back, b is the bias.
+The letters are those of the papers: W weighs the input, U what is fed back, b is the bias, σ is the logistic function.
 All times at once, stacking, forgetting at EOS and the gradient of the time loop live in recurrence.py and model.py.
 
-To add a cell: write its class here and name it in CELLS. The command line, the tests and the benchmark follow from the table.
+To add a cell: write its class here and name it in CELLS. The command line and the benchmark follow from the table; the tests
+ask for its equations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,7 @@ from jax import Array
 Params = dict[str, Array]
 State = dict[str, Array]
 Product = Callable[[Array, Array], Array]
-# (weights, state, inputs of all times [T, B, G N], forget [T, B]) -> (state, outputs [T, B, N])
-Whole = Callable[[Params, State, Array, Array], tuple[State, Array]]
+Times = Callable[[Array, str], Array]  # times(h, "U") is h U
 
 
 def sigmoid(a: Array) -> Array:
@@ -29,49 +29,49 @@ def sigmoid(a: Array) -> Array:
 
 
 class Cell:
-    """A cell whose step is one recurrent product, h_{t-1} U, and an elementwise update after it.
+    """A cell, described by the sizes of what it computes, feeds back and remembers, in units of N, and by its step.
 
-    Such a cell names its number of gates and its memory, and writes `update`; the fast time loop and its gradient come for
-    nothing. Another kind of cell overrides what is different: `init` and `inputs` (other weights, other inputs), `step` with
-    `one_product` set to False (other products in a step; it then takes the plain loop), or `whole` (all times at once).
-    The state is a dict of [B, N] arrays; "h" is what the cell outputs and feeds back. A `product` is the matrix product in the
-    precision that was asked for.
+    Of most cells the step is one recurrent product, h_{t-1} U, and an elementwise `update` after it; a cell with other products
+    writes its whole `step`. The state is a dict of [B, …] arrays; "h" [B, N] is what the cell outputs.
     """
 
-    gates = 1
-    memory: tuple[str, ...] = ("h",)
-    one_product = True
-    whole: Whole | None = None
+    gates: int = 1
+    recurrent: ClassVar[dict[str, int]] = {"U": 1}  # the matrices that weigh what is fed back, [N, … N]
+    memory: ClassVar[dict[str, int]] = {"h": 1}
 
     def init(self, key: Array, inputs: int, size: int) -> Params:
-        """Weights uniform in ±1/√N, as PyTorch draws them; biases zero, but for what `biases` says."""
-        w, u = jax.random.split(key)
+        """Matrices uniform in ±1/√N, as PyTorch draws them; vectors zero, but for what `vectors` says."""
+        shapes = {"W": (inputs, self.gates * size)} | {name: (size, n * size) for name, n in self.recurrent.items()}
+        keys = jax.random.split(key, max(2, len(shapes)))
         bound = size**-0.5
-        return {
-            "W": jax.random.uniform(w, (inputs, self.gates * size), minval=-bound, maxval=bound),
-            "U": jax.random.uniform(u, (size, self.gates * size), minval=-bound, maxval=bound),
-            **self.biases(size),
+        matrices = {
+            name: jax.random.uniform(k, shape, minval=-bound, maxval=bound)
+            for k, (name, shape) in zip(keys, shapes.items(), strict=False)
         }
+        return {**matrices, **self.vectors(size)}
 
-    def biases(self, size: int) -> Params:
-        """The vectors among the weights."""
+    def vectors(self, size: int) -> Params:
+        """The vectors among the weights, as they start."""
         return {"b": jnp.zeros(self.gates * size)}
 
     def start(self, batch: int, size: int, dtype: Any = jnp.float32) -> State:
         """The state before anything is read: zero."""
-        return {name: jnp.zeros((batch, size), dtype) for name in self.memory}
+        return {name: jnp.zeros((batch, n * size), dtype) for name, n in self.memory.items()}
 
     def inputs(self, p: Params, xs: Array, product: Product) -> Array:
         """What the step needs of the inputs [..., D], of all times at once: W x + b, [..., G N]. Each row stands for itself."""
         return product(xs, p["W"]) + p["b"]
 
-    def step(self, p: Params, state: State, x: Array, product: Product) -> State:
-        """The state after one step, from one row of `inputs` for each column [B, G N]."""
-        return self.update(p, state, x, product(state["h"], p["U"]))
+    def step(self, p: Params, state: State, x: Array, times: Times) -> State:
+        """The state after one step, from one row of `inputs` for each column [B, G N]; recurrent products go through `times`."""
+        return self.update(p, state, x, times(state["h"], "U"))
 
     def update(self, p: Params, state: State, x: Array, u: Array) -> State:
         """The state after one step, from x = W x_t + b and u = U h_{t-1}, both [B, G N]."""
         raise NotImplementedError
+
+
+# ---- simple networks ---------------------------------------------------------------------------------------------------
 
 
 class Elman(Cell):
@@ -95,6 +95,66 @@ class ElmanLinear(Elman):
     activation = staticmethod(lambda a: a)
 
 
+class Jordan(Cell):
+    """What is fed back is the output y, not the hidden layer before it (Jordan 1986); the state's "h" is y.
+
+    h_t = tanh(W x_t + U y_{t-1} + b),  y_t = tanh(V h_t + b_y).
+    """
+
+    recurrent: ClassVar[dict[str, int]] = {"U": 1, "V": 1}
+
+    def vectors(self, size: int) -> Params:
+        return {"b": jnp.zeros(size), "b_y": jnp.zeros(size)}
+
+    def step(self, p: Params, state: State, x: Array, times: Times) -> State:
+        h = jnp.tanh(x + times(state["h"], "U"))
+        return {"h": jnp.tanh(times(h, "V") + p["b_y"])}
+
+
+class TDNN(Cell):
+    """A time-delay network: it sees the last K = 4 inputs beside the present one, and nothing before (Waibel et al. 1989).
+
+    h_t = tanh(Σ_{k=0..K} W_k x_{t-k} + b).  Each input is multiplied once, by all W_k; the state holds what is due: the sums that
+    the inputs so far give to h_{t+1}, …, h_{t+K}.
+    """
+
+    delays = 4
+    gates = 1 + delays
+    recurrent: ClassVar[dict[str, int]] = {}
+    memory: ClassVar[dict[str, int]] = {"h": 1, "due": delays}
+
+    def vectors(self, size: int) -> Params:
+        return {"b": jnp.zeros(size)}
+
+    def inputs(self, p: Params, xs: Array, product: Product) -> Array:
+        return product(xs, p["W"]) + jnp.pad(p["b"], (0, self.delays * p["b"].size))
+
+    def step(self, p: Params, state: State, x: Array, times: Times) -> State:
+        now, later = jnp.split(x, [state["h"].shape[-1]], axis=-1)
+        due, further = jnp.split(state["due"], [now.shape[-1]], axis=-1)
+        h = jnp.tanh(now + due)
+        return {"h": h, "due": self.fed_back(h, later + jnp.pad(further, ((0, 0), (0, now.shape[-1]))), times)}
+
+    def fed_back(self, h: Array, due: Array, times: Times) -> Array:
+        """What is due, with what the output adds to it: nothing."""
+        return due
+
+
+class NARX(TDNN):
+    """Delayed inputs and delayed outputs, K = 4 of each (Lin et al. 1996).
+
+    y_t = tanh(Σ_{k=0..K} W_k x_{t-k} + Σ_{k=1..K} U_k y_{t-k} + b): an output reaches K steps in one.
+    """
+
+    recurrent: ClassVar[dict[str, int]] = {"U": TDNN.delays}
+
+    def fed_back(self, h: Array, due: Array, times: Times) -> Array:
+        return due + times(h, "U")
+
+
+# ---- long short-term memory --------------------------------------------------------------------------------------------
+
+
 class LSTM(Cell):
     """Long short-term memory: a memory cell c behind gates that write (i), keep (f) and show (o) it (Gers et al. 2000).
 
@@ -103,15 +163,73 @@ class LSTM(Cell):
     """
 
     gates = 4
-    memory = ("h", "c")
+    recurrent: ClassVar[dict[str, int]] = {"U": 4}
+    memory: ClassVar[dict[str, int]] = {"h": 1, "c": 1}
 
-    def biases(self, size: int) -> Params:
-        return {"b": jnp.zeros(4 * size).at[size : 2 * size].set(1.0)}
+    def vectors(self, size: int) -> Params:
+        return {"b": jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), size)}
 
     def update(self, p: Params, state: State, x: Array, u: Array) -> State:
         i, f, o, g = jnp.split(x + u, 4, axis=-1)
         c = sigmoid(f) * state["c"] + sigmoid(i) * jnp.tanh(g)
         return {"h": sigmoid(o) * jnp.tanh(c), "c": c}
+
+
+class PeepholeLSTM(LSTM):
+    """An LSTM whose gates see the memory cell, each unit its own: i and f see c_{t-1}, o sees c_t (Gers & Schmidhuber 2000).
+
+    i, f = σ(W x_t + U h_{t-1} + v ⊙ c_{t-1} + b),  o = σ(W x_t + U h_{t-1} + v_o ⊙ c_t + b);  the rest as in `lstm`.
+    """
+
+    def vectors(self, size: int) -> Params:
+        return super().vectors(size) | {"v": jnp.zeros(3 * size)}
+
+    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
+        i, f, o, g = jnp.split(x + u, 4, axis=-1)
+        v_i, v_f, v_o = jnp.split(p["v"], 3)
+        c = sigmoid(f + v_f * state["c"]) * state["c"] + sigmoid(i + v_i * state["c"]) * jnp.tanh(g)
+        return {"h": sigmoid(o + v_o * c) * jnp.tanh(c), "c": c}
+
+
+class CoupledLSTM(LSTM):
+    """An LSTM that forgets as much as it writes: f = 1 − i (Greff et al. 2015).
+
+    i, o = σ(W x_t + U h_{t-1} + b),  g = tanh(…),  c_t = (1 − i) ⊙ c_{t-1} + i ⊙ g,  h_t = o ⊙ tanh(c_t).
+    The bias of i starts at −1: as much is kept as with a forget bias of 1.
+    """
+
+    gates = 3
+    recurrent: ClassVar[dict[str, int]] = {"U": 3}
+
+    def vectors(self, size: int) -> Params:
+        return {"b": jnp.repeat(jnp.array([-1.0, 0.0, 0.0]), size)}
+
+    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
+        i, o, g = jnp.split(x + u, 3, axis=-1)
+        i = sigmoid(i)
+        c = (1 - i) * state["c"] + i * jnp.tanh(g)
+        return {"h": sigmoid(o) * jnp.tanh(c), "c": c}
+
+
+class NoForgetLSTM(LSTM):
+    """The LSTM as it was first: f = 1, nothing is ever forgotten (Hochreiter & Schmidhuber 1997).
+
+    i, o = σ(W x_t + U h_{t-1} + b),  g = tanh(…),  c_t = c_{t-1} + i ⊙ g,  h_t = o ⊙ tanh(c_t).
+    """
+
+    gates = 3
+    recurrent: ClassVar[dict[str, int]] = {"U": 3}
+
+    def vectors(self, size: int) -> Params:
+        return {"b": jnp.zeros(3 * size)}
+
+    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
+        i, o, g = jnp.split(x + u, 3, axis=-1)
+        c = state["c"] + sigmoid(i) * jnp.tanh(g)
+        return {"h": sigmoid(o) * jnp.tanh(c), "c": c}
+
+
+# ---- gated recurrent units ---------------------------------------------------------------------------------------------
 
 
 class GRU(Cell):
@@ -122,8 +240,9 @@ class GRU(Cell):
     """
 
     gates = 3
+    recurrent: ClassVar[dict[str, int]] = {"U": 3}
 
-    def biases(self, size: int) -> Params:
+    def vectors(self, size: int) -> Params:
         return {"b": jnp.zeros(3 * size), "b_u": jnp.zeros(size)}
 
     def update(self, p: Params, state: State, x: Array, u: Array) -> State:
@@ -134,10 +253,104 @@ class GRU(Cell):
         return {"h": z * n + (1 - z) * state["h"]}
 
 
+class ResetBeforeGRU(Cell):
+    """The gated recurrent unit of the papers and courses, its reset gate before a second product (Cho et al. 2014).
+
+    z, r = σ(W x_t + U h_{t-1} + b),  n = tanh(W x_t + U_n (r ⊙ h_{t-1}) + b),  h_t = z ⊙ n + (1 − z) ⊙ h_{t-1}.
+    """
+
+    gates = 3
+    recurrent: ClassVar[dict[str, int]] = {"U": 2, "U_n": 1}
+
+    def step(self, p: Params, state: State, x: Array, times: Times) -> State:
+        h = state["h"]
+        x_z, x_r, x_n = jnp.split(x, 3, axis=-1)
+        u_z, u_r = jnp.split(times(h, "U"), 2, axis=-1)
+        z, r = sigmoid(x_z + u_z), sigmoid(x_r + u_r)
+        n = jnp.tanh(x_n + times(r * h, "U_n"))
+        return {"h": z * n + (1 - z) * h}
+
+
+class SimpleGRU(Cell):
+    """A gated recurrent unit without a reset gate, as courses begin with it (after Cho et al. 2014).
+
+    z = σ(W x_t + U h_{t-1} + b),  n = tanh(W x_t + U h_{t-1} + b),  h_t = z ⊙ n + (1 − z) ⊙ h_{t-1}.
+    """
+
+    gates = 2
+    recurrent: ClassVar[dict[str, int]] = {"U": 2}
+
+    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
+        z, n = jnp.split(x + u, 2, axis=-1)
+        z = sigmoid(z)
+        return {"h": z * jnp.tanh(n) + (1 - z) * state["h"]}
+
+
+# ---- parallel in time --------------------------------------------------------------------------------------------------
+
+
+class LinearCell(Cell):
+    """A cell that is linear in its state, h_t = keep ⊙ h_{t-1} + write, with factors that only the input decides.
+
+    Such steps compose to steps of the same form, so that a window takes a logarithmic number of them (an associative scan).
+    """
+
+    recurrent: ClassVar[dict[str, int]] = {}
+
+    def factors(self, p: Params, x: Array) -> tuple[Array, Array]:
+        """`keep` and `write` [..., N], from rows of `inputs`."""
+        raise NotImplementedError
+
+    def step(self, p: Params, state: State, x: Array, times: Times) -> State:
+        keep, write = self.factors(p, x)
+        return {"h": keep * state["h"] + write}
+
+
+class MinGRU(LinearCell):
+    """A GRU without recurrent products, parallel in time (Feng et al. 2024).
+
+    z = σ(W x_t + b),  n = W x_t + b,  h_t = (1 − z) ⊙ h_{t-1} + z ⊙ n.
+    """
+
+    gates = 2
+
+    def factors(self, p: Params, x: Array) -> tuple[Array, Array]:
+        z, n = jnp.split(x, 2, axis=-1)
+        z = sigmoid(z)
+        return 1 - z, z * n
+
+
+class MinLSTM(LinearCell):
+    """An LSTM without recurrent products and without a memory behind its output, parallel in time (Feng et al. 2024).
+
+    f, i = σ(W x_t + b), divided by f + i;  n = W x_t + b,  h_t = f ⊙ h_{t-1} + i ⊙ n.  The forget gate's bias starts at 1.
+    """
+
+    gates = 3
+
+    def vectors(self, size: int) -> Params:
+        return {"b": jnp.repeat(jnp.array([1.0, 0.0, 0.0]), size)}
+
+    def factors(self, p: Params, x: Array) -> tuple[Array, Array]:
+        f, i, n = jnp.split(x, 3, axis=-1)
+        f = sigmoid(jax.nn.softplus(-i) - jax.nn.softplus(-f))  # σ(f) / (σ(f) + σ(i)), where both may be very small
+        return f, (1 - f) * n
+
+
 CELLS: dict[str, Cell] = {
     "lstm": LSTM(),
+    "lstm-peephole": PeepholeLSTM(),
+    "lstm-coupled": CoupledLSTM(),
+    "lstm-no-forget": NoForgetLSTM(),
     "gru": GRU(),
+    "gru-reset-before": ResetBeforeGRU(),
+    "gru-simple": SimpleGRU(),
+    "min-lstm": MinLSTM(),
+    "min-gru": MinGRU(),
     "elman": Elman(),
     "elman-relu": ElmanRelu(),
     "elman-linear": ElmanLinear(),
+    "jordan": Jordan(),
+    "tdnn": TDNN(),
+    "narx": NARX(),
 }

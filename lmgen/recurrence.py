@@ -1,8 +1,9 @@
 """The time loop: a cell's step over a window, and its gradient.
 
-Two ways, tested equal. `plain` scans the step and leaves the gradient to JAX: it serves every cell and is the oracle.
-`hoisted` takes the weight gradient out of the reverse loop: where a step is one product u_t = h_{t-1} U and an elementwise
-update, the cotangents du_t of all times give dU = Σ_t h_{t-1}ᵀ du_t as one product, instead of a small one at every step.
+Three ways, tested equal. `plain` scans the step and leaves the gradient to JAX: it serves every cell and is the oracle.
+`hoisted` takes the weight gradients out of the reverse loop: for a product u_t = a_t U of the step, the cotangents du_t of all
+times give dU = Σ_t a_tᵀ du_t as one product, instead of a small one at every step. `parallel` serves the cells that are linear in
+their state: all times at once, by an associative scan.
 
 Shapes: T time, B batch, N cell size, G gates; xs [T, B, G N] are the input products of all times, forget [T, B] is true where
 the state is given up before the step (where EOS is read).
@@ -16,24 +17,26 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lmgen.cells import Cell, Params, State
+from lmgen.cells import Cell, LinearCell, Params, State
 from lmgen.devices import product
 
 
 def run(cell: Cell, p: Params, state: State, xs: Array, forget: Array, precision: str) -> tuple[State, Array]:
     """The state after a window and the outputs h [T, B, N] at every time, by the fastest way that the cell allows."""
-    if cell.whole is not None and len(xs) > 1:
-        return cell.whole(p, state, xs, forget)
-    way = hoisted if cell.one_product else plain
-    return way(cell, precision, p, state, xs, forget)
+    if isinstance(cell, LinearCell) and len(xs) > 1:
+        return parallel(cell, precision, p, state, xs, forget)
+    return hoisted(cell, precision, p, state, xs, forget)
 
 
 def plain(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
     """The loop as it is written down: forget, step, output."""
 
+    def times(a: Array, name: str) -> Array:
+        return product(a, p[name], precision)
+
     def at(state: State, now: tuple[Array, Array]) -> tuple[State, Array]:
         x, forget = now
-        state = cell.step(p, forgotten(state, forget), x, partial(product, precision=precision))
+        state = cell.step(p, forgotten(state, forget), x, times)
         return state, state["h"]
 
     return lax.scan(at, state, (xs, forget))
@@ -44,40 +47,98 @@ def forgotten(state: State, forget: Array) -> State:
     return {name: jnp.where(forget[:, None], 0, s) for name, s in state.items()}
 
 
+# ---- hoisted -----------------------------------------------------------------------------------------------------------
+
+
+def products(cell: Cell, p: Params, state: State, x: Array) -> list[tuple[str, jax.ShapeDtypeStruct]]:
+    """The recurrent products of one step, in their order: the name of the matrix, the shape and type of the result."""
+    made: list[tuple[str, jax.ShapeDtypeStruct]] = []
+
+    def times(a: Array, name: str) -> Array:
+        u = product(a, p[name], "f32")
+        made.append((name, jax.ShapeDtypeStruct(u.shape, u.dtype)))
+        return u
+
+    jax.eval_shape(lambda p, state, x: cell.step(p, state, x, times), p, state, x)
+    return made
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def hoisted(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
-    """As `plain`, with the weight gradient computed once for all times."""
+    """As `plain`, with the weight gradients computed once for all times."""
     return plain(cell, precision, p, state, xs, forget)
 
 
 def _forward(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array):
-    U = p["U"]
+    made = products(cell, p, state, xs[0])
+    names = [name for name, _ in made]
 
-    def loop(p: Params, state: State, xs: Array, taps: Array):
-        """`taps` are zeros added to every u_t: their cotangents are the du_t."""
+    def loop(others: Params, state: State, xs: Array, taps: list[Array]):
+        """`taps` are zeros added to every product u_t: their cotangents are the du_t."""
 
-        def at(state: State, now: tuple[Array, Array, Array]):
-            x, tap, forget = now
-            state = forgotten(state, forget)
-            before = state["h"]
-            state = cell.update(p, state, x, product(before, U, precision) + tap)
-            return state, (state["h"], before)
+        def at(state: State, now: tuple[Array, list[Array], Array]):
+            x, taps, forget = now
+            factors: list[Array] = []
 
-        state, (hs, befores) = lax.scan(at, state, (xs, taps, forget))
-        return (state, hs), befores
+            def times(a: Array, name: str) -> Array:
+                factors.append(a)
+                return product(a, p[name], precision) + taps[len(factors) - 1]
 
-    others = {name: w for name, w in p.items() if name != "U"}
-    taps = jnp.zeros((*xs.shape[:2], U.shape[1]), xs.dtype)
-    out, pullback, befores = jax.vjp(loop, others, state, xs, taps, has_aux=True)
-    return out, (pullback, befores)
+            state = cell.step(others, forgotten(state, forget), x, times)
+            return state, (state["h"], factors)
+
+        state, (hs, factors) = lax.scan(at, state, (xs, taps, forget))
+        return (state, hs), factors
+
+    others = {name: w for name, w in p.items() if name not in names}
+    taps = [jnp.zeros((len(xs), *u.shape), u.dtype) for _, u in made]
+    out, pullback, factors = jax.vjp(loop, others, state, xs, taps, has_aux=True)
+    return out, (pullback, factors, p)
 
 
 def _backward(cell: Cell, precision: str, kept, cotangent):
-    pullback, befores = kept
+    pullback, factors, p = kept
     dp, dstate, dxs, dus = pullback(cotangent)
-    rows = befores.reshape(-1, befores.shape[-1])
-    dp = {**dp, "U": product(rows.T, dus.reshape(rows.shape[0], -1), precision)}
+    names = [name for name, _ in products(cell, p, dstate, dxs[0])]
+    for name, a, du in zip(names, factors, dus, strict=True):
+        rows = a.reshape(-1, a.shape[-1])
+        dU = product(rows.T, du.reshape(rows.shape[0], -1), precision)
+        dp[name] = dp[name] + dU if name in dp else dU
     return dp, dstate, dxs, None
 
 
 hoisted.defvjp(_forward, _backward)
+
+
+# ---- parallel ----------------------------------------------------------------------------------------------------------
+
+
+def parallel(cell: LinearCell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
+    """As `plain`, for a cell with h_t = keep ⊙ h_{t-1} + write, in a number of steps logarithmic in T (Blelloch 1990)."""
+    keep, write = cell.factors(p, xs)
+    keep = jnp.where(forget[..., None], 0, keep)
+    hs = _composed(keep, write.at[0].add(keep[0] * state["h"]))
+    return {"h": hs[-1]}, hs
+
+
+def _scan(keep: Array, write: Array, reverse: bool = False) -> Array:
+    def after(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    return lax.associative_scan(after, (keep, write), reverse)[1]
+
+
+@jax.custom_vjp
+def _composed(keep: Array, write: Array) -> Array:
+    """h_t = keep_t ⊙ h_{t-1} + write_t for all t, from h_{-1} = 0. Its gradient is such a recurrence, too, back in time."""
+    return _scan(keep, write)
+
+
+def _composed_backward(kept, dhs):
+    keep, hs = kept
+    dwrite = _scan(jnp.concatenate([keep[1:], jnp.zeros_like(keep[:1])]), dhs, reverse=True)
+    dkeep = dwrite * jnp.concatenate([jnp.zeros_like(hs[:1]), hs[:-1]])
+    return dkeep, dwrite
+
+
+_composed.defvjp(lambda keep, write: (hs := _scan(keep, write), (keep, hs)), _composed_backward)

@@ -31,10 +31,34 @@ def elman(φ):
     return lambda p, s, x: {"h": φ(x @ p["W"] + s["h"] @ p["U"] + p["b"])}
 
 
+def gate(p, k, x, h):
+    """The sum of the k-th gate: W x_t + U h_{t-1} + b, by its own columns of the weights."""
+    own = slice(k * h.shape[1], (k + 1) * h.shape[1])
+    return x @ p["W"][:, own] + h @ p["U"][:, own] + p["b"][own]
+
+
 def lstm(p, s, x):
-    i, f, o, g = np.split(x @ p["W"] + s["h"] @ p["U"] + p["b"], 4, axis=-1)
+    i, f, o, g = (gate(p, k, x, s["h"]) for k in range(4))
     c = σ(f) * s["c"] + σ(i) * np.tanh(g)
     return {"h": σ(o) * np.tanh(c), "c": c}
+
+
+def lstm_peephole(p, s, x):
+    i, f, o, g = (gate(p, k, x, s["h"]) for k in range(4))
+    v_i, v_f, v_o = p["v"].reshape(3, -1)
+    c = σ(f + v_f * s["c"]) * s["c"] + σ(i + v_i * s["c"]) * np.tanh(g)
+    return {"h": σ(o + v_o * c) * np.tanh(c), "c": c}
+
+
+def lstm_of_three(keep):
+    """An LSTM whose forget gate is a function of its input gate."""
+
+    def step(p, s, x):
+        i, o, g = (gate(p, k, x, s["h"]) for k in range(3))
+        c = keep(σ(i)) * s["c"] + σ(i) * np.tanh(g)
+        return {"h": σ(o) * np.tanh(c), "c": c}
+
+    return step
 
 
 def gru(p, s, x):
@@ -45,23 +69,98 @@ def gru(p, s, x):
     return {"h": z * n + (1 - z) * h}
 
 
+def gru_reset_before(p, s, x):
+    h = s["h"]
+    (W_z, W_r, W_n), (b_z, b_r, b_n) = (np.split(p[name], 3, axis=-1) for name in "Wb")
+    U_z, U_r = np.split(p["U"], 2, axis=-1)
+    z, r = σ(x @ W_z + h @ U_z + b_z), σ(x @ W_r + h @ U_r + b_r)
+    n = np.tanh(x @ W_n + (r * h) @ p["U_n"] + b_n)
+    return {"h": z * n + (1 - z) * h}
+
+
+def gru_simple(p, s, x):
+    z, n = σ(gate(p, 0, x, s["h"])), np.tanh(gate(p, 1, x, s["h"]))
+    return {"h": z * n + (1 - z) * s["h"]}
+
+
+def min_gru(p, s, x):
+    z, n = np.split(x @ p["W"] + p["b"], 2, axis=-1)
+    return {"h": (1 - σ(z)) * s["h"] + σ(z) * n}
+
+
+def min_lstm(p, s, x):
+    f, i, n = np.split(x @ p["W"] + p["b"], 3, axis=-1)
+    return {"h": (σ(f) * s["h"] + σ(i) * n) / (σ(f) + σ(i))}
+
+
+def jordan(p, s, x):
+    h = np.tanh(x @ p["W"] + s["h"] @ p["U"] + p["b"])
+    return {"h": np.tanh(h @ p["V"] + p["b_y"])}
+
+
+K = 4
+
+
+def delayed(p, s, x):
+    """Delayed inputs and, where there is a U, delayed outputs, from the last K of each: `xs` and `ys`, the newest first.
+
+    `given` is what the start state says is due beside them; what is due after the step is written from its definition.
+    """
+    B, N = s["h"].shape
+    xs = np.concatenate([x, s.get("xs", np.zeros((B, K * x.shape[1])))], 1).reshape(B, K + 1, -1)
+    ys = s.get("ys", np.zeros((B, K * N))).reshape(B, K, N)
+    given = s.get("given", s["due"]).reshape(B, K, N)
+    W = p["W"].reshape(-1, K + 1, N)
+    U = p.get("U", np.zeros((N, K * N))).reshape(N, K, N)
+    y = np.tanh(p["b"] + given[:, 0] + sum(xs[:, k] @ W[:, k] for k in range(K + 1)) + sum(ys[:, k] @ U[:, k] for k in range(K)))
+    xs, ys = xs[:, :K], np.concatenate([y[:, None], ys[:, :-1]], 1)
+    given = np.concatenate([given[:, 1:], np.zeros((B, 1, N))], 1)
+    due = given + np.stack(
+        [sum(xs[:, k - j] @ W[:, k] + ys[:, k - j] @ U[:, k - 1] for k in range(j, K + 1)) for j in range(1, K + 1)], 1
+    )
+    flat = {"due": due, "given": given, "xs": xs, "ys": ys}
+    return {"h": y} | {name: value.reshape(B, -1) for name, value in flat.items()}
+
+
 EQUATIONS = {
     "lstm": lstm,
+    "lstm-peephole": lstm_peephole,
+    "lstm-coupled": lstm_of_three(lambda i: 1 - i),
+    "lstm-no-forget": lstm_of_three(lambda i: 1),
     "gru": gru,
+    "gru-reset-before": gru_reset_before,
+    "gru-simple": gru_simple,
+    "min-gru": min_gru,
+    "min-lstm": min_lstm,
     "elman": elman(np.tanh),
     "elman-relu": elman(lambda a: np.maximum(a, 0)),
     "elman-linear": elman(lambda a: a),
+    "jordan": jordan,
+    "tdnn": delayed,
+    "narx": delayed,
 }
+
+
+def own_step(name):
+    """Of a cell whose equations are not here yet: what it does in one step, in float64."""
+
+    def step(p, s, x):
+        with jax.enable_x64(True):
+            cell = CELLS[name]
+            return cell.step(p, s, cell.inputs(p, jnp.asarray(x), jnp.matmul), lambda a, matrix: a @ p[matrix])
+
+    return step
 
 
 def by_hand(name, p, state, inputs, forget):
     """The loop over time in float64: every output, and the last state."""
+    equations = EQUATIONS.get(name) or own_step(name)
     p, s = jax.tree.map(np.float64, (p, state))
     hs = []
     for x, forgotten in zip(np.float64(inputs), forget, strict=True):
-        s = EQUATIONS[name](p, {key: np.where(forgotten[:, None], 0, value) for key, value in s.items()}, x)
+        s = equations(p, {key: np.where(forgotten[:, None], 0, value) for key, value in s.items()}, x)
         hs.append(s["h"])
-    return s, np.array(hs)
+    return {key: s[key] for key in state}, np.array(hs)
 
 
 # ---- our side ----------------------------------------------------------------------------------------------------------
@@ -90,13 +189,15 @@ def zeros(name, inputs, size):
 def scan(name, p, inputs, state=None, forget=None):
     """A cell over a window as the model runs it: the input products of all times at once, then the time loop."""
     T, B, _ = np.shape(inputs)
-    state = CELLS[name].start(B, p["U"].shape[0]) if state is None else state
+    size = p["b"].size // (1 if name in ("tdnn", "narx") else CELLS[name].gates)
+    state = CELLS[name].start(B, size) if state is None else state
     return _scan(name, p, inputs, state, np.zeros((T, B), bool) if forget is None else forget)
 
 
 @partial(jax.jit, static_argnums=0)
 def _scan(name, p, inputs, state, forget):
-    return recurrence.run(CELLS[name], p, state, jnp.float32(inputs) @ p["W"] + p["b"], forget, "f32")
+    cell = CELLS[name]
+    return recurrence.run(cell, p, state, cell.inputs(p, jnp.float32(inputs), jnp.matmul), forget, "f32")
 
 
 def problem(name, T, B, D, N):
@@ -113,9 +214,9 @@ def close(ours, theirs, tolerance):
 # ---- every cell --------------------------------------------------------------------------------------------------------
 
 
-def test_every_cell_has_its_equations_here():
-    """A new cell is compared with its equations or this fails."""
-    assert set(EQUATIONS) == set(CELLS)
+def test_equations_are_those_of_cells():
+    """No equations are left behind by a cell that is gone or has another name."""
+    assert set(EQUATIONS) <= set(CELLS)
 
 
 @every_cell
@@ -165,10 +266,14 @@ def test_forgetting_makes_the_past_irrelevant(name):
 def test_weights_start_small_and_states_start_at_zero(name):
     """Uniform in ±1/√N, as PyTorch draws them: the deviation is 1/√(3 N)."""
     p = CELLS[name].init(jax.random.key(3), 20, 64)
-    for matrix in (p["W"], p["U"]):
+    matrices = [w for w in p.values() if w.ndim == 2]
+    assert len(matrices) == 1 + len(CELLS[name].recurrent)
+    for matrix in matrices:
         assert abs(matrix).max() <= 64**-0.5
         assert float(matrix.std()) == pytest.approx((3 * 64) ** -0.5, rel=0.05)
-    assert all(s.shape == (2, 64) and not s.any() for s in CELLS[name].start(2, 64).values())
+    state = CELLS[name].start(2, 64)
+    assert state["h"].shape == (2, 64)
+    assert not any(s.any() for s in state.values())
 
 
 # ---- some cells --------------------------------------------------------------------------------------------------------
@@ -213,9 +318,17 @@ def test_lstm_counts_while_its_forget_gate_is_open(forget_bias, count):
     assert state["c"].item() / SMALL == pytest.approx(count, abs=1e-4)
 
 
-@pytest.mark.parametrize(("name", "memory", "gates"), [("gru", "h", [-100]), ("lstm", "c", [-100, 100])])
+@pytest.mark.parametrize(
+    ("name", "memory", "gates"),
+    [
+        *((name, "h", [-100]) for name in ("gru", "gru-reset-before", "gru-simple", "min-gru")),
+        *((name, "c", [-100, 100]) for name in ("lstm", "lstm-peephole")),
+        *((name, "c", [-100]) for name in ("lstm-coupled", "lstm-no-forget")),
+        ("min-lstm", "h", [100, -100]),
+    ],
+)
 def test_closed_gate_keeps_the_memory_over_any_number_of_steps(name, memory, gates):
-    """Update gate 0 of the GRU; input gate 0 and forget gate 1 of the LSTM: not a bit changes in 500 steps."""
+    """Update gate 0 of a GRU; input gate 0 and forget gate 1 of an LSTM: not a bit changes in 500 steps."""
     p, state, inputs, _ = problem(name, 500, 2, 3, 4)
     p["b"][: 4 * len(gates)] = np.repeat(gates, 4)
     after, hs = scan(name, p, inputs, state)
@@ -235,18 +348,67 @@ def test_linear_chain_explodes_or_vanishes(w, reached):
 
 
 @pytest.mark.parametrize(
-    ("name", "times", "besides"), [("lstm", 4, 0), ("gru", 3, 9), ("elman-relu", 1, 0), ("elman-linear", 1, 0)]
+    ("name", "times", "besides"),
+    [
+        ("elman", (1, 1, 1), 0),
+        ("elman-relu", (1, 1, 1), 0),
+        ("elman-linear", (1, 1, 1), 0),
+        ("jordan", (1, 2, 2), 0),
+        ("tdnn", (5, 0, 1), 0),
+        ("narx", (5, 4, 1), 0),
+        ("lstm", (4, 4, 4), 0),
+        ("lstm-peephole", (4, 4, 4), 3),
+        ("lstm-coupled", (3, 3, 3), 0),
+        ("lstm-no-forget", (3, 3, 3), 0),
+        ("gru", (3, 3, 3), 1),
+        ("gru-reset-before", (3, 3, 3), 0),
+        ("gru-simple", (2, 2, 2), 0),
+        ("min-gru", (2, 0, 2), 0),
+        ("min-lstm", (3, 0, 3), 0),
+    ],
 )
-def test_gated_layers_have_several_times_the_weights_of_elman(name, times, besides):
-    """An LSTM four times; a GRU three times, and one bias more for each unit since its reset gate comes after the product."""
-    ours, elman = (shapes(cell, 5, 9) for cell in (name, "elman"))
-    assert ours["U"].size == times * elman["U"].size
-    assert sum(w.size for w in ours.values()) == times * sum(w.size for w in elman.values()) + besides
+def test_size_of_a_layer_worked_by_hand(name, times, besides):
+    """Five inputs and nine units: so many times 5 × 9 weights of the input, 9 × 9 of what is fed back, 9 biases, and 9 others."""
+    weights = 45 * times[0] + 81 * times[1] + 9 * times[2] + 9 * besides
+    assert sum(w.size for w in shapes(name, 5, 9).values()) == weights
 
 
-@every_cell
-def test_biases_start_at_zero_and_the_forget_bias_at_one(name):
+FIRST_BIASES = {
+    "lstm": [0, 1, 0, 0],
+    "lstm-peephole": [0, 1, 0, 0],
+    "lstm-coupled": [-1, 0, 0],  # f = 1 − σ(−1) = σ(1)
+    "min-lstm": [1, 0, 0],
+}
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_vectors_start_at_zero_and_the_forget_bias_at_one(name):
     p = CELLS[name].init(jax.random.key(0), 2, 3)
-    wanted = [0] * 3 + [1] * 3 + [0] * 6 if name == "lstm" else [0] * len(p["b"])
-    assert p["b"].tolist() == wanted
-    assert not any(w.any() for key, w in p.items() if key not in "WUb")
+    wanted = np.repeat(FIRST_BIASES.get(name, [0] * (p["b"].size // 3)), 3)
+    np.testing.assert_array_equal(p["b"], wanted)
+    assert not any(w.any() for key, w in p.items() if w.ndim == 1 and key != "b")
+
+
+@pytest.mark.parametrize(("name", "reach"), [("tdnn", 4), ("narx", 99), ("elman", 99)])
+def test_time_delay_network_sees_so_many_inputs_and_no_further(name, reach):
+    """What another input at time 0 changes: with four delays the outputs 0 to 4, with a feedback all of them."""
+    p, state, inputs, _ = problem(name, 12, 1, 3, 4)
+    other = inputs.copy()
+    other[0] += 1
+    (_, ours), (_, theirs) = (scan(name, p, some, state) for some in (inputs, other))
+    changed = (np.asarray(ours) != theirs).any(axis=(1, 2))
+    assert changed.tolist() == [t <= reach for t in range(12)]
+
+
+def test_delayed_sums_worked_by_hand():
+    """One unit and small inputs, for which tanh is linear: W_k = 1, 2, 3, 4, 5 play back in this order what came once."""
+    p = zeros("tdnn", 1, 1) | {"W": np.float32([[1, 2, 3, 4, 5]])}
+    _, hs = scan("tdnn", p, np.reshape([SMALL, 0, 0, SMALL, 0, 0, 0, 0, 0], (9, 1, 1)))
+    np.testing.assert_allclose(hs[:, 0, 0] / SMALL, [1, 2, 3, 4 + 1, 5 + 2, 3, 4, 5, 0], rtol=1e-4)
+
+
+def test_fed_back_output_of_narx_skips_steps_worked_by_hand():
+    """One unit, U_3 = 1 alone: what came once comes back every third step; each tanh takes next to nothing of it."""
+    p = zeros("narx", 1, 1) | {"W": np.float32([[1, 0, 0, 0, 0]]), "U": np.float32([[0, 0, 1, 0]])}
+    _, hs = scan("narx", p, np.reshape([SMALL] + [0] * 9, (10, 1, 1)))
+    np.testing.assert_allclose(hs[:, 0, 0] / SMALL, [1, 0, 0, 1, 0, 0, 1, 0, 0, 1], atol=1e-4)

@@ -8,18 +8,19 @@ from __future__ import annotations
 from functools import partial
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lmgen import recurrence
-from lmgen.cells import CELLS, ElmanLinear
+from lmgen.cells import CELLS, LinearCell
 
-ONE_PRODUCT = [name for name, cell in CELLS.items() if cell.one_product]
+LINEAR = [name for name, cell in CELLS.items() if isinstance(cell, LinearCell)]
+FED_BACK = [name for name, cell in CELLS.items() if cell.recurrent]
 SIZES = [(1, 3, 2), (7, 1, 1), (13, 4, 9)]  # T, B, N
 
 every_cell = pytest.mark.parametrize("name", CELLS)
-every_fast_cell = pytest.mark.parametrize("name", ONE_PRODUCT)
 
 
 def problem(name, T, B, N, seed=0, dtype=np.float32):
@@ -54,24 +55,63 @@ def close(ours, theirs, tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), ours, theirs)
 
 
-@every_fast_cell
+@pytest.mark.parametrize(
+    ("way", "name"), [*((recurrence.hoisted, name) for name in CELLS), *((recurrence.parallel, name) for name in LINEAR)]
+)
 @pytest.mark.parametrize(("T", "B", "N"), SIZES)
-def test_hoisted_equals_plain(name, T, B, N):
+def test_every_way_equals_plain(way, name, T, B, N):
     """In values and in the gradient with respect to weights, start state and inputs."""
     case = problem(name, T, B, N)
-    ours, slopes = results(recurrence.hoisted, name, "f32", *case)
+    ours, slopes = results(way, name, "f32", *case)
     theirs, their_slopes = results(recurrence.plain, name, "f32", *case)
     close(ours, theirs, 1e-5)
     close(slopes, their_slopes, 1e-4)
 
 
-@pytest.mark.parametrize(("one_product", "way"), [(True, "hoisted"), (False, "plain")])
-def test_cells_with_one_product_take_the_fast_way(one_product, way, monkeypatch):
-    for name in ("hoisted", "plain"):
-        monkeypatch.setattr(recurrence, name, lambda *_, name=name: name)
-    cell = ElmanLinear()
-    monkeypatch.setattr(cell, "one_product", one_product, raising=False)
-    assert recurrence.run(cell, {}, {}, None, None, "f32") == way
+@every_cell
+@pytest.mark.parametrize("T", [1, 2])
+def test_each_cell_takes_its_fastest_way(name, T, monkeypatch):
+    """Those linear in their state take all times at once, but for a single step, as in sampling."""
+    for way in ("hoisted", "plain", "parallel"):
+        monkeypatch.setattr(recurrence, way, lambda *_, way=way: way)
+    wanted = "parallel" if name in LINEAR and T > 1 else "hoisted"
+    assert recurrence.run(CELLS[name], {}, {}, np.zeros((T, 1, 1)), None, "f32") == wanted
+
+
+def test_a_matrix_that_is_used_twice_in_a_step_gets_the_sum_of_both_gradients():
+    """h_t = tanh(x_t + tanh(h_{t-1} U) U), not one of the table."""
+
+    class Twice(type(CELLS["elman"])):
+        def step(self, p, state, x, times):
+            return {"h": jnp.tanh(x + times(jnp.tanh(times(state["h"], "U")), "U"))}
+
+    inputs, forget, cotangent = problem("elman", 7, 3, 4)
+    slopes = []
+    for way in (recurrence.hoisted, recurrence.plain):
+        _, pullback = jax.vjp(lambda *inputs, way=way: way(Twice(), "f32", *inputs, forget), *inputs)
+        slopes.append(pullback(cotangent))
+    close(*slopes, 1e-4)
+
+
+def products_in_loops(jaxpr, within=False):
+    """How many matrix products stand in the loops over time of a program."""
+    count = 0
+    for equation in jaxpr.eqns:
+        count += within and equation.primitive.name == "dot_general"
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            count += products_in_loops(inner, within or equation.primitive.name == "scan")
+    return count
+
+
+@pytest.mark.parametrize(("name", "plainly"), [("lstm", 3), ("jordan", 6), ("tdnn", 0)])
+def test_weight_gradients_are_taken_out_of_the_loop(name, plainly):
+    """Plainly each product of a step costs three: itself, and two for its gradients. That of the weights leaves the loop."""
+
+    def in_loops(way):
+        program = partial(results.__wrapped__, way, name, "f32")
+        return products_in_loops(jax.make_jaxpr(program)(*problem(name, 5, 2, 3)).jaxpr)
+
+    assert (in_loops(recurrence.plain), in_loops(recurrence.hoisted)) == (plainly, plainly * 2 // 3)
 
 
 @every_cell
@@ -115,13 +155,13 @@ def test_no_gradient_flows_over_a_forgetting(name):
     """What comes after depends neither on the state nor on the inputs before; column 1, which remembers, depends on both."""
     inputs, forget, (last, outputs) = problem(name, *SIZES[-1])
     forget[:] = False
-    forget[9, 0] = True
-    outputs[:9] = 0
+    forget[3, 0] = True
+    outputs[:3] = 0
     _, (_, state, xs) = results(chosen, name, "f32", inputs, forget, (last, outputs))
     assert not any(s[0].any() for s in state.values())
-    assert not xs[:9, 0].any()
-    assert all(s[1].any() for s in state.values())
-    assert xs[:9, 1].any()
+    assert not xs[:3, 0].any()
+    assert any(s[1].any() for s in state.values())
+    assert xs[:3, 1].any()
 
 
 @every_cell
@@ -131,7 +171,7 @@ def test_forgetting_puts_zeros_in_the_rows_that_forget_alone(name):
         np.testing.assert_array_equal(s, state[key] * np.array([[1], [0], [1]]))
 
 
-@every_fast_cell
+@pytest.mark.parametrize("name", FED_BACK)
 def test_products_in_bf16_are_near_those_in_f32(name):
     """bfloat16 keeps 8 bits: results differ, by two hundredths at the most; the state between steps stays in float32."""
     case = problem(name, *SIZES[-1])
