@@ -10,19 +10,28 @@ from typing import Any
 
 from lmgen import checkpoint, corpus, evaluate, lm, run, text
 from lmgen.errors import DivergedError, InputError
-from lmgen.evaluate import BATCH, WINDOW, Measures, Score, measure
+from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
+from lmgen.fill import Filling, fillings
 from lmgen.sample import Sample, Settings, novel_samples, samples
 
 
 class Model:
-    """A trained model: `sample` writes, `score` and `evaluate` measure. `lm` is what they work on."""
+    """A trained model: `sample` writes, `score` and `evaluate` measure; one of both directions fills blanks instead of writing.
 
-    def __init__(self, lm: lm.Recurrent):
+    `lm` is what they work on.
+    """
+
+    def __init__(self, lm: lm.Recurrent | lm.Cloze):
         self.lm = lm
 
     def __repr__(self) -> str:
         config = self.lm.config
-        return f"<lmgen.Model {config.cell} {config.layers} × {config.size}, {config.vocab} symbols, {self.lm.path}>"
+        return f"<lmgen.Model {config.describe()}, {config.vocab} symbols, {self.lm.path}>"
+
+    @property
+    def fills(self) -> bool:
+        """Whether it is a cloze model."""
+        return isinstance(self.lm, lm.Cloze)
 
     def sample(self, n: int = 10, *, prompt: str = "", seed: int = 0, novel: bool = False, **settings: Any) -> list[Sample]:
         """`n` sequences; `settings` are the fields of `lmgen.sample.Settings` (temperature, top_k, …).
@@ -36,13 +45,24 @@ class Model:
         drawn = samples(self.lm, Settings(**settings), seed, prompt)
         return novel_samples(drawn, n) if novel else islice(drawn, n)
 
+    def fill(self, text: str, n: int = 5, blank: str = "_") -> list[Filling]:
+        """The `n` likeliest fillings of the blanks of a text: each mark is one character, a run of marks one word.
+
+        Raises InputError for a text without a blank and for a model that reads from left to right only.
+        """
+        if not isinstance(self.lm, lm.Cloze):
+            raise InputError(
+                "this model reads from left to right only and sees nothing behind a blank: train one with --direction both"
+            )
+        return fillings(self.lm, text, n, blank)
+
     def score(self, sequences: Iterable[str]) -> Iterator[Score]:
         """The nats of each sequence, in all and symbol by symbol; with a carried state each goes on from the one before."""
         return evaluate.scores(self.lm, sequences)
 
     def evaluate(
         self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
-    ) -> Measures:
+    ) -> Measures | PseudoMeasures:
         """The measures of files, read as the model's corpus was read; without files, of the text that it was validated on.
 
         Raises InputError for what cannot be read.
@@ -52,7 +72,7 @@ class Model:
         paths = text.find([str(f) for f in files])
         return self.measure(text.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors), batch, window)
 
-    def measure(self, of: text.Text, batch: int = BATCH, window: int = WINDOW) -> Measures:
+    def measure(self, of: text.Text, batch: int = BATCH, window: int = WINDOW) -> Measures | PseudoMeasures:
         """The measures of an opened text."""
         ids = corpus.encode(iter(of), self.lm.vocab)
         if not ids.symbols:

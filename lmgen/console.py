@@ -149,14 +149,19 @@ def duration(seconds: float) -> str:
 
 
 class Loss:
-    """Nats per symbol as the user of a unit thinks of them: bits per character, or perplexity per word."""
+    """Nats per symbol as the user of a unit thinks of them: bits per character, or perplexity per word.
 
-    def __init__(self, unit: str, characters_per_symbol: float):
-        self.unit, self.ratio = unit, characters_per_symbol
+    Those of a cloze model are `pseudo`: no bits of the text.
+    """
+
+    def __init__(self, unit: str, characters_per_symbol: float, pseudo: bool = False):
+        self.unit, self.ratio, self.pseudo = unit, characters_per_symbol, pseudo
 
     def __call__(self, nats: float | None) -> str:
         if nats is None:
             return "–"
+        if self.pseudo:
+            return f"{nats:.3f} pseudo-nats (pseudo-perplexity {math.exp(min(nats, 50)):.2f})"
         if self.unit == "char":
             return f"{nats:.3f} nats ({nats / math.log(2) / self.ratio:.3f} bits/char)"
         return f"{nats:.3f} nats (perplexity {math.exp(min(nats, 50)):.1f})"

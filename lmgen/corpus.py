@@ -247,6 +247,7 @@ def _count(text: Text, split: Split, unit: str, unk_token: str | None) -> tuple[
 
 class Windows:
     """The windows of training, step by step: `windows[k]` is [T + 1, B] int32; its last row is the first of the next window.
+    With `ahead` they are so many rows longer: a cloze model looks one symbol further.
 
     The stream is a ring. With `carry` column b starts at b/B of it and reads on for ever: the state flows on from window to
     window and from epoch to epoch, but for a restart now and then, without which the network would not learn how to begin.
@@ -254,9 +255,9 @@ class Windows:
     Any step can be asked for: what a window holds depends on nothing but its number.
     """
 
-    def __init__(self, ids: Ids, batch: int, window: int, carry: bool, seed: int):
+    def __init__(self, ids: Ids, batch: int, window: int, carry: bool, seed: int, ahead: int = 0):
         self.ring = ids.stream[:-1]  # the last EOS is the first
-        self.batch, self.window, self.carry, self.seed = batch, window, carry, seed
+        self.batch, self.window, self.carry, self.seed, self.ahead = batch, window, carry, seed, ahead
         self.per_epoch = max(1, -(-len(self.ring) // (batch * window)))
         self._blocks = np.zeros(1, np.int64) if carry else _block_starts(self.ring)
         self._epoch = -1
@@ -272,7 +273,7 @@ class Windows:
         epoch, within = (0, step) if self.carry else divmod(step, self.per_epoch)
         self._shuffle(epoch)
         columns = np.arange(self.batch, dtype=np.int64) * n // self.batch + within * self.window
-        place = (columns + np.arange(self.window + 1, dtype=np.int64)[:, None]) % n  # in the order of this epoch
+        place = (columns + np.arange(self.window + 1 + self.ahead, dtype=np.int64)[:, None]) % n  # in the order of this epoch
         block = np.searchsorted(self._ends, place, side="right")
         return self.ring[place + self._shift[block]].astype(np.int32)
 

@@ -6,28 +6,31 @@ Shapes: T window, B columns read side by side.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lmgen.corpus import Ids
-from lmgen.lm import LanguageModel
+from lmgen.errors import InputError
+from lmgen.lm import Cloze, LanguageModel
 from lmgen.vocab import EOS, UNK
 
 BATCH, WINDOW = 64, 256
 
 
 def stream_nats(
-    lm: LanguageModel, stream: np.ndarray, batch: int = BATCH, window: int = WINDOW, exact: bool = True
+    lm: LanguageModel | Cloze, stream: np.ndarray, batch: int = BATCH, window: int = WINDOW, exact: bool = True
 ) -> np.ndarray:
-    """−ln p of every symbol of a stream after its first, [n − 1] float32, as if it were read from left to right in one go.
+    """−ln p of every symbol of a stream after its first, [n − 1] float32, as if it were read from left to right in one go; for a
+    cloze model, given all that stands before and after it, and 0 for what is not counted.
 
     The stream is cut into columns that are read side by side, so that the result depends neither on batch nor on window. Where
     EOS forgets the state, every column starts at one. Where the state is carried there is but one column; without `exact` there
-    are many, and each reads a window of what comes before it first, which is enough for networks that forget within a window.
+    are many, and each reads a window of what is around it first, which is enough for networks that forget within a window.
     """
     n = len(stream) - 1
     window = min(window, 1 << max(0, n - 1).bit_length())
@@ -44,18 +47,39 @@ def stream_nats(
     lengths = np.diff(starts, append=n)
     columns = np.resize(starts, 1 << (len(starts) - 1).bit_length())  # few shapes to compile: some columns may come twice
     read_from = np.maximum(0, columns - warm)
+
+    def ids(row: int, count: int) -> tuple[jax.Array, np.ndarray]:
+        """`count` ids of each column from a row on, and where there are none any more."""
+        place = read_from + row + np.arange(count)[:, None]
+        return jnp.asarray(np.where(place <= n, stream[np.minimum(place, n)], EOS).astype(np.int32)), place > n
+
+    rows = range(0, int((lengths + starts - read_from[: len(starts)]).max()), window)
+    rights = _right_states(lm, rows, warm, ids, len(columns)) if isinstance(lm, Cloze) else {}
     out = np.empty(n, np.float32)
     state = lm.start(len(columns))
-    for row in range(0, int((lengths + starts - read_from[: len(starts)]).max()), window):
-        place = read_from + row + np.arange(window + 1)[:, None]
-        ids = np.where(place <= n, stream[np.minimum(place, n)], EOS).astype(np.int32)
-        state, some = lm.nats(state, jnp.asarray(ids))
+    for row in rows:
+        if isinstance(lm, Cloze):
+            state, some = lm.nats(state, rights.pop(row), *ids(row, window + 2))
+        else:
+            state, some = lm.nats(state, ids(row, window + 1)[0])
         nats = np.asarray(some)
         for k, (start, length) in enumerate(zip(starts, lengths, strict=True)):
             low, high = max(row, start - read_from[k]), min(row + window, start - read_from[k] + length)
             if low < high:
                 out[read_from[k] + low : read_from[k] + high] = nats[low - row : high - row, k]
     return out
+
+
+def _right_states(lm: Cloze, rows: range, warm: int, ids: Callable, columns: int) -> dict[int, Any]:
+    """A first pass, from the right: the state with which each window is read from there."""
+    state = lm.start(columns)
+    if warm:
+        state = lm.back(state, *ids(rows[-1] + rows.step + 2, rows.step))
+    states = {}
+    for row in reversed(rows):
+        states[row] = state
+        state = lm.back(state, *ids(row + 2, rows.step))
+    return states
 
 
 @dataclass(frozen=True)
@@ -103,25 +127,74 @@ def _exp(nats: float) -> float:
     return math.exp(nats) if nats < 700 else math.inf
 
 
-def measure(lm: LanguageModel, ids: Ids, batch: int = BATCH, window: int = WINDOW) -> Measures:
-    """The measures of an encoded text."""
+@dataclass(frozen=True)
+class PseudoMeasures:
+    """The measures of one text by a cloze model: every symbol given all others, before it and after it (Salazar et al. 2020).
+
+    They are no probability of the text, so there are no bits per byte, and they cannot be compared with those of `Measures`.
+    Where sequences are independent their EOS are given and not counted.
+    """
+
+    pseudo_nats: float
+    symbols: int
+    unknown: int
+    known_pseudo_nats: float
+    unit: str
+    carry: bool
+
+    @property
+    def pseudo_nats_per_symbol(self) -> float:
+        return self.pseudo_nats / self.symbols
+
+    @property
+    def pseudo_perplexity(self) -> float:
+        return _exp(self.pseudo_nats_per_symbol)
+
+    @property
+    def pseudo_perplexity_known(self) -> float | None:
+        """Pseudo-perplexity over the symbols that the vocabulary has; the unknown ones are read but not counted."""
+        known = self.symbols - self.unknown
+        return _exp(self.known_pseudo_nats / known) if known else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        names = ("pseudo_nats_per_symbol", "pseudo_perplexity", "pseudo_perplexity_known")
+        return {**asdict(self), **{name: getattr(self, name) for name in names}}
+
+
+def measure(lm: LanguageModel | Cloze, ids: Ids, batch: int = BATCH, window: int = WINDOW) -> Measures | PseudoMeasures:
+    """The measures of an encoded text. Raises InputError where a cloze model has nothing to guess in it."""
     nats = stream_nats(lm, ids.stream, batch, window)
-    known = ids.stream[1:] != UNK
+    total = float(nats.sum(dtype=np.float64))
+    known_nats = float(nats.sum(dtype=np.float64, where=ids.stream[1:] != UNK))
+    if isinstance(lm, Cloze):
+        counted = symbols_counted(lm, ids)
+        if not counted:
+            raise InputError("there is nothing but empty sequences in the text, so nothing to guess: give one with symbols in it")
+        return PseudoMeasures(total, counted, ids.unknown, known_nats, lm.vocab.unit, lm.carry)
     return Measures(
-        nats=float(nats.sum(dtype=np.float64)),
+        nats=total,
         symbols=ids.symbols,
         characters=ids.characters,
         bytes=ids.bytes,
         unknown=ids.unknown,
-        known_nats=float(nats.sum(dtype=np.float64, where=known)),
+        known_nats=known_nats,
         unit=lm.vocab.unit,
         carry=lm.carry,
     )
 
 
+def symbols_counted(lm: LanguageModel | Cloze, ids: Ids) -> int:
+    """How many symbols of a text are counted by a model."""
+    return int(lm.counted(ids.stream[1:]).sum()) if isinstance(lm, Cloze) else ids.symbols
+
+
 @dataclass(frozen=True)
 class Score:
-    """The nats of one sequence, its EOS included: each symbol as (spelling, nats), EOS with the spelling ""."""
+    """The nats of one sequence, its EOS included: each symbol as (spelling, nats), EOS with the spelling "".
+
+    Those of a cloze model are pseudo-nats, and there is no EOS among them where sequences are independent.
+    """
 
     text: str
     nats: float
@@ -129,34 +202,35 @@ class Score:
     unknown: int
 
 
-def scores(lm: LanguageModel, sequences: Iterable[str]) -> Iterator[Score]:
+def scores(lm: LanguageModel | Cloze, sequences: Iterable[str]) -> Iterator[Score]:
     """Score sequences in the order in which they come, some thousands of symbols at a time.
 
-    With a carried state each sequence goes on from the one before, the first from the start.
+    With a carried state each sequence goes on from the one before, the first from the start; a cloze model then has to see them
+    all before it scores the first.
     """
     state, held = lm.start(1), []
-    symbols = 0
+    symbols, most = 0, math.inf if lm.carry and isinstance(lm, Cloze) else BATCH * WINDOW
     for sequence in sequences:
         held.append((sequence, lm.vocab.encode(sequence)))
         symbols += len(held[-1][1]) + 1
-        if symbols >= BATCH * WINDOW:
+        if symbols >= most:
             done, state = _scored(lm, held, state)
             yield from done
             held, symbols = [], 0
     yield from _scored(lm, held, state)[0] if held else ()
 
 
-def _scored(lm: LanguageModel, held: list[tuple[str, np.ndarray]], state: Any) -> tuple[list[Score], Any]:
+def _scored(lm: LanguageModel | Cloze, held: list[tuple[str, np.ndarray]], state: Any) -> tuple[list[Score], Any]:
     stream = np.concatenate([[EOS], *(part for _, ids in held for part in (ids, [EOS]))])
-    if lm.carry:
+    if lm.carry and not isinstance(lm, Cloze):
         nats, state = carried_nats(lm, stream, state)
     else:
         nats = stream_nats(lm, stream)
-    out, at = [], 0
+    out, at, ends = [], 0, not isinstance(lm, Cloze) or lm.carry
     for text, ids in held:
-        own = nats[at : at + len(ids) + 1].astype(np.float64)
-        at += len(own)
-        spelt = [lm.vocab.spell(int(id)) for id in ids] + [""]
+        own = nats[at : at + len(ids) + ends].astype(np.float64)
+        at += len(ids) + 1
+        spelt = [lm.vocab.spell(int(id)) for id in ids] + [""] * ends
         out.append(Score(text, float(own.sum()), tuple(zip(spelt, own.tolist(), strict=True)), int(np.count_nonzero(ids == UNK))))
     return out, state
 

@@ -1,7 +1,8 @@
 """The one interface of every language model, and the loading of whatever kind a model directory holds.
 
 A model starts a state and reads ids: `start(batch)` and `read(state, ids [T, B]) -> (state, logits [T, B, V])`. A window of T ids
-scores, a prompt of T ids primes, T = 1 samples. Shapes: T time, B batch, V vocabulary.
+scores, a prompt of T ids primes, T = 1 samples. A cloze model is another thing: it says what stands between what is known on both
+sides, so it scores and fills blanks, and cannot sample. Shapes: T time, B batch, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from lmgen import checkpoint, devices, model
 from lmgen.cells import CELLS
@@ -58,8 +60,8 @@ class LanguageModel(Protocol):
 
 
 @dataclass(frozen=True)
-class Recurrent:
-    """A recurrent network with its weights, its vocabulary and what its corpus said of text.
+class Network:
+    """A network with its weights, its vocabulary and what its corpus said of text.
 
     `known` holds the sorted fingerprints of the corpus's sequences, `sequence` what a sequence was (line, paragraph, file).
     """
@@ -79,7 +81,12 @@ class Recurrent:
         return self.config.carry
 
     def start(self, batch: int) -> State:
+        """The state before anything is read, from the left or from the right."""
         return model.start(self.config, batch)
+
+
+class Recurrent(Network):
+    """A recurrent language model."""
 
     def read(self, state: State, ids: Array) -> tuple[State, Array]:
         return _read(self.config, self.precision, self.params, state, ids)
@@ -89,6 +96,26 @@ class Recurrent:
 
     def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]]:
         return self.params, _stepper(self.config, self.precision)
+
+
+class Cloze(Network):
+    """A cloze model: two stacks, one from each side, that say what stands between."""
+
+    def back(self, state: State, ids: ArrayLike, beyond: ArrayLike) -> State:
+        """The right state after reading ids [T, B] from the last to the first; where `beyond` is true the text has ended."""
+        return _back(self.config, self.precision, self.params, state, ids, beyond)
+
+    def nats(self, left: State, right: State, window: ArrayLike, beyond: ArrayLike) -> tuple[State, Array]:
+        """The left state after a window [T + 2, B] and −ln p [T, B] of its inner ids, each given all others; 0 if not counted."""
+        return _nats_between(self.config, self.precision, self.params, left, right, window, beyond)
+
+    def counted(self, targets: np.ndarray) -> np.ndarray:
+        """Which ids are counted: all, but for EOS where sequences are independent, since their ends are given."""
+        return np.asarray(model.counted(self.config, jax.numpy.asarray(targets)))
+
+    def logits(self, window: ArrayLike, beyond: ArrayLike, place: ArrayLike) -> Array:
+        """The logits [B, V] of what stands at one place of each whole text [T + 2, B], given all the rest of it."""
+        return _logits_between(self.config, self.precision, self.params, window, beyond, place)
 
 
 @cache
@@ -112,7 +139,31 @@ def _nats(config: model.Config, precision: str, params: model.Params, state: Sta
     return state, model.nats(params, hs, window[1:], precision)
 
 
-def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent:
+@partial(jax.jit, static_argnums=(0, 1))
+def _back(config: model.Config, precision: str, params: model.Params, state: State, ids: Any, beyond: Any) -> State:
+    return model.read_back(config, precision, params, state, ids, beyond)[0]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _nats_between(
+    config: model.Config, precision: str, params: model.Params, left: State, right: State, window: Any, beyond: Any
+) -> tuple[State, Array]:
+    left, hs = model.read_between(config, precision, params, left, right, window, beyond)
+    targets = window[1:-1]
+    return left, jax.numpy.where(model.counted(config, targets), model.nats(params, hs, targets, precision), 0)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _logits_between(config: model.Config, precision: str, params: model.Params, window: Any, beyond: Any, place: Any) -> Array:
+    start = model.start(config, window.shape[1])
+    _, hs = model.read_between(config, precision, params, start, start, window, beyond)
+    return model.logits(params, hs[place - 1, jax.numpy.arange(window.shape[1])], precision)
+
+
+KINDS: dict[str, type[Recurrent] | type[Cloze]] = {"forward": Recurrent, "both": Cloze}
+
+
+def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent | Cloze:
     """The model of a directory, of a name under checkpoints/, or the newest there.
 
     Raises CheckpointError for what is missing, damaged or foreign.
@@ -125,7 +176,8 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent:
     known = None
     if (path / "known.safetensors").exists():
         known = checkpoint.read_arrays(path / "known.safetensors", "known")[0].get("known")
-    return Recurrent(config, params, vocab, devices.precision_of(precision), settings["text"]["sequence"], known, path, about)
+    kind, sequence = KINDS[config.direction], settings["text"]["sequence"]
+    return kind(config, params, vocab, devices.precision_of(precision), sequence, known, path, about)
 
 
 def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, model.Config, dict[str, Any]]:
@@ -136,8 +188,9 @@ def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, model.Config, d
         config = model.Config(**settings["model"])
         types = {f.name: type(f.default) if f.name != "vocab" else int for f in fields(config)}
         wrong = [name for name, kind in types.items() if type(asdict(config)[name]) is not kind]
-        if wrong or config.cell not in CELLS or min(config.size, config.layers, config.embedding) < 1:
-            raise ValueError(f"{', '.join(wrong) or 'cell or a size'} has no usable value")
+        usable = config.cell in CELLS and config.direction in KINDS and min(config.size, config.layers, config.embedding) >= 1
+        if wrong or not usable:
+            raise ValueError(f"{', '.join(wrong) or 'cell, direction or a size'} has no usable value")
         if settings["text"]["sequence"] not in ("line", "paragraph", "file"):
             raise ValueError("sequence has no usable value")
     except (ValueError, TypeError, KeyError, RecursionError) as error:

@@ -27,6 +27,9 @@ def model(name: str) -> dict[str, Any]:
             "cell": network["cell"],
             "layers": network["layers"],
             "size": network["size"],
+            "residual": network["residual"],
+            "layer_norm": network["layer_norm"],
+            "direction": network["direction"],
             "embedding": network["embedding"],
             "tie": network["tie"],
             "dropout": network["dropout"],
@@ -58,7 +61,8 @@ def models() -> list[dict[str, Any]]:
         except CheckpointError:
             rows.append({"name": path.name, "model": "damaged", "parameters": None, "step": None, "valid nats": None, "text": ""})
             continue
-        kind = f"{facts['cell']} {facts['layers']} × {facts['size']}, {facts['unit']}"
+        both = ", both directions" if facts["direction"] == "both" else ""
+        kind = f"{facts['cell']} {facts['layers']} × {facts['size']}{both}, {facts['unit']}"
         texts = ", ".join(Path(f).name for f in facts["text"])
         numbers = {"parameters": facts["parameters"], "step": facts["step"], "valid nats": facts["valid_nats"]}
         rows.append({"name": path.name, "model": kind, **numbers, "text": texts})

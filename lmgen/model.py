@@ -1,6 +1,7 @@
-"""The recurrent language model: embed, stacked cells, head.
+"""The recurrent language model: embed, stacked cells, head; and the cloze model, with a second stack that reads from the right.
 
-Parameters are a pytree of dicts: "embedding" [V, E], "layers" (a list of what each cell wants), "head" {"W": [N, V], "b": [V]}.
+Parameters are a pytree of dicts: "embedding" [V, E], "layers" (a list of what each cell wants), "head" {"W": [N, V], "b": [V]};
+with layer norm "norms" (one a layer, before it) and one in the head; with two directions "back", the layers of the other stack.
 The state is a list of what each layer's cell remembers. Shapes: T time, B batch, E embedding, N cell size, V vocabulary.
 """
 
@@ -17,15 +18,21 @@ from jax import Array, lax
 from lmgen import recurrence
 from lmgen.cells import CELLS, State
 from lmgen.devices import product
-from lmgen.vocab import EOS
+from lmgen.vocab import EOS, UNK
 
 Params = dict[str, Any]
 CHUNK = 1 << 23  # logits held at a time, in numbers
+DIRECTIONS = ("forward", "both")
+BLANKED = 0.1  # the share of the symbols read that a cloze model gets blanked in training, to learn to do without
 
 
 @dataclass(frozen=True)
 class Config:
-    """What rebuilds a model. With `carry` the state flows on over EOS, without it every sequence starts anew."""
+    """What rebuilds a model. With `carry` the state flows on over EOS, without it every sequence starts anew.
+
+    `residual` adds what a layer reads to what it gives, from the second layer on (He et al. 2015); with `layer_norm` every layer
+    and the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model.
+    """
 
     vocab: int
     cell: str = "lstm"
@@ -35,24 +42,50 @@ class Config:
     tie: bool = False
     dropout: float = 0.0
     carry: bool = False
+    residual: bool = False
+    layer_norm: bool = False
+    direction: str = "forward"
+
+    def describe(self) -> str:
+        """In words: cell, layers × size, and what is unusual."""
+        unusual = {"residual": self.residual, "layer norm": self.layer_norm, "both directions": self.direction == "both"}
+        return ", ".join([f"{self.cell} {self.layers} × {self.size}", *(name for name, on in unusual.items() if on)])
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the head reads."""
+        return self.size * (2 if self.direction == "both" else 1)
 
 
 def init(config: Config, key: Array) -> Params:
     """Fresh parameters: the embedding is normal with deviation 1/√E, the head uniform in ±1/√N, its bias zero."""
     embedding, head, *layers = jax.random.split(key, 2 + config.layers)
-    inputs = [config.embedding] + [config.size] * (config.layers - 1)
     bound = config.size**-0.5
     params: Params = {
         "embedding": jax.random.normal(embedding, (config.vocab, config.embedding)) * config.embedding**-0.5,
-        "layers": [CELLS[config.cell].init(k, d, config.size) for k, d in zip(layers, inputs, strict=True)],
         "head": {"b": jnp.zeros(config.vocab)},
+        **_init_stack(config, layers),
     }
     if config.tie:
-        if config.size != config.embedding:
-            params["head"]["P"] = jax.random.uniform(head, (config.size, config.embedding), minval=-bound, maxval=bound)
+        if config.outputs != config.embedding:
+            params["head"]["P"] = jax.random.uniform(head, (config.outputs, config.embedding), minval=-bound, maxval=bound)
     else:
-        params["head"]["W"] = jax.random.uniform(head, (config.size, config.vocab), minval=-bound, maxval=bound)
+        params["head"]["W"] = jax.random.uniform(head, (config.outputs, config.vocab), minval=-bound, maxval=bound)
+    if config.layer_norm:
+        params["head"] |= _init_norm(config.outputs)
+    if config.direction == "both":
+        params["back"] = _init_stack(config, [jax.random.fold_in(key, 1) for key in layers])
     return params
+
+
+def _init_stack(config: Config, keys: list[Array]) -> Params:
+    inputs = [config.embedding] + [config.size] * (config.layers - 1)
+    stack: Params = {"layers": [CELLS[config.cell].init(k, d, config.size) for k, d in zip(keys, inputs, strict=True)]}
+    return stack | ({"norms": [_init_norm(d) for d in inputs]} if config.layer_norm else {})
+
+
+def _init_norm(size: int) -> Params:
+    return {"gain": jnp.ones(size), "shift": jnp.zeros(size)}
 
 
 def parameters(params: Params) -> int:
@@ -72,29 +105,107 @@ def read(
 
     `dropout` is a random key in training and None otherwise. What is dropped are the outputs of each layer (Zaremba et al. 2014).
     """
+    return _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout)
+
+
+def _forget(config: Config, ids: Array) -> Array:
+    return jnp.zeros(ids.shape, bool) if config.carry else ids == EOS
+
+
+def _read_stack(
+    config: Config,
+    precision: str,
+    stack: Params,
+    table: Array,
+    state: list[State],
+    ids: Array,
+    forget: Array,
+    dropout: Array | None,
+) -> tuple[list[State], Array]:
     cell = CELLS[config.cell]
-    multiply = partial(product, precision=precision)
-    forget = jnp.zeros(ids.shape, bool) if config.carry else ids == EOS
     after: list[State] = []
     hs: Array | None = None
-    for k, (p, s) in enumerate(zip(params["layers"], state, strict=True)):
+
+    def inputs(k: int, rows: Array) -> Array:
+        normal = _normalised(stack["norms"][k], rows) if config.layer_norm else rows
+        return cell.inputs(stack["layers"][k], normal, partial(product, precision=precision))
+
+    for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
         if hs is not None:
-            xs = cell.inputs(p, hs, multiply)
+            xs = inputs(k, hs)
         elif config.vocab <= ids.size:  # fewer products: take every row of the embedding once, then look up
-            xs = _lookup(cell.inputs(p, params["embedding"], multiply), ids)
+            xs = _lookup(inputs(k, table), ids)
         else:
-            xs = cell.inputs(p, _lookup(params["embedding"], ids), multiply)
-        s, hs = recurrence.run(cell, p, s, xs, forget, precision)
+            xs = inputs(k, _lookup(table, ids))
+        s, outputs = recurrence.run(cell, p, s, xs, forget, precision)
         if dropout is not None and config.dropout:
-            hs = _drop(hs, config.dropout, jax.random.fold_in(dropout, k))
+            outputs = _drop(outputs, config.dropout, jax.random.fold_in(dropout, k))
+        hs = hs + outputs if config.residual and hs is not None else outputs
         after.append(s)
     assert hs is not None
     return after, hs
 
 
+def read_between(
+    config: Config,
+    precision: str,
+    params: Params,
+    left: list[State],
+    right: list[State],
+    window: Array,
+    beyond: Array | None = None,
+    dropout: Array | None = None,
+) -> tuple[list[State], Array]:
+    """Read a window [T + 2, B] from both sides; for each of its T inner symbols the outputs [T, B, 2 N] of what is around it.
+
+    Symbol t is seen by neither: the left stack has read up to t − 1, the right one from the other end down to t + 1. `left` and
+    `right` are their states before the window; that of the left one after it is returned, too. `beyond` as in `read_back`. In
+    training (with `dropout`, a random key) some of the symbols read are blanked: read as UNK.
+    """
+    if dropout is not None:
+        dropout, blanks = jax.random.split(dropout)
+        window = jnp.where((window != EOS) & jax.random.bernoulli(blanks, BLANKED, window.shape), UNK, window)
+    left, lefts = read(config, precision, params, left, window[:-2], dropout)
+    other = None if dropout is None else jax.random.fold_in(dropout, config.layers)
+    _, rights = read_back(config, precision, params, right, window[2:], None if beyond is None else beyond[2:], other)
+    return left, jnp.concatenate([lefts, rights], -1)
+
+
+def read_back(
+    config: Config,
+    precision: str,
+    params: Params,
+    state: list[State],
+    ids: Array,
+    beyond: Array | None = None,
+    dropout: Array | None = None,
+) -> tuple[list[State], Array]:
+    """Read ids [T, B] from the last to the first by the right stack; its state, and its outputs [T, B, N] after each of them.
+
+    `beyond` [T, B] is true where the text has ended, so that reading begins anew there.
+    """
+    forget = _forget(config, ids) if beyond is None else _forget(config, ids) | beyond
+    back = params["back"]
+    after, hs = _read_stack(config, precision, back, params["embedding"], state, ids[::-1], forget[::-1], dropout)
+    return after, hs[::-1]
+
+
+def counted(config: Config, targets: Array) -> Array:
+    """Which targets a loss counts: all, but for EOS in a cloze model of independent sequences, whose ends are given."""
+    return (targets != EOS) if config.direction == "both" and not config.carry else jnp.ones(targets.shape, bool)
+
+
+def _normalised(p: Params, rows: Array) -> Array:
+    """Each row with mean 0 and deviation 1, times gain, plus shift (Ba et al. 2016)."""
+    centred = rows - rows.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * p["gain"] + p["shift"]
+
+
 def logits(params: Params, hs: Array, precision: str) -> Array:
     """Unnormalised log-probabilities [..., V] of what follows, from outputs [..., N]."""
     head = params["head"]
+    if "gain" in head:
+        hs = _normalised(head, hs)
     if "W" in head:
         return product(hs, head["W"], precision) + head["b"]
     if "P" in head:

@@ -5,14 +5,18 @@ Found by trial on two cores: more text bears a larger network, and text that is 
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
+from lmgen.cells import CELLS
 from lmgen.corpus import Corpus
 from lmgen.errors import InputError
+from lmgen.model import DIRECTIONS
 
 SYMBOLS = 8_000_000  # about what a training without --steps, --epochs or --budget reads: minutes on two cores
 MOST_A_STEP = 1 << 24  # symbols
+DEEP = 3  # layers, from which on residual connections and layer norm are what makes them train
 PASSES = 30  # over the text: what a time budget leaves after them is not used, since more would learn it by heart
 SPEED = 50_000  # symbols a second, roughly: what a budget comes to
 
@@ -42,6 +46,16 @@ WORDS = (
 DROPOUT = ((6, 0.0), (12, 0.1), (25, 0.2), (50, 0.3), (float("inf"), 0.4))
 
 
+def check(wanted: dict[str, Any]) -> None:
+    """Raise InputError for a cell or a direction that there is not."""
+    for name, known in (("cell", list(CELLS)), ("direction", list(DIRECTIONS))):
+        value = wanted.get(name)
+        if value is not None and value not in known:
+            near = difflib.get_close_matches(str(value), known, 1)
+            meant = f"did you mean {near[0]}? There are" if near else "choose from"
+            raise InputError(f"there is no {name} {value!r}: {meant} {', '.join(known)}")
+
+
 def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of model.Config and training.Config for this corpus; what the user wants (what is not None) stands."""
     symbols = corpus.train.symbols
@@ -67,10 +81,14 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
     expected += [train["steps"] * per_step / max(1, symbols)] if "steps" in train else []
     expected += [train["budget"] * SPEED / max(1, symbols)] if "budget" in train else []
     passes = min(expected)
+    deep = (wanted.get("layers") or 1) >= DEEP
     model = {
         "cell": "lstm",
         "size": fit.size,
         "layers": 1,
+        "residual": deep,
+        "layer_norm": deep,
+        "direction": "forward",
         "embedding": fit.embedding,
         "tie": not characters,
         "dropout": next(rate for most, rate in DROPOUT if passes <= most),

@@ -68,7 +68,8 @@ class Run:
         progress: training.Progress | None = None,
     ):
         self.path, self.data, self.network, self.config, self.text = path, data, network, config, text
-        windows = corpus.Windows(data.train, config.batch, config.window, network.carry, config.seed)
+        ahead = 1 if network.direction == "both" else 0
+        windows = corpus.Windows(data.train, config.batch, config.window, network.carry, config.seed, ahead)
         validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
         self.training = training.Training(config, network, windows, validate, state, progress, valid_symbols)
 
@@ -76,12 +77,11 @@ class Run:
     def progress(self) -> training.Progress:
         return self.training.progress
 
-    def language_model(self) -> lm.Recurrent:
-        """The model as it is now, for a sample or a look."""
-        params, config = self.training.state.params, self.config
-        return lm.Recurrent(
-            self.network, params, self.data.vocab, config.precision, self.text.sequence, self.data.known, self.path
-        )
+    def language_model(self, params: model.Params | None = None) -> lm.Recurrent | lm.Cloze:
+        """The model as it is now (or with other parameters), for a sample or a look."""
+        kind, precision = lm.KINDS[self.network.direction], self.config.precision
+        params = self.training.state.params if params is None else params
+        return kind(self.network, params, self.data.vocab, precision, self.text.sequence, self.data.known, self.path)
 
     def __iter__(self) -> Generator[training.Report, None, None]:
         with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as metrics:
@@ -108,9 +108,9 @@ class Run:
 
     def _validate(self, params: model.Params) -> float:
         assert self.data.valid
-        candidate = lm.Recurrent(self.network, params, self.data.vocab, self.config.precision)
+        candidate = self.language_model(params)
         nats = evaluate.stream_nats(candidate, self.data.valid.stream, exact=False)
-        return float(nats.sum(dtype="float64")) / self.data.valid.symbols
+        return float(nats.sum(dtype="float64")) / max(1, evaluate.symbols_counted(candidate, self.data.valid))
 
     def _write_model(self, valid_nats: float | None) -> None:
         params = self.training.state.params
@@ -155,6 +155,7 @@ def new(
     known = {field.name for field in (*fields(model.Config), *fields(training.Config))} - {"vocab", "carry"}
     if strange := sorted(wanted.keys() - known):
         raise TypeError(f"there is no option {', '.join(strange)}: the options are {', '.join(sorted(known))}")
+    recipe.check(wanted)
     data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token)
     shape, pace = recipe.choose(data, carry, wanted)
     config = training.Config(**{**pace, "precision": devices.precision_of(pace.get("precision", "auto"))})
@@ -197,7 +198,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     return Run(path, data, network, config, text, training.State(**state), progress), complaints
 
 
-def held_out(of: lm.Recurrent) -> corpus.Ids:
+def held_out(of: lm.Recurrent | lm.Cloze) -> corpus.Ids:
     """The text that a model was validated on. Raises InputError where there was none, or where the text is gone or changed."""
     assert of.path is not None
     settings = checkpoint.read_texts(of.path, of.about)["config.json"]
@@ -243,7 +244,7 @@ def _card(run: Run, valid_nats: float | None) -> str:
     network, data, config = run.network, run.data, run.config
     unit = corpus.unit_noun(data.vocab)
     rows = {
-        "network": f"{network.cell}, {network.layers} × {network.size}, embedding {network.embedding}"
+        "network": f"{network.describe()}, embedding {network.embedding}"
         f"{', tied' if network.tie else ''}, dropout {network.dropout:g}",
         "parameters": f"{model.parameters(run.training.state.params):,}",
         "text": ", ".join(Path(f).name for f in run.text.files),
@@ -254,11 +255,13 @@ def _card(run: Run, valid_nats: float | None) -> str:
         "seed": str(config.seed),
     }
     if valid_nats is not None and data.valid:
-        rows["validation"] = f"{valid_nats:.4f} nats a symbol over {data.valid.symbols:,} symbols"
+        kind = "pseudo-nats" if network.direction == "both" else "nats"
+        rows["validation"] = f"{valid_nats:.4f} {kind} a symbol over {data.valid.symbols:,} symbols"
     table = "\n".join(f"| {name} | {value.replace('|', '·')} |" for name, value in rows.items())
     return (
         f"# {run.path.name}\n\nA recurrent language model made by lmgen {__version__}.\n\n| | |\n|---|---|\n{table}\n\n"
-        f"    lmgen sample {run.path.name}\n    lmgen eval {run.path.name} FILE\n\n"
+        f"    lmgen {'fill' if network.direction == 'both' else 'sample'} {run.path.name}\n"
+        f"    lmgen eval {run.path.name} FILE\n\n"
         "The text itself is not in this directory; known.safetensors holds 64-bit hashes of its sequences,\n"
         "which tell new samples from copies.\n"
     )

@@ -20,7 +20,7 @@ from jax import Array, lax
 
 from lmgen.corpus import fingerprint
 from lmgen.errors import InputError
-from lmgen.lm import LanguageModel
+from lmgen.lm import Cloze, LanguageModel
 from lmgen.vocab import EOS, UNK
 
 ROWS = 16  # sequences generated side by side: always so many, for a product of other shape differs in its last bits
@@ -163,8 +163,13 @@ class Sample:
     known: bool | None = None
 
 
-def samples(lm: LanguageModel, settings: Settings, seed: int = 0, prompt: str = "") -> Iterator[Sample]:
-    """Sequences without end, in the order of their numbers."""
+def samples(lm: LanguageModel | Cloze, settings: Settings, seed: int = 0, prompt: str = "") -> Iterator[Sample]:
+    """Sequences without end, in the order of their numbers. Raises InputError for a cloze model."""
+    if isinstance(lm, Cloze):
+        raise InputError(
+            "this model reads from both sides, so it cannot write from left to right: let it fill blanks with lmgen fill, or "
+            "train one without --direction both"
+        )
     prompt_ids = lm.vocab.encode(prompt).astype(np.int32)
     for first in count(0, ROWS):
         for ids, nats in _batch(lm, settings, seed, first, prompt_ids):

@@ -135,7 +135,7 @@ def begin(config: Config, network: model.Config) -> State:
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def step(config: Update, network: model.Config, state: State, window: Array, begins: Array, rate: Array, number: Array):
-    """One update from a window [T + 1, B]; the new state and the mean nats per symbol before the update.
+    """One update from a window [T + 1, B], of a cloze model [T + 2, B]; the new state and the mean nats per symbol before it.
 
     `begins` [B] says in which columns the carried state is forgotten first. A gradient that is not finite leaves
     everything but the counts as it was.
@@ -144,8 +144,15 @@ def step(config: Update, network: model.Config, state: State, window: Array, beg
     dropout = jax.random.fold_in(jax.random.wrap_key_data(state.key), number)
 
     def loss(params):
-        after, hs = model.read(network, config.precision, params, carried, window[:-1], dropout)
-        return model.nats(params, hs, window[1:], config.precision).mean(), after
+        if network.direction == "forward":
+            after, hs = model.read(network, config.precision, params, carried, window[:-1], dropout)
+            return model.nats(params, hs, window[1:], config.precision).mean(), after
+        fresh = jax.tree.map(jnp.zeros_like, carried)  # what comes after the window is not known
+        after, hs = model.read_between(network, config.precision, params, carried, fresh, window, dropout=dropout)
+        targets = window[1:-1]
+        counted = model.counted(network, targets)
+        nats = jnp.where(counted, model.nats(params, hs, targets, config.precision), 0)
+        return nats.sum() / jnp.maximum(counted.sum(), 1), after
 
     (nats, after), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
     updates, moments = optimiser(config).update(gradient, state.optimiser, state.params)

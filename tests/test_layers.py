@@ -15,10 +15,11 @@ FOLDER = Path(lmgen.__file__).parent
 # From the top to the ground: a module imports only what stands in a later row.
 LAYERS = [
     ["cli"],
+    ["cli_train", "cli_model", "cli_about"],
     ["console", "api", "look", "options"],
-    ["run"],
+    ["run", "costs"],
     ["recipe", "training"],
-    ["evaluate", "sample"],
+    ["evaluate", "sample", "fill"],
     ["lm"],
     ["model", "corpus"],
     ["recurrence", "text"],

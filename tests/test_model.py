@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmgen import model, recurrence, sample, training
+from lmgen import model, recipe, recurrence, sample, training
 from lmgen.cells import CELLS
 from lmgen.evaluate import stream_nats
 from lmgen.lm import Recurrent
@@ -56,8 +56,9 @@ def close(ours, theirs, tolerance):
 
 @every_cell
 def test_logits_do_not_see_what_comes_after(cell):
-    """Other ids after t: up to t not a bit differs, at t + 1 something does."""
-    lm, t = Recurrent(replace(TINY, cell=cell, layers=2), random_params(replace(TINY, cell=cell, layers=2)), VOCAB), 6
+    """Other ids after t: up to t not a bit differs, at t + 1 something does; in a stack with all that can stand around a cell."""
+    config = replace(TINY, cell=cell, layers=2, residual=True, layer_norm=True)
+    lm, t = Recurrent(config, random_params(config), VOCAB), 6
     ids = random_ids(12, 2)
     other = np.concatenate([ids[: t + 1], (ids[t + 1 :] + 1) % V])
     (_, ours), (_, theirs) = (lm.read(lm.start(2), some) for some in (ids, other))
@@ -90,9 +91,9 @@ def test_gradient_of_the_past_with_respect_to_the_future_is_exactly_zero(cell, B
 @pytest.mark.parametrize("carry", [False, True])
 def test_stream_in_windows_gives_the_nats_of_each_line_alone(cell, carry):
     """Symbol by symbol, to six digits, for any number of columns and any window; where the state is carried over EOS, those of
-    the whole stream read one symbol at a time."""
+    the whole stream read one symbol at a time. The other way round, single steps (as in sampling) equal whole windows."""
     lines = [random_ids(n, 1, n)[:, 0] % (V - 2) + 2 for n in (3, 1, 7, 0, 12, 30, 5, 2, 40, 9)]
-    config = replace(TINY, cell=cell, carry=carry)
+    config = replace(TINY, cell=cell, carry=carry, layers=2, residual=True, layer_norm=not carry)
     lm = Recurrent(config, random_params(config), VOCAB)
     alone, state = [], lm.start(1)
     for line in lines:
@@ -149,6 +150,36 @@ def test_multiplying_the_embedding_first_equals_looking_up_first(T):
     close(*(jax.jit(jax.value_and_grad(way, has_aux=True))(params) for way in (read, written_down)), 1e-5)
 
 
+@pytest.mark.parametrize("T", [3, 9])
+@pytest.mark.parametrize(("residual", "layer_norm"), [(True, False), (False, True), (True, True)])
+def test_residual_and_layer_norm_are_what_is_written_down(T, residual, layer_norm):
+    """Three layers: from the second on the input is added to the output; every layer and the head read rows with mean 0 and
+    deviation 1, times a gain, plus a shift. The embedding is multiplied before the lookup or after it."""
+    config = replace(TINY, cell="gru", layers=3, residual=residual, layer_norm=layer_norm)
+    ids, start, params = random_ids(T, 2), model.start(config, 2), random_params(config)
+
+    def normal(p, rows):
+        if not layer_norm:
+            return rows
+        return (rows - rows.mean(-1, keepdims=True)) / np.sqrt(rows.var(-1, keepdims=True) + 1e-5) * p["gain"] + p["shift"]
+
+    xs = params["embedding"][ids]
+    for k, p in enumerate(params["layers"]):
+        rows = normal(params["norms"][k] if layer_norm else None, xs)
+        _, hs = recurrence.plain(CELLS["gru"], "f32", p, start[k], rows @ p["W"] + p["b"], jnp.asarray(ids == EOS))
+        xs = xs + np.asarray(hs) if residual and k else np.asarray(hs)
+    _, outputs = model.read(config, "f32", params, start, ids)
+    close(outputs, xs, 1e-5)
+    wanted = normal(params["head"], xs) @ params["head"]["W"] + params["head"]["b"]
+    close(model.logits(params, outputs, "f32"), wanted, 1e-5)
+
+
+def test_layer_norm_starts_as_mere_normalisation():
+    norms = [*(params := model.init(replace(TINY, layers=2, layer_norm=True), jax.random.key(0)))["norms"], params["head"]]
+    assert all((p["gain"] == 1).all() and not p["shift"].any() for p in norms)
+    assert [p["gain"].size for p in norms] == [5, 6, 6]
+
+
 @pytest.mark.parametrize("one_hot", [0, 1024])
 def test_gradient_of_a_lookup_sums_over_where_a_row_was_read(one_hot, monkeypatch):
     """By a scatter and by a product with one-hot rows alike; rows that were not read get zero."""
@@ -178,6 +209,9 @@ def test_size_of_a_model_worked_by_hand():
         (TINY, 55 + 288 + 77),
         (replace(TINY, layers=2), 55 + 288 + 312 + 77),
         (replace(TINY, tie=True), 55 + 288 + 41),
+        (replace(TINY, layers=2, layer_norm=True), 55 + 288 + 312 + 77 + 2 * (5 + 6 + 6)),
+        (replace(TINY, direction="both"), 55 + 2 * 288 + 12 * 11 + 11),
+        (replace(TINY, direction="both", tie=True, layer_norm=True), 55 + 2 * (288 + 10) + 60 + 11 + 24),
     ):
         assert model.parameters(random_params(config)) == count
 
@@ -219,10 +253,12 @@ def test_dropout_zeroes_its_share_of_outputs_and_scales_the_rest():
 # ---- it learns ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("cell", "layers"), [*((cell, 1) for cell in CELLS), ("lstm", 5)])
+@pytest.mark.parametrize(("cell", "layers"), [*((cell, 1) for cell in CELLS), ("lstm", 6), ("gru", 6)])
 def test_overfits_one_line_and_its_samples_are_that_line(cell, layers):
+    """Six layers with residual connections and layer norm, as they get without being asked for."""
     line, vocab = "anemone", Vocab.of(Counter("anemone"), "char")
-    network = model.Config(len(vocab), cell, size=24, layers=layers, embedding=8)
+    deep = layers >= recipe.DEEP
+    network = model.Config(len(vocab), cell, size=24, layers=layers, embedding=8, residual=deep, layer_norm=deep)
     config = training.Config(batch=1, window=len(line) + 1, learning_rate=0.02, steps=250, weight_decay=0.0)
     window, begins = np.array([[EOS, *vocab.encode(line), EOS]], np.int32).T, np.array([False])
     state = training.begin(config, network)

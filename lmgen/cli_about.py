@@ -1,0 +1,99 @@
+"""The commands about lmgen itself: the cells, the corpora that ship, this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lmgen import console
+from lmgen.errors import InputError
+from lmgen.options import JSON, PRECISION, Whole
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[CELL]...")
+@click.option("--size", type=Whole(), default=128, show_default=True, help="Units in the layer whose speed is measured.")
+@click.option("--speed/--no-speed", default=True, help="Measure the speed on this machine, half a second a cell.")
+@PRECISION
+@JSON
+def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_json: bool) -> None:
+    """List the networks, and what each costs.
+
+    For a layer of N units: parameters a unit, products N × N a step (of the input, all times at once, + of what is fed back, in
+    so many turns that wait for each other), and symbols a second in training. A CELL by name gets its equations, too.
+    """
+    from lmgen import costs, devices, recipe
+    from lmgen.cells import CELLS
+
+    devices.prepare()
+    for name in names:
+        recipe.check({"cell": name})
+    listed = [costs.cost(name) for name in names or CELLS]
+    if speed and not as_json:
+        console.note(f"measuring {len(listed)} cell{'s' * (len(listed) != 1)} with {size} units …")
+    measured = costs.speeds([cost.name for cost in listed], size, precision) if speed else iter([None] * len(listed))
+    rows = []
+    for cost, symbols_per_second in zip(listed, measured, strict=True):
+        if as_json:
+            console.put_json(vars(cost) | {"size": size, "symbols_per_second": symbols_per_second})
+        rows.append(_cells_row(cost, symbols_per_second))
+    if not as_json:
+        head = ("cell", "parameters/unit", "products", "in turn", "symbols/s")[: 5 if speed else 4]
+        console.table([row[: len(head)] for row in rows], head=head, numbers=range(1, len(head)))
+        for cost in listed if names else ():
+            console.put(f"\n{cost.name}\n\n{cost.about}")
+
+
+def _cells_row(cost: Any, speed: float | None) -> tuple[str, ...]:
+    parameters = f"{cost.weights} N + {cost.vectors}"
+    return cost.name, parameters, f"{cost.of_input} + {cost.of_state}", str(cost.in_turn), f"{speed or 0:,.0f}"
+
+
+@click.group()
+def corpus() -> None:
+    """The corpora that ship with lmgen."""
+
+
+@corpus.command(name="list")
+@JSON
+def corpus_list(as_json: bool) -> None:
+    """Name them, with their sizes."""
+    from lmgen import shelf
+
+    rows = shelf.listing()
+    if as_json:
+        for row in rows:
+            console.put_json(row)
+    else:
+        console.table(
+            [(r["name"], f"{r['bytes']:,}", r["about"]) for r in rows], head=("name", "bytes", "what it is"), numbers=(1,)
+        )
+
+
+@corpus.command(name="write")
+@click.argument("name")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file.  [default: stdout]")
+def corpus_write(name: str, output: Path | None) -> None:
+    """Write the text of the corpus NAME."""
+    from lmgen import shelf
+
+    content = shelf.text(name)
+    if output is None:
+        console.put_bytes(content.encode())
+        return
+    try:
+        with open(output, "xb") as file:
+            file.write(content.encode())
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror}; choose another --output") from None
+    console.note(f"wrote {output}")
+
+
+@click.command()
+def doctor() -> None:
+    """Describe this machine, for a bug report."""
+    from lmgen import look
+
+    console.table(look.surroundings())

@@ -1,0 +1,252 @@
+"""The commands that use a model: sample, fill, eval, score, show."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from lmgen import console
+from lmgen.errors import InputError
+from lmgen.options import ENCODING, ERRORS, JSON, PRECISION, Bounded, Whole
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("-n", "--count", "wanted", type=Whole(), help="How many samples.  [default: 10; 1 with a carried state]")
+@click.option("-p", "--prompt", default="", help="What each sample begins with.")
+@click.option("-t", "--temperature", type=Bounded(0), default=1.0, show_default=True, help="0 takes the likeliest symbol.")
+@click.option("--top-k", type=Whole(0), default=0, help="Draw from the k likeliest symbols; 0 from all.")
+@click.option(
+    "--top-p", type=Bounded(0, 1, open_low=True), default=1.0, help="Draw from the fewest whose probabilities sum to p."
+)
+@click.option("--min-p", type=Bounded(0, 1), default=0.0, help="Draw from those at least p times as likely as the likeliest.")
+@click.option("--max-length", type=Whole(), default=1000, show_default=True, help="The most symbols in a sample.")
+@click.option("--lines", type=Whole(), help="Lines in a sample, where the state is carried.  [default: 10]")
+@click.option("--novel", is_flag=True, help="Only samples that are not in the corpus, and no repeats.")
+@click.option("--unknown", is_flag=True, help="Allow UNK to be drawn.")
+@click.option("--strict", is_flag=True, help="Fail where the prompt has symbols that the model does not know.")
+@click.option("--seed", type=Whole(0), default=0, show_default=True)
+@PRECISION
+@JSON
+def sample(
+    model: str | None,
+    wanted: int | None,
+    prompt: str,
+    novel: bool,
+    strict: bool,
+    seed: int,
+    precision: str,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Write new text.
+
+    MODEL is a directory or a name under checkpoints/; without it the newest there writes. A sample ends where the model says
+    EOS. On a terminal, samples that stand in the corpus are marked.
+    """
+    from lmgen import api, devices
+
+    devices.prepare()
+    loaded = api.load(model, precision)
+    if unknown := loaded.lm.vocab.unknown(prompt):
+        listed = " ".join(map(repr, unknown[:10]))
+        if strict:
+            raise InputError(f"the model does not know {listed} of the prompt: leave it out, or leave out --strict")
+        console.note(f"the model does not know {listed}: read as unknown")
+    carried = loaded.lm.carry
+    settings["lines"] = settings["lines"] or (10 if carried else 1)
+    wanted = wanted or (1 if carried else 10)
+    found = 0
+    for one in loaded.samples(wanted, prompt=prompt, seed=seed, novel=novel, **settings):
+        found += 1
+        if as_json:
+            console.put_json({name: getattr(one, name) for name in ("text", "nats", "symbols", "ended", "known")})
+        else:
+            separator = "" if (loaded.lm.sequence == "line" and settings["lines"] == 1) or found == 1 else "\n"
+            mark = "  (in the corpus)" if one.known and sys.stdout.isatty() else "" if one.ended else " …" * sys.stdout.isatty()
+            console.put(separator + one.text + mark)
+    if novel and found < wanted:
+        console.note(
+            f"found {found} new sample{'s' * (found != 1)} of {wanted}: the model draws little else; try a higher --temperature"
+        )
+
+
+@click.command()
+@click.argument("model")
+@click.argument("texts", nargs=-1, metavar="TEXT...")
+@click.option("-n", "--count", type=Whole(), default=5, show_default=True, help="How many fillings of each text.")
+@click.option("--blank", default="_", show_default=True, help="The mark of a missing character; a run of it of a missing word.")
+@PRECISION
+@JSON
+def fill(model: str, texts: tuple[str, ...], count: int, blank: str, precision: str, as_json: bool) -> None:
+    """Fill the blanks of a text.
+
+    Prints the likeliest fillings of each TEXT (or of each line of standard input) by MODEL, which reads in both directions, with
+    their probabilities: "em_a" has a letter missing, "the ___ sat" a word.
+    """
+    from lmgen import api, devices, text
+
+    devices.prepare()
+    loaded = api.load(model, precision)
+    unknown: dict[str, None] = {}
+    lines = text.whole(text.Text(text.find(["-"]), loaded.lm.sequence)) if texts in ((), ("-",)) else texts
+    for number, line in enumerate(lines):
+        found = loaded.fill(line, count, blank)
+        unknown |= dict.fromkeys(s for s in loaded.lm.vocab.unknown(line) if not set(s.strip()) <= set(blank))
+        if number and not as_json:
+            console.put("")
+        for one in found:
+            if as_json:
+                console.put_json({"text": one.text, "symbols": one.symbols, "probability": one.probability})
+            else:
+                console.put(f"{one.probability:.4f}\t{one.text}")
+    if unknown:
+        console.note(f"the model does not know {' '.join(map(repr, [*unknown][:10]))}: read as unknown")
+
+
+@click.command(name="eval")
+@click.argument("model")
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option("--batch", type=Whole(), help="Columns read side by side; changes the speed, not the result.")
+@click.option("--window", type=Whole(), help="Symbols read at a time; changes the speed, not the result.")
+@ENCODING
+@ERRORS
+@PRECISION
+@JSON
+def eval_(
+    model: str,
+    files: tuple[str, ...],
+    batch: int | None,
+    window: int | None,
+    encoding: str,
+    errors: str,
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Measure how well a model predicts a text.
+
+    Prints perplexity, bits per character and bits per byte; for a model of both directions pseudo-perplexity. Without a FILE the
+    text is measured on which the model was validated.
+    """
+    from lmgen import api, devices, text
+
+    devices.prepare()
+    loaded = api.load(model, precision)
+    paths = [path for name in files for path in text.find([name])]
+    options: dict[str, Any] = {name: value for name, value in (("batch", batch), ("window", window)) if value}
+    if not files:
+        _put_measures("held-out text", loaded.evaluate(**options), loaded.lm, as_json)
+    for path in paths:
+        opened = text.Text([path], loaded.lm.sequence, loaded.lm.carry, encoding, errors)
+        measures = loaded.measure(opened, **options)
+        for line in opened.notes:
+            console.note(line)
+        _put_measures(text.name_of(path), measures, loaded.lm, as_json)
+
+
+def _put_measures(name: str, m: Any, lm: Any, as_json: bool) -> None:
+    from lmgen import corpus, evaluate
+
+    if as_json:
+        console.put_json({"file": name, **m.as_dict()})
+        return
+    pseudo = isinstance(m, evaluate.PseudoMeasures)
+    console.put(name)
+    noun = corpus.unit_noun(lm.vocab)
+    console.table(_pseudo_rows(m, lm, noun) if pseudo else _rows(m, lm, noun))
+
+
+def _pseudo_rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
+    without = (
+        f"; pseudo-perplexity without them {m.pseudo_perplexity_known:.3f}" if m.unknown and m.pseudo_perplexity_known else ""
+    )
+    ends = f"and an EOS for every {lm.sequence}" if m.carry else "each given all others of its " + lm.sequence
+    return [
+        (
+            "  pseudo-nats per symbol",
+            f"{m.pseudo_nats_per_symbol:.4f}   ({m.pseudo_nats:,.1f} pseudo-nats, {m.symbols:,} symbols)",
+        ),
+        ("  pseudo-perplexity", f"{m.pseudo_perplexity:.3f} per symbol   ({noun}s, {ends})"),
+        ("  unknown", f"{m.unknown:,} symbols ({m.unknown / max(1, m.symbols):.2%}){without}"),
+        ("  state", _state(m, lm)),
+    ]
+
+
+def _state(m: Any, lm: Any) -> str:
+    return f"carried from one {lm.sequence} to the next" if m.carry else f"each {lm.sequence} on its own"
+
+
+def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
+    without = f"; perplexity without them {m.perplexity_known:.3f}" if m.unknown and m.perplexity_known else ""
+    bound = ", at least: what is unknown or dropped is not spelt" if m.unknown or m.unit == "word-only" else ""
+
+    def bits(value: float | None, count: int, what: str) -> str:
+        return "–" if value is None else f"{value:.4f}   ({count:,} {what}{bound})"
+
+    return [
+        ("  nats per symbol", f"{m.nats_per_symbol:.4f}   ({m.nats:,.1f} nats, {m.symbols:,} symbols)"),
+        ("  perplexity", f"{m.perplexity:.3f} per symbol   ({noun}s, and an EOS for every {lm.sequence})"),
+        ("  bits per character", bits(m.bits_per_character, m.characters, "characters")),
+        ("  bits per byte", bits(m.bits_per_byte, m.bytes, "bytes")),
+        ("  unknown", f"{m.unknown:,} symbols ({m.unknown / max(1, m.symbols):.2%}){without}"),
+        ("  state", _state(m, lm)),
+    ]
+
+
+@click.command()
+@click.argument("model")
+@click.argument("file", default="-")
+@click.option("--symbols", is_flag=True, help="The nats of every symbol, too.")
+@ENCODING
+@ERRORS
+@PRECISION
+@JSON
+def score(model: str, file: str, symbols: bool, encoding: str, errors: str, precision: str, as_json: bool) -> None:
+    """Score each line of a text.
+
+    Prints the nats of each sequence of FILE (or standard input) under MODEL, its EOS included: the fewer, the likelier. A model
+    of both directions gives pseudo-nats, each symbol given all others.
+    """
+    from lmgen import api, devices, text
+
+    devices.prepare()
+    loaded = api.load(model, precision)
+    (path,) = text.find([file])
+    opened = text.Text([path], loaded.lm.sequence, True, encoding, errors)
+    name = "pseudo_nats" if loaded.fills else "nats"
+    for one in loaded.score(text.whole(opened)):
+        if as_json:
+            value = {"text": one.text, name: one.nats, "symbols": len(one.symbols), "unknown": one.unknown}
+            console.put_json(value | ({"each": one.symbols} if symbols else {}))
+        elif symbols:
+            console.put(" ".join(f"{s or '<EOS>'}:{nats:.2f}" for s, nats in one.symbols))
+        else:
+            console.put(f"{one.nats:.3f}\t{one.text}")
+    for line in opened.notes:
+        console.note(line)
+
+
+@click.command()
+@click.argument("model", required=False)
+@JSON
+def show(model: str | None, as_json: bool) -> None:
+    """Show what a model holds.
+
+    Without a name: a table of the models in checkpoints/, the newest first.
+    """
+    from lmgen import look
+
+    if model:
+        facts = look.model(model)
+        console.put_json(facts) if as_json else console.table([(k.replace("_", " "), look.words(v)) for k, v in facts.items()])
+        return
+    rows = look.models()
+    if as_json:
+        for row in rows:
+            console.put_json(row)
+    elif rows:
+        console.table([[look.words(v) for v in row.values()] for row in rows], head=[*rows[0]], numbers=(2, 3, 4))
+    else:
+        console.note("there is no model in checkpoints: train one with lmgen train FILE")
