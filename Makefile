@@ -25,6 +25,9 @@ oracle: $(VENV)/bench ## compare with PyTorch and other implementations (install
 
 bench: $(VENV)/test ## measure again what benchmarks/RESULTS.md states (needs the corpora for measuring)
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python -m pip install --quiet --editable ".[plot]"
+	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/cells.py
 
 matrix: ## run the tests under every supported Python that is installed
 	bash .ci/matrix

@@ -9,68 +9,13 @@ RESULTS.md is replaced by what its commands gave; a section that is not named st
 from __future__ import annotations
 
 import json
-import os
-import platform
-import re
-import subprocess
+import random
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-DATA = Path(os.environ.get("LMGEN_DATA", ROOT.parent / "shared" / "data"))
-
-
-@dataclass
-class Session:
-    """Commands run one after the other in a folder of their own, with what they took."""
-
-    folder: Path
-    done: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    memory: float = 0.0  # GiB at the peak of the last command
-
-    def __call__(self, command: str) -> str:
-        """Run `lmgen …`; DATA in it stands for the folder of corpora. Returns its stdout."""
-        words = [word.replace("DATA", str(DATA)) for word in command.split()]
-        start = time.monotonic()
-        with tempfile.TemporaryFile("w+") as out:
-            process = subprocess.Popen([sys.executable, "-m", "lmgen.cli", *words], cwd=self.folder, stdout=out)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            out.seek(0)
-            output = out.read()
-        if process.returncode:
-            raise SystemExit(f"lmgen {command} failed with exit code {process.returncode}")
-        self.seconds, self.memory = time.monotonic() - start, usage.ru_maxrss / 2**20
-        self.done.append(f"lmgen {command}")
-        return output
-
-    def measures(self, model: str, text: str) -> dict:
-        """The measures of one text."""
-        return json.loads(self(f"eval {model} {text} --json"))
-
-    def shape(self, model: str) -> str:
-        """A model in a few words, and how far it was trained."""
-        facts = json.loads(self_quietly(self, f"show {model} --json"))
-        symbols = facts["step"] * facts["batch"] * facts["window"]
-        return (
-            f"{facts['cell']} {facts['layers']} × {facts['size']}, {facts['parameters']:,} parameters, "
-            f"dropout {facts['dropout']:g}; the best weights are those after {facts['step']:,} steps of "
-            f"{facts['batch']} × {facts['window']}, {symbols / 1e6:.1f} million symbols; seed {facts['seed']}"
-        )
-
-
-def self_quietly(session: Session, command: str) -> str:
-    """Run a command that needs no mention."""
-    output = session(command)
-    session.done.pop()
-    return output
+from report import DATA, Session, need_data, quietly, quoted, section_of, table, write
 
 
 def names(run: Session) -> Iterator[str]:
@@ -114,7 +59,7 @@ def wikitext(run: Session) -> Iterator[str]:
     took, memory = run.seconds, run.memory
     test = run.measures("wikitext", "DATA/wikitext-2/test.txt")
     measuring, measuring_memory = run.seconds, run.memory
-    vocabulary = json.loads(self_quietly(run, "show wikitext --json"))["vocabulary"]
+    vocabulary = json.loads(quietly(run, "show wikitext --json"))["vocabulary"]
     yield (
         f"{run.shape('wikitext')}; vocabulary {vocabulary:,}. The training command took {took:.0f} s in all and "
         f"**{memory:.2f} GiB** at its peak (target: 4 GB), measuring {measuring:.0f} s and {measuring_memory:.2f} GiB."
@@ -132,57 +77,76 @@ def tang(run: Session) -> Iterator[str]:
     yield quoted(run("sample tang --lines 4 --count 3 --temperature 0.8"))
 
 
+def deep(run: Session) -> Iterator[str]:
+    rows = [("cell", "parameters", "steps", "nats per symbol on test", "steps without a finite gradient")]
+    for cell in ("lstm", "gru"):
+        run(
+            f"train DATA/names/train.txt --valid DATA/names/valid.txt --cell {cell} --layers 6 --size 96 --budget 120s "
+            f"--output {cell} --quiet"
+        )
+        facts = json.loads(quietly(run, f"show {cell} --json"))
+        lines = [json.loads(line) for line in (run.folder / cell / "metrics.jsonl").read_text().splitlines()]
+        test = run.measures(cell, "DATA/names/test.txt")
+        rows.append(
+            (
+                cell,
+                f"{facts['parameters']:,}",
+                f"{lines[-1]['step']:,}",
+                f"{test['nats_per_symbol']:.4f}",
+                f"{lines[-1]['skipped']}",
+            )
+        )
+    yield "Residual connections and layer normalisation are what a stack gets from three layers on without being asked for."
+    yield table(*rows)
+
+
+def blanks(run: Session) -> Iterator[str]:
+    run("train DATA/names/train.txt --valid DATA/names/valid.txt --direction both --budget 60s --output names --quiet")
+    test = run.measures("names", "DATA/names/test.txt")
+    draw = random.Random(0)
+    lines = (DATA / "names" / "test.txt").read_text().split()
+    places = [draw.randrange(len(line)) for line in lines]
+    holes = run.folder / "holes.txt"
+    holes.write_text("".join(f"{line[:k]}_{line[k + 1 :]}\n" for line, k in zip(lines, places, strict=True)))
+    found = [json.loads(line) for line in run("fill names --count 3 --json", stdin=holes).splitlines()]
+    right = [0, 0, 0]
+    for line, group in zip(lines, zip(*[iter(found)] * 3, strict=True), strict=True):
+        for rank, filling in enumerate(group):
+            right[rank] += filling["text"] == line
+    shares = [sum(right[: rank + 1]) / len(lines) for rank in range(3)]
+    yield (
+        f"{run.shape('names')}. Pseudo-perplexity on test {test['pseudo_perplexity']:.3f}. In each of the {len(lines):,} names "
+        "of the test part one letter, drawn at random, was blanked; holes.txt holds them."
+    )
+    yield table(
+        ("the blanked letter is", "share", "target"),
+        ("the likeliest filling", f"{shares[0]:.1%}", ""),
+        ("among the first two", f"{shares[1]:.1%}", ""),
+        ("among the first three", f"**{shares[2]:.1%}**", "50%"),
+    )
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Session], Iterator[str]]]] = {
     "names": ("Names in a minute, no option given", names),
     "tinyshakespeare": ("tinyshakespeare in two minutes", tinyshakespeare),
     "wikitext-2": ("WikiText-2, words", wikitext),
+    "deep": ("Six layers on names", deep),
+    "blanks": ("Letters of names, blanked and filled", blanks),
     "tang-poems": ("Tang poems, four lines each", tang),
 }
-
-
-def table(*rows: tuple[str, ...]) -> str:
-    """A Markdown table; the first row is its head."""
-    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
-
-
-def quoted(text: str) -> str:
-    """Text as it came, in a block."""
-    return f"```\n{text.rstrip()}\n```"
-
-
-def machine() -> str:
-    """Where and with what this was measured."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
-    )
-    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("lmgen", "jax", "optax", "numpy"))
-    return f"{os.cpu_count()} cores of {model or platform.machine()}; Python {platform.python_version()}, {packages}"
-
-
-def section(name: str) -> str:
-    """Measure one section."""
-    title, measure = SECTIONS[name]
-    with tempfile.TemporaryDirectory() as folder:
-        run = Session(Path(folder))
-        found = "\n\n".join(measure(run))
-        commands = "\n".join(f"    {command}" for command in run.done)
-    return f"## {title}\n\n{found}\n\nCommands:\n\n{commands}\n\nMeasured on {machine()}.\n"
 
 
 def main() -> None:
     wanted = sys.argv[1:] or list(SECTIONS)
     if unknown := set(wanted) - set(SECTIONS):
         raise SystemExit(f"there is no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
-    if not DATA.is_dir():
-        raise SystemExit(f"the corpora for measuring are not in {DATA}: put them there or name their folder in LMGEN_DATA")
+    need_data()
     for name in wanted:
         print(f"measuring {name} …", flush=True)
-        marked = f"<!-- {name} -->\n{section(name)}<!-- end of {name} -->"
-        text = RESULTS.read_text("utf-8")
-        pattern = re.compile(f"<!-- {name} -->.*?<!-- end of {name} -->", re.S)
-        text = pattern.sub(lambda _: marked, text) if pattern.search(text) else f"{text.rstrip()}\n\n{marked}\n"  # noqa: B023
-        RESULTS.write_text(text, "utf-8")
+        title, measure = SECTIONS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            run = Session(Path(folder))
+            write(name, section_of(title, measure(run), run))
 
 
 if __name__ == "__main__":

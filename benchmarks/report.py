@@ -1,0 +1,113 @@
+"""What the measuring programs share: running commands, tables, and replacing a section of RESULTS.md by what was found."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+DATA = Path(os.environ.get("LMGEN_DATA", ROOT.parent / "shared" / "data"))
+
+
+class Failed(SystemExit):
+    """A command did not end well."""
+
+
+@dataclass
+class Session:
+    """Commands run one after the other in a folder of their own, with what they took."""
+
+    folder: Path
+    done: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    memory: float = 0.0  # GiB at the peak of the last command
+
+    def __call__(self, command: str, stdin: Path | None = None) -> str:
+        """Run `lmgen …`, its input from a file; DATA in it stands for the folder of corpora. Returns its stdout."""
+        words = [word.replace("DATA", str(DATA)) for word in command.split()]
+        start = time.monotonic()
+        with tempfile.TemporaryFile("w+") as out, open(stdin or os.devnull) as given:
+            process = subprocess.Popen([sys.executable, "-m", "lmgen.cli", *words], cwd=self.folder, stdin=given, stdout=out)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            out.seek(0)
+            output = out.read()
+        if process.returncode:
+            raise Failed(f"lmgen {command} failed with exit code {process.returncode}")
+        self.seconds, self.memory = time.monotonic() - start, usage.ru_maxrss / 2**20
+        self.done.append(f"lmgen {command}" + (f" < {stdin.name}" if stdin else ""))
+        return output
+
+    def measures(self, model: str, text: str) -> dict:
+        """The measures of one text."""
+        return json.loads(self(f"eval {model} {text} --json"))
+
+    def shape(self, model: str) -> str:
+        """A model in a few words, and how far it was trained."""
+        facts = json.loads(quietly(self, f"show {model} --json"))
+        symbols = facts["step"] * facts["batch"] * facts["window"]
+        return (
+            f"{facts['cell']} {facts['layers']} × {facts['size']}, {facts['parameters']:,} parameters, "
+            f"dropout {facts['dropout']:g}; the best weights are those after {facts['step']:,} steps of "
+            f"{facts['batch']} × {facts['window']}, {symbols / 1e6:.1f} million symbols; seed {facts['seed']}"
+        )
+
+
+def quietly(session: Session, command: str) -> str:
+    """Run a command that needs no mention."""
+    output = session(command)
+    session.done.pop()
+    return output
+
+
+def table(*rows: tuple[str, ...]) -> str:
+    """A Markdown table; the first row is its head."""
+    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def quoted(text: str) -> str:
+    """Text as it came, in a block."""
+    return f"```\n{text.rstrip()}\n```"
+
+
+def machine() -> str:
+    """Where and with what this was measured."""
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
+    )
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("lmgen", "jax", "optax", "numpy"))
+    return f"{os.cpu_count()} cores of {model or platform.machine()}; Python {platform.python_version()}, {packages}"
+
+
+def section_of(title: str, found: Iterator[str], run: Session) -> str:
+    """A section: its title, what was found, the commands that found it, and where."""
+    body = "\n\n".join(found)
+    commands = "\n".join(f"    {command}" for command in run.done)
+    return f"## {title}\n\n{body}\n\nCommands:\n\n{commands}\n\nMeasured on {machine()}.\n"
+
+
+def write(name: str, section: str) -> None:
+    """Put a section into RESULTS.md, in the place of the one with this name or at the end."""
+    marked = f"<!-- {name} -->\n{section}<!-- end of {name} -->"
+    text = RESULTS.read_text("utf-8")
+    pattern = re.compile(f"<!-- {name} -->.*?<!-- end of {name} -->", re.S)
+    text = pattern.sub(lambda _: marked, text) if pattern.search(text) else f"{text.rstrip()}\n\n{marked}\n"
+    RESULTS.write_text(text, "utf-8")
+
+
+def need_data() -> None:
+    """End with a sentence where the corpora for measuring are missing."""
+    if not DATA.is_dir():
+        raise SystemExit(f"the corpora for measuring are not in {DATA}: put them there or name their folder in LMGEN_DATA")
