@@ -89,7 +89,7 @@ def found_in_words(rows: list[dict]) -> Iterator[str]:
     yield (
         "Every cell has one layer, of the size that makes its model as large as the LSTM of the defaults, and the same time: "
         f"{times}. All else is what lmgen chooses by itself, the learning rate too; it was tried out with LSTMs. No choice saw "
-        "the texts of the measures: for names that is the test part, for tinyshakespeare valid.txt, while a part of train.txt was "
+        "the texts of the measures: for names that is the test part, for tinyshakespeare valid.txt, and a part of train.txt was "
         "held out for validation."
     )
     head = ["cell"] + [

@@ -40,7 +40,7 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
             console.put_json(vars(cost) | {"size": size, "symbols_per_second": symbols_per_second})
         rows.append(_cells_row(cost, symbols_per_second))
     if not as_json:
-        head = ("cell", "parameters/unit", "products", "in turn", "symbols/s")[: 5 if speed else 4]
+        head = ("cell", "parameters", "products", "turns", "symbols/s")[: 5 if speed else 4]
         console.table([row[: len(head)] for row in rows], head=head, numbers=range(1, len(head)))
         for cost in listed if names else ():
             console.put(f"\n{cost.name}\n\n{cost.about}")

@@ -372,24 +372,3 @@ def test_commands_of_a_cloze_model(trained, monkeypatch, capfd):
     assert "no blank" in err
     code, out, _ = call("show", path)
     assert "both" in out
-
-
-def test_training_of_a_cloze_model_resumes_to_the_bit(trained, tmp_path):
-    """As that of any other model."""
-    from lmgen import run
-
-    _, corpus = trained
-    options = {"size": 8, "embedding": 4, "batch": 2, "window": 8, "direction": "both", "dropout": 0.1}
-    straight = lmgen.train(corpus, output=tmp_path / "straight", steps=20, **options)
-    lmgen.train(corpus, output=tmp_path / "broken", steps=20, **options)
-    halfway = run.new(tmp_path / "half", run.TextSettings((str(corpus),), (), "line", "utf-8", "strict"), steps=20, **options)
-    for report in halfway:
-        if report.step == 7:
-            halfway.save()
-            break
-    resumed, _ = run.resume(tmp_path / "half")
-    for _ in resumed:
-        pass
-    ours, theirs = (jax.tree.leaves(lmgen.load(path).lm.params) for path in (tmp_path / "half", straight.lm.path))
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b)

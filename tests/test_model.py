@@ -10,14 +10,16 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmgen import model, recipe, recurrence, sample, training
-from lmgen.cells import CELLS
+import lmgen
+from lmgen import costs, model, recipe, recurrence, sample, training
+from lmgen.cells import CELLS, Cell, sigmoid
 from lmgen.evaluate import stream_nats
 from lmgen.lm import Recurrent
 from lmgen.vocab import EOS, Vocab
@@ -267,3 +269,26 @@ def test_overfits_one_line_and_its_samples_are_that_line(cell, layers):
     assert math.exp(nats) < 1.005
     drawn = islice(sample.samples(Recurrent(network, state.params, vocab), sample.Settings(temperature=0.5)), 16)
     assert {s.text for s in drawn} == {line}
+
+
+def test_new_cell_of_a_few_lines_trains_and_samples(words_file, tmp_path, monkeypatch):
+    """A class and its name in the table are all it takes: here the minimal gated unit (Zhou et al. 2016)."""
+
+    class Minimal(Cell):
+        """f = σ(W x_t + U h_{t-1} + b),  n = tanh(W x_t + U_n (f ⊙ h_{t-1}) + b),  h_t = f ⊙ n + (1 − f) ⊙ h_{t-1}."""
+
+        gates = 2
+        recurrent: ClassVar = {"U": 1, "U_n": 1}
+
+        def step(self, p, state, x, times):
+            h = state["h"]
+            x_f, x_n = jnp.split(x, 2, axis=-1)
+            f = sigmoid(x_f + times(h, "U"))
+            return {"h": f * jnp.tanh(x_n + times(f * h, "U_n")) + (1 - f) * h}
+
+    monkeypatch.setitem(CELLS, "minimal", Minimal())
+    small = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 0.01}
+    trained = lmgen.train(words_file, cell="minimal", output=tmp_path / "minimal", steps=30, **small)
+    assert trained.evaluate().nats_per_symbol < math.log(trained.lm.config.vocab)
+    assert len(trained.sample(3)) == 3
+    assert (costs.cost("minimal").weights, costs.cost("minimal").in_turn) == (4, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -63,6 +64,16 @@ def test_resume_is_exact_to_the_bit(tmp_path, words_file, cell, unit, carry):
     resumed, complaints = run.resume(tmp_path / "parts")
     assert (resumed.progress.step, complaints) == (23, [])
     advance(resumed)
+    assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("network", [{"direction": "both"}, {"cell": "narx", "layers": 3}, {"cell": "min-lstm", "carry": True}])
+def test_resume_of_other_networks_is_exact_to_the_bit(tmp_path, words_file, network):
+    """States of other shapes, norms, a second stack."""
+    options = {**SMALL, **network, "dropout": 0.3, "steps": 50}
+    advance(run.new(tmp_path / "whole", settings(words_file), **options))
+    advance(run.new(tmp_path / "parts", settings(words_file), **options), 23)
+    advance(run.resume(tmp_path / "parts")[0])
     assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
 
 
@@ -245,6 +256,26 @@ def test_one_absurd_update_spoils_nothing(tmp_path, words_file):
     with pytest.raises(DivergedError):
         advance(training)
     assert all(np.isfinite(leaf).all() for leaf in checkpoint.flatten(training.training.state.params).values())
+
+
+@pytest.mark.parametrize(("layers", "deep"), [(1, False), (2, False), (3, True), (6, True)])
+def test_deep_stacks_get_what_makes_them_train(tmp_path, words_file, layers, deep):
+    """Residual connections and layer norm, if nothing else is asked for."""
+    network = run.new(tmp_path / "chosen", settings(words_file), **SMALL, layers=layers, steps=1).network
+    assert (network.residual, network.layer_norm) == (deep, deep)
+    asked = {"residual": not deep, "layer_norm": False}
+    network = run.new(tmp_path / "asked", settings(words_file), **SMALL, **asked, layers=layers, steps=1).network
+    assert (network.residual, network.layer_norm) == (not deep, False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [({"cell": "lstn"}, "there is no cell 'lstn': did you mean lstm?"), ({"direction": "back"}, "choose from forward, both")],
+)
+def test_networks_that_do_not_exist_are_refused(tmp_path, words_file, wanted, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        lmgen.train(words_file, output=tmp_path / "m", steps=1, **wanted)
+    assert not (tmp_path / "m").exists()
 
 
 def test_options_that_do_not_exist_are_refused(tmp_path, words_file):
