@@ -90,7 +90,7 @@ def found_in_words(rows: list[dict]) -> Iterator[str]:
         "Every cell has one layer, of the size that makes its model as large as the LSTM of the defaults, and the same time: "
         f"{times}. All else is what lmgen chooses by itself, the learning rate too; it was tried out with LSTMs. No choice saw "
         "the texts of the measures: for names that is the test part, for tinyshakespeare valid.txt, and a part of train.txt was "
-        "held out for validation."
+        "held out for validation. One run each; the speed of a shared machine varies by tens of per cent."
     )
     head = ["cell"] + [
         f"{task.name}: {what}" for task in TASKS for what in ("size", "nats per symbol", "symbols/s", "symbols read")
@@ -134,7 +134,7 @@ def draw(rows: list[dict]) -> None:
             _, colour, mark = next(f for f in FAMILIES.values() if row["cell"].startswith(f[0]))
             panel.plot(row["symbols_per_second"], row["nats_per_symbol"], mark, color=colour, markersize=6)
         panel.set_xscale("log")
-        panel.margins(0.12, 0.08)
+        panel.margins(0.15, 0.1)
         _label(panel, own)
         panel.set_title(f"{task.name}, {task.budget} s of training")
         panel.set_xlabel("symbols a second in training")
@@ -147,24 +147,30 @@ def draw(rows: list[dict]) -> None:
 
 
 def _label(panel, rows: list[dict]) -> None:
-    """Each name beside its mark, to the right or to the left, moved up until it hides no other."""
+    """Each name beside its mark where it hides no other, or further away with a line that leads to it."""
     panel.figure.canvas.draw()
-    taken = [panel.transData.transform((row["symbols_per_second"], row["nats_per_symbol"])) for row in rows]
-    boxes = [(x - 5, y - 5, x + 5, y + 5) for x, y in taken]
-    for row, (x, y) in zip(rows, taken, strict=True):
-        width, height = 6.6 * len(row["cell"]), 13
-        places = [(x + 8, y - 6 + up) for up in (0, 13, -13, 26, -26, 39, -39)]
-        places = [spot for px, py in places for spot in ((px, py), (2 * x - px - width, py))]
+    marks = [panel.transData.transform((row["symbols_per_second"], row["nats_per_symbol"])) for row in rows]
+    boxes = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
+    inside = panel.get_window_extent()
+    for row, (x, y) in zip(rows, marks, strict=True):
+        width, height = 6.3 * len(row["cell"]), 12
+        right, left, middle = x + 9, x - 9 - width, x - width / 2
+        near = [(right, y - 6), (left, y - 6), (middle, y + 8), (middle, y - 20)]
+        far = [(side, y - 6 + up) for up in (14, -14, 28, -28, 42, -42, 56, -56) for side in (right, left, middle)]
 
         def free(place, width=width, height=height):
-            left, low = place
-            return all(left + width < b[0] or left > b[2] or low + height < b[1] or low > b[3] for b in boxes)
+            low, high = place, (place[0] + width, place[1] + height)
+            fits = inside.x0 <= low[0] and high[0] <= inside.x1 and inside.y0 <= low[1] and high[1] <= inside.y1
+            return fits and all(high[0] < b[0] or low[0] > b[2] or high[1] < b[1] or low[1] > b[3] for b in boxes)
 
-        left, low = next((place for place in places if free(place)), places[0])
-        boxes.append((left, low, left + width, low + height))
-        offset = ((left - x) * 72 / panel.figure.dpi, (low + 6 - y) * 72 / panel.figure.dpi)
+        place = next((place for place in near + far if free(place)), near[0])
+        boxes.append((*place, place[0] + width, place[1] + height))
+        offset = ((place[0] + width / 2 - x) * 72 / panel.figure.dpi, (place[1] + 6 - y) * 72 / panel.figure.dpi)
+        leads = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3} if place in far else None
         at = (row["symbols_per_second"], row["nats_per_symbol"])
-        panel.annotate(row["cell"], at, offset, textcoords="offset points", fontsize=8, va="center")
+        panel.annotate(
+            row["cell"], at, offset, textcoords="offset points", fontsize=8, ha="center", va="center", arrowprops=leads
+        )
 
 
 def main() -> None:

@@ -37,7 +37,8 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
     rows = []
     for cost, symbols_per_second in zip(listed, measured, strict=True):
         if as_json:
-            console.put_json(vars(cost) | {"size": size, "symbols_per_second": symbols_per_second})
+            measures = {"size": size, "parameters_per_unit": cost.weights * size + cost.vectors}
+            console.put_json(vars(cost) | measures | {"symbols_per_second": symbols_per_second})
         rows.append(_cells_row(cost, symbols_per_second))
     if not as_json:
         head = ("cell", "parameters", "products", "turns", "symbols/s")[: 5 if speed else 4]

@@ -1,0 +1,502 @@
+"""What the cells do, computed and drawn: rewrites the marked parts of docs/networks.md and the figures beside it.
+
+    python benchmarks/networks.py [PART ...]
+
+A part of the page stands between `<!-- its name -->` and `<!-- end of its name -->`. Drawing needs the extra `plot`; everything
+is decided by seeds. Shapes: T time, B batch, D inputs, N cell size.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+from report import ROOT, table
+
+from lmgen import cells, model, recurrence, sample, training
+from lmgen.cells import CELLS
+from lmgen.vocab import EOS, Vocab
+
+PAGE = ROOT / "docs" / "networks.md"
+SMALL = 2.0**-10  # tanh is linear near zero: with inputs and memory in this unit the examples come out in whole numbers
+OPEN, SHUT = 100.0, -100.0  # of a gate, before the logistic function
+
+
+# ---- running a cell, writing numbers -----------------------------------------------------------------------------------
+
+
+def weights(name: str, inputs: int, size: int, **given) -> dict:
+    """The weights of a cell: zero, but for those that are given."""
+    shapes = jax.eval_shape(lambda key: CELLS[name].init(key, inputs, size), jax.random.key(0))
+    return {key: jnp.reshape(jnp.float32(given.get(key, np.zeros(a.shape))), a.shape) for key, a in shapes.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def step(name: str, p: dict, state: dict, x: jax.Array) -> dict:
+    """The state [B, …] after one step, from the products x [B, G N] of its inputs."""
+    return recurrence.run(CELLS[name], p, state, x[None], jnp.zeros((1, len(x)), bool), "f32")[0]
+
+
+def states(name: str, p: dict, inputs, size: int, state: dict | None = None) -> Iterator[dict]:
+    """The state after each of the inputs [T, D] or [T, B, D]."""
+    xs = jnp.asarray(inputs, jnp.float32).reshape(len(inputs), -1, p["W"].shape[0])
+    state = state or CELLS[name].start(xs.shape[1], size)
+    for x in CELLS[name].inputs(p, xs, jnp.matmul):
+        yield (state := step(name, p, state, x))
+
+
+def one_unit(name: str, inputs, unit: float = 1.0, of: str = "h", **given) -> list[float]:
+    """What a cell of one unit outputs, or remembers, after each of its inputs; both measured in `unit`."""
+    inputs = np.reshape(inputs, (len(inputs), -1))
+    return [s[of].item() / unit for s in states(name, weights(name, inputs.shape[1], 1, **given), inputs, 1)]
+
+
+def number(x: float, digits: int = 2) -> str:
+    """With so many decimals, but for zeros at the end."""
+    return re.sub(r"(\.\d*?)0+$", r"\1", f"{x:,.{digits}f}").rstrip(".").replace("-", "−")
+
+
+def order(x: float) -> str:
+    """A number of any order of magnitude, to two digits."""
+    if x == 0 or 0.01 <= x < 1e6:
+        return number(x, 1) if x >= 10 else f"{x:.2g}"
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{x:.1e}").replace("-", "−")
+
+
+def timeline(rows: dict[str, Iterable[float]], first: int = 1) -> str:
+    """A table with a column for each time."""
+    body = [(name, *map(number, row)) for name, row in rows.items()]
+    return table(("t", *(str(first + k) for k in range(len(body[0]) - 1))), *body)
+
+
+def code(name: str) -> str:
+    """The docstring of a cell, which has its equations and its source, and its class without it."""
+    found = type(CELLS[name]) if name in CELLS else getattr(cells, name)
+    lines = inspect.getsource(found).splitlines()
+    docstring = ast.parse("\n".join(lines)).body[0].body[0]
+    del lines[docstring.lineno - 1 : docstring.end_lineno + (not lines[docstring.end_lineno])]
+    said = re.sub("(?<=[,;.])  ", "\n", inspect.getdoc(found))  # equations that share a line stand two spaces apart
+    return "\n".join(["```text", said, "```", "", "```python", *lines, "```"])
+
+
+# ---- worked examples, computed in a moment -----------------------------------------------------------------------------
+
+
+def linear() -> str:
+    p, sides = weights("elman-linear", 2, 2, W=np.ones(4), U=np.ones(4)), []
+    for inputs in ((1, 1, 2), (2, 1, 1)):
+        hs = [s["h"][0] for s in states("elman-linear", p, np.repeat(inputs, 2).reshape(3, 2), 2)]
+        sides.append([tuple(str([int(a) for a in v]) for v in ([x, x], h, h @ p["W"])) for x, h in zip(inputs, hs, strict=True)])
+    rows = [(str(t), *one, *other) for t, (one, other) in enumerate(zip(*sides, strict=True), 1)]
+    return table(("t", *("x", "h", "y") * 2), *rows)
+
+
+def squashed() -> str:
+    x = [1, 1, -3, 0, 0, 0]
+    return timeline(
+        {"x": x} | {f"h of `{name}`": one_unit(name, x, W=1, U=1) for name in ("elman", "elman-relu", "elman-linear")}
+    )
+
+
+def echoed() -> str:
+    x = [1, 0, 0, 0, 0, 0]
+    jordan = {f"y of `jordan`, V = {V}": one_unit("jordan", x, W=1, U=1, V=V) for V in (2, 1, 0)}
+    return timeline({"x": x, "h of `elman`": one_unit("elman", x, W=1, U=1)} | jordan)
+
+
+def delayed() -> str:
+    x = np.array([1, 0, 0, 1, 0, 0, 0, 0, 0])
+    return timeline({"x": x, "h": one_unit("tdnn", SMALL * x, SMALL, W=[1, 2, 3, 4, 5])}, 0)
+
+
+def skipped() -> str:
+    x = np.array([1, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    return timeline({"x": x, "y": one_unit("narx", SMALL * x, SMALL, W=[1, 0, 0, 0, 0], U=[0, 0, 1, 0])}, 0)
+
+
+def remembered() -> str:
+    x = np.array([(3, 1, 0), (4, 1, 0), (2, 0, 0), (1, 0, 1), (3, -1, 0)])
+    W = [[0, 0, 0, SMALL], [100, 100, 0, 0], [0, 0, 100, 0]]  # of x1, x2 and x3 in the gates i, f, o and g
+    c, h = (one_unit("lstm", x, SMALL, of, W=W, b=[-10, 10, -10, 0]) for of in "ch")
+    return timeline({f"x{k + 1}": x[:, k] for k in range(3)} | {"memory c": c, "output h": h})
+
+
+def clock() -> str:
+    """The forget gate shuts, and the output gate opens, where the memory is above 3½."""
+    given = {"W": [0, 0, 0, SMALL], "b": [OPEN, 350, -350, 0], "v": [0, -100 / SMALL, 100 / SMALL]}
+    c, h = (one_unit("lstm-peephole", [1] * 10, SMALL, of, **given) for of in "ch")
+    return timeline({"x": [1] * 10, "memory c": c, "output h": h})
+
+
+def filled() -> str:
+    """Everything is as it starts, but that g is 1."""
+    biases = {name: CELLS[name].vectors(1)["b"].at[-1].set(OPEN) for name in ("lstm", "lstm-coupled", "lstm-no-forget")}
+    return timeline({f"c of `{name}`": one_unit(name, [0] * 10, of="c", b=b) for name, b in biases.items()})
+
+
+def gated() -> str:
+    x = np.array([(3, 1), (8, 0), (-5, 0), (0, 0), (-2, 1), (6, 0)])
+    h = one_unit("gru", x, SMALL, W=[[0, 0, SMALL], [200, 0, 0]], b=[SHUT, 0, 0])
+    return timeline({"x1": x[:, 0], "x2": x[:, 1], "h": h})
+
+
+def reset() -> str:
+    """The update gate is open, so that the state becomes n; r = (1, 0), and the matrix swaps the two units."""
+    swap, z, r, n = np.eye(2)[::-1], [OPEN, OPEN], [OPEN, SHUT], [0, 0]
+    given = {
+        "gru-simple": ("U h", {"U": np.hstack([0 * swap, swap]), "b": [*z, *n]}),
+        "gru": ("r ⊙ (U h)", {"U": np.hstack([0 * swap, 0 * swap, swap]), "b": [*z, *r, *n]}),
+        "gru-reset-before": ("U_n (r ⊙ h)", {"U_n": swap, "b": [*z, *r, *n]}),
+    }
+    rows = []
+    for name, (formula, some) in given.items():
+        (after,) = states(name, weights(name, 1, 2, **some), [[0]], 2, {"h": SMALL * jnp.array([[3.0, 5.0]])})
+        rows.append((f"`{name}`", formula, f"({', '.join(number(h / SMALL) for h in after['h'][0])})"))
+    return table(("cell", "what n gets of h", "for h = (3, 5)"), *rows)
+
+
+def composed(name: str, logits: list[float]) -> str:
+    """Step by step, and all times at once."""
+    n = np.array([16, 0, 4, 0, 0, 0])
+    p = weights(name, 1, 1, W=[0] * len(logits) + [1], b=[*logits, 0])
+    xs = CELLS[name].inputs(p, jnp.float32(n)[:, None, None], jnp.matmul)
+    at_once = jax.jit(recurrence.run, static_argnums=(0, 5))
+    _, hs = at_once(CELLS[name], p, CELLS[name].start(1, 1), xs, jnp.zeros((6, 1), bool), "f32")
+    by_steps = [s["h"].item() for s in states(name, p, n[:, None], 1)]
+    return timeline({"n": n, "h, step by step": by_steps, "h, all at once": hs.ravel()})
+
+
+def chain() -> str:
+    rows = []
+    with jax.enable_x64(True):
+        xs, forget = jnp.zeros((1000, 1, 1)).at[0].set(1), jnp.zeros((1000, 1), bool)
+        for w in (0.9, 0.99, 1, 1.01, 1.1):
+            _, hs = recurrence.run(CELLS["elman-linear"], {"U": jnp.full((1, 1), w)}, {"h": 0 * xs[0]}, xs, forget, "f32")
+            rows.append((str(w), *(order(hs[t, 0, 0]) for t in (10, 100, 999))))
+    return table(("w", "w^10", "w^100", "w^999"), *rows)
+
+
+def clipped() -> str:
+    rows = []
+    for g, c in (((3, 4), 10), ((3, 4), 5), ((3, 4), 1), ((0.3, 0.4), 1), ((300, 400), 1)):
+        after, _ = optax.clip_by_global_norm(c).update(np.float32(g), optax.EmptyState())
+        told = [(f"({', '.join(map(number, v))})", number(np.linalg.norm(v))) for v in (g, np.asarray(after))]
+        rows.append((*told[0], str(c), *told[1]))
+    return table(("g", "‖g‖", "c", "g afterwards", "‖g‖ afterwards"), *rows)
+
+
+def drawn(count: int = 10_000) -> str:
+    p = np.array([0.5, 0.25, 0.15, 0.1])
+    uniform = jax.random.uniform(jax.random.key(0), (count,))
+    counts = np.bincount(sample.draw(jnp.broadcast_to(jnp.log(p), (count, 4)), uniform), minlength=4)
+    rows = {"probability": p, "expected": count * p, "drawn": counts}
+    χ2 = ((counts - count * p) ** 2 / (count * p)).sum()
+    return table(("symbol", *"abcd"), *((name, *map(number, row)) for name, row in rows.items())) + f"\n\nχ² is {χ2:.2f}."
+
+
+# ---- gradients ---------------------------------------------------------------------------------------------------------
+
+
+FRESH, STEPS, TIMES = 32, 50, 8  # units, steps, and how many networks
+SHOWN = 1, 5, 10, 20, 50
+
+
+@partial(jax.jit, static_argnums=0)
+def jacobians(name: str, p: dict, before: dict, xs: jax.Array) -> jax.Array:
+    """∂s_t / ∂s_{t-1} [T, M, M] of the whole state, by reverse mode through the time loop; `before` has the s_{t-1}."""
+
+    def of_step(state: dict, x: jax.Array) -> jax.Array:
+        flat, unravel = ravel_pytree(state)
+        return jax.jacrev(lambda flat: ravel_pytree(step(name, p, unravel(flat), x))[0])(flat)
+
+    return jax.vmap(of_step)(before, xs)
+
+
+def gradient_norms(name: str, times: int = TIMES, change=lambda p: p) -> np.ndarray:
+    """‖∂s_T / ∂s_{T-d}‖ for d = 0 … STEPS: the geometric mean over fresh networks that read random inputs."""
+    norms = np.ones((times, STEPS + 1))
+    for seed, of in enumerate(norms):
+        p = change(CELLS[name].init(jax.random.key(seed), FRESH, FRESH))
+        inputs = np.random.default_rng(seed).normal(size=(2 * STEPS, 1, FRESH)).astype(np.float32)
+        run = [CELLS[name].start(1, FRESH), *states(name, p, inputs, FRESH)][STEPS:-1]
+        before = jax.tree.map(lambda *s: jnp.stack(s), *run)
+        J = np.asarray(jacobians(name, p, before, CELLS[name].inputs(p, inputs[STEPS:], jnp.matmul)), np.float64)
+        product = np.eye(J.shape[-1])
+        for d in range(1, STEPS + 1):
+            product = product @ J[-d]
+            of[d] = np.linalg.norm(product, 2)
+    return np.exp(np.log(np.maximum(norms, 1e-300)).mean(axis=0))
+
+
+def shown(name: str, norms: np.ndarray) -> tuple[str, ...]:
+    """A row of a table."""
+    return (name, *(order(norms[d]) if norms[d] > 1e-299 else "0" for d in SHOWN))
+
+
+def vanishing() -> str:
+    norms = {name: gradient_norms(name) for name in CELLS}
+    draw_gradients(norms)
+    rows = [shown(f"`{name}`", norms[name]) for name in sorted(norms, key=lambda name: -norms[name][10])]
+    return (
+        "![The norm of the derivative against the distance, for seven cells and a network with large weights](gradients.png)\n\n"
+        f"{table(('cell', '1 step', *(f'{d} steps' for d in SHOWN[1:])), *rows)}\n\n"
+        f"Spectral norms; the geometric mean of {TIMES} networks of {FRESH} units with fresh weights that read random inputs."
+    )
+
+
+def forgetful() -> str:
+    rows = []
+    for bias in (-1, 0, 1, 2, 3):
+        norms = gradient_norms("lstm", change=lambda p, bias=bias: p | {"b": p["b"].at[FRESH : 2 * FRESH].set(bias)})
+        rows.append((number(bias), *shown(number(1 / (1 + math.exp(-bias))), norms)))
+    return table(("forget bias", "σ(bias)", "1 step", *(f"{d} steps" for d in SHOWN[1:])), *rows)
+
+
+def both_ways(T: int, N: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """∂L/∂U of an Elman network by back-propagation and by real-time recurrent learning; L is a random sum of all outputs."""
+    rng = np.random.default_rng(T)
+    U, xs, cotangents = rng.normal(size=(N, N)) * N**-0.5, rng.normal(size=(T, N)), rng.normal(size=(T, N))
+    with jax.enable_x64(True):
+        start, forget = {"h": jnp.zeros((1, N))}, jnp.zeros((T, 1), bool)
+        run = partial(recurrence.run, CELLS["elman"], state=start, xs=jnp.asarray(xs)[:, None], forget=forget, precision="f32")
+        back = jax.grad(lambda U: (run({"U": U})[1][:, 0] * cotangents).sum())(jnp.asarray(U))
+    h, J, forward = np.zeros(N), np.zeros((N, N, N)), np.zeros((N, N))  # J[k, i, j] = ∂h_k / ∂U_ij
+    for x, cotangent in zip(xs, cotangents, strict=True):
+        direct = np.einsum("i,jk->kij", h, np.eye(N))
+        h = np.tanh(x + h @ U)
+        J = (1 - h**2)[:, None, None] * (direct + np.einsum("lk,lij->kij", U, J))
+        forward += np.einsum("k,kij->ij", cotangent, J)
+    return np.asarray(back), forward
+
+
+def real_time() -> str:
+    rows = []
+    for T in (10, 100, 1000):
+        back, forward = both_ways(T)
+        rows.append((number(T), order(np.linalg.norm(back)), order(abs(back - forward).max() / abs(back).max())))
+    return table(("steps", "‖∂L/∂U‖", "greatest difference, relative to the greatest entry"), *rows)
+
+
+# ---- agreement ---------------------------------------------------------------------------------------------------------
+
+
+NOUNS = ("cat", "cats"), ("dog", "dogs"), ("horse", "horses"), ("child", "children"), ("bird", "birds"), ("friend", "friends")
+FILLERS = ["in", "the", "old", "town", "by", "night", "often", "seen", "near", "a", "green", "gate", *sum(NOUNS, ())]
+VERBS = "was", "were"
+WORDS = Vocab.of(Counter([*FILLERS, *VERBS, ",", "which"]), "word")
+SIZES = {"elman": 68, "gru": 38, "lstm": 32}
+GAPS, MIXTURE, SEEDS, LEARNT, COLUMNS, TESTED = (16, 32, 48, 64), (0, 8, 16, 32, 64), (0, 1, 2), 3000, 16, 1000
+
+
+def windows(rng: np.random.Generator, gaps: tuple[int, ...], columns: int) -> np.ndarray:
+    """Ids [T + 1, columns]: in each column one sentence of every gap, in random order, between EOS and EOS.
+
+    The gap is the number of words between the subject and its verb.
+    """
+    lengths = rng.permuted(np.tile(gaps, (columns, 1)), axis=1).ravel() + 4  # "the", the subject, the verb and EOS
+    ends, many, long = np.cumsum(lengths), rng.integers(2, size=lengths.size), lengths > 4
+    begins, nouns = ends - lengths, np.array([[WORDS.ids[word] for word in pair] for pair in NOUNS])
+    ids = rng.choice([WORDS.ids[word] for word in FILLERS], ends[-1])
+    ids[begins[long] + 2] = ids[ends[long] - 3] = WORDS.ids[","]
+    ids[begins[long] + 3] = WORDS.ids["which"]
+    ids[begins], ids[begins + 1] = WORDS.ids["the"], nouns[rng.integers(len(nouns), size=many.size), many]
+    ids[ends - 2], ids[ends - 1] = np.array([WORDS.ids[verb] for verb in VERBS])[many], EOS
+    return np.concatenate([np.full((1, columns), EOS), ids.reshape(columns, -1).T]).astype(np.int32)
+
+
+def trained(cell: str, gaps: tuple[int, ...], seed: int, steps: int = LEARNT) -> tuple[model.Config, dict]:
+    """A network that has read so many windows of sentences with these gaps."""
+    network = model.Config(len(WORDS), cell, size=SIZES[cell], embedding=16)
+    config = training.Config(COLUMNS, sum(gaps) + 4 * len(gaps), learning_rate=0.005, steps=steps, weight_decay=0.0, seed=seed)
+    state, rng, begins = training.begin(config, network), np.random.default_rng(seed), np.ones(COLUMNS, bool)
+    for k in range(steps):
+        window, rate = windows(rng, gaps, COLUMNS), training.learning_rate(config, k, k / steps)
+        state, _ = training.step(config.update, network, state, window, begins, rate, k)
+    return network, state.params
+
+
+def right(network: model.Config, params: dict, gap: int) -> float:
+    """How often the right verb is the likelier one, in new sentences of one gap."""
+    *read, verb, _ = windows(np.random.default_rng(1_000_000), (gap,), TESTED)
+    _, hs = jax.jit(model.read, static_argnums=(0, 1))(network, "f32", params, model.start(network, TESTED), np.stack(read))
+    was, were = np.asarray(model.logits(params, hs[-1], "f32"))[:, [WORDS.ids[verb] for verb in VERBS]].T
+    return float(((were > was) == (verb == WORDS.ids["were"])).mean())
+
+
+def sentences() -> str:
+    rng = np.random.default_rng(1)
+    return "\n".join(["```text", *(WORDS.decode(windows(rng, (gap,), 1)[1:, 0]) for gap in (0, 0, 8, 16)), "```"])
+
+
+def agreement() -> str:
+    alone = {cell: np.array([[right(*trained(cell, (0, gap), seed), gap) for gap in GAPS] for seed in SEEDS]) for cell in SIZES}
+    draw_agreement(alone)
+    rows = []
+    for cell in SIZES:
+        networks = [trained(cell, MIXTURE, seed) for seed in SEEDS]
+        shares = [*alone[cell].T, np.array([right(*network, MIXTURE[-1]) for network in networks])]
+        told = [[f"{100 * x:.0f}" for x in (s.mean(), s.min(), s.max())] for s in shares]
+        texts = [f"{mean} %" if least == most else f"{mean} % ({least}–{most})" for mean, least, most in told]
+        rows.append((f"`{cell}`", f"{model.parameters(networks[0][1]):,}", *texts))
+    head = ("cell", "parameters", *(f"gap {gap}" for gap in GAPS), f"gap {MIXTURE[-1]}, after all gaps")
+    return (
+        f"![How often the right verb is the likelier one, against the gap](agreement.png)\n\n{table(head, *rows)}\n\n"
+        f"The mean over {len(SEEDS)} seeds; where they differ, the least and the most. Each is of {TESTED:,} new sentences. "
+        f"Every network took {LEARNT:,} steps of {COLUMNS} columns. The gaps of the last column: {', '.join(map(str, MIXTURE))}."
+    )
+
+
+# ---- figures -----------------------------------------------------------------------------------------------------------
+
+
+def colour(name: str) -> str:
+    """Of a cell's family; of the colours of Okabe and Ito, which people tell apart however they see them."""
+    gru = cells.GRU, cells.ResetBeforeGRU, cells.SimpleGRU
+    colours = {cells.LSTM: "#0072B2", gru: "#D55E00", cells.LinearCell: "#009E73", cells.TDNN: "#AA6699", cells.Cell: "#555555"}
+    return next(shade for kinds, shade in colours.items() if isinstance(CELLS[name], kinds))
+
+
+def canvas(rows: int, columns: int, height: float):
+    """A figure and its axes, to be seen at a width of 800 pixels or more."""
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("Agg")
+    pyplot.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#888888", "font.size": 10})
+    return pyplot.subplots(rows, columns, figsize=(9, height), sharex=True, sharey=True, layout="constrained")
+
+
+def save(figure, name: str) -> None:
+    """As PNG of few colours, a third of the size."""
+    from PIL import Image
+
+    figure.savefig(drawn := io.BytesIO(), dpi=180)
+    Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(PAGE.parent / name, optimize=True)
+
+
+def label_end(axes, name: str, x, y, shade: str, up: float = 0.0) -> None:
+    """The name of a line at its end, so many points above it."""
+    place = {"xytext": (7, up), "textcoords": "offset points", "va": "center"}
+    axes.annotate(name, (x[-1], y[-1]), color=shade, fontweight="bold", annotation_clip=False, **place)
+
+
+def left(name: str, size: int = 64, steps: int = 30, columns: int = 16) -> np.ndarray:
+    """‖s_t‖ / ‖s_0‖ of the state after random inputs at time 0 and none after it, with fresh weights."""
+    p, inputs = CELLS[name].init(jax.random.key(0), size, size), np.zeros((steps + 1, columns, size))
+    inputs[0] = np.random.default_rng(0).normal(size=(columns, size))
+    norms = np.array([math.hypot(*map(np.linalg.norm, s.values())) for s in states(name, p, inputs, size)])
+    return norms / norms[0]
+
+
+def impulses() -> str:
+    shares = {name: left(name) for name in CELLS}
+    figure, panels = canvas(-(-len(shares) // 5), 5, 5.6)
+    for axes, name in zip(panels.flat, sorted(shares, key=lambda name: -shares[name][10]), strict=False):
+        (some,), shade = np.nonzero(shares[name]), colour(name)
+        axes.axhline(1, color="#cccccc", linewidth=0.8)
+        axes.plot(some, shares[name][some], color=shade, linewidth=2)
+        axes.set(yscale="log", ylim=(1e-3, 20), xlim=(0, 30), xticks=[0, 10, 20, 30])
+        axes.set_yticks([1e-3, 1e-2, 0.1, 1, 10], ["0.1 %", "1 %", "10 %", "100 %", "1000 %"])
+        axes.minorticks_off()
+        axes.set_title(name, color=shade, fontweight="bold", fontsize=10)
+        if len(some) < len(shares[name]):
+            label_end(axes, "then nothing", some, shares[name][some], shade)
+    figure.supxlabel("steps after the input", fontsize=10)
+    figure.supylabel("what is left in the state", fontsize=10)
+    save(figure, "impulses.png")
+    return (
+        "![What is left in the state of each cell of one input, over the 30 steps that follow it](impulses.png)\n\n"
+        "Each cell has 64 units and fresh weights. An input is 64 random numbers; the norms are those of 16 inputs together."
+    )
+
+
+def draw_gradients(norms: dict[str, np.ndarray]) -> None:
+    names = "lstm-no-forget", "narx", "lstm", "gru", "min-gru", "elman", "jordan"
+    lines = {name: (norms[name], colour(name)) for name in names}
+    lines["elman-linear, U doubled"] = gradient_norms("elman-linear", change=lambda p: p | {"U": 2 * p["U"]}), "#000000"
+    figure, axes = canvas(1, 1, 4.6)
+    axes.axhline(1, color="#bbbbbb", linewidth=0.8)
+    for name, (line, shade) in lines.items():
+        (some,) = np.nonzero(line > 1e-18)
+        axes.plot(some, line[some], color=shade, linewidth=2)
+        label_end(axes, name, some, line[some], shade, up=8 if len(some) <= STEPS else 0)
+    axes.set(yscale="log", ylim=(1e-18, 1e6), xlim=(0, 1.32 * STEPS), xticks=range(0, STEPS + 1, 10))
+    axes.set(xlabel="distance T − t", ylabel=r"$\|\partial s_T\,/\,\partial s_t\|$")
+    save(figure, "gradients.png")
+
+
+def draw_agreement(shares: dict[str, np.ndarray]) -> None:
+    """The mean over the seeds as a line, each seed as a point."""
+    figure, axes = canvas(1, 1, 4)
+    axes.axhline(50, color="#bbbbbb", linewidth=0.8)
+    axes.text(GAPS[0], 48.5, "chance", color="#777777", va="top")
+    for k, (cell, some) in enumerate(shares.items()):
+        percent, shade, places = 100 * some, colour(cell), np.array(GAPS) + 0.5 * (k - 1)
+        axes.plot(places, percent.mean(axis=0), color=shade, linewidth=2, zorder=3 - k)
+        axes.plot(places, percent.T, "o", color=shade, markersize=6, alpha=0.6, markeredgewidth=0)
+        label_end(axes, cell, [GAPS[-1] + 0.5], percent.mean(axis=0), shade)
+    axes.set(ylim=(40, 103), xlim=(GAPS[0] - 2, 1.08 * GAPS[-1]), xticks=GAPS, yticks=range(40, 101, 10))
+    axes.set(xlabel="words between the subject and its verb", ylabel="right verb the likelier one, %")
+    save(figure, "agreement.png")
+
+
+# ---- the page ----------------------------------------------------------------------------------------------------------
+
+
+MOMENTARY = [
+    linear,
+    squashed,
+    echoed,
+    delayed,
+    skipped,
+    remembered,
+    clock,
+    filled,
+    gated,
+    reset,
+    chain,
+    clipped,
+    drawn,
+    sentences,
+]
+EXAMPLES = {part.__name__: part for part in MOMENTARY}
+EXAMPLES["min-gru"] = partial(composed, "min-gru", [0.0])  # z = ½
+EXAMPLES["min-lstm"] = partial(composed, "min-lstm", [math.log(3), -math.log(3)])  # σ(f) : σ(i) = 3 : 1
+PARTS = EXAMPLES | {part.__name__: part for part in (impulses, vanishing, forgetful, real_time, agreement)}
+MARKED = re.compile(r"<!-- (?P<name>[\w-]+) -->\n(?P<content>.*?)\n?<!-- end of (?P=name) -->", re.S)
+
+
+def computed(name: str) -> str:
+    """A part as it is now: code-CELL, or one of PARTS."""
+    return code(name.removeprefix("code-")) if name.startswith("code-") else PARTS[name]()
+
+
+def main() -> None:
+    page = PAGE.read_text("utf-8")
+    names = [match["name"] for match in MARKED.finditer(page)]
+    wanted = sys.argv[1:] or names
+    if unknown := set(wanted) - set(names):
+        raise SystemExit(f"the page has no part {', '.join(unknown)}: choose from {', '.join(names)}")
+
+    def renewed(match: re.Match[str]) -> str:
+        if (name := match["name"]) not in wanted:
+            return match[0]
+        print(f"{name} …", flush=True)
+        return f"<!-- {name} -->\n{computed(name)}\n<!-- end of {name} -->"
+
+    PAGE.write_text(MARKED.sub(renewed, page), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
