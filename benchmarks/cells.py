@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-from report import ROOT, Failed, Session, need_data, quietly, section_of, table, write
+from report import ROOT, Commands, Failed, need_data, quietly, section_of, table, write
 
 from lmgen import model
 from lmgen.cells import CELLS
@@ -56,7 +56,7 @@ def nearest_size(cell: str, like: dict) -> int:
     return min((above - 1, above), key=lambda size: abs(parameters(cell, size, like) - like["parameters"]))
 
 
-def measured(run: Session, task: Task) -> Iterator[dict]:
+def measured(run: Commands, task: Task) -> Iterator[dict]:
     """A row for each cell, the LSTM of the defaults first."""
     like: dict | None = None
     for cell in CELLS:
@@ -181,12 +181,12 @@ def main() -> None:
     else:
         need_data()
         with tempfile.TemporaryDirectory() as folder:
-            run = Session(Path(folder))
+            run = Commands(Path(folder))
             rows = [row for task in TASKS for row in measured(run, task)]
             found = {"rows": rows, "commands": run.done}
         FOUND.write_text(json.dumps(found, indent=1) + "\n")
     draw(found["rows"])
-    run = Session(ROOT, found["commands"])
+    run = Commands(ROOT, found["commands"])
     write("cells", section_of("Every cell, with as many parameters and as much time", found_in_words(found["rows"]), run))
 
 

@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from report import DATA, Session, need_data, quietly, quoted, section_of, table, write
+from report import DATA, Commands, need_data, quietly, quoted, section_of, table, write
 
 
-def names(run: Session) -> Iterator[str]:
+def names(run: Commands) -> Iterator[str]:
     run("train DATA/names/train.txt --valid DATA/names/valid.txt --budget 60s --output names --quiet")
     took = run.seconds
     test, valid = (run.measures("names", f"DATA/names/{side}.txt") for side in ("test", "valid"))
@@ -30,7 +30,7 @@ def names(run: Session) -> Iterator[str]:
     )
 
 
-def tinyshakespeare(run: Session) -> Iterator[str]:
+def tinyshakespeare(run: Commands) -> Iterator[str]:
     run(
         "train DATA/tinyshakespeare/train.txt --valid DATA/tinyshakespeare/valid.txt --carry --budget 120s "
         "--output shakespeare --quiet"
@@ -51,7 +51,7 @@ def tinyshakespeare(run: Session) -> Iterator[str]:
     yield quoted(run("sample shakespeare --lines 8 --temperature 0.8"))
 
 
-def wikitext(run: Session) -> Iterator[str]:
+def wikitext(run: Commands) -> Iterator[str]:
     run(
         "train DATA/wikitext-2/train.txt --valid DATA/wikitext-2/valid.txt --unit word --carry --unk-token <unk> "
         "--budget 300s --output wikitext --quiet"
@@ -70,14 +70,14 @@ def wikitext(run: Session) -> Iterator[str]:
     )
 
 
-def tang(run: Session) -> Iterator[str]:
+def tang(run: Commands) -> Iterator[str]:
     run("train DATA/tang-poems/all.txt --carry --budget 180s --output tang --quiet")
     held_out = json.loads(run("eval tang --json"))
     yield f"{run.shape('tang')}; perplexity of the held-out tenth {held_out['perplexity']:.1f} per character."
     yield quoted(run("sample tang --lines 4 --count 3 --temperature 0.8"))
 
 
-def deep(run: Session) -> Iterator[str]:
+def deep(run: Commands) -> Iterator[str]:
     rows = [("cell", "around it", "steps", "nats per symbol on test", "steps without a finite gradient")]
     for cell in ("lstm", "gru"):
         for around, options in (("residual, layer norm", ""), ("nothing", " --no-residual --no-layer-norm")):
@@ -93,7 +93,7 @@ def deep(run: Session) -> Iterator[str]:
     yield table(*rows)
 
 
-def blanks(run: Session) -> Iterator[str]:
+def blanks(run: Commands) -> Iterator[str]:
     run("train DATA/names/train.txt --valid DATA/names/valid.txt --direction both --budget 60s --output names --quiet")
     test = run.measures("names", "DATA/names/test.txt")
     draw = random.Random(0)
@@ -119,7 +119,7 @@ def blanks(run: Session) -> Iterator[str]:
     )
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Session], Iterator[str]]]] = {
+SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
     "names": ("Names in a minute, no option given", names),
     "tinyshakespeare": ("tinyshakespeare in two minutes", tinyshakespeare),
     "wikitext-2": ("WikiText-2, words", wikitext),
@@ -138,7 +138,7 @@ def main() -> None:
         print(f"measuring {name} …", flush=True)
         title, measure = SECTIONS[name]
         with tempfile.TemporaryDirectory() as folder:
-            run = Session(Path(folder))
+            run = Commands(Path(folder))
             write(name, section_of(title, measure(run), run))
 
 

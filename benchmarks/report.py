@@ -25,7 +25,7 @@ class Failed(SystemExit):
 
 
 @dataclass
-class Session:
+class Commands:
     """Commands run one after the other in a folder of their own, with what they took."""
 
     folder: Path
@@ -64,10 +64,10 @@ class Session:
         )
 
 
-def quietly(session: Session, command: str) -> str:
+def quietly(run: Commands, command: str) -> str:
     """Run a command that needs no mention."""
-    output = session(command)
-    session.done.pop()
+    output = run(command)
+    run.done.pop()
     return output
 
 
@@ -91,7 +91,7 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {model or platform.machine()}; Python {platform.python_version()}, {packages}"
 
 
-def section_of(title: str, found: Iterator[str], run: Session) -> str:
+def section_of(title: str, found: Iterator[str], run: Commands) -> str:
     """A section: its title, what was found, the commands that found it, and where."""
     body = "\n\n".join(found)
     commands = "\n".join(f"    {command}" for command in run.done)
