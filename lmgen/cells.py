@@ -4,8 +4,7 @@ Shapes: B batch, D inputs, N cell size, G how many vectors of size N the cell co
 The letters are those of the papers: W weighs the input, U what is fed back, b is the bias, σ is the logistic function.
 All times at once, stacking, forgetting at EOS and the gradient of the time loop live in recurrence.py and model.py.
 
-To add a cell: write its class here and name it in CELLS. The command line and the benchmark follow from the table; the tests
-ask for its equations.
+To add a cell: write its class here and name it in CELLS. The command line, the tests and the benchmark follow from the table.
 """
 
 from __future__ import annotations
@@ -42,11 +41,11 @@ class Cell:
     def init(self, key: Array, inputs: int, size: int) -> Params:
         """Matrices uniform in ±1/√N, as PyTorch draws them; vectors zero, but for what `vectors` says."""
         shapes = {"W": (inputs, self.gates * size)} | {name: (size, n * size) for name, n in self.recurrent.items()}
-        keys = jax.random.split(key, max(2, len(shapes)))
+        keys = jax.random.split(key, len(shapes))
         bound = size**-0.5
         matrices = {
             name: jax.random.uniform(k, shape, minval=-bound, maxval=bound)
-            for k, (name, shape) in zip(keys, shapes.items(), strict=False)
+            for k, (name, shape) in zip(keys, shapes.items(), strict=True)
         }
         return {**matrices, **self.vectors(size)}
 

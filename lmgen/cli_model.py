@@ -94,7 +94,7 @@ def fill(model: str, texts: tuple[str, ...], count: int, blank: str, precision: 
     lines = text.whole(text.Text(text.find(["-"]), loaded.lm.sequence)) if texts in ((), ("-",)) else texts
     for number, line in enumerate(lines):
         found = loaded.fill(line, count, blank)
-        unknown |= dict.fromkeys(s for s in loaded.lm.vocab.unknown(line) if not set(s.strip()) <= set(blank))
+        unknown |= dict.fromkeys(s for s in loaded.lm.vocab.unknown(line) if not (s.strip() and set(s.strip()) <= set(blank)))
         if number and not as_json:
             console.put("")
         for one in found:

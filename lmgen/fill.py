@@ -2,7 +2,8 @@
 
 A blank stands for one symbol. One blank gets the model's probability of each symbol given all the rest. Several are filled from
 left to right, each given those before it while those after it are read as unknown, which the model was trained to bear: so the
-probability of a filling is a product of conditional ones, and all of them sum to one. A beam search finds the likeliest.
+probability of a filling is a product of conditional ones; what EOS and UNK would have, which fill no blank, is missing from their
+sum. A beam search finds the likeliest.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from lmgen.vocab import EOS, UNK
 
 Params = dict[str, Any]
 CHUNK = 1 << 23  # logits held at a time, in numbers
-DIRECTIONS = ("forward", "both")
 BLANKED = 0.1  # the share of the symbols read that a cloze model gets blanked in training, to learn to do without
 
 

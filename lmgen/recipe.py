@@ -12,7 +12,7 @@ from typing import Any
 from lmgen.cells import CELLS
 from lmgen.corpus import Corpus
 from lmgen.errors import InputError
-from lmgen.model import DIRECTIONS
+from lmgen.lm import KINDS
 
 SYMBOLS = 8_000_000  # about what a training without --steps, --epochs or --budget reads: minutes on two cores
 MOST_A_STEP = 1 << 24  # symbols
@@ -48,7 +48,7 @@ DROPOUT = ((6, 0.0), (12, 0.1), (25, 0.2), (50, 0.3), (float("inf"), 0.4))
 
 def check(wanted: dict[str, Any]) -> None:
     """Raise InputError for a cell or a direction that there is not."""
-    for name, known in (("cell", list(CELLS)), ("direction", list(DIRECTIONS))):
+    for name, known in (("cell", list(CELLS)), ("direction", list(KINDS))):
         value = wanted.get(name)
         if value is not None and value not in known:
             near = difflib.get_close_matches(str(value), known, 1)

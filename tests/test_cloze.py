@@ -367,6 +367,9 @@ def test_commands_of_a_cloze_model(trained, monkeypatch, capfd):
     code, out, err = call("sample", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "cannot write from left to right" in err
+    code, out, err = call("fill", path, "b b_", "-n", 1)
+    assert code == 0
+    assert "does not know ' ': read as unknown" in err
     code, out, err = call("fill", path, "bob")
     assert (code, out) == (2, "")
     assert "no blank" in err
