@@ -55,9 +55,9 @@ def cost(name: str, size: int = 8) -> Cost:
 def speeds(names: Iterable[str], size: int, precision: str = "auto") -> Iterator[float]:
     """Symbols a second in training, for each cell: the median step of a model with one layer of `size` units, compiled before."""
     ids = np.random.default_rng(0).integers(0, VOCAB, (WINDOW + 1, BATCH)).astype(np.int32)
-    config = training.Config(BATCH, WINDOW, 1e-3, precision=devices.precision_of(precision))
     begins = np.zeros(BATCH, bool)
     for name in names:
+        config = training.Config(BATCH, WINDOW, 1e-3, precision=devices.precision_of(precision, name))
         network = model.Config(VOCAB, name, size=size, embedding=size, carry=True)
         state, _ = training.step(config.update, network, training.begin(config, network), ids, begins, 0.0, 0)
         jax.block_until_ready(state)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lmgen import cache
+from lmgen import cache, native
 
 
 def product(a: Array, b: Array, precision: str) -> Array:
@@ -25,11 +25,20 @@ def product(a: Array, b: Array, precision: str) -> Array:
     return jax.lax.dot_general(a, b, contract)
 
 
-def precision_of(choice: str) -> str:
-    """What "auto" means here: bf16 where the processor multiplies it in hardware, else f32."""
+def precision_of(choice: str, cell: str = "lstm") -> str:
+    """What "auto" means here for a cell: bf16 where device, kernel or the processor's matrix unit make it faster, else f32."""
     if choice != "auto":
         return choice
-    return "bf16" if jax.default_backend() != "cpu" or "amx_bf16" in cpu_flags() else "f32"
+    faster = jax.default_backend() != "cpu" or "amx_bf16" in cpu_flags() or (cell in native.CELLS and native.kind("bf16"))
+    return "bf16" if faster else "f32"
+
+
+def kernels() -> str:
+    """Which compiled kernels run here, or why none do."""
+    found = [f"{precision} with {native.kind(precision)}" for precision in ("f32", "bf16") if native.kind(precision)]
+    if found:
+        return f"{', '.join(found)}; {native.threads()} threads"
+    return f"none, so training is slower: {native.library().lack or 'there are none for this processor'}"
 
 
 def cpu_flags() -> frozenset[str]:
@@ -62,8 +71,9 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return  # not glibc
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
-    mallopt(mmap_threshold, 32 << 20)  # the most that glibc takes
+    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8
+    mallopt(arena_max, 1)  # the one heap that can grow beyond 64 MiB
+    mallopt(mmap_max, 0)
     mallopt(trim_threshold, (1 << 31) - 1)
     mallopt(top_pad, 64 << 20)
 

@@ -95,7 +95,8 @@ class Recurrent(Network):
         return _nats(self.config, self.precision, self.params, state, window)
 
     def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]]:
-        return self.params, _stepper(self.config, self.precision)
+        # A step of few rows reads the weights more than it computes: rounding them anew each time would cost more than it saves.
+        return self.params, _stepper(self.config, "f32")
 
 
 class Cloze(Network):
@@ -177,7 +178,7 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent |
     if (path / "known.safetensors").exists():
         known = checkpoint.read_arrays(path / "known.safetensors", "known")[0].get("known")
     kind, sequence = KINDS[config.direction], settings["text"]["sequence"]
-    return kind(config, params, vocab, devices.precision_of(precision), sequence, known, path, about)
+    return kind(config, params, vocab, devices.precision_of(precision, config.cell), sequence, known, path, about)
 
 
 def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, model.Config, dict[str, Any]]:

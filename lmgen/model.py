@@ -8,20 +8,21 @@ The state is a list of what each layer's cell remembers. Shapes: T time, B batch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lmgen import recurrence
+from lmgen import native, recurrence, softmax
 from lmgen.cells import CELLS, State
 from lmgen.devices import product
+from lmgen.lookup import lookup
 from lmgen.vocab import EOS, UNK
 
 Params = dict[str, Any]
 CHUNK = 1 << 23  # logits held at a time, in numbers
+COMPILED_CHUNK = 1 << 26  # the same where a kernel keeps only what the gradient needs
 BLANKED = 0.1  # the share of the symbols read that a cloze model gets blanked in training, to learn to do without
 
 
@@ -125,18 +126,16 @@ def _read_stack(
     after: list[State] = []
     hs: Array | None = None
 
-    def inputs(k: int, rows: Array) -> Array:
-        normal = _normalised(stack["norms"][k], rows) if config.layer_norm else rows
-        return cell.inputs(stack["layers"][k], normal, partial(product, precision=precision))
-
     for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
         if hs is not None:
-            xs = inputs(k, hs)
+            rows, named = hs, None
         elif config.vocab <= ids.size:  # fewer products: take every row of the embedding once, then look up
-            xs = _lookup(inputs(k, table), ids)
+            rows, named = table, ids
         else:
-            xs = inputs(k, _lookup(table, ids))
-        s, outputs = recurrence.run(cell, p, s, xs, forget, precision)
+            rows, named = lookup(table, ids), None
+        if config.layer_norm:
+            rows = _normalised(stack["norms"][k], rows)
+        s, outputs = recurrence.layer(cell, p, s, rows, named, forget, precision)
         if dropout is not None and config.dropout:
             outputs = _drop(outputs, config.dropout, jax.random.fold_in(dropout, k))
         hs = hs + outputs if config.residual and hs is not None else outputs
@@ -216,38 +215,32 @@ def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
     """−ln p of each target [T, B] given the outputs [T, B, N]; of the logits only a chunk of times is held at a time."""
 
     def of(rows: tuple[Array, Array]) -> Array:
+        if compiled:
+            return _compiled_nats(params, *rows, precision)
         scores = logits(params, rows[0], precision)
         return jax.nn.logsumexp(scores, -1) - jnp.take_along_axis(scores, rows[1][..., None], -1)[..., 0]
 
     T, B = targets.shape
-    chunks = next(c for c in range(1, T + 1) if (T % c == 0 and T // c * B * params["head"]["b"].size <= CHUNK) or c == T)
+    compiled = native.serves(precision, hs)
+    chunk = COMPILED_CHUNK if compiled else CHUNK
+    chunks = next(c for c in range(1, T + 1) if (T % c == 0 and T // c * B * params["head"]["b"].size <= chunk) or c == T)
     if chunks == 1:
         return of((hs, targets))
     cut = (hs.reshape(chunks, T // chunks, *hs.shape[1:]), targets.reshape(chunks, T // chunks, B))
     return lax.map(jax.checkpoint(of), cut).reshape(T, B)
 
 
+def _compiled_nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
+    head = params["head"]
+    if "gain" in head:
+        hs = _normalised(head, hs)
+    if "P" in head:
+        hs = product(hs, head["P"], precision)
+    tied = "W" not in head
+    W = params["embedding"] if tied else head["W"]
+    return softmax.nats(precision, tied, hs.reshape(-1, hs.shape[-1]), W, head["b"], targets.reshape(-1)).reshape(targets.shape)
+
+
 def _drop(hs: Array, rate: float, key: Array) -> Array:
     keep = jax.random.bernoulli(key, 1 - rate, hs.shape)
     return jnp.where(keep, hs / (1 - rate), 0)
-
-
-ONE_HOT = 1024  # up to so many rows the gradient of a lookup is a product with one-hot rows, beyond it a scatter
-
-
-@jax.custom_vjp
-def _lookup(table: Array, ids: Array) -> Array:
-    """The rows of table [V, D] that ids [T, B] name."""
-    return table[ids]
-
-
-def _lookup_backward(kept, cotangent):
-    ids, table = kept
-    rows = cotangent.reshape(-1, cotangent.shape[-1])
-    flat = ids.reshape(-1)
-    if table.shape[0] <= ONE_HOT:
-        return jax.nn.one_hot(flat, table.shape[0], axis=0, dtype=rows.dtype) @ rows, None
-    return jnp.zeros(table.shape, rows.dtype).at[flat].add(rows), None
-
-
-_lookup.defvjp(lambda table, ids: (table[ids], (ids, table)), _lookup_backward)

@@ -1,9 +1,9 @@
 """The time loop: a cell's step over a window, and its gradient.
 
-Three ways, tested equal. `plain` scans the step and leaves the gradient to JAX: it serves every cell and is the oracle.
+Four ways, tested equal. `plain` scans the step and leaves the gradient to JAX: it serves every cell and is the oracle.
 `hoisted` takes the weight gradients out of the reverse loop: for a product u_t = a_t U of the step, the cotangents du_t of all
 times give dU = Σ_t a_tᵀ du_t as one product, instead of a small one at every step. `parallel` serves the cells that are linear in
-their state: all times at once, by an associative scan.
+their state: all times at once, by an associative scan. `compiled` is a whole layer of LSTM or GRU by the kernels of native/.
 
 Shapes: T time, B batch, N cell size, G gates; xs [T, B, G N] are the input products of all times, forget [T, B] is true where
 the state is given up before the step (where EOS is read).
@@ -17,8 +17,22 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lmgen.cells import Cell, LinearCell, Params, State
+from lmgen import native
+from lmgen.cells import GRU, LSTM, Cell, LinearCell, Params, State
 from lmgen.devices import product
+from lmgen.lookup import lookup
+
+
+def layer(
+    cell: Cell, p: Params, state: State, rows: Array, ids: Array | None, forget: Array, precision: str
+) -> tuple[State, Array]:
+    """As `run`, from what the layer reads: rows [T, B, D], or the rows of a table [R, D] that ids [T, B] name."""
+    if (
+        type(cell) in (LSTM, GRU) and len(forget) > 1 and native.serves(precision, rows)
+    ):  # a single step would only pack the weights
+        return compiled(cell, precision, p, state, rows, ids, forget)
+    xs = cell.inputs(p, rows, partial(product, precision=precision))
+    return run(cell, p, state, xs if ids is None else lookup(xs, ids), forget, precision)
 
 
 def run(cell: Cell, p: Params, state: State, xs: Array, forget: Array, precision: str) -> tuple[State, Array]:
@@ -142,3 +156,52 @@ def _composed_backward(kept, dhs):
 
 
 _composed.defvjp(lambda keep, write: (hs := _scan(keep, write), (keep, hs)), _composed_backward)
+
+
+# ---- compiled ----------------------------------------------------------------------------------------------------------
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def compiled(
+    cell: Cell, precision: str, p: Params, state: State, rows: Array, ids: Array | None, forget: Array
+) -> tuple[State, Array]:
+    """As `layer`, for LSTM and GRU, by the kernels of native/."""
+    return _compiled(cell, precision, p, state, rows, ids, forget, keep=False)[0]
+
+
+def _compiled(cell, precision, p, state, rows, ids, forget, keep):
+    gru, N = isinstance(cell, GRU), state["h"].shape[1]
+    P = native.padded(N, precision)
+    W, U, b = (native.pad_gates(p[name], cell.gates, P) for name in ("W", "U", "b"))
+    b_u = native.pad_gates(p["b_u"], 1, P) if gru else jnp.zeros(0)
+    c0 = jnp.zeros((0, 0)) if gru else state["c"]
+    inputs = native.product(rows.reshape(-1, rows.shape[-1]), W, precision, bias=b, inputs=True)
+    hs, c, kept = native.forward(gru, precision, keep, inputs, ids, U, b_u, state["h"], c0, forget)
+    after = {"h": hs[-1]} if gru else {"h": hs[-1], "c": c}
+    return (after, hs), (kept, W, U, c0, rows, ids, forget)
+
+
+def _compiled_backward(cell, precision, residuals, cotangent):
+    kept, W, U, c0, rows, ids, forget = residuals
+    dstate, dhs = cotangent
+    gru, G, N, D = isinstance(cell, GRU), cell.gates, dhs.shape[-1], rows.shape[-1]
+    P = U.shape[1] // G
+    dc = jnp.zeros((0, 0)) if gru else dstate["c"]
+    du, db, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
+    du = du.reshape(-1, 4 * P)
+    product = partial(native.product, precision=precision)
+    dU = product(kept.fed.reshape(-1, P), du, transposed_a=True, b_from=(4 - G) * P, shape=(N, G * P))
+    if gru:  # du holds n z r q
+        W, db, db_u = jnp.roll(W, P, 1), jnp.roll(db[:3], -1, 0), db[3, :N]
+    dx = du if ids is None else native.sum_rows(ids.reshape(-1), du, rows.shape[0], precision)
+    flat = rows.reshape(-1, D)
+    dW = product(flat, dx, transposed_a=True, shape=(D, G * P))
+    drows = product(dx, W, transposed_b=True, shape=flat.shape).reshape(rows.shape)
+    if gru:
+        dW = jnp.roll(dW, -P, 1)
+    dp = {"W": dW, "U": dU, "b": db.reshape(-1)}
+    dp = {name: native.unpad_gates(w, G, N) for name, w in dp.items()} | ({"b_u": db_u} if gru else {})
+    return dp, {"h": dh0} if gru else {"h": dh0, "c": dc0}, drows, None, None
+
+
+compiled.defvjp(partial(_compiled, keep=True), _compiled_backward)

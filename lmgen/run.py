@@ -158,8 +158,9 @@ def new(
     recipe.check(wanted)
     data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token)
     shape, pace = recipe.choose(data, carry, wanted)
-    config = training.Config(**{**pace, "precision": devices.precision_of(pace.get("precision", "auto"))})
     network = model.Config(vocab=len(data.vocab), carry=carry, **shape)
+    precision = devices.precision_of(pace.get("precision", "auto"), network.cell)
+    config = training.Config(**{**pace, "precision": precision})
     settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}
     texts = {"config.json": json.dumps(settings, indent=1) + "\n", "vocab.json": data.vocab.to_json()}
     checkpoint.create(path, texts, force)

@@ -15,24 +15,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
-from lmgen import model
+from lmgen import model, update
 from lmgen.corpus import Windows
 from lmgen.errors import DivergedError
 
 BAD_STEPS = 20  # so many steps in a row without a finite gradient end the training
 FLOOR = 0.02  # the share of the learning rate at the end of its decay
-
-
-@dataclass(frozen=True)
-class Update:
-    """How a gradient is taken and becomes an update."""
-
-    clip: float = 1.0
-    weight_decay: float = 0.01
-    precision: str = "f32"
 
 
 @dataclass(frozen=True)
@@ -57,9 +47,9 @@ class Config:
     precision: str = "f32"
 
     @property
-    def update(self) -> Update:
+    def update(self) -> update.Config:
         """The part of it that the compiled step depends on."""
-        return Update(self.clip, self.weight_decay, self.precision)
+        return update.Config(self.clip, self.weight_decay, self.precision)
 
     def ends(self, per_epoch: int, step: int, seconds: float) -> dict[str, float]:
         """How near each end is, 0 to 1, by the sentence that says that it was reached."""
@@ -115,26 +105,17 @@ class Progress:
     finished: str = ""
 
 
-def optimiser(config: Update) -> optax.GradientTransformation:
-    """AdamW after clipping by global norm; the learning rate is applied in the step, since it follows the progress."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.scale_by_adam(b1=0.9, b2=0.99),
-        optax.add_decayed_weights(config.weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)),
-    )
-
-
 def begin(config: Config, network: model.Config) -> State:
     """The state before the first step, all of it drawn from the seed."""
     weights, key = jax.random.split(jax.random.key(config.seed))
     params = model.init(network, weights)
     bad, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-    moments, carried = optimiser(config.update).init(params), model.start(network, config.batch)
+    moments, carried = update.optimiser(config.update).init(params), model.start(network, config.batch)
     return State(params, moments, carried, jax.random.key_data(key), bad, skipped)
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def step(config: Update, network: model.Config, state: State, window: Array, begins: Array, rate: Array, number: Array):
+def step(config: update.Config, network: model.Config, state: State, window: Array, begins: Array, rate: Array, number: Array):
     """One update from a window [T + 1, B], of a cloze model [T + 2, B]; the new state and the mean nats per symbol before it.
 
     `begins` [B] says in which columns the carried state is forgotten first. A gradient that is not finite leaves
@@ -155,17 +136,11 @@ def step(config: Update, network: model.Config, state: State, window: Array, beg
         return nats.sum() / jnp.maximum(counted.sum(), 1), after
 
     (nats, after), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
-    updates, moments = optimiser(config).update(gradient, state.optimiser, state.params)
-    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
-    fine = jnp.isfinite(nats) & jnp.isfinite(optax.tree.norm(gradient)) & jnp.isfinite(optax.tree.norm(params))
-
-    def kept(new, old):
-        return jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
-
+    params, moments, fine = update.updated(config, state.params, state.optimiser, gradient, nats, rate)
     return State(
-        kept(params, state.params),
-        kept(moments, state.optimiser),
-        kept(after, jax.tree.map(jnp.zeros_like, carried)),
+        params,
+        moments,
+        jax.tree.map(lambda a: jnp.where(fine, a, 0), after),
         state.key,
         jnp.where(fine, 0, state.bad + 1),
         state.skipped + ~fine,

@@ -88,7 +88,7 @@ def test_a_network_without_preferences_has_perplexity_v(model_path, words_file):
 @pytest.mark.parametrize("carry", [False, True])
 def test_neither_batch_nor_window_changes_the_result(model_path, words_file, carry):
     """To six digits, and equal to reading symbol by symbol; the network is one trained on single lines, read in both ways."""
-    model = lmgen.load(model_path)
+    model = lmgen.load(model_path, precision="f32")
     model.lm = replace(model.lm, config=replace(model.lm.config, carry=carry))
     ids = corpus.encode(iter(Text([words_file])), model.lm.vocab)
     loop, state = 0.0, model.lm.start(1)
@@ -133,7 +133,7 @@ def test_the_whole_is_the_sum_of_its_lines(model_path, words_file):
 
 def test_a_carried_score_goes_on_from_the_line_before(model_path):
     """score(a then b) = score(a) + score(b given a), however the lines are grouped."""
-    model = lmgen.load(model_path)
+    model = lmgen.load(model_path, precision="f32")
     model.lm = replace(model.lm, config=replace(model.lm.config, carry=True))
     lines = ["bade", "kimo", "", "suno"] * 20
     together = [s.nats for s in model.score(lines)]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import lmgen
-from lmgen import costs, model, recipe, recurrence, sample, training
+from lmgen import costs, lookup, model, native, recipe, recurrence, sample, training
 from lmgen.cells import CELLS, Cell, sigmoid
 from lmgen.evaluate import stream_nats
 from lmgen.lm import Recurrent
@@ -112,8 +112,9 @@ def test_stream_in_windows_gives_the_nats_of_each_line_alone(cell, carry):
 # ---- two ways to compute one thing -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kernels", [False, True])
 @pytest.mark.parametrize("T", [12, 7])
-def test_nats_in_chunks_of_time_are_those_of_all_times_at_once(T, monkeypatch):
+def test_nats_in_chunks_of_time_are_those_of_all_times_at_once(T, kernels, monkeypatch):
     """Values and gradients; and the logits of all times are never held at once. Seven times only fall into seven chunks."""
     params, hs = random_params(TINY)["head"], np.random.default_rng(1).normal(size=(T, 2, 6)).astype(np.float32)
     targets = random_ids(T, 2)
@@ -122,10 +123,13 @@ def test_nats_in_chunks_of_time_are_those_of_all_times_at_once(T, monkeypatch):
         nats = model.nats({"head": head}, hs, targets, "f32")
         return (nats * np.arange(T)[:, None]).sum(), nats
 
-    whole, held = f"f32[{T},2,{V}]", []
+    if not kernels:
+        monkeypatch.setattr(native, "kind", lambda precision: "")
+    compiled = bool(native.kind("f32"))
+    whole, held = f"f32[{2 * T},{V}]" if compiled else f"f32[{T},2,{V}]", []
     results = []
     for chunk in (T * 2 * V, 3 * 2 * V):
-        monkeypatch.setattr(model, "CHUNK", chunk)
+        monkeypatch.setattr(model, "COMPILED_CHUNK" if compiled else "CHUNK", chunk)
         of = jax.jit(jax.value_and_grad(lambda *a: compute(*a), (0, 1), has_aux=True))
         held.append(whole in str(jax.make_jaxpr(of)(params, hs)))
         results.append(of(params, hs))
@@ -185,9 +189,9 @@ def test_layer_norm_starts_as_mere_normalisation():
 @pytest.mark.parametrize("one_hot", [0, 1024])
 def test_gradient_of_a_lookup_sums_over_where_a_row_was_read(one_hot, monkeypatch):
     """By a scatter and by a product with one-hot rows alike; rows that were not read get zero."""
-    monkeypatch.setattr(model, "ONE_HOT", one_hot)
+    monkeypatch.setattr(lookup, "ONE_HOT", one_hot)
     ids, cotangent = np.array([[3, 0], [3, 1], [5, 3]]), np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)
-    rows, pullback = jax.vjp(lambda table: model._lookup(table, ids), jnp.arange(28.0).reshape(7, 4))
+    rows, pullback = jax.vjp(lambda table: lookup.lookup(table, ids), jnp.arange(28.0).reshape(7, 4))
     np.testing.assert_array_equal(rows[..., 0], 4 * ids)
     wanted = np.zeros((7, 4))
     np.add.at(wanted, ids, cotangent)

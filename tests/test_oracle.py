@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmgen import model, training
+from lmgen import model, training, update
 from lmgen.cells import CELLS
 
 torch = pytest.importorskip("torch")
@@ -137,7 +137,7 @@ def test_optimiser_is_adamw_of_pytorch_after_clipping():
     groups = [{"params": [peers["W"]], "weight_decay": 0.1}, {"params": [peers["b"]], "weight_decay": 0.0}]
     peer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.99), eps=1e-8)
     with jax.enable_x64(True):
-        ours = training.optimiser(config)
+        ours = update.optimiser(config)
         params = jax.tree.map(jnp.asarray, params)
         moments = ours.init(params)
         for step in range(10):

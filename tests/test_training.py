@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from lmgen import model, training
+from lmgen import model, training, update
 from lmgen.errors import DivergedError
 
 NETWORK = model.Config(vocab=7, cell="lstm", size=6, embedding=4, carry=True, dropout=0.2)
@@ -40,7 +40,7 @@ def step(state, number, network=NETWORK, seed=0, begins=FLOWS_ON, rate=CONFIG.le
 @pytest.mark.parametrize(("clip", "clipped"), [(10.0, (3, 4)), (5.0, (3, 4)), (1.0, (0.6, 0.8)), (0.1, (0.06, 0.08))])
 def test_gradient_longer_than_the_clip_is_cut_to_it(clip, clipped):
     """One norm over all parameters: (3, 4) has length 5. Adam's first mean is a tenth of the gradient that it gets."""
-    ours = training.optimiser(replace(CONFIG, clip=clip))
+    ours = update.optimiser(replace(CONFIG, clip=clip).update)
     params = {"W": np.zeros((1, 1), np.float32), "b": np.zeros(1, np.float32)}
     _, after = ours.update({"W": np.float32([[3]]), "b": np.float32([4])}, ours.init(params), params)
     mean = optax.tree.get(after, "mu")
@@ -50,11 +50,11 @@ def test_gradient_longer_than_the_clip_is_cut_to_it(clip, clipped):
 def test_matrices_decay_and_vectors_do_not():
     """Without a gradient what is left of an update is the decay: of the embedding and the weights, of no bias."""
     params = jax.tree.map(lambda a: np.ones(a.shape, np.float32), training.begin(CONFIG, NETWORK).params)
-    ours = training.optimiser(CONFIG)
+    ours = update.optimiser(CONFIG.update)
     updates, _ = ours.update(jax.tree.map(np.zeros_like, params), ours.init(params), params)
-    for path, update in jax.tree.leaves_with_path(updates):
+    for path, change in jax.tree.leaves_with_path(updates):
         bias = path[-1].key == "b"
-        np.testing.assert_array_equal(update, np.full_like(update, 0 if bias else CONFIG.weight_decay))
+        np.testing.assert_array_equal(change, np.full_like(change, 0 if bias else CONFIG.weight_decay))
 
 
 def test_step_is_adamw_written_down():

@@ -1,0 +1,217 @@
+"""The compiled kernels of native/, as functions of JAX arrays; everything works without them, more slowly.
+
+They serve CPUs, at the precision "f32" or "bf16" (operands of products rounded to bfloat16, sums in float32). "Stored" arrays,
+which go from kernel to kernel, are of that type. Shapes as in recurrence.py; P is N rounded up to what the kernels want, and
+weights of G gates are padded gate by gate with zeros, [.., G N] -> [.., G P]. What is wrong with an array raises JaxRuntimeError.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, ShapeDtypeStruct
+
+CELLS = ("lstm", "gru")  # whose time loops there are
+OPERATIONS = ("product", "forward", "backward", "head", "sum_rows", "adamw")
+
+
+class Library(NamedTuple):
+    """The compiled library, or why there is none."""
+
+    functions: Any = None
+    lack: str = ""
+
+
+@cache
+def library() -> Library:
+    """Load the library once and make its operations known to JAX."""
+    if os.environ.get("LMGEN_NATIVE") == "off":
+        return Library(lack="turned off by LMGEN_NATIVE=off")
+    found = sorted(Path(__file__).parent.glob("_native*.so"))
+    if not found:
+        return Library(lack="not built: the install found no C++ compiler, or its build failed")
+    try:
+        functions = ctypes.CDLL(str(found[0]))
+        if functions.lmgen_api_minor() > _api_minor():  # JAX would not start with it
+            return Library(lack="built for a newer JAX than the one installed: install lmgen again")
+        for name in OPERATIONS:
+            handler = jax.ffi.pycapsule(getattr(functions, f"lmgen_{name}"))
+            jax.ffi.register_ffi_target(f"lmgen_{name}", handler, platform="cpu")
+    except Exception as error:  # a library of another machine, or for another JAX
+        return Library(lack=f"{found[0].name} cannot be loaded ({str(error).splitlines()[0]})")
+    functions.lmgen_kind.restype = ctypes.c_char_p
+    functions.lmgen_padding.restype = functions.lmgen_packed_size.restype = ctypes.c_int64
+    functions.lmgen_packed_size.argtypes = [ctypes.c_bool, ctypes.c_int64, ctypes.c_int64]
+    return Library(functions)
+
+
+def _api_minor() -> int:
+    """The version of its interface for kernels that the installed JAX states."""
+    header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
+    found = re.search(r"#define XLA_FFI_API_MINOR (\d+)", header)
+    return int(found[1]) if found else -1
+
+
+def kind(precision: str) -> str:
+    """The instruction set of the kernels that run here at this precision; empty where none do."""
+    functions = library().functions
+    if functions is None or jax.default_backend() != "cpu":
+        return ""
+    return functions.lmgen_kind(precision == "bf16").decode()
+
+
+def serves(precision: str, array: Any) -> bool:
+    """Whether there are kernels for such an array: those of float64 have none."""
+    return array.dtype == jnp.float32 and bool(kind(precision))
+
+
+def threads() -> int:
+    """How many threads the kernels use at the most."""
+    functions = library().functions
+    return functions.lmgen_threads() if functions else 1
+
+
+def _stored(precision: str) -> Any:
+    return jnp.bfloat16 if precision == "bf16" else jnp.float32
+
+
+def _call(name: str, results: list[tuple], *arrays: Array, precision: str, **attributes: Any) -> list[Array]:
+    assert library().functions, library().lack
+    shapes = [ShapeDtypeStruct(shape, kind) for shape, kind in results]
+    return list(jax.ffi.ffi_call(f"lmgen_{name}", shapes)(*arrays, bf16=precision == "bf16", **attributes))
+
+
+# ---- products ----------------------------------------------------------------------------------------------------------
+
+
+def product(
+    a: Array, b: Array, precision: str, *, bias: Array | None = None, inputs: bool = False, shape: tuple = (), **meant: Any
+) -> Array:
+    """a b + bias, of matrices: [M, K] [K, N] -> [M, N], in float32, or as stored if it becomes the `inputs` of a time loop.
+
+    `transposed_a` and `transposed_b` take the transpose of what is given; `a_from` and `b_from` are the first columns that are
+    meant of a wider array, and `shape` says how many then.
+    """
+    meant = {"transposed_a": False, "transposed_b": False, "a_from": 0, "b_from": 0} | meant
+    M, N = shape or (a.shape[meant["transposed_a"]], b.shape[not meant["transposed_b"]])
+    attributes = {name: np.int64(value) if name.endswith("from") else value for name, value in meant.items()}
+    bias = jnp.zeros(0) if bias is None else bias
+    out = _stored(precision) if inputs else jnp.float32
+    return _call("product", [((M, N), out)], a, b, bias, precision=precision, **attributes)[0]
+
+
+def sum_rows(ids: Array, x: Array, rows: int, precision: str) -> Array:
+    """The sums [rows, C] of those rows of x [n, C], stored, that have the same id [n]."""
+    return _call("sum_rows", [((rows, x.shape[1]), jnp.float32)], ids, x, precision=precision)[0]
+
+
+# ---- time loops --------------------------------------------------------------------------------------------------------
+
+
+def padded(size: int, precision: str) -> int:
+    """P for a cell of a size."""
+    unit = library().functions.lmgen_padding(precision == "bf16")
+    return -(-size // unit) * unit
+
+
+def pad_gates(w: Array, gates: int, P: int) -> Array:
+    """[.., G N] -> [.., G P]."""
+    N = w.shape[-1] // gates
+    if N == P:
+        return w
+    apart = w.reshape(*w.shape[:-1], gates, N)
+    return jnp.pad(apart, [(0, 0)] * (apart.ndim - 1) + [(0, P - N)]).reshape(*w.shape[:-1], gates * P)
+
+
+def unpad_gates(w: Array, gates: int, N: int) -> Array:
+    """[.., G P] -> [.., G N]."""
+    P = w.shape[-1] // gates
+    return w if N == P else w.reshape(*w.shape[:-1], gates, P)[..., :N].reshape(*w.shape[:-1], gates * N)
+
+
+class Kept(NamedTuple):
+    """What a time loop leaves for its way back."""
+
+    fed: Array
+    gates: Array
+    cs: Array
+
+
+def forward(
+    gru: bool,
+    precision: str,
+    keep: bool,
+    inputs: Array,
+    ids: Array | None,
+    U: Array,
+    b_u: Array,
+    h0: Array,
+    c0: Array,
+    forget: Array,
+) -> tuple[Array, Array, Kept | None]:
+    """The outputs hs [T, B, N] of a layer, its last memory c, and what the gradient needs if `keep`.
+
+    inputs [T B, G P] stored, or [R, G P] with ids [T, B]; U [N, G P], b_u [P], h0 and c0 [B, N], forget [T, B].
+    """
+    T, B = forget.shape
+    P = padded(h0.shape[1], precision)
+    stored, f32 = _stored(precision), jnp.float32
+    results = [((T, B, h0.shape[1]), f32), (c0.shape, f32), ((T if keep else 2, B, P), stored)]
+    if keep:
+        results += [((T, B, 4, P), stored), ((0,) if gru else (T, B, P), f32)]
+    ids = jnp.zeros((0, 0), jnp.int32) if ids is None else ids
+    hs, c, *rest = _call("forward", results, inputs, ids, U, b_u, h0, c0, forget, precision=precision, gru=gru)
+    return hs, c, Kept(*rest) if keep else None
+
+
+def backward(
+    gru: bool, precision: str, kept: Kept, U: Array, c0: Array, forget: Array, dhs: Array, dh: Array, dc: Array
+) -> list[Array]:
+    """The cotangents du [T, B, 4, P] stored, their sums db [4, P], dh0 and dc0, of a layer's way back in time.
+
+    The four of an LSTM are i f o g; of a GRU n z r and q, what r weighs: the first three belong to inputs, the last three to U h.
+    """
+    T, B, _, P = kept.gates.shape
+    results = [((T, B, 4, P), _stored(precision)), ((4, P), jnp.float32), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
+    return _call("backward", results, U, c0, forget, *kept, dhs, dh, dc, precision=precision, gru=gru)
+
+
+# ---- the head ----------------------------------------------------------------------------------------------------------
+
+
+def head(h: Array, W: Array, b: Array, targets: Array, precision: str, transposed: bool, keep: bool) -> list[Array]:
+    """−ln p [n] of the targets under softmax(h W + b), from h [n, N]; and p less the one-hot target [n, V], stored, if `keep`."""
+    packed = library().functions.lmgen_packed_size(precision == "bf16", h.shape[1], b.size)
+    results: list[tuple] = [((h.shape[0],), jnp.float32), ((packed,), jnp.float32)]
+    if keep:
+        results.append(((h.shape[0], b.size), _stored(precision)))
+    nats, _, *excess = _call("head", results, h, W, b, targets, precision=precision, transposed=transposed)
+    return [nats, *excess]
+
+
+# ---- the optimiser -----------------------------------------------------------------------------------------------------
+
+
+def adamw(
+    scalars: Array, count: Array, arrays: list[Array], decay: list[float], clip: float, betas: tuple[float, float], epsilon: float
+) -> list[Array]:
+    """Weights, means and squares after a step of AdamW on the gradient clipped by its global norm, and whether it was finite.
+
+    scalars are the loss and the learning rate, count the steps before; `arrays` holds all weights, means, squares and gradients,
+    each flat, `decay` the weight decay of each array of weights. Weights and moments are changed in place where XLA lets them.
+    """
+    assert library().functions, library().lack
+    n = 3 * len(decay)
+    results = [*(ShapeDtypeStruct(a.shape, a.dtype) for a in arrays[:n]), ShapeDtypeStruct((), jnp.bool_)]
+    call = jax.ffi.ffi_call("lmgen_adamw", results, input_output_aliases={2 + i: i for i in range(n)})
+    numbers = {"clip": clip, "beta1": betas[0], "beta2": betas[1], "epsilon": epsilon}
+    attributes = {name: np.float32(value) for name, value in numbers.items()}
+    return list(call(scalars, count, *arrays, decay=np.asarray(decay, np.float32), **attributes))

@@ -1,0 +1,76 @@
+"""From a gradient to new weights: clipping by global norm, then AdamW; as optax does it, or by one kernel in one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from lmgen import native
+
+Params = Any
+BETAS = (0.9, 0.99)
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class Config:
+    """How a gradient is taken and becomes an update."""
+
+    clip: float = 1.0
+    weight_decay: float = 0.01
+    precision: str = "f32"
+
+
+def optimiser(config: Config) -> optax.GradientTransformation:
+    """AdamW after clipping by global norm; the learning rate is applied afterwards, since it follows the progress."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.scale_by_adam(*BETAS, EPSILON),
+        optax.add_decayed_weights(config.weight_decay, mask=_decayed),
+    )
+
+
+def _decayed(params: Params) -> Params:
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def updated(
+    config: Config, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
+) -> tuple[Params, Any, Array]:
+    """New weights and moments, and whether the step was fine: without a finite loss and gradient both stay as they are."""
+    way = compiled if all(native.serves("f32", p) for p in jax.tree.leaves(params)) else plain
+    return way(config, params, moments, gradient, nats, rate)
+
+
+def plain(config: Config, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array) -> tuple[Params, Any, Array]:
+    """`updated` by optax."""
+    updates, following = optimiser(config).update(gradient, moments, params)
+    fine = jnp.isfinite(nats) & jnp.isfinite(optax.tree.norm(gradient))
+    after = jax.tree.map(lambda p, u: p - rate * u, params, updates), following
+    kept = jax.tree.map(lambda new, old: jnp.where(fine, new, old), after, (params, moments))
+    return *kept, fine
+
+
+def compiled(
+    config: Config, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
+) -> tuple[Params, Any, Array]:
+    """`updated` by a kernel, which changes weights and moments in place."""
+    clipping, adam, decay = moments
+    trees = (params, adam.mu, adam.nu, gradient)
+    leaves, structure = jax.tree.flatten(params)
+    arrays = [leaf for tree in trees for leaf in jax.tree.leaves(tree)]
+    decays = [config.weight_decay * on for on in jax.tree.leaves(_decayed(params))]
+    *after, fine = native.adamw(
+        jnp.stack([nats, jnp.asarray(rate, nats.dtype)]), adam.count, arrays, decays, config.clip, BETAS, EPSILON
+    )
+
+    def tree(part: int) -> Params:
+        return jax.tree.unflatten(structure, after[part * len(leaves) : (part + 1) * len(leaves)])
+
+    adam = adam._replace(count=jnp.where(fine, optax.safe_increment(adam.count), adam.count), mu=tree(1), nu=tree(2))
+    return tree(0), (clipping, adam, decay), fine

@@ -1,0 +1,292 @@
+// What JAX calls. Every array is checked for its type and shape before a kernel sees it.
+#include <cmath>
+#include <cstring>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "cpu.h"
+#include "team.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+using ffi::DataType;
+
+namespace lmgen {
+namespace {
+
+constexpr double WORTH = 200'000;  // multiplications that pay for waking one more thread
+
+int threads_for(double multiplications) { return int(std::min(multiplications / WORTH, 64.0)); }
+
+// The arrays of one call: arguments and results by their numbers, each with the type and shape that it must have.
+class Arrays {
+ public:
+  Arrays(const ffi::RemainingArgs& arguments, const ffi::RemainingRets& results) : arguments_(arguments), results_(results) {}
+
+  static constexpr int64_t ANY = -1;
+  using Shape = std::initializer_list<int64_t>;
+
+  template <class T>
+  const T* in(int i, DataType type, Shape shape) {
+    auto buffer = arguments_.get<ffi::AnyBuffer>(i);
+    return static_cast<const T*>(checked(buffer.has_value() ? &*buffer : nullptr, "argument", i, type, shape));
+  }
+  template <class T>
+  T* out(int i, DataType type, Shape shape) {
+    auto buffer = results_.get<ffi::AnyBuffer>(i);
+    return static_cast<T*>(checked(buffer.has_value() ? &**buffer : nullptr, "result", i, type, shape));
+  }
+  const float* floats(int i, Shape shape) { return in<float>(i, DataType::F32, shape); }
+  float* floats_out(int i, Shape shape) { return out<float>(i, DataType::F32, shape); }
+
+  // A dimension, or 0 where there is none.
+  int64_t size(int i, int dimension) {
+    auto buffer = arguments_.get<ffi::AnyBuffer>(i);
+    return buffer.has_value() && dimension < int(buffer->dimensions().size()) ? buffer->dimensions()[dimension] : 0;
+  }
+  int64_t size_out(int i, int dimension) {
+    auto buffer = results_.get<ffi::AnyBuffer>(i);
+    return buffer.has_value() && dimension < int((*buffer)->dimensions().size()) ? (*buffer)->dimensions()[dimension] : 0;
+  }
+  // Floats of any shape, so many of them.
+  const float* numbers(int i, int64_t n) {
+    auto buffer = arguments_.get<ffi::AnyBuffer>(i);
+    return static_cast<const float*>(floats_of(buffer.has_value() ? &*buffer : nullptr, "argument", i, n));
+  }
+  float* numbers_out(int i, int64_t n) {
+    auto buffer = results_.get<ffi::AnyBuffer>(i);
+    return static_cast<float*>(floats_of(buffer.has_value() ? &**buffer : nullptr, "result", i, n));
+  }
+  int64_t count(int i) {
+    auto buffer = arguments_.get<ffi::AnyBuffer>(i);
+    return buffer.has_value() ? int64_t(buffer->element_count()) : 0;
+  }
+  DataType type(int i) {
+    auto buffer = arguments_.get<ffi::AnyBuffer>(i);
+    return buffer.has_value() ? buffer->element_type() : DataType::INVALID;
+  }
+  DataType type_out(int i) {
+    auto buffer = results_.get<ffi::AnyBuffer>(i);
+    return buffer.has_value() ? (*buffer)->element_type() : DataType::INVALID;
+  }
+
+  void require(bool fine, const std::string& what) {
+    if (!fine && error_.empty()) error_ = what;
+  }
+  bool wrong() const { return !error_.empty(); }
+  ffi::Error error() const { return ffi::Error::InvalidArgument("lmgen: " + error_); }
+
+ private:
+  void* floats_of(const ffi::AnyBuffer* buffer, const char* kind, int i, int64_t n) {
+    const bool fine = buffer && buffer->element_type() == DataType::F32 && int64_t(buffer->element_count()) == n;
+    require(fine, std::string(kind) + " " + std::to_string(i) + " is not so many floats as the kernel reads");
+    return fine ? buffer->untyped_data() : nullptr;
+  }
+  void* checked(const ffi::AnyBuffer* buffer, const char* kind, int i, DataType type, Shape shape) {
+    const std::string name = std::string(kind) + " " + std::to_string(i);
+    require(buffer, name + " is missing");
+    if (!buffer) return nullptr;
+    require(buffer->element_type() == type, name + " has another type than the kernel reads");
+    auto dimensions = buffer->dimensions();
+    bool same = dimensions.size() == shape.size();
+    for (size_t k = 0; same && k < shape.size(); k++) same = shape.begin()[k] == ANY || shape.begin()[k] == dimensions[k];
+    require(same, name + " has another shape than the kernel reads");
+    return buffer->untyped_data();
+  }
+
+  const ffi::RemainingArgs& arguments_;
+  const ffi::RemainingRets& results_;
+  std::string error_;
+};
+
+DataType stored(bool bf16) { return bf16 ? DataType::BF16 : DataType::F32; }
+
+template <class Work>
+ffi::Error run(Arrays& arrays, double multiplications, Work work) {
+  if (arrays.wrong()) return arrays.error();
+  together(threads_for(multiplications), work);
+  return ffi::Error::Success();
+}
+
+void require_ids(Arrays& arrays, const int32_t* ids, int64_t n, int64_t rows) {
+  for (int64_t k = 0; !arrays.wrong() && k < n; k++) arrays.require(ids[k] >= 0 && ids[k] < rows, "an id lies outside of the table");
+}
+
+ffi::Error no_kernels() { return ffi::Error(ffi::ErrorCode::kUnimplemented, "lmgen: no kernels for this processor and precision"); }
+
+// a, b, bias [columns] or [0] -> c. `a_from` and `b_from` are the first columns that are meant in wider arrays.
+ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed_a, bool transposed_b,
+                   int64_t a_from, int64_t b_from) {
+  const Kernels* kernels = kernels_for(bf16);
+  if (!kernels) return no_kernels();
+  Arrays arrays(arguments, results);
+  Product p{};
+  p.rows = arrays.size_out(0, 0), p.columns = arrays.size_out(0, 1);
+  p.inner = transposed_a ? arrays.size(0, 0) : arrays.size(1, transposed_b ? 1 : 0);
+  auto matrix = [&](int i, int64_t height, int64_t width, int64_t from, bool transposed) {
+    const bool narrow = bf16 && arrays.type(i) == DataType::BF16;
+    if (transposed) std::swap(height, width);
+    const char* data = arrays.in<char>(i, stored(narrow), {height, Arrays::ANY});
+    arrays.require(from >= 0 && from + width <= arrays.size(i, 1), "the columns meant lie outside of argument " + std::to_string(i));
+    return Matrix{data + from * (narrow ? 2 : 4), arrays.size(i, 1), narrow, transposed};
+  };
+  p.a = matrix(0, p.rows, p.inner, a_from, transposed_a);
+  p.b = matrix(1, p.inner, p.columns, b_from, transposed_b);
+  if (arrays.size(2, 0)) p.bias = arrays.floats(2, {p.columns});
+  p.c_bf16 = bf16 && arrays.type_out(0) == DataType::BF16;
+  p.c = arrays.out<void>(0, stored(p.c_bf16), {p.rows, p.columns}), p.c_stride = p.columns;
+  return run(arrays, double(p.rows) * double(p.columns) * double(p.inner), [&](const Worker& w) { kernels->product(p, w); });
+}
+
+// inputs, ids [T, B] or [0, 0], U, b_u [P] or [0], h0, c0 or [0, 0], forget -> hs, c, fed, and for a gradient gates, cs.
+ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
+  const Kernels* kernels = kernels_for(bf16);
+  if (!kernels) return no_kernels();
+  Arrays arrays(arguments, results);
+  const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4, P = arrays.size(2, 1) / gates;
+  Forward f{};
+  f.cell = gru ? GRU : LSTM, f.T = T, f.B = B, f.N = N, f.P = P;
+  f.rows = arrays.size(0, 0);
+  f.inputs = arrays.in<void>(0, stored(bf16), {Arrays::ANY, gates * P});
+  if (arrays.size(1, 0)) f.ids = arrays.in<int32_t>(1, DataType::S32, {T, B});
+  arrays.require(f.ids || f.rows == T * B, "the inputs are not as many as the time steps");
+  arrays.require(T >= 1 && B >= 1 && P >= N && P % kernels->padding == 0, "the sizes do not fit each other");
+  f.U = arrays.floats(2, {N, gates * P});
+  f.b_u = gru ? arrays.floats(3, {P}) : nullptr;
+  f.h0 = arrays.floats(4, {B, N});
+  f.c0 = gru ? nullptr : arrays.floats(5, {B, N});
+  f.forget = arrays.in<uint8_t>(6, DataType::PRED, {T, B});
+  f.hs = arrays.floats_out(0, {T, B, N});
+  f.c = gru ? nullptr : arrays.floats_out(1, {B, N});
+  const bool keep = results.size() > 3;
+  f.fed = arrays.out<void>(2, stored(bf16), {keep ? T : 2, B, P});
+  if (keep) f.gates = arrays.out<void>(3, stored(bf16), {T, B, 4, P});
+  if (keep && !gru) f.cs = arrays.floats_out(4, {T, B, P});
+  if (f.ids) require_ids(arrays, f.ids, T * B, f.rows);
+  const double work = double(T) * double(B) * double(N) * double(gates * P);
+  return run(arrays, work, [&](const Worker& w) { kernels->forward(f, w); });
+}
+
+// U, c0 or [0, 0], forget, fed, gates, cs or [0], dhs, dh, dc or [0, 0] -> du, db, dh0, dc0.
+ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
+  const Kernels* kernels = kernels_for(bf16);
+  if (!kernels) return no_kernels();
+  Arrays arrays(arguments, results);
+  const int64_t T = arrays.size(2, 0), B = arrays.size(2, 1), N = arrays.size(0, 0), gates = gru ? 3 : 4, P = arrays.size(0, 1) / gates;
+  arrays.require(T >= 1 && B >= 1 && P >= N && P % kernels->padding == 0, "the sizes do not fit each other");
+  Backward b{};
+  b.cell = gru ? GRU : LSTM, b.T = T, b.B = B, b.N = N, b.P = P;
+  b.U = arrays.floats(0, {N, gates * P});
+  b.c0 = gru ? nullptr : arrays.floats(1, {B, N});
+  b.forget = arrays.in<uint8_t>(2, DataType::PRED, {T, B});
+  b.fed = arrays.in<void>(3, stored(bf16), {T, B, P});
+  b.gates = arrays.in<void>(4, stored(bf16), {T, B, 4, P});
+  b.cs = gru ? nullptr : arrays.floats(5, {T, B, P});
+  b.dhs = arrays.floats(6, {T, B, N});
+  b.dh = arrays.floats(7, {B, N});
+  b.dc = gru ? nullptr : arrays.floats(8, {B, N});
+  b.du = arrays.out<void>(0, stored(bf16), {T, B, 4, P});
+  b.db = arrays.floats_out(1, {4, P});
+  b.dh0 = arrays.floats_out(2, {B, N});
+  b.dc0 = gru ? nullptr : arrays.floats_out(3, {B, N});
+  const double work = double(T) * double(B) * double(N) * double(gates * P);
+  return run(arrays, work, [&](const Worker& w) { kernels->backward(b, w); });
+}
+
+// h, W, b, targets -> nats, packed, and for a gradient excess. W is [N, V], or transposed [V, N].
+ffi::Error head(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed) {
+  const Kernels* kernels = kernels_for(bf16);
+  if (!kernels) return no_kernels();
+  Arrays arrays(arguments, results);
+  Head h{};
+  h.rows = arrays.size(0, 0), h.N = arrays.size(0, 1), h.V = arrays.size(2, 0);
+  h.h = arrays.floats(0, {h.rows, h.N});
+  h.W = {arrays.floats(1, {transposed ? h.V : h.N, transposed ? h.N : h.V}), transposed ? h.N : h.V, false, transposed};
+  h.b = arrays.floats(2, {h.V});
+  h.targets = arrays.in<int32_t>(3, DataType::S32, {h.rows});
+  h.nats = arrays.floats_out(0, {h.rows});
+  h.packed = arrays.floats_out(1, {kernels->packed_size(h.N, h.V)});
+  if (results.size() > 2) h.excess = arrays.out<void>(2, stored(bf16), {h.rows, h.V});
+  require_ids(arrays, h.targets, h.rows, h.V);
+  return run(arrays, double(h.rows) * double(h.N) * double(h.V), [&](const Worker& w) { kernels->head(h, w); });
+}
+
+// ids [n], x [n, columns] -> sums [rows, columns].
+ffi::Error sum_rows(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16) {
+  const Kernels* kernels = kernels_for(bf16);
+  if (!kernels) return no_kernels();
+  Arrays arrays(arguments, results);
+  RowSums s{};
+  s.n = arrays.size(0, 0), s.rows = arrays.size_out(0, 0), s.columns = arrays.size_out(0, 1);
+  s.ids = arrays.in<int32_t>(0, DataType::S32, {s.n});
+  s.x = arrays.in<void>(1, stored(bf16), {s.n, s.columns});
+  s.sums = arrays.floats_out(0, {s.rows, s.columns});
+  require_ids(arrays, s.ids, s.n, s.rows);
+  return run(arrays, double(s.n) * double(s.columns), [&](const Worker& w) { kernels->sum_rows(s, w); });
+}
+
+// [nats, rate], count [], then weights, means, squares, gradients (n of each) -> weights, means, squares in place, fine [].
+// A step whose nats or gradient norm is not finite leaves all as it was.
+ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float clip, float beta1, float beta2, float epsilon,
+                 ffi::Span<const float> decay) {
+  const Kernels* kernels = kernels_for(false);
+  if (!kernels) return no_kernels();
+  Arrays arrays(arguments, results);
+  const int leaves = int(decay.size());
+  const float* scalars = arrays.floats(0, {2});
+  const int32_t* count = arrays.in<int32_t>(1, DataType::S32, {});
+  std::vector<AdamW> all;
+  int64_t total = 0, pieces = 0;
+  for (int k = 0; k < leaves; k++) {
+    const int64_t size = arrays.count(2 + k);
+    const float* before[3];
+    float* after[3];
+    for (int part = 0; part < 3; part++) {
+      before[part] = arrays.numbers(2 + part * leaves + k, size);
+      after[part] = arrays.numbers_out(part * leaves + k, size);
+      if (!arrays.wrong() && before[part] != after[part]) std::memcpy(after[part], before[part], size_t(size) * sizeof(float));
+    }
+    all.push_back({size, arrays.numbers(2 + 3 * leaves + k, size), after[0], after[1], after[2], decay.begin()[k]});
+    total += size, pieces += kernels->pieces(size);
+  }
+  uint8_t* fine = arrays.out<uint8_t>(3 * leaves, DataType::PRED, {});
+  std::vector<float> sums(size_t(pieces), 0.0f);
+  return run(arrays, double(total), [&](const Worker& worker) {
+    int64_t at = 0;
+    for (const AdamW& leaf : all) kernels->squares(leaf.gradient, leaf.size, sums.data() + at, worker), at += kernels->pieces(leaf.size);
+    worker.wait();
+    double squared = 0;
+    for (float sum : sums) squared += sum;
+    const double norm = std::sqrt(squared);
+    const bool good = std::isfinite(norm) && std::isfinite(scalars[0]);
+    if (worker.number == 0) *fine = good;
+    if (!good) return;
+    const double steps = double(*count) + 1;
+    const AdamWStep step{float(norm < clip ? 1.0 : clip / norm), scalars[1], beta1, beta2, float(1 / (1 - std::pow(double(beta1), steps))),
+                         float(1 / (1 - std::pow(double(beta2), steps))), epsilon};
+    for (const AdamW& leaf : all) kernels->adamw(leaf, step, worker);
+  });
+}
+
+}  // namespace
+
+#pragma GCC visibility push(default)
+#define ARRAYS ffi::Ffi::Bind().RemainingArgs().RemainingRets()
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_product, product, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed_a").Attr<bool>("transposed_b").Attr<int64_t>("a_from").Attr<int64_t>("b_from"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_forward, forward, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, backward, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sum_rows, sum_rows, ARRAYS.Attr<bool>("bf16"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_head, head, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_adamw, adamw, ARRAYS.Attr<float>("clip").Attr<float>("beta1").Attr<float>("beta2").Attr<float>("epsilon").Attr<ffi::Span<const float>>("decay"));
+
+extern "C" {
+const char* lmgen_kind(bool bf16) { return kernels_for(bf16) ? kernels_for(bf16)->name : ""; }
+int64_t lmgen_padding(bool bf16) { return kernels_for(bf16)->padding; }
+int64_t lmgen_packed_size(bool bf16, int64_t inner, int64_t columns) { return kernels_for(bf16)->packed_size(inner, columns); }
+int lmgen_api_minor() { return XLA_FFI_API_MINOR; }
+int lmgen_threads() { return most_threads(); }
+}
+#pragma GCC visibility pop
+
+}  // namespace lmgen

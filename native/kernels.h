@@ -1,0 +1,115 @@
+// What the kernels are asked: plain structs, the same for every processor. bind.cc fills them from JAX's arrays, after checking
+// their shapes and types; kernels.cc answers, once for each kind of processor.
+//
+// Arrays are row-major. T time, B batch, N cell size, P the cell size rounded up to `padding` with zeros, D inputs, V vocabulary.
+// "Stored" arrays hold float, or bfloat16 in the kernels of that precision.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace lmgen {
+
+class Meeting;  // where the threads of one call wait for each other (team.h)
+
+struct Worker {  // one of the threads that share a call
+  int number, count;
+  Meeting* meeting;
+  void wait() const;                       // until all are here
+  void* memory(size_t bytes) const;        // for this thread until the end of the call, aligned to 64 bytes, not cleared
+  template <class T>
+  T* array(int64_t n) const { return static_cast<T*>(memory(sizeof(T) * static_cast<size_t>(n))); }
+};
+
+struct Matrix {  // rows of float, or of bfloat16
+  const void* data;
+  int64_t stride;  // numbers from row to row
+  bool bf16;
+  bool transposed;  // whether the matrix meant is the transpose of the one in memory
+};
+
+struct Product {  // c [rows, columns] = a [rows, inner] b [inner, columns] + bias [columns]
+  Matrix a, b;
+  const float* bias;  // or null
+  void* c;
+  int64_t c_stride;
+  bool c_bf16;
+  int64_t rows, columns, inner;
+};
+
+enum Cell { LSTM, GRU };
+
+struct Forward {  // a layer's time loop
+  Cell cell;
+  int64_t T, B, N, P;
+  const void* inputs;     // stored [T B or R, G P]: W x + b of each time and column, or of each row of a table
+  const int32_t* ids;     // [T, B] rows of the table, or null
+  int64_t rows;           // R
+  const float* U;         // [N, G P]
+  const float* b_u;       // GRU: [P], the bias that the reset gate weighs
+  const float *h0, *c0;   // [B, N]; c0 of the LSTM only
+  const uint8_t* forget;  // [T, B] true where the state is given up before the step
+  float* hs;              // [T, B, N]
+  float* c;               // LSTM: [B, N] after the last step
+  void* fed;              // stored [T or 2, B, P]: what U multiplied at each time
+  void* gates;            // stored [T, B, 4, P]: LSTM i f o g; GRU z r n q = U h + b_u. Null where no gradient is wanted
+  float* cs;              // LSTM: [T, B, P] the memory cells. Null likewise
+};
+
+struct Backward {  // the same loop, back in time
+  Cell cell;
+  int64_t T, B, N, P;
+  const float* U;
+  const float* c0;
+  const uint8_t* forget;
+  const void *fed, *gates;
+  const float* cs;
+  const float *dhs, *dh, *dc;  // cotangents of hs, of the last h and of the last c
+  void* du;                    // stored [T, B, 4, P]: cotangents of LSTM i f o g; of GRU n z r (inputs), z r q (products): n z r q
+  float* db;                   // [4, P]: their sums over T and B
+  float *dh0, *dc0;            // [B, N]
+};
+
+struct Head {  // softmax cross-entropy of the logits h W + b
+  int64_t rows, N, V;
+  const float* h;  // [rows, N]
+  Matrix W;        // [N, V]
+  const float* b;  // [V]
+  const int32_t* targets;
+  float* nats;   // [rows] -ln p of the targets
+  void* excess;  // stored [rows, V]: p less the one-hot target, or null where no gradient is wanted
+  void* packed;  // memory of packed_size(N, V) lanes that the threads share
+};
+
+struct RowSums {  // sums [rows, columns] of those rows of x [n, columns], stored, that have the same id
+  int64_t n, rows, columns;
+  const int32_t* ids;
+  const void* x;
+  float* sums;
+};
+
+struct AdamW {  // one array of weights; they and the moments are updated in place
+  int64_t size;
+  const float* gradient;
+  float *weights, *mean, *square;
+  float decay;
+};
+
+struct AdamWStep {  // corrections: 1 / (1 - beta^count)
+  float scale, rate, beta1, beta2, correction1, correction2, epsilon;
+};
+
+struct Kernels {  // what one kind of processor offers at one precision
+  const char* name;
+  int64_t padding;
+  void (*product)(const Product&, const Worker&);
+  void (*forward)(const Forward&, const Worker&);
+  void (*backward)(const Backward&, const Worker&);
+  void (*head)(const Head&, const Worker&);
+  int64_t (*packed_size)(int64_t inner, int64_t columns);
+  void (*sum_rows)(const RowSums&, const Worker&);
+  int64_t (*pieces)(int64_t size);
+  void (*squares)(const float* x, int64_t size, float* sums, const Worker&);
+  void (*adamw)(const AdamW&, const AdamWStep&, const Worker&);
+};
+
+}  // namespace lmgen

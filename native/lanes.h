@@ -1,0 +1,148 @@
+// Vectors of 32-bit lanes: the only file that names instructions. Included once for each kind of kernel (see kernels.cc), inside
+// that kind's namespace, so that nothing compiled for one processor is ever linked into the code for another.
+//
+//   V       WIDTH floats
+//   Stored  the type in which arrays between the kernels are kept and products read their operands: float, or bfloat16
+//   PAIR    how many numbers of a product's inner dimension one lane holds: one float, or two bfloat16, the first one lower
+//
+// Functions that take a count n read or write the first n lanes only, and read zero beyond.
+
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16;
+using V = __m512;
+using Mask = __mmask16;
+inline Mask first(int64_t n) { return n >= WIDTH ? 0xffff : n <= 0 ? 0 : Mask((1u << n) - 1); }
+inline V broadcast(float x) { return _mm512_set1_ps(x); }
+inline V load(const float* p) { return _mm512_loadu_ps(p); }
+inline V load(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+inline void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+inline void store(float* p, V v, int64_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
+inline V multiply_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+inline V larger(V a, V b) { return _mm512_max_ps(a, b); }
+inline V smaller(V a, V b) { return _mm512_min_ps(a, b); }
+inline V square_root(V a) { return _mm512_sqrt_ps(a); }
+inline V power_of_two(V whole) {  // 2^whole, for whole numbers as floats in [-126, 127]
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(whole), _mm512_set1_epi32(127)), 23));
+}
+inline V nearest(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+template <int S>  // lanes j of a where j & S is 0, else lanes j ^ S of b
+inline V mixed_low(V a, V b) {
+  constexpr Mask high = S == 1 ? 0xaaaa : S == 2 ? 0xcccc : S == 4 ? 0xf0f0 : 0xff00;
+  const __m512i swap = _mm512_xor_si512(_mm512_set1_epi32(S), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  return _mm512_mask_permutexvar_ps(a, high, swap, b);
+}
+template <int S>  // lanes j ^ S of a where j & S is 0, else lanes j of b
+inline V mixed_high(V a, V b) {
+  constexpr Mask low = S == 1 ? 0x5555 : S == 2 ? 0x3333 : S == 4 ? 0x0f0f : 0x00ff;
+  const __m512i swap = _mm512_xor_si512(_mm512_set1_epi32(S), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  return _mm512_mask_permutexvar_ps(b, low, swap, a);
+}
+#else  // AVX2 with FMA
+constexpr int WIDTH = 8;
+using V = __m256;
+inline __m256i first(int64_t n) {
+  const int lanes = n >= WIDTH ? WIDTH : n <= 0 ? 0 : int(n);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline V broadcast(float x) { return _mm256_set1_ps(x); }
+inline V load(const float* p) { return _mm256_loadu_ps(p); }
+inline V load(const float* p, int64_t n) { return n >= WIDTH ? load(p) : _mm256_maskload_ps(p, first(n)); }
+inline void store(float* p, V v) { _mm256_storeu_ps(p, v); }
+inline void store(float* p, V v, int64_t n) {
+  if (n >= WIDTH) return store(p, v);
+  _mm256_maskstore_ps(p, first(n), v);
+}
+inline V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+inline V larger(V a, V b) { return _mm256_max_ps(a, b); }
+inline V smaller(V a, V b) { return _mm256_min_ps(a, b); }
+inline V square_root(V a) { return _mm256_sqrt_ps(a); }
+inline V power_of_two(V whole) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127)), 23));
+}
+inline V nearest(V a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+template <int S>
+inline V swapped(V a) {
+  return _mm256_permutevar8x32_ps(a, _mm256_xor_si256(_mm256_set1_epi32(S), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
+}
+template <int S>
+constexpr int HIGH = S == 1 ? 0xaa : S == 2 ? 0xcc : 0xf0;
+template <int S>
+inline V mixed_low(V a, V b) { return _mm256_blend_ps(a, swapped<S>(b), HIGH<S>); }
+template <int S>
+inline V mixed_high(V a, V b) { return _mm256_blend_ps(swapped<S>(a), b, HIGH<S>); }
+#endif
+
+inline V zero() { return broadcast(0); }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t rounded_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+#if LMGEN_BF16
+using Stored = uint16_t;
+constexpr int PAIR = 2;
+inline V load(const uint16_t* p, int64_t n) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p)), 16));
+}
+inline V load(const uint16_t* p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
+}
+inline __m256i rounded(V v) { return (__m256i)_mm512_cvtneps_pbh(v); }
+inline void store(uint16_t* p, V v) { _mm256_storeu_si256((__m256i*)p, rounded(v)); }
+inline void store(uint16_t* p, V v, int64_t n) { _mm256_mask_storeu_epi16(p, first(n), rounded(v)); }
+inline V paired(V low, V high) {  // lanes that hold bfloat16(low) and bfloat16(high)
+  return _mm512_castsi512_ps(
+      _mm512_or_si512(_mm512_cvtepu16_epi32(rounded(low)), _mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded(high)), 16)));
+}
+inline V add_product(V sum, V a, V b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+#else
+using Stored = float;
+constexpr int PAIR = 1;
+inline V add_product(V sum, V a, V b) { return multiply_add(a, b, sum); }
+#endif
+
+template <int S>
+inline void transpose_step(V* rows) {
+  for (int i = 0; i < WIDTH; i++)
+    if (!(i & S)) {
+      const V a = rows[i], b = rows[i + S];
+      rows[i] = mixed_low<S>(a, b);
+      rows[i + S] = mixed_high<S>(a, b);
+    }
+}
+
+inline void transpose(V (&rows)[WIDTH]) {  // lane j of row i <-> lane i of row j
+  transpose_step<1>(rows), transpose_step<2>(rows), transpose_step<4>(rows);
+  if constexpr (WIDTH == 16) transpose_step<WIDTH / 2>(rows);
+}
+
+// e^x to about two units in the last place: e^x = 2^n e^r, |r| <= ln(2) / 2, and a polynomial for e^r (least squares at Chebyshev
+// nodes). What is below -87 counts as -87, what is above 88 as 88; NaN stays NaN.
+inline V exponential(V x) {
+  x = larger(broadcast(-87.f), smaller(broadcast(88.f), x));  // in this order the comparisons return x where it is NaN
+  const V n = nearest(x * broadcast(1.44269504f));
+  const V r = multiply_add(n, broadcast(2.12194440e-4f), multiply_add(n, broadcast(-0.693359375f), x));
+  V p = broadcast(0.00139461947f);
+  p = multiply_add(p, r, broadcast(0.00836914405f));
+  p = multiply_add(p, r, broadcast(0.0416662693f));
+  p = multiply_add(p, r, broadcast(0.166665167f));
+  p = multiply_add(p, r, broadcast(0.5f));
+  return multiply_add(p, r * r, r + broadcast(1)) * power_of_two(n);
+}
+
+inline V sigmoid(V x) { return broadcast(1) / (broadcast(1) + exponential(zero() - x)); }
+inline V tanh(V x) { return broadcast(1) - broadcast(2) / (broadcast(1) + exponential(x + x)); }
+
+inline float sum(V v) {
+  alignas(64) float lanes[WIDTH];
+  store(lanes, v);
+  float total = 0;
+  for (float lane : lanes) total += lane;
+  return total;
+}
+
+inline float largest(V v) {
+  alignas(64) float lanes[WIDTH];
+  store(lanes, v);
+  float top = lanes[0];
+  for (float lane : lanes) top = lane > top ? lane : top;
+  return top;
+}

@@ -1,0 +1,191 @@
+// The time loop of a layer, forward and back. Threads share the units of the layer, and wait for each other once a step.
+//
+// A block of units is WIDTH of them; for a block and some columns of the batch the tile gives the products of all gates, and the
+// gates' arithmetic follows while they are near. What a cell is, is said by its two small structs of arithmetic.
+
+// ---- LSTM: gates i f o g --------------------------------------------------------------------------------------------------
+
+struct LSTMCell {
+  static constexpr int GATES = 4;
+  struct State { V h, c; };
+
+  // u = U h of four gates; x their inputs. What is kept for the way back is written to `kept` [4][P], unless it is null.
+  static State forward(const V* u, const Stored* x, int64_t P, V, V, V c, Stored* kept) {
+    const V i = sigmoid(u[0] + load(x)), f = sigmoid(u[1] + load(x + P)), o = sigmoid(u[2] + load(x + 2 * P));
+    const V g = tanh(u[3] + load(x + 3 * P));
+    if (kept) store(kept, i), store(kept + P, f), store(kept + 2 * P, o), store(kept + 3 * P, g);
+    c = f * c + i * g;
+    return {o * tanh(c), c};
+  }
+
+  // From the cotangents of h and c those of the gates' inputs, written to `du` [4][P]; dc becomes that of the c before.
+  static V backward(const Stored* kept, int64_t P, V, V c_before, V c, V dh, V& dc, V (&d)[4]) {
+    const V i = load(kept), f = load(kept + P), o = load(kept + 2 * P), g = load(kept + 3 * P), t = tanh(c), one = broadcast(1);
+    dc = dc + dh * o * (one - t * t);
+    d[0] = dc * g * i * (one - i);
+    d[1] = dc * c_before * f * (one - f);
+    d[2] = dh * t * o * (one - o);
+    d[3] = dc * i * (one - g * g);
+    dc = dc * f;
+    return zero();
+  }
+};
+
+// ---- GRU: gates z r n -----------------------------------------------------------------------------------------------------
+
+struct GRUCell {
+  static constexpr int GATES = 3;
+  struct State { V h, c; };
+
+  static State forward(const V* u, const Stored* x, int64_t P, V b_u, V h, V, Stored* kept) {
+    const V z = sigmoid(u[0] + load(x)), r = sigmoid(u[1] + load(x + P)), q = u[2] + b_u, n = tanh(load(x + 2 * P) + r * q);
+    if (kept) store(kept, z), store(kept + P, r), store(kept + 2 * P, n), store(kept + 3 * P, q);
+    return {z * n + (broadcast(1) - z) * h, zero()};
+  }
+
+  // The cotangents of n z r q; returns what of dh reaches the h before past the products.
+  static V backward(const Stored* kept, int64_t P, V h_before, V, V, V dh, V&, V (&d)[4]) {
+    const V z = load(kept), r = load(kept + P), n = load(kept + 2 * P), q = load(kept + 3 * P), one = broadcast(1);
+    d[0] = dh * z * (one - n * n);
+    d[1] = dh * (n - h_before) * z * (one - z);
+    d[2] = d[0] * q * r * (one - r);
+    d[3] = d[0] * r;
+    return dh * (one - z);
+  }
+};
+
+// ---- forward --------------------------------------------------------------------------------------------------------------
+
+template <class C>
+void loop_forward(const Forward& f, const Worker& worker) {
+  constexpr int G = C::GATES;
+  const int64_t T = f.T, B = f.B, N = f.N, P = f.P, all = P / WIDTH, lanes = lanes_of(P), slots = f.gates ? T : 2;
+  const int64_t u0 = share(all, worker.number, worker.count), blocks = share(all, worker.number + 1, worker.count) - u0;
+  float* weights = worker.array<float>(blocks * lanes * G * WIDTH);
+  for (int64_t u = 0; u < blocks; u++)  // the gates of a block of units, side by side
+    pack_gates(f.U, P, N, (u0 + u) * WIDTH, G, weights + u * lanes * G * WIDTH);
+  Stored* fed = static_cast<Stored*>(f.fed);
+  const Stored* inputs = static_cast<const Stored*>(f.inputs);
+  float* state = worker.array<float>(2 * B * blocks * WIDTH);  // [block][B] of h and of c, already forgotten for the next step
+  for (int64_t u = 0; u < blocks; u++)
+    for (int64_t b = 0; b < B; b++) {
+      const int64_t n = (u0 + u) * WIDTH;
+      const bool gone = f.forget[b];
+      float* s = state + (u * B + b) * 2 * WIDTH;
+      store(s, gone ? zero() : load(f.h0 + b * N + n, N - n));
+      store(s + WIDTH, gone || !f.c0 ? zero() : load(f.c0 + b * N + n, N - n));
+      store(fed + b * P + n, load(s));
+    }
+  const Cut rows(B, tile_rows(G));
+  alignas(64) float z[REGISTERS * WIDTH];
+  for (int64_t t = 0; t < T; t++) {
+    worker.wait();  // until h of the step before is there as a whole
+    const Stored* here = fed + t % slots * B * P;
+    Stored* next = t + 1 < T ? fed + (t + 1) % slots * B * P : nullptr;
+    for (int64_t u = 0; u < blocks; u++)
+      for (int64_t i = 0; i < rows.pieces; i++) {
+        const int64_t b0 = rows.at(i);
+        tile_of(G, rows.size(i), reinterpret_cast<const float*>(here + b0 * P), P / PAIR, 1, weights + u * lanes * G * WIDTH, lanes, z);
+        const int64_t n = (u0 + u) * WIDTH;
+        const V b_u = f.b_u ? load(f.b_u + n) : zero();
+        for (int r = 0; r < rows.size(i); r++) {
+          const int64_t b = b0 + r, tb = t * B + b;
+          float* s = state + (u * B + b) * 2 * WIDTH;
+          V products[G];
+          for (int g = 0; g < G; g++) products[g] = load(z + (r * G + g) * WIDTH);
+          const Stored* x = inputs + (f.ids ? int64_t(f.ids[tb]) : tb) * G * P + n;
+          Stored* kept = f.gates ? static_cast<Stored*>(f.gates) + tb * 4 * P + n : nullptr;
+          const auto after = C::forward(products, x, P, b_u, load(s), load(s + WIDTH), kept);
+          store(f.hs + tb * N + n, after.h, N - n);
+          if (f.cs && f.gates) store(f.cs + tb * P + n, after.c);
+          if (!next) {
+            if (f.c) store(f.c + b * N + n, after.c, N - n);
+            continue;
+          }
+          const bool gone = f.forget[tb + B];
+          store(s, gone ? zero() : after.h);
+          store(s + WIDTH, gone ? zero() : after.c);
+          store(next + b * P + n, load(s));
+        }
+      }
+  }
+}
+
+// ---- back in time ---------------------------------------------------------------------------------------------------------
+
+// du [.., 4, P] holds the cotangents of the products among others: GRU's are the last three of n z r q.
+template <class C>
+void loop_backward(const Backward& k, const Worker& worker) {
+  constexpr int G = C::GATES, SKIP = 4 - G;
+  const int64_t T = k.T, B = k.B, N = k.N, P = k.P, all = P / WIDTH, lanes = lanes_of(G * P);
+  const int64_t u0 = share(all, worker.number, worker.count), blocks = share(all, worker.number + 1, worker.count) - u0;
+  const Cut groups(blocks, PANELS);
+  float* weights = worker.array<float>(lanes * blocks * WIDTH);
+  for (int64_t g = 0; g < groups.pieces; g++)
+    pack({k.U, G * P, false, true}, 0, lanes, G * P, (u0 + groups.at(g)) * WIDTH, N, groups.size(g), weights + groups.at(g) * lanes * WIDTH);
+  float* carried = worker.array<float>(2 * B * blocks * WIDTH);  // [block][B]: dh past the products, dc
+  float* sums = worker.array<float>(4 * blocks * WIDTH);
+  for (int64_t i = 0; i < 4 * blocks; i++) store(sums + i * WIDTH, zero());
+  for (int64_t u = 0; u < blocks; u++)
+    for (int64_t b = 0; b < B; b++) {
+      const int64_t n = (u0 + u) * WIDTH;
+      store(carried + (u * B + b) * 2 * WIDTH, load(k.dh + b * N + n, N - n));
+      store(carried + (u * B + b) * 2 * WIDTH + WIDTH, k.dc ? load(k.dc + b * N + n, N - n) : zero());
+    }
+  const Stored *fed = static_cast<const Stored*>(k.fed), *gates = static_cast<const Stored*>(k.gates);
+  Stored* du = static_cast<Stored*>(k.du);
+  alignas(64) float z[REGISTERS * WIDTH];
+  for (int64_t t = T - 1; t >= -1; t--) {  // at -1 only what reaches the first state
+    worker.wait();                         // until du of the step after is there as a whole
+    for (int64_t g = 0; g < groups.pieces; g++) {
+      const int panels = groups.size(g);
+      const Cut rows(B, tile_rows(panels));
+      for (int64_t i = 0; i < rows.pieces; i++) {
+        const int64_t b0 = rows.at(i);
+        const Stored* after = du + ((t + 1) * B + b0) * 4 * P + SKIP * P;
+        if (t + 1 < T)
+          tile_of(panels, rows.size(i), reinterpret_cast<const float*>(after), 4 * P / PAIR, 1, weights + groups.at(g) * lanes * WIDTH, lanes, z);
+        for (int r = 0; r < rows.size(i); r++)
+          for (int p = 0; p < panels; p++) {
+            const int64_t b = b0 + r, tb = t * B + b, u = groups.at(g) + p, n = (u0 + u) * WIDTH;
+            float* s = carried + (u * B + b) * 2 * WIDTH;
+            V dh = load(s), dc = load(s + WIDTH);
+            if (t + 1 < T) {
+              const bool gone = k.forget[tb + B];
+              dh = gone ? zero() : dh + load(z + (r * panels + p) * WIDTH);
+              if (gone) dc = zero();
+            }
+            if (t < 0) {
+              store(k.dh0 + b * N + n, dh, N - n);
+              if (k.dc0) store(k.dc0 + b * N + n, dc, N - n);
+              continue;
+            }
+            dh = dh + load(k.dhs + tb * N + n, N - n);
+            V c = zero(), c_before = zero(), d[4];
+            if (k.cs) {
+              c = load(k.cs + tb * P + n);
+              if (!k.forget[tb]) c_before = t ? load(k.cs + (tb - B) * P + n) : load(k.c0 + b * N + n, N - n);
+            }
+            dh = C::backward(gates + tb * 4 * P + n, P, load(fed + tb * P + n), c_before, c, dh, dc, d);
+            for (int q = 0; q < 4; q++) {
+              store(du + (tb * 4 + q) * P + n, d[q]);
+              float* db = sums + (u * 4 + q) * WIDTH;
+              store(db, load(db) + d[q]);
+            }
+            store(s, dh);
+            store(s + WIDTH, dc);
+          }
+      }
+    }
+  }
+  for (int64_t u = 0; u < blocks; u++)
+    for (int q = 0; q < 4; q++) store(k.db + q * P + (u0 + u) * WIDTH, load(sums + (u * 4 + q) * WIDTH));
+}
+
+inline void forward(const Forward& f, const Worker& worker) {
+  f.cell == LSTM ? loop_forward<LSTMCell>(f, worker) : loop_forward<GRUCell>(f, worker);
+}
+
+inline void backward(const Backward& k, const Worker& worker) {
+  k.cell == LSTM ? loop_backward<LSTMCell>(k, worker) : loop_backward<GRUCell>(k, worker);
+}

@@ -1,0 +1,265 @@
+"""The compiled kernels against the plain scan with autodiff and against optax: odd sizes, both precisions, one thread and two.
+
+Values agree to 1e-5 and gradients to 1e-4 of the largest in float32, both to 1e-2 with bfloat16 operands.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lmgen import devices, lookup, model, native, recurrence, softmax, training, update
+from lmgen.cells import CELLS
+
+PRECISIONS = [name for name in ("f32", "bf16") if native.kind(name)]
+LIMITS = {"f32": (1e-5, 1e-4), "bf16": (1e-2, 1e-2)}  # of values, of gradients
+pytestmark = pytest.mark.skipif(not PRECISIONS, reason="the compiled kernels do not run here")
+
+every_precision = pytest.mark.parametrize("precision", PRECISIONS)
+# T, B, N, D and how many rows the table has that is read (0: what is read is an array [T, B, D])
+SIZES = [
+    (1, 1, 1, 1, 0),
+    (3, 2, 5, 4, 0),
+    (7, 1, 16, 3, 0),
+    (2, 50, 17, 33, 3),
+    (13, 9, 33, 20, 0),
+    (5, 20, 200, 37, 0),
+    (4, 6, 129, 64, 11),
+    (2, 7, 600, 31, 0),
+]
+
+
+def close(ours, theirs, limit):
+    """Within `limit` of the largest number of each array; of 1 where all are smaller, since cotangents are of that size."""
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=limit * np.abs(b).max(initial=1))
+
+
+def plain(cell, precision, p, state, rows, ids, forget):
+    """A layer as it is written down, in float32."""
+    xs = cell.inputs(p, rows, partial(devices.product, precision="f32"))
+    return recurrence.plain(cell, "f32", p, state, xs if ids is None else xs[ids], forget)
+
+
+def problem(name, T, B, N, D, table, seed=0):
+    """What is differentiated (weights, state, what is read), what is not (ids, forget), and cotangents."""
+    rng = np.random.default_rng(seed)
+    cell = CELLS[name]
+    weights, state = jax.eval_shape(lambda key: cell.init(key, D, N), jax.random.key(0)), jax.eval_shape(lambda: cell.start(B, N))
+    p = jax.tree.map(lambda a: rng.normal(0, 0.8 * N**-0.5, a.shape).astype(np.float32), weights)
+    state, last = (jax.tree.map(lambda a: rng.normal(size=a.shape).astype(np.float32), state) for _ in range(2))
+    rows = rng.normal(size=(table, D) if table else (T, B, D)).astype(np.float32)
+    ids = rng.integers(0, table, (T, B)).astype(np.int32) if table else None
+    return (p, state, rows), (ids, rng.random((T, B)) < 0.2), (last, rng.normal(size=(T, B, N)).astype(np.float32))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def results(way, name, precision, inputs, others, cotangent):
+    """The last state and the outputs, and the gradient."""
+    out, pullback = jax.vjp(lambda *inputs: way(CELLS[name], precision, *inputs, *others), *inputs)
+    return out, pullback(cotangent)
+
+
+@every_precision
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("name", native.CELLS)
+def test_a_layer_equals_the_plain_scan(name, sizes, precision):
+    arrays = problem(name, *sizes)
+    (out, gradient), (theirs, gradient_theirs) = (results(way, name, precision, *arrays) for way in (recurrence.compiled, plain))
+    values, gradients = LIMITS[precision]
+    close(out, theirs, values)
+    close(gradient, gradient_theirs, gradients)
+    inputs, others, _ = arrays
+    without = jax.jit(recurrence.compiled, static_argnums=(0, 1))(CELLS[name], precision, *inputs, *others)
+    close(without, out, 0)  # the same bits where no gradient is wanted
+
+
+@every_precision
+@pytest.mark.parametrize("name", native.CELLS)
+def test_every_step_forgets_or_none(name, precision):
+    inputs, (ids, forget), cotangent = problem(name, 6, 3, 20, 9, 0)
+    for everywhere in (np.ones_like(forget), np.zeros_like(forget)):
+        ours, theirs = (
+            results(way, name, precision, inputs, (ids, everywhere), cotangent) for way in (recurrence.compiled, plain)
+        )
+        close(ours, theirs, LIMITS[precision][1])
+
+
+@every_precision
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("n", "N", "V"), [(1, 1, 2), (7, 5, 3), (50, 33, 65), (97, 64, 1000), (3, 520, 17)])
+def test_cross_entropy_equals_log_softmax(n, N, V, transposed, precision):
+    rng = np.random.default_rng(n)
+    h, W, b, g = (rng.normal(size=shape).astype(np.float32) for shape in ((n, N), (V, N) if transposed else (N, V), V, n))
+    W *= N**-0.5
+    targets = rng.integers(0, V, n).astype(np.int32)
+
+    def theirs(h, W, b):
+        scores = h @ (W.T if transposed else W) + b
+        return jax.nn.logsumexp(scores, -1) - jnp.take_along_axis(scores, targets[:, None], -1)[:, 0]
+
+    ours = partial(softmax.nats, precision, transposed, targets=targets)
+    (a, pull_a), (b_, pull_b) = (jax.vjp(lambda h, W, b, f=f: f(h, W, b), h, W, b) for f in (lambda *x: ours(*x), theirs))
+    close(a, b_, LIMITS[precision][0])
+    close(pull_a(g), pull_b(g), LIMITS[precision][1])
+    close(ours(h, W, b), a, 0)
+
+
+def test_extreme_logits_stay_exact():
+    h, W = np.ones((3, 1), np.float32), np.array([[-300.0, 0.0, 300.0]], np.float32)
+    ours = softmax.nats("f32", False, h, W, np.zeros(3, np.float32), np.arange(3, dtype=np.int32))
+    np.testing.assert_allclose(ours, [600, 300, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_is_not_a_number_is_not_hidden(precision):
+    (p, state, rows), others, _ = problem("lstm", 3, 2, 20, 9, 0)
+    rows[1, 0, 0] = np.nan
+    _, hs = recurrence.compiled(CELLS["lstm"], precision, p, state, rows, None, np.zeros_like(others[1]))
+    assert np.isfinite(hs[0]).all()
+    assert np.isnan(hs[1:, 0]).all()
+    assert np.isfinite(hs[:, 1]).all()
+    W = np.ones((20, 5), np.float32)
+    nats = softmax.nats(precision, False, hs[:, 0], W, np.zeros(5, np.float32), np.zeros(3, np.int32))
+    assert np.isnan(np.asarray(nats)).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_optimiser_equals_optax(scale):
+    rng = np.random.default_rng(0)
+    shapes = {"a": (300, 401), "b": (7,), "c": [(1, 1), (70_001, 3)]}
+    config = update.Config(clip=1.0, weight_decay=0.1)
+    params = jax.tree.map(lambda s: rng.normal(size=s).astype(np.float32), shapes, is_leaf=lambda s: isinstance(s, tuple))
+    ours = theirs = params, update.optimiser(config).init(params)
+    step = {way: jax.jit(partial(way, config)) for way in (update.compiled, update.plain)}
+    for k in range(6):
+        gradient = jax.tree.map(lambda p: (scale * rng.normal(size=p.shape)).astype(np.float32), params)
+        nats = np.float32(np.nan if k == 1 else 2.0)
+        if k == 3:
+            gradient["b"][2] = np.inf
+        *new, fine = step[update.compiled](*ours, gradient, nats, np.float32(0.01))
+        *theirs, fine_theirs = step[update.plain](*theirs, gradient, nats, np.float32(0.01))
+        assert bool(fine) == bool(fine_theirs) == (k not in (1, 3))
+        if not fine:
+            jax.tree.map(np.testing.assert_array_equal, new, list(ours))
+        close(new, theirs, 1e-5)
+        ours = new
+
+
+def test_rows_of_a_table_that_does_not_have_them_are_an_error():
+    (p, state, rows), (ids, forget), _ = problem("gru", 3, 2, 5, 4, 6)
+    ids[1, 1] = 6
+    with pytest.raises(jax.errors.JaxRuntimeError, match="outside of the table"):
+        recurrence.compiled(CELLS["gru"], "f32", p, state, rows, ids, forget)[1].block_until_ready()
+
+
+def test_arrays_of_the_wrong_type_or_shape_are_an_error():
+    a, b = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
+    for wrong in (a.astype(np.int32), np.ones((3, 3), np.float32), np.ones(12, np.float32)):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="argument 0"):
+            native.product(wrong, b, "f32", shape=(3, 5)).block_until_ready()
+    with pytest.raises(jax.errors.JaxRuntimeError, match="outside of argument 1"):
+        native.product(a, b, "f32", b_from=3, shape=(3, 5)).block_until_ready()
+
+
+@every_precision
+@pytest.mark.parametrize(("M", "K", "N"), [(1, 1, 1), (5, 1700, 7), (101, 40, 33), (49, 3, 130)])
+def test_products(M, K, N, precision):
+    rng = np.random.default_rng(M)
+    a, b, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((M, K), (K, N), N))
+    for ta in (False, True):
+        for tb in (False, True):
+            ours = native.product(
+                a.T.copy() if ta else a, b.T.copy() if tb else b, precision, bias=bias, transposed_a=ta, transposed_b=tb
+            )
+            close(ours, jnp.asarray(a) @ b + bias, LIMITS[precision][0])
+    wide = np.concatenate([np.full((K, 3), np.nan, np.float32), b, np.full((K, 2), np.nan, np.float32)], 1)
+    close(native.product(a, wide, precision, b_from=3, shape=(M, N)), jnp.asarray(a) @ b, LIMITS[precision][0])
+
+
+@every_precision
+@pytest.mark.parametrize("cell", native.CELLS)
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"layers": 2, "tie": True, "embedding": 12},
+        {"layers": 3, "residual": True, "layer_norm": True},
+        {"direction": "both"},
+        {"vocab": 900},
+    ],
+    ids=["tied", "deep", "both", "words"],
+)
+def test_a_whole_training_step_equals_the_one_without_kernels(config, cell, precision, monkeypatch):
+    network = model.Config(**{"vocab": 11, "cell": cell, "size": 21, "embedding": 21} | config)
+    settings = training.Config(batch=5, window=9, learning_rate=1e-2, steps=1, precision=precision)
+    window = np.random.default_rng(0).integers(0, 11, (9 + 1 + (network.direction == "both"), 5)).astype(np.int32)
+
+    def trained():
+        state = training.begin(settings, network)
+        for k in range(3):
+            state, nats = jax.jit(training.step.__wrapped__, static_argnums=(0, 1))(
+                settings.update, network, state, window, np.zeros(5, bool), np.float32(1e-2), k
+            )
+        return nats, state.carried, state.optimiser[1].mu
+
+    ours = trained()
+    monkeypatch.setattr(native, "kind", lambda precision: "")
+    close(ours, trained(), {"f32": 1e-3, "bf16": 0.1}[precision])
+
+
+PROGRAM = """
+import hashlib, jax, numpy as np
+from lmgen import devices, model, native, training
+network = model.Config(50, {cell!r}, 70, 2, 70)
+c = training.Config(6, 20, 1e-2, steps=1, precision=devices.precision_of("auto"))
+state = training.begin(c, network)
+w = np.random.default_rng(0).integers(0, 50, (21, 6)).astype(np.int32)
+for k in range(5):
+    state, nats = training.step(c.update, network, state, w, np.zeros(6, bool), 1e-2, k)
+bits = b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(state))
+print(native.kind(c.precision) or "none", hashlib.sha256(bits).hexdigest(), float(nats))
+"""
+
+
+def trained_elsewhere(cell, *before, **environment):
+    """What kernels a process of its own had, a hash of its weights after some steps, and its loss."""
+    words = [*before, sys.executable, "-c", PROGRAM.format(cell=cell)]
+    run = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=True)
+    kind, bits, nats = run.stdout.split()
+    return kind, bits, float(nats)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", native.CELLS)
+def test_the_same_bits_from_run_to_run_with_any_number_of_threads_and_on_one_core(cell):
+    runs = [trained_elsewhere(cell, LMGEN_THREADS=threads) for threads in ("1", "2", "2", "3")]
+    if hasattr(os, "sched_getaffinity"):
+        core = min(os.sched_getaffinity(0))
+        runs.append(trained_elsewhere(cell, "taskset", "-c", str(core)))
+    assert len(set(runs)) == 1
+
+
+@pytest.mark.slow
+def test_processors_that_lack_instructions():
+    """Masked, the kernels step down, from bfloat16 to float32 to none, and learn the same."""
+    found = {most: trained_elsewhere("lstm", LMGEN_NATIVE=most) for most in ("avx512bf16", "avx512", "avx2", "off")}
+    order = ["none", "avx2", "avx512", "avx512bf16"]
+    for most, (kind, _, nats) in found.items():
+        assert order.index(kind) <= order.index("none" if most == "off" else most)
+        assert nats == pytest.approx(found["off"][2], rel=1e-2)
+    assert found["off"][0] == "none"
+
+
+def test_lookup_gradient_adds_up():
+    table, ids = jnp.ones((5, 3)), jnp.array([[1, 1], [4, 1]])
+    gradient = jax.grad(lambda t: (lookup.lookup(t, ids) * jnp.arange(1.0, 5).reshape(2, 2, 1)).sum())(table)
+    np.testing.assert_array_equal(gradient[:, 0], [0, 7, 0, 0, 3])
