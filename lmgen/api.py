@@ -42,7 +42,7 @@ class Model:
 
     def samples(self, n: int = 10, *, prompt: str = "", seed: int = 0, novel: bool = False, **settings: Any) -> Iterator[Sample]:
         """As `sample`, one by one as they are drawn."""
-        drawn = samples(self.lm, Settings(**settings), seed, prompt)
+        drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=n)
         return novel_samples(drawn, n) if novel else islice(drawn, n)
 
     def fill(self, text: str, n: int = 5, blank: str = "_") -> list[Filling]:

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array, ShapeDtypeStruct
 
 CELLS = ("lstm", "gru")  # whose time loops there are
-OPERATIONS = ("product", "forward", "backward", "head", "sum_rows", "adamw")
+OPERATIONS = ("product", "forward", "backward", "head", "sum_rows", "adamw", "pack", "sample")
 
 
 class Library(NamedTuple):
@@ -215,3 +215,39 @@ def adamw(
     numbers = {"clip": clip, "beta1": betas[0], "beta2": betas[1], "epsilon": epsilon}
     attributes = {name: np.float32(value) for name, value in numbers.items()}
     return list(call(scalars, count, *arrays, decay=np.asarray(decay, np.float32), **attributes))
+
+
+# ---- sampling ----------------------------------------------------------------------------------------------------------
+
+
+def pack_gates(w: Array, gates: int, P: int, precision: str) -> Array:
+    """A padded matrix [N, G P] in the order in which the time loop reads it."""
+    size = library().functions.lmgen_packed_size(precision == "bf16", P, gates * P)
+    return _call("pack", [((size,), jnp.float32)], w, precision=precision, transposed=False, gates=np.int64(gates))[0]
+
+
+def pack_head(W: Array, precision: str, transposed: bool) -> Array:
+    """The head's matrix [N, V], or transposed [V, N], in the order in which it is read."""
+    inner, columns = W.shape[::-1] if transposed else W.shape
+    size = library().functions.lmgen_packed_size(precision == "bf16", inner, columns)
+    return _call("pack", [((size,), jnp.float32)], W, precision=precision, transposed=transposed, gates=np.int64(0))[0]
+
+
+def sample(weights: list[Array], layers: list[dict[str, Array]], states: list[dict[str, Array]], **settings: Any) -> list[Array]:
+    """Symbols that a network writes: ids and nats [steps, B], what is read next and how many EOS are to come [B], the states.
+
+    weights: inputs of the first layer by symbol [V, G P] stored, packed head, its bias, forced ids [steps], uniforms [steps, B],
+    (temperature, top p, min p), top k, what is read next and EOS to come [B]; layers: packed U and, from the second on, packed W
+    and b, of a GRU b_u; states h and c [B, N] of each layer.
+    """
+    none, empty = jnp.zeros(0), jnp.zeros((0, 0))
+    vocab, (steps, B), N, P = weights[2].size, weights[4].shape, states[0]["h"].shape[1], settings.pop("P")
+    for p, state in zip(layers, states, strict=True):
+        weights += [p["U"], p.get("b_u", none), p.get("W", none), p.get("b", none), state["h"], state.get("c", empty)]
+    stored, row = _stored(settings["precision"]), ((B,), jnp.int32)
+    memory = [((len(layers), 2, B, P), stored), ((B, -(-vocab // 64) * 64), jnp.float32)]
+    results = [((steps, B), jnp.int32), ((steps, B), jnp.float32), *memory, row, row]
+    for state in states:
+        results += [((B, N), jnp.float32), (state["c"].shape if "c" in state else (0, 0), jnp.float32)]
+    ids, nats, _, _, last, left, *after = _call("sample", results, *weights, **settings)
+    return [ids, nats, last, left, *after]

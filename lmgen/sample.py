@@ -1,8 +1,9 @@
 """New sequences from a model: read EOS and the prompt, then draw and read until the model says EOS.
 
-Logits pass through transforms that compose; what remains is drawn categorically. One compiled loop serves `ROWS` sequences at a
-time. Each sequence has a random key of its own, made from the seed and its number, so the same seed gives the same text alone, in
-a batch, on the command line and from Python. Shapes: B rows, V vocabulary.
+Logits pass through transforms that compose; what remains is drawn categorically. One loop serves several sequences at a time: that
+of the kernels (writer.py) where there are some for the network, else the one written here, which is their oracle. Each sequence
+has a random key of its own, made from the seed and its number, so the same seed gives the same text alone, in a batch, on the
+command line and from Python. Shapes: B rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from lmgen.corpus import fingerprint
 from lmgen.errors import InputError
 from lmgen.lm import Cloze, LanguageModel
 from lmgen.vocab import EOS, UNK
+from lmgen.writer import DRAWN, Writer, uniform, writer
 
 ROWS = 16  # sequences generated side by side: always so many, for a product of other shape differs in its last bits
-STEPS = 32  # symbols a call of the compiled loop
+STEPS = DRAWN  # symbols a call of the loop
+MOST_ROWS = 64  # of the kernels, which give a row the same bits whatever is beside it
+COMPILED_STEPS = 8 * DRAWN
 NOTHING = -1e30  # the logit of what must not be drawn
 BETWEEN = {"line": "\n", "paragraph": "\n\n", "file": ""}  # what stands between two sequences of a text
 ENOUGH_DRAWS = 50  # for each new sequence that is wanted, so many draws at the most
@@ -131,7 +135,7 @@ def _steps(
     read: Callable, names: tuple[str, ...], unknown: bool, weights: Any, rows: _Rows, values: tuple, forced: Array, at: Array
 ):
     """`STEPS` symbols of every row: their ids and nats, both [STEPS, B]. `forced` [STEPS] are the prompt's ids, −1 after it."""
-    uniforms = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, at), (STEPS,)), out_axes=1)(rows.keys)
+    uniforms = uniform(rows.keys, at, STEPS)
 
     def one(k: Any, carry: tuple) -> tuple:
         rows, ids, nats = carry
@@ -163,16 +167,26 @@ class Sample:
     known: bool | None = None
 
 
-def samples(lm: LanguageModel | Cloze, settings: Settings, seed: int = 0, prompt: str = "") -> Iterator[Sample]:
-    """Sequences without end, in the order of their numbers. Raises InputError for a cloze model."""
+def samples(
+    lm: LanguageModel | Cloze, settings: Settings, seed: int = 0, prompt: str = "", wanted: int = ROWS
+) -> Iterator[Sample]:
+    """Sequences without end, in the order of their numbers; `wanted` says how many will be taken, if that is known.
+
+    Raises InputError for a cloze model.
+    """
     if isinstance(lm, Cloze):
         raise InputError(
             "this model reads from both sides, so it cannot write from left to right: let it fill blanks with lmgen fill, or "
             "train one without --direction both"
         )
+    if settings.lines > 1 and not lm.carry:
+        raise InputError("the sequences of this model do not depend on each other, so --lines has no use: ask for more with -n")
     prompt_ids = lm.vocab.encode(prompt).astype(np.int32)
-    for first in count(0, ROWS):
-        for ids, nats in _batch(lm, settings, seed, first, prompt_ids):
+    compiled = writer(lm)
+    rows = max(1, min(wanted, MOST_ROWS)) if compiled else ROWS
+    steps = _compiled_steps(compiled, settings) if compiled else _jax_steps(lm, settings)
+    for first in count(0, rows):
+        for ids, nats in _batch(lm, settings, steps, seed, first, rows, prompt_ids):
             ended = int((ids == EOS).sum()) >= settings.lines
             every = np.concatenate([prompt_ids, ids])
             text = lm.vocab.decode(every, BETWEEN[lm.sequence])
@@ -180,32 +194,47 @@ def samples(lm: LanguageModel | Cloze, settings: Settings, seed: int = 0, prompt
             yield Sample(text, float(nats.sum(dtype=np.float64)), len(ids), ended, known)
 
 
-def _batch(
-    lm: LanguageModel, settings: Settings, seed: int, first: int, prompt: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The ids and nats that follow the prompt, for each of the rows first, first + 1, …"""
-    if settings.lines > 1 and not lm.carry:
-        raise InputError("the sequences of this model do not depend on each other, so --lines has no use: ask for more with -n")
-    active = [name for name, (_, off) in TRANSFORMS.items() if getattr(settings, name) != off]
+# A function (rows, forced ids [n], place in the text) -> (rows, ids [n, B], nats [n, B]), and n.
+Steps = tuple[Callable[[Any, np.ndarray, int], tuple[Any, Array, Array]], int]
+
+
+def _jax_steps(lm: LanguageModel, settings: Settings) -> Steps:
+    active = tuple(name for name, (_, off) in TRANSFORMS.items() if getattr(settings, name) != off)
     values = tuple(np.asarray(getattr(settings, name), np.int32 if name == "top_k" else np.float32) for name in active)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + np.arange(ROWS))
-    rows = _Rows(lm.start(ROWS), jnp.full(ROWS, EOS, jnp.int32), jnp.full(ROWS, settings.lines, jnp.int32), keys)
     weights, read = lm.stepper()
+    return lambda rows, forced, at: _steps(read, active, settings.unknown, weights, rows, values, forced, at), STEPS
+
+
+def _compiled_steps(compiled: Writer, settings: Settings) -> Steps:
+    def steps(rows: _Rows, forced: np.ndarray, at: int) -> tuple[_Rows, Array, Array]:
+        after, ids, nats = compiled.steps(settings, settings.unknown, tuple(rows), forced, at)
+        return _Rows(*after), ids, nats
+
+    return steps, COMPILED_STEPS
+
+
+def _batch(
+    lm: LanguageModel, settings: Settings, steps: Steps, seed: int, first: int, width: int, prompt: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The ids and nats that follow the prompt, for each of the `width` rows first, first + 1, …"""
+    some, length = steps
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + np.arange(width))
+    rows = _Rows(lm.start(width), jnp.full(width, EOS, jnp.int32), jnp.full(width, settings.lines, jnp.int32), keys)
     end = len(prompt) + settings.max_length
     ids, nats = [], []
-    for at in range(0, end, STEPS):
-        forced = np.full(STEPS, -1, np.int32)
-        forced[: max(0, min(STEPS, len(prompt) - at))] = prompt[at : at + STEPS]
-        rows, some_ids, some_nats = _steps(read, tuple(active), settings.unknown, weights, rows, values, forced, at)
+    for at in range(0, end, length):
+        forced = np.full(length, -1, np.int32)
+        forced[: max(0, min(length, len(prompt) - at))] = prompt[at : at + length]
+        rows, some_ids, some_nats = some(rows, forced, at)
         ids.append(np.asarray(some_ids))
         nats.append(np.asarray(some_nats))
         if not np.asarray(rows.left).any():
             break
     all_ids, all_nats = np.concatenate(ids)[len(prompt) : end], np.concatenate(nats)[len(prompt) : end]
-    for row in range(ROWS):
+    for row in range(width):
         stops = np.flatnonzero(all_ids[:, row] == EOS)
-        length = stops[settings.lines - 1] + 1 if len(stops) >= settings.lines else len(all_ids)
-        yield all_ids[:length, row], all_nats[:length, row]
+        until = stops[settings.lines - 1] + 1 if len(stops) >= settings.lines else len(all_ids)
+        yield all_ids[:until, row], all_nats[:until, row]
 
 
 def _sequences(lm: LanguageModel, ids: np.ndarray) -> list[str]:

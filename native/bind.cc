@@ -1,4 +1,5 @@
 // What JAX calls. Every array is checked for its type and shape before a kernel sees it.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -16,6 +17,7 @@ namespace lmgen {
 namespace {
 
 constexpr double WORTH = 200'000;  // multiplications that pay for waking one more thread
+constexpr double WORTH_A_STEP = 50'000;  // those of one step of sampling that pay for waiting for one more at each step
 
 int threads_for(double multiplications) { return int(std::min(multiplications / WORTH, 64.0)); }
 
@@ -269,6 +271,78 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
   });
 }
 
+// w [inner, gates P] -> packed for the time loop; with no gates, the head [N, V] or transposed [V, N] -> packed.
+ffi::Error pack(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed, int64_t gates) {
+  const Kernels* kernels = kernels_for(bf16);
+  if (!kernels) return no_kernels();
+  Arrays arrays(arguments, results);
+  const int64_t height = arrays.size(0, 0), width = arrays.size(0, 1);
+  const float* w = arrays.floats(0, {height, width});
+  const int64_t inner = transposed ? width : height, columns = transposed ? height : width, P = gates ? width / gates : 0;
+  float* out = arrays.floats_out(0, {gates ? kernels->packed_size(P, width) : kernels->packed_size(inner, columns)});
+  arrays.require(!gates || (P >= height && P % kernels->padding == 0), "the sizes do not fit each other");
+  return run(arrays, 0, [&](const Worker&) {
+    if (gates) kernels->pack_gates(w, P, inner, gates, out);
+    else kernels->pack_head({w, width, false, transposed}, inner, columns, out);
+  });
+}
+
+void order(const float* values, int64_t n, int32_t* out) {
+  for (int64_t k = 0; k < n; k++) out[k] = int32_t(k);
+  std::sort(out, out + n, [&](int32_t a, int32_t b) { return values[a] > values[b] || (values[a] == values[b] && a < b); });
+}
+
+// inputs [V, G P], packed head, its bias, forced [steps], uniforms [steps, B], [temperature, top_p, min_p], top_k, last, left, then of
+// each layer packed U, b_u or [0], packed W or [0], b or [0], h, c or [0, 0]
+// -> ids, nats, fed, logits, last, left, then of each layer h, c.
+ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru, int64_t eos, int64_t unk, bool forgets) {
+  const Kernels* kernels = kernels_for(bf16);
+  if (!kernels) return no_kernels();
+  Arrays arrays(arguments, results);
+  Sampling s{};
+  const int64_t first = 9, parts = 6, gates = gru ? 3 : 4;
+  s.cell = gru ? GRU : LSTM, s.layers = (int64_t(arguments.size()) - first) / parts;
+  arrays.require(s.layers >= 1 && s.layers <= MOST_LAYERS && int64_t(arguments.size()) == first + parts * s.layers, "so many layers cannot be");
+  s.V = arrays.size(2, 0), s.P = arrays.size(0, 1) / gates, s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1), s.N = arrays.size(first + 4, 1);
+  arrays.require(s.P >= s.N && s.P % kernels->padding == 0 && s.V > 0 && eos < s.V && unk < s.V, "the sizes do not fit each other");
+  s.inputs = arrays.in<void>(0, stored(bf16), {s.V, gates * s.P});
+  s.head = arrays.floats(1, {kernels->packed_size(s.N, s.V)});
+  s.head_b = arrays.floats(2, {s.V});
+  s.forced = arrays.in<int32_t>(3, DataType::S32, {s.steps});
+  s.uniforms = arrays.floats(4, {s.steps, s.B});
+  const float* scalars = arrays.floats(5, {3});
+  const int32_t* top_k = arrays.in<int32_t>(6, DataType::S32, {});
+  s.ids = arrays.out<int32_t>(0, DataType::S32, {s.steps, s.B});
+  s.nats = arrays.floats_out(1, {s.steps, s.B});
+  s.fed = arrays.out<void>(2, stored(bf16), {s.layers, 2, s.B, s.P});
+  s.logits = arrays.floats_out(3, {s.B, Arrays::ANY});
+  arrays.require(arrays.size_out(3, 1) >= (s.V + 63) / 64 * 64, "the memory for logits is too small");
+  auto in_place = [&](const auto* before, auto* after, int64_t n) {
+    if (!arrays.wrong() && before != after) std::memcpy(after, before, size_t(n) * sizeof *after);
+    return after;
+  };
+  s.last = in_place(arrays.in<int32_t>(7, DataType::S32, {s.B}), arrays.out<int32_t>(4, DataType::S32, {s.B}), s.B);
+  s.left = in_place(arrays.in<int32_t>(8, DataType::S32, {s.B}), arrays.out<int32_t>(5, DataType::S32, {s.B}), s.B);
+  for (int64_t l = 0; l < s.layers && !arrays.wrong(); l++) {
+    const int i = int(first + parts * l), o = int(6 + 2 * l);
+    const int64_t size = kernels->packed_size(s.P, gates * s.P);
+    s.U[l] = arrays.floats(i, {size});
+    if (gru) s.b_u[l] = arrays.floats(i + 1, {s.P});
+    if (l) s.W[l] = arrays.floats(i + 2, {size}), s.b[l] = arrays.floats(i + 3, {gates * s.P});
+    s.h[l] = in_place(arrays.floats(i + 4, {s.B, s.N}), arrays.floats_out(o, {s.B, s.N}), s.B * s.N);
+    if (!gru) s.c[l] = in_place(arrays.floats(i + 5, {s.B, s.N}), arrays.floats_out(o + 1, {s.B, s.N}), s.B * s.N);
+  }
+  if (arrays.wrong()) return arrays.error();
+  require_ids(arrays, s.last, s.B, s.V);
+  for (int64_t k = 0; k < s.steps; k++) arrays.require(s.forced[k] < s.V, "a forced id lies outside of the vocabulary");
+  s.temperature = scalars[0], s.top_p = scalars[1], s.min_p = scalars[2], s.top_k = *top_k;
+  s.eos = int32_t(eos), s.unk = int32_t(unk), s.forgets = forgets, s.order = order;
+  std::memset(s.ids, 0, size_t(s.steps * s.B) * sizeof(int32_t));
+  std::memset(s.nats, 0, size_t(s.steps * s.B) * sizeof(float));
+  const double a_step = double(s.B) * double(s.N) * double((2 * s.layers - 1) * gates * s.P + s.V);
+  return run(arrays, WORTH / WORTH_A_STEP * a_step, [&](const Worker& w) { kernels->sample(s, w); });
+}
+
 }  // namespace
 
 #pragma GCC visibility push(default)
@@ -278,6 +352,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_forward, forward, ARRAYS.Attr<bool>("bf16").
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, backward, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sum_rows, sum_rows, ARRAYS.Attr<bool>("bf16"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_head, head, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_pack, pack, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed").Attr<int64_t>("gates"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sample, sample, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru").Attr<int64_t>("eos").Attr<int64_t>("unk").Attr<bool>("forgets"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_adamw, adamw, ARRAYS.Attr<float>("clip").Attr<float>("beta1").Attr<float>("beta2").Attr<float>("epsilon").Attr<ffi::Span<const float>>("decay"));
 
 extern "C" {

@@ -35,8 +35,15 @@ inline void head_row(const Head& h, int64_t row, float* l, int64_t padded) {
 #endif
 }
 
+inline void pack_head(const Matrix& W, int64_t inner, int64_t columns, float* out) {
+  const Cut groups((columns + WIDTH - 1) / WIDTH, PANELS);
+  for (int64_t g = 0; g < groups.pieces; g++)
+    pack(W, 0, lanes_of(inner), inner, groups.at(g) * WIDTH, columns, groups.size(g), out + groups.at(g) * lanes_of(inner) * WIDTH);
+}
+
+constexpr float NEVER = -1e30f;  // the logit of what cannot come
+
 inline void head(const Head& h, const Worker& worker) {
-  constexpr float NEVER = -1e30f;  // the logit of what pads the vocabulary
   const int64_t lanes = lanes_of(h.N), panels = (h.V + WIDTH - 1) / WIDTH, padded = panels * WIDTH;
   const Cut groups(panels, PANELS), blocks(h.rows, BLOCK_ROWS / 2);
   float* packed = static_cast<float*>(h.packed);

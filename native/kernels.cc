@@ -10,9 +10,10 @@ namespace lmgen::LMGEN_KIND {
 #include "recurrent.h"
 #include "head.h"
 #include "adamw.h"
+#include "sampling.h"
 
 #define LMGEN_TEXT(name) #name
 #define LMGEN_NAME(name) LMGEN_TEXT(name)
 extern const Kernels kernels;
-const Kernels kernels = {LMGEN_NAME(LMGEN_KIND), WIDTH, product, forward, backward, head, packed_size, sum_rows, pieces, squares, adamw};
+const Kernels kernels = {LMGEN_NAME(LMGEN_KIND), WIDTH, product, forward, backward, head, packed_size, pack_cell, pack_head, sample, sum_rows, pieces, squares, adamw};
 }  // namespace lmgen::LMGEN_KIND

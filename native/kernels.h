@@ -98,6 +98,34 @@ struct AdamWStep {  // corrections: 1 / (1 - beta^count)
   float scale, rate, beta1, beta2, correction1, correction2, epsilon;
 };
 
+constexpr int MOST_LAYERS = 16;
+
+struct Sampling {  // whole networks writing text, a symbol of every row at a time
+  Cell cell;
+  int64_t layers, steps, B, N, P, V;
+  const void* inputs;                // stored [V, G P]: what the first layer reads of each symbol
+  const float* W[MOST_LAYERS];       // packed by `pack_gates`, from the second layer on
+  const float* b[MOST_LAYERS];       // [G P], from the second layer on
+  const float* U[MOST_LAYERS];       // packed likewise
+  const float* b_u[MOST_LAYERS];     // GRU: [P]
+  const float* head;                 // packed by `pack_head`
+  const float* head_b;               // [V]
+  bool forgets;                      // at EOS
+  float temperature, top_p, min_p;   // 1, 1 and 0 leave all as it is
+  int32_t top_k;                     // 0 likewise
+  int32_t eos, unk;                  // unk is never drawn, unless it is -1
+  const int32_t* forced;             // [steps] what comes next whatever the model says; -1: what is drawn
+  const float* uniforms;             // [steps, B]
+  float *h[MOST_LAYERS], *c[MOST_LAYERS];  // [B, N] states, in place
+  int32_t *last, *left;              // [B] the symbol read next; how many EOS are still to come, in place
+  int32_t* ids;                      // [steps, B] what came
+  float* nats;                       // [steps, B] -ln p of it
+  void* fed;                         // stored [layers, 2, B, P], memory
+  float* logits;                     // [B, V rounded up to vectors], memory
+  // Numbers by falling value, the earlier first among equals.
+  void (*order)(const float* values, int64_t n, int32_t* out);
+};
+
 struct Kernels {  // what one kind of processor offers at one precision
   const char* name;
   int64_t padding;
@@ -106,6 +134,9 @@ struct Kernels {  // what one kind of processor offers at one precision
   void (*backward)(const Backward&, const Worker&);
   void (*head)(const Head&, const Worker&);
   int64_t (*packed_size)(int64_t inner, int64_t columns);
+  void (*pack_gates)(const float* w, int64_t P, int64_t inner, int64_t gates, float* out);  // w [inner, gates P]
+  void (*pack_head)(const Matrix& W, int64_t inner, int64_t columns, float* out);
+  void (*sample)(const Sampling&, const Worker&);
   void (*sum_rows)(const RowSums&, const Worker&);
   int64_t (*pieces)(int64_t size);
   void (*squares)(const float* x, int64_t size, float* sums, const Worker&);

@@ -10,9 +10,8 @@ struct LSTMCell {
   struct State { V h, c; };
 
   // u = U h of four gates; x their inputs. What is kept for the way back is written to `kept` [4][P], unless it is null.
-  static State forward(const V* u, const Stored* x, int64_t P, V, V, V c, Stored* kept) {
-    const V i = sigmoid(u[0] + load(x)), f = sigmoid(u[1] + load(x + P)), o = sigmoid(u[2] + load(x + 2 * P));
-    const V g = tanh(u[3] + load(x + 3 * P));
+  static State forward(const V* u, const V* x, V, V, V c, Stored* kept, int64_t P) {
+    const V i = sigmoid(u[0] + x[0]), f = sigmoid(u[1] + x[1]), o = sigmoid(u[2] + x[2]), g = tanh(u[3] + x[3]);
     if (kept) store(kept, i), store(kept + P, f), store(kept + 2 * P, o), store(kept + 3 * P, g);
     c = f * c + i * g;
     return {o * tanh(c), c};
@@ -37,8 +36,8 @@ struct GRUCell {
   static constexpr int GATES = 3;
   struct State { V h, c; };
 
-  static State forward(const V* u, const Stored* x, int64_t P, V b_u, V h, V, Stored* kept) {
-    const V z = sigmoid(u[0] + load(x)), r = sigmoid(u[1] + load(x + P)), q = u[2] + b_u, n = tanh(load(x + 2 * P) + r * q);
+  static State forward(const V* u, const V* x, V b_u, V h, V, Stored* kept, int64_t P) {
+    const V z = sigmoid(u[0] + x[0]), r = sigmoid(u[1] + x[1]), q = u[2] + b_u, n = tanh(x[2] + r * q);
     if (kept) store(kept, z), store(kept + P, r), store(kept + 2 * P, n), store(kept + 3 * P, q);
     return {z * n + (broadcast(1) - z) * h, zero()};
   }
@@ -91,11 +90,11 @@ void loop_forward(const Forward& f, const Worker& worker) {
         for (int r = 0; r < rows.size(i); r++) {
           const int64_t b = b0 + r, tb = t * B + b;
           float* s = state + (u * B + b) * 2 * WIDTH;
-          V products[G];
-          for (int g = 0; g < G; g++) products[g] = load(z + (r * G + g) * WIDTH);
-          const Stored* x = inputs + (f.ids ? int64_t(f.ids[tb]) : tb) * G * P + n;
+          const Stored* input = inputs + (f.ids ? int64_t(f.ids[tb]) : tb) * G * P + n;
+          V products[G], x[G];
+          for (int g = 0; g < G; g++) products[g] = load(z + (r * G + g) * WIDTH), x[g] = load(input + g * P);
           Stored* kept = f.gates ? static_cast<Stored*>(f.gates) + tb * 4 * P + n : nullptr;
-          const auto after = C::forward(products, x, P, b_u, load(s), load(s + WIDTH), kept);
+          const auto after = C::forward(products, x, b_u, load(s), load(s + WIDTH), kept, P);
           store(f.hs + tb * N + n, after.h, N - n);
           if (f.cs && f.gates) store(f.cs + tb * P + n, after.c);
           if (!next) {

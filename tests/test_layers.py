@@ -20,6 +20,7 @@ LAYERS = [
     ["run", "costs"],
     ["recipe", "training"],
     ["evaluate", "sample", "fill", "update"],
+    ["writer"],
     ["lm"],
     ["model", "corpus"],
     ["recurrence", "softmax", "text"],

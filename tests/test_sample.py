@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 import lmgen
-from lmgen import sample
+from lmgen import native, sample, writer
 from lmgen.errors import InputError
+from lmgen.lm import Recurrent
+from lmgen.model import Config, init
 from lmgen.sample import Settings, draw, novel_samples, samples, transformed
-from lmgen.vocab import EOS
+from lmgen.vocab import EOS, Vocab
 
+ALL = {"temperature": 0.8, "top_k": 6, "top_p": 0.9, "min_p": 0.05}
 P = np.array([[0.5, 0.2, 0.2, 0.1]], np.float32)
 
 
@@ -164,3 +167,37 @@ def test_settings_that_mean_nothing_are_refused(model_path):
             Settings(**wrong)
     with pytest.raises(InputError, match="--lines"):
         next(samples(lmgen.load(model_path).lm, Settings(lines=2)))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"temperature": 0.7}, {"temperature": 0}, {"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}, ALL]
+)
+@pytest.mark.parametrize(
+    "network", [{}, {"layers": 2, "cell": "gru"}, {"tie": True, "carry": True}, {"tie": True, "embedding": 9}], ids=str
+)
+def test_the_kernels_write_what_the_loop_writes(network, settings, monkeypatch):
+    """The same symbols and, to five digits, the same nats; whatever stands in the rows beside, and however long the calls are."""
+    if not native.kind("f32"):
+        pytest.skip("the compiled kernels do not run here")
+    config = Config(**{"vocab": 13, "size": 21, "embedding": 21} | network)
+    params = jax.tree.map(lambda w: 4 * w, init(config, jax.random.key(0)))
+    lm = Recurrent(config, params, Vocab("char", tuple("abcdefghijk")))
+    drawn = Settings(max_length=70, **settings, lines=2 if config.carry else 1)
+    many = list(islice(samples(lm, drawn, 3, "ab", wanted=20), 20))
+    assert writer.writer(lm)
+    assert list(islice(samples(lm, drawn, 3, "ab", wanted=3), 20)) == many
+    monkeypatch.setattr(sample, "COMPILED_STEPS", writer.DRAWN)
+    assert list(islice(samples(lm, drawn, 3, "ab", wanted=20), 20)) == many
+    monkeypatch.setattr(sample, "writer", lambda lm: None)
+    theirs = list(islice(samples(lm, drawn, 3, "ab"), 20))
+    assert [one.text for one in many] == [one.text for one in theirs]
+    np.testing.assert_allclose([one.nats for one in many], [one.nats for one in theirs], rtol=1e-4)
+
+
+def test_networks_without_kernels_for_writing_write_by_the_loop():
+    vocab = Vocab("char", tuple("abcdefghijk"))
+    for network in ({"cell": "elman"}, {"layer_norm": True}, {"layers": 2, "residual": True}):
+        config = Config(**{"vocab": 13, "size": 8, "embedding": 8} | network)
+        lm = Recurrent(config, init(config, jax.random.key(0)), vocab)
+        assert writer.writer(lm) is None
+        assert next(samples(lm, Settings(max_length=5))).symbols <= 5

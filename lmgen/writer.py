@@ -1,0 +1,109 @@
+"""Writing by the kernels of native/: what lmgen.sample's loop does, whole steps of a network in one call.
+
+A row's text does not depend on how many rows are written at a time, so that one takes the time of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from lmgen import model, native
+from lmgen.cells import CELLS
+from lmgen.lm import LanguageModel, Recurrent
+from lmgen.vocab import EOS, UNK
+
+TABLE = 1 << 27  # numbers that the first layer's inputs of all symbols may take
+MOST_LAYERS = 16
+DRAWN = 32  # random numbers that are drawn from one key
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The weights of a network, in the order in which the kernels read them."""
+
+    network: model.Config
+    precision: str
+    inputs: Array
+    head: Array
+    bias: Array
+    layers: list[dict[str, Array]]
+
+    def steps(self, settings: Any, unknown: bool, rows: tuple, forced: np.ndarray, at: int) -> tuple[tuple, Array, Array]:
+        """As many symbols of every row as `forced` has: what goes on to the next call, ids and nats [steps, B]."""
+        numbers = np.float32([settings.temperature, settings.top_p, settings.min_p]), np.int32(settings.top_k)
+        weights = (self.inputs, self.head, self.bias, self.layers)
+        return _steps(self.network, self.precision, unknown, weights, rows, numbers, forced, at)
+
+
+def writer(lm: LanguageModel) -> Writer | None:
+    """The writer for a language model; None where there are no kernels for its network."""
+    if not isinstance(lm, Recurrent) or not native.kind(lm.precision):
+        return None
+    network, params = lm.config, lm.params
+    gates = CELLS[network.cell].gates
+    deep = network.layer_norm or (network.residual and network.layers > 1)
+    if network.cell not in native.CELLS or deep or network.layers > MOST_LAYERS or network.vocab * gates * network.size > TABLE:
+        return None
+    return Writer(network, lm.precision, *_packed(network, lm.precision, params))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _packed(network: model.Config, precision: str, params: model.Params) -> tuple[Array, Array, Array, list[dict[str, Array]]]:
+    P, gates = native.padded(network.size, precision), CELLS[network.cell].gates
+    pad = partial(native.pad_gates, gates=gates, P=P)
+    pack = partial(native.pack_gates, gates=gates, P=P, precision=precision)
+    first, *others = params["layers"]
+    inputs = native.product(params["embedding"], pad(first["W"]), precision, bias=pad(first["b"]), inputs=True)
+    layers = [
+        {"U": pack(pad(p["U"]))} | ({"b_u": native.pad_gates(p["b_u"], 1, P)} if "b_u" in p else {}) for p in params["layers"]
+    ]
+    for p, packed in zip(others, layers[1:], strict=True):
+        packed |= {"W": pack(pad(p["W"])), "b": pad(p["b"])}
+    head = params["head"]
+    if "W" in head:
+        packed_head = native.pack_head(head["W"], precision, transposed=False)
+    elif "P" in head:
+        packed_head = native.pack_head(head["P"] @ params["embedding"].T, precision, transposed=False)
+    else:
+        packed_head = native.pack_head(params["embedding"], precision, transposed=True)
+    return inputs, packed_head, head["b"], layers
+
+
+def uniform(keys: Array, at: Any, steps: int) -> Array:
+    """Numbers in [0, 1) for steps at, at + 1, … of each row [steps, B]: the same however the steps are cut into multiples of DRAWN."""
+
+    def of_row(key: Array) -> Array:
+        starts = at + jnp.arange(0, steps, DRAWN)
+        return jax.vmap(lambda start: jax.random.uniform(jax.random.fold_in(key, start), (DRAWN,)))(starts).reshape(-1)
+
+    return jax.vmap(of_row, out_axes=1)(keys)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _steps(
+    network: model.Config, precision: str, unknown: bool, weights: tuple, rows: Any, numbers: tuple, forced: Array, at: Array
+) -> tuple[tuple, Array, Array]:
+    inputs, head, bias, layers = weights
+    states, last, left, keys = rows
+    uniforms = uniform(keys, at, forced.size)
+    settings = {
+        "precision": precision,
+        "P": native.padded(network.size, precision),
+        "gru": network.cell == "gru",
+        "eos": np.int64(EOS),
+        "unk": np.int64(-1 if unknown else UNK),
+        "forgets": not network.carry,
+    }
+    ids, nats, last, left, *after = native.sample(
+        [inputs, head, bias, forced, uniforms, *numbers, last, left], layers, states, **settings
+    )
+    names = states[0].keys()
+    states = [{name: after[2 * k + (name == "c")] for name in names} for k in range(len(states))]
+    return (states, last, left, keys), ids, nats

@@ -1,0 +1,179 @@
+// Writing text: every symbol is read by all layers, the head says what may follow, one is drawn, and so on. Threads share units,
+// then the vocabulary, then rows. What a row gets does not depend on the rows beside it.
+
+inline void pack_cell(const float* w, int64_t P, int64_t inner, int64_t gates, float* out) {
+  for (int64_t u = 0; u < P / WIDTH; u++) pack_gates(w, P, inner, u * WIDTH, int(gates), out + u * lanes_of(P) * gates * WIDTH);
+}
+
+// h of a layer as products read it [B, P]: after a step, and before it, by turns.
+inline Stored* fed_of(const Sampling& s, int64_t layer, int64_t step) {
+  return static_cast<Stored*>(s.fed) + (layer * 2 + step % 2) * s.B * s.P;
+}
+
+inline int64_t padded_logits(const Sampling& s) { return rounded_up(s.V, WIDTH); }
+
+// One layer reads a symbol.
+template <class C>
+void sampling_layer(const Sampling& s, int64_t layer, int64_t step, const Worker& worker) {
+  constexpr int G = C::GATES;
+  const int64_t B = s.B, N = s.N, P = s.P, lanes = lanes_of(P), all = P / WIDTH;
+  const Stored *before = fed_of(s, layer, step), *below = layer ? fed_of(s, layer - 1, step + 1) : nullptr;
+  Stored* after = fed_of(s, layer, step + 1);
+  const Cut pieces(B, tile_rows(G));
+  alignas(64) float z[REGISTERS * WIDTH], zx[REGISTERS * WIDTH];
+  const int64_t end = share(all, worker.number + 1, worker.count);
+  for (int64_t u = share(all, worker.number, worker.count); u < end; u++)
+    for (int64_t i = 0; i < pieces.pieces; i++) {
+      const int64_t b0 = pieces.at(i), n = u * WIDTH;
+      const int64_t at = u * lanes * G * WIDTH;
+      tile_of(G, pieces.size(i), reinterpret_cast<const float*>(before + b0 * P), P / PAIR, 1, s.U[layer] + at, lanes, z);
+      if (layer) tile_of(G, pieces.size(i), reinterpret_cast<const float*>(below + b0 * P), P / PAIR, 1, s.W[layer] + at, lanes, zx);
+      for (int r = 0; r < pieces.size(i); r++) {
+        const int64_t b = b0 + r;
+        const Stored* input = static_cast<const Stored*>(s.inputs) + s.last[b] * G * P + n;
+        V products[G], x[G];
+        for (int g = 0; g < G; g++) {
+          products[g] = load(z + (r * G + g) * WIDTH);
+          x[g] = layer ? load(zx + (r * G + g) * WIDTH) + load(s.b[layer] + g * P + n) : load(input + g * P);
+        }
+        float *h = s.h[layer] + b * N + n, *c = s.c[layer] ? s.c[layer] + b * N + n : nullptr;
+        const V b_u = s.b_u[layer] ? load(s.b_u[layer] + n) : zero();
+        const auto state = C::forward(products, x, b_u, load(h, N - n), c ? load(c, N - n) : zero(), nullptr, P);
+        store(h, state.h, N - n);
+        if (c) store(c, state.c, N - n);
+        store(after + b * P + n, state.h);
+      }
+    }
+}
+
+// The state before a step: forgotten where EOS is read, and h as products read it.
+inline void sampling_state(const Sampling& s, int64_t step, const Worker& worker) {
+  const int64_t end = share(s.B, worker.number + 1, worker.count);
+  for (int64_t b = share(s.B, worker.number, worker.count); b < end; b++) {
+    if (step && !(s.forgets && s.last[b] == s.eos)) continue;  // h of the step before is there already
+    const bool gone = s.forgets && s.last[b] == s.eos;
+    for (int64_t layer = 0; layer < s.layers; layer++)
+      for (int64_t n = 0; n < s.P; n += WIDTH) {
+        float* h = s.h[layer] + b * s.N + n;
+        if (gone) store(h, zero(), s.N - n);
+        if (gone && s.c[layer]) store(s.c[layer] + b * s.N + n, zero(), s.N - n);
+        store(fed_of(s, layer, step) + b * s.P + n, load(h, s.N - n));
+      }
+  }
+}
+
+// Logits of all rows, each thread some columns.
+inline void sampling_logits(const Sampling& s, int64_t step, const Worker& worker) {
+  const int64_t lanes = lanes_of(s.N), padded = padded_logits(s);
+  const Stored* top = fed_of(s, s.layers - 1, step + 1);
+  const Cut groups(padded / WIDTH, PANELS), pieces(s.B, tile_rows(PANELS));
+  alignas(64) float z[REGISTERS * WIDTH];
+  const int64_t end = share(groups.pieces, worker.number + 1, worker.count);
+  for (int64_t g = share(groups.pieces, worker.number, worker.count); g < end; g++)
+    for (int64_t i = 0; i < pieces.pieces; i++) {
+      const int panels = groups.size(g);
+      const float* top_rows = reinterpret_cast<const float*>(top + pieces.at(i) * s.P);
+      tile_of(panels, pieces.size(i), top_rows, s.P / PAIR, 1, s.head + groups.at(g) * lanes * WIDTH, lanes, z);
+      for (int r = 0; r < pieces.size(i); r++)
+        for (int p = 0; p < panels; p++) {
+          const int64_t v = (groups.at(g) + p) * WIDTH;
+          float* l = s.logits + (pieces.at(i) + r) * padded + v;
+          store(l, load(z + (r * panels + p) * WIDTH) + load(s.head_b + v, s.V - v));
+          for (int64_t k = s.V - v; k < WIDTH; k++) l[k] = NEVER;
+        }
+    }
+}
+
+// The transforms of lmgen/sample.py, in their order: what they leave out gets NEVER. `order` and `p` are memory for V numbers.
+inline void transform(const Sampling& s, float* l, int64_t padded, int32_t* order, float* p) {
+  float top = l[0];
+  if (s.temperature != 1) {
+    for (int64_t v = 1; v < s.V; v++) top = l[v] > top ? l[v] : top;
+    const float t = s.temperature > 1e-30f ? s.temperature : 1e-30f;
+    for (int64_t v = 0; v < s.V; v++) l[v] = l[v] == NEVER ? NEVER : (l[v] - top) / t;
+  }
+  if (s.top_k > 0 && s.top_k < s.V) {
+    s.order(l, s.V, order);
+    const float least_kept = l[order[s.top_k - 1]];
+    for (int64_t v = 0; v < s.V; v++)
+      if (l[v] < least_kept) l[v] = NEVER;
+  }
+  if (s.top_p < 1) {
+    s.order(l, s.V, order);
+    for (int64_t v = 0; v < padded; v++) p[v] = v < s.V ? l[v] : NEVER;
+    const float total = softmax(p, padded, top);
+    float before = 0;
+    for (int64_t k = 0; k < s.V; k++) {
+      const int32_t v = order[k];
+      if (before >= s.top_p) l[v] = NEVER;
+      before += p[v] / total;
+    }
+  }
+  if (s.min_p > 0) {
+    top = l[0];
+    for (int64_t v = 1; v < s.V; v++) top = l[v] > top ? l[v] : top;
+    for (int64_t v = 0; v < s.V; v++)
+      if (l[v] - top < __builtin_logf(s.min_p)) l[v] = NEVER;
+  }
+}
+
+// A symbol by inverting the cumulated softmax at a uniform number in [0, 1).
+inline int32_t draw(float* l, int64_t V_, int64_t padded, float uniform) {
+  float top, total = 0, sum_ = 0;
+  int32_t likeliest = 0;
+  for (int64_t v = 1; v < V_; v++) likeliest = l[v] > l[likeliest] ? int32_t(v) : likeliest;
+  const float most = l[likeliest];
+  for (int64_t v = V_; v < padded; v++) l[v] = NEVER;
+  for (int64_t v = 0; v < padded; v++)
+    if (!(l[v] > most - 80)) l[v] = NEVER;
+  softmax(l, padded, top);
+  for (int64_t v = 0; v < V_; v++) total += l[v] > 2e-37f ? l[v] : 0;  // what was left out is e^-87 there
+  const float place = uniform * total;
+  for (int64_t v = 0; v < V_; v++) {
+    sum_ += l[v] > 2e-37f ? l[v] : 0;
+    if (sum_ > place) return int32_t(v);
+  }
+  return likeliest;
+}
+
+// What follows in each of this thread's rows, and what it costs by the model as it is. `p`, `other` and `order` are memory.
+inline void sampling_draw(const Sampling& s, int64_t step, const Worker& worker, float* p, float* other, int32_t* order) {
+  const int64_t padded = padded_logits(s);
+  const int64_t end = share(s.B, worker.number + 1, worker.count);
+  for (int64_t b = share(s.B, worker.number, worker.count); b < end; b++) {
+    float *l = s.logits + b * padded, top;
+    for (int64_t v = 0; v < padded; v += WIDTH) store(p + v, load(l + v));
+    const float normaliser = __builtin_logf(softmax(p, padded, top)) + top;
+    int32_t following = s.forced[step];
+    const bool drawn = following < 0;
+    if (drawn) {
+      for (int64_t v = 0; v < padded; v += WIDTH) store(p + v, load(l + v));
+      if (s.unk >= 0) p[s.unk] = NEVER;
+      transform(s, p, padded, order, other);
+      following = draw(p, s.V, padded, s.uniforms[step * s.B + b]);
+    }
+    s.ids[step * s.B + b] = s.last[b] = following;
+    s.nats[step * s.B + b] = normaliser - l[following];
+    if (drawn && following == s.eos && s.left[b] > 0) s.left[b]--;
+  }
+}
+
+inline void sample(const Sampling& s, const Worker& worker) {
+  float *p = worker.array<float>(padded_logits(s)), *other = worker.array<float>(padded_logits(s));
+  int32_t* order = worker.array<int32_t>(s.V);
+  for (int64_t step = 0; step < s.steps; step++) {
+    sampling_state(s, step, worker);
+    worker.wait();
+    for (int64_t layer = 0; layer < s.layers; layer++) {
+      s.cell == LSTM ? sampling_layer<LSTMCell>(s, layer, step, worker) : sampling_layer<GRUCell>(s, layer, step, worker);
+      worker.wait();
+    }
+    sampling_logits(s, step, worker);
+    worker.wait();
+    sampling_draw(s, step, worker, p, other, order);
+    worker.wait();
+    bool running = false;
+    for (int64_t b = 0; b < s.B; b++) running = running || s.left[b] > 0;
+    if (!running) return;
+  }
+}
