@@ -23,7 +23,8 @@ check: $(VENV)/test ## lint, formatting, types
 oracle: $(VENV)/bench ## compare with PyTorch and other implementations (installs PyTorch)
 	LMGEN_OPTIMISE=1 $(BIN)/python -m pytest -m oracle
 
-bench: $(VENV)/test ## measure again what benchmarks/RESULTS.md states (needs the corpora for measuring)
+bench: $(VENV)/bench ## measure again what benchmarks/RESULTS.md states (needs the corpora for measuring; installs PyTorch)
+	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python -m pip install --quiet --editable ".[plot]"
 	$(BIN)/python benchmarks/networks.py

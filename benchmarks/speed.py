@@ -10,52 +10,25 @@ PyTorch. Shapes: T window, B batch, N size, V vocabulary.
 from __future__ import annotations
 
 import argparse
-import faulthandler
-import math
 import multiprocessing
-import os
-import re
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from importlib import metadata
-from itertools import cycle, islice
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+import speed_profile
 from report import Commands, quietly, section_of, table, write
+from speed_workers import SECONDS, WINDOWS, Job, Reply, Shape, serve
 
 ROUNDS = 5
-SECONDS = 1.0  # of work in a round
 PAUSE = 0.05  # seconds before it, in which the threads of the process before it come to rest
-TRIAL = 0.3  # seconds in which a way of computing shows how fast it is
-HOPELESS = 3  # a way whose first step takes so many times the best is not tried further
-WINDOWS = 32  # random windows, read over and over
 SYMBOLS = 256  # drawn from each stream of a sampling step
 SPAWN = multiprocessing.get_context("spawn")
-Work = Callable[[int], None]  # does so many steps
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A network (its embedding is as wide as its layers) and the windows that it reads."""
-
-    name: str
-    vocab: int
-    size: int
-    layers: int
-    batch: int
-    window: int
-
-    @property
-    def symbols(self) -> int:
-        """How many a step reads, or draws."""
-        return self.batch * self.window
 
 
 SHAPES = (
@@ -73,192 +46,6 @@ TORCH = {"PyTorch f32": ("torch", "f32"), "PyTorch bf16": ("torch", "bf16")}
 PURE = {"pure JAX f32": ("pure", "f32"), "pure JAX bf16": ("pure", "bf16")}
 AUTO = {"lmgen auto": ("lmgen", "auto")}
 EVERY = TORCH | PURE | {"lmgen f32": ("lmgen", "f32")} | AUTO
-
-
-# ---- a worker ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker does; one that is not `tuned` computes as its program does by default."""
-
-    program: str
-    precision: str
-    task: str
-    cell: str
-    shape: Shape
-    tuned: bool = True
-
-
-class Reply(NamedTuple):
-    """Of one round: seconds a step, and the peak of resident memory after the imports and now, in MiB."""
-
-    seconds: float
-    imports: float
-    peak: float
-
-
-def serve(pipe: Connection, job: Job) -> None:
-    """Warm up, say so, then work one round each time the pipe asks for it."""
-    faulthandler.enable()
-    ids = np.random.default_rng(0).integers(
-        job.shape.vocab, size=(WINDOWS, job.shape.window + 1, job.shape.batch), dtype=np.int32
-    )
-    if job.program == "torch":
-        import speed_torch
-
-        speed_torch.keep_freed_memory()
-        imports = peak_memory()
-        work = speed_torch.TASKS[job.task](job.shape, job.cell, job.precision, ids)
-        if job.tuned:
-            speed_torch.take(fastest(speed_torch.WAYS, speed_torch.take, work))
-    else:
-        os.environ.pop("LMGEN_NATIVE", None)
-        if job.program == "pure":
-            os.environ["LMGEN_NATIVE"] = "off"
-        from lmgen import devices, training  # noqa: F401 (its imports are counted before the work)
-
-        devices.prepare()
-        imports = peak_memory()
-        work = TASKS[job.task](job.shape, job.cell, devices.precision_of(job.precision), ids)
-    work(2)
-    steps = max(1, round(SECONDS / taken(work, 2)))
-    pipe.send("ready")
-    with suppress(EOFError):  # nobody asks any more
-        while pipe.recv():
-            pipe.send(Reply(taken(work, steps), imports, peak_memory()))
-
-
-def taken(work: Work, steps: int) -> float:
-    """Seconds a step."""
-    start = time.perf_counter()
-    work(steps)
-    return (time.perf_counter() - start) / steps
-
-
-def fastest(ways: Iterable[Any], take: Callable[[Any], None], work: Work) -> Any:
-    """The way of computing that does this work in the least time."""
-    work(1)
-    times: dict[Any, float] = {}
-    for way in ways:
-        take(way)
-        first = taken(work, 1)
-        if first < HOPELESS * min(times.values(), default=math.inf):
-            times[way] = taken(work, max(1, round(TRIAL / first)))
-    return min(times, key=times.__getitem__)
-
-
-def peak_memory() -> float:
-    """The most resident memory that this process had so far, in MiB."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) / 1024
-
-
-# ---- lmgen's side: JAX is imported by its workers alone ----------------------------------------------------------------
-
-
-def network(shape: Shape, cell: str) -> Any:
-    """The configuration of a network without anything around its layers, which carries its state."""
-    from lmgen import model
-
-    return model.Config(
-        shape.vocab, cell, shape.size, shape.layers, shape.size, carry=True, residual=False, layer_norm=False, dropout=0.0
-    )
-
-
-def language_model(shape: Shape, cell: str, precision: str, ends: bool = True) -> Any:
-    """Random weights, as a language model; unless it `ends`, it never says EOS."""
-    import jax
-
-    from lmgen import lm, model
-    from lmgen.vocab import EOS, SPECIAL, Vocab
-
-    config = network(shape, cell)
-    params = model.init(config, jax.random.key(0))
-    if not ends:
-        params["head"]["b"] = params["head"]["b"].at[EOS].set(-1e9)
-    vocab = Vocab("char", tuple(chr(0x4E00 + k) for k in range(shape.vocab - SPECIAL)))
-    return lm.Recurrent(config, params, vocab, precision)
-
-
-@dataclass(frozen=True)
-class Again:
-    """Windows read over and over, in the place of lmgen.corpus.Windows."""
-
-    ids: np.ndarray
-    per_epoch: int = WINDOWS
-
-    def __getitem__(self, step: int) -> np.ndarray:
-        return self.ids[step % WINDOWS]
-
-    def begins(self, step: int) -> np.ndarray:
-        return np.zeros(self.ids.shape[2], bool)
-
-
-def training(shape: Shape, cell: str, precision: str, ids: np.ndarray) -> Work:
-    """Training steps, by lmgen's own loop."""
-    from lmgen import training
-
-    config = training.Config(shape.batch, shape.window, 1e-3, steps=10**9, precision=precision)
-    run = training.Training(config, network(shape, cell), Again(ids), None)
-    reports = iter(run)
-
-    def work(steps: int) -> None:
-        for _ in islice(reports, steps):
-            pass
-        run.settle()
-
-    return work
-
-
-def evaluation(shape: Shape, cell: str, precision: str, ids: np.ndarray) -> Work:
-    """−ln p of every symbol of a window, the state carried from window to window."""
-    lm = language_model(shape, cell, precision)
-    state, windows = lm.start(shape.batch), cycle(ids)
-
-    def work(steps: int) -> None:
-        nonlocal state
-        for window in islice(windows, steps):
-            state, nats = lm.nats(state, window)
-            np.asarray(nats)
-
-    return work
-
-
-def sampling(shape: Shape, cell: str, precision: str, ids: np.ndarray) -> Work:
-    """T symbols of B streams, by lmgen's own loop."""
-    from lmgen import sample
-
-    lm, settings = language_model(shape, cell, precision, ends=False), sample.Settings(max_length=shape.window)
-
-    def work(steps: int) -> None:
-        for _ in range(steps):
-            for _ in islice(sample.samples(lm, settings), shape.batch):
-                pass
-
-    return work
-
-
-def text(shape: Shape, cell: str, precision: str, ids: np.ndarray) -> Work:
-    """−ln p of every symbol of all windows as one text, as validation reads it."""
-    from lmgen import evaluate
-
-    lm = language_model(shape, cell, precision)
-
-    def work(steps: int) -> None:
-        for _ in range(steps):
-            evaluate.stream_nats(lm, ids[:, :-1].ravel(), exact=False)
-
-    return work
-
-
-TASKS: dict[str, Callable[[Shape, str, str, np.ndarray], Work]] = {
-    "training": training,
-    "evaluation": evaluation,
-    "sampling": sampling,
-    "text": text,
-}
 
 
 # ---- rounds ------------------------------------------------------------------------------------------------------------
@@ -366,9 +153,9 @@ def method(rounds: int) -> str:
     return (
         f"Medians of {rounds} interleaved rounds of about {SECONDS:g} s; every contestant is a process of its own with the same "
         f"settings of the allocator, and only one works at a time. PyTorch {metadata.version('torch')}, bf16 by autocast, "
-        "computes with one or all threads, with or without oneDNN, whichever was faster when it warmed up. lmgen auto is "
-        f"{devices.precision_of('auto')} here; pure JAX is lmgen without its compiled kernels. Random ids, dropout 0, state "
-        "carried from window to window."
+        "computes with one or all threads, with or without oneDNN, whichever was faster when it warmed up. Kernels of lmgen "
+        f"here: {devices.kernels()}. auto is {devices.precision_of('auto')}; pure JAX is lmgen without its kernels. Random ids, "
+        "dropout 0, state carried from window to window."
     )
 
 
@@ -477,12 +264,22 @@ def linear_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Iterat
     yield table(*rows)
 
 
+def profile_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Iterator[str]:
+    yield (
+        f"Of {speed_profile.STEPS} training steps under JAX's profiler. The share of the limit compares the multiply-adds of a "
+        "step's products with those that one large product reaches in the same time, all else of the step counting as time lost."
+    )
+    yield table(*speed_profile.rows(shapes, "lstm"))
+    yield table(*speed_profile.rows(shapes, "gru"))
+
+
 PARTS: dict[str, tuple[str, Callable[[tuple[Shape, ...], int, Commands], Iterator[str]]]] = {
     "training": ("Speed of training, against PyTorch", training_part),
     "evaluation": ("Speed of evaluation, against PyTorch", evaluation_part),
     "memory": ("Memory of training, against PyTorch", memory_part),
     "sampling": ("Speed of sampling, against PyTorch", sampling_part),
     "starting": ("Time to start", starting_part),
+    "profile": ("Where the time of a training step goes", profile_part),
     "linear": ("Cost against length, window and batch", linear_part),
 }
 

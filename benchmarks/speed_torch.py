@@ -6,12 +6,10 @@ Only PyTorch's workers import this. Shapes: T window, B batch, N size, V vocabul
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import cycle, islice, product
 from typing import Any
-from unittest.mock import MagicMock, patch
 
 import numpy as np
 import torch
@@ -27,13 +25,6 @@ def take(way: tuple[int, bool]) -> None:
     """Compute in this way from now on."""
     threads, torch.backends.mkldnn.enabled = way
     torch.set_num_threads(threads)
-
-
-def keep_freed_memory() -> None:
-    """lmgen's settings of the allocator, without an import of JAX, which would count as PyTorch's memory."""
-    with patch.dict(sys.modules, {"jax": MagicMock(), "jax.numpy": MagicMock()}):
-        from lmgen import devices
-    devices._keep_freed_memory()
 
 
 class Model(nn.Module):

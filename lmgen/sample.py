@@ -1,8 +1,8 @@
 """New sequences from a model: read EOS and the prompt, then draw and read until the model says EOS.
 
-Logits pass through transforms that compose; what remains is drawn categorically. One loop serves several sequences at a time: that
-of the kernels (writer.py) where there are some for the network, else the one written here, which is their oracle. Each sequence
-has a random key of its own, made from the seed and its number, so the same seed gives the same text alone, in a batch, on the
+Logits pass through transforms that compose; what remains is drawn categorically. One loop serves several sequences at a time:
+the kernels' (writer.py) where there are some for the network, else the one written here, which is their oracle. Each sequence has
+a random key of its own, made from the seed and its number, so the same seed gives the same text alone, in a batch, on the
 command line and from Python. Shapes: B rows, V vocabulary.
 """
 

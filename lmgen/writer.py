@@ -37,7 +37,7 @@ class Writer:
 
     def steps(self, settings: Any, unknown: bool, rows: tuple, forced: np.ndarray, at: int) -> tuple[tuple, Array, Array]:
         """As many symbols of every row as `forced` has: what goes on to the next call, ids and nats [steps, B]."""
-        numbers = np.float32([settings.temperature, settings.top_p, settings.min_p]), np.int32(settings.top_k)
+        numbers = np.array([settings.temperature, settings.top_p, settings.min_p], np.float32), np.int32(settings.top_k)
         weights = (self.inputs, self.head, self.bias, self.layers)
         return _steps(self.network, self.precision, unknown, weights, rows, numbers, forced, at)
 
@@ -59,13 +59,12 @@ def _packed(network: model.Config, precision: str, params: model.Params) -> tupl
     P, gates = native.padded(network.size, precision), CELLS[network.cell].gates
     pad = partial(native.pad_gates, gates=gates, P=P)
     pack = partial(native.pack_gates, gates=gates, P=P, precision=precision)
-    first, *others = params["layers"]
+    first = params["layers"][0]
     inputs = native.product(params["embedding"], pad(first["W"]), precision, bias=pad(first["b"]), inputs=True)
-    layers = [
-        {"U": pack(pad(p["U"]))} | ({"b_u": native.pad_gates(p["b_u"], 1, P)} if "b_u" in p else {}) for p in params["layers"]
-    ]
-    for p, packed in zip(others, layers[1:], strict=True):
-        packed |= {"W": pack(pad(p["W"])), "b": pad(p["b"])}
+    layers = [{"U": pack(pad(p["U"]))} for p in params["layers"]]
+    for k, (p, packed) in enumerate(zip(params["layers"], layers, strict=True)):
+        packed |= {"W": pack(pad(p["W"])), "b": pad(p["b"])} if k else {}
+        packed |= {"b_u": native.pad_gates(p["b_u"], 1, P)} if "b_u" in p else {}
     head = params["head"]
     if "W" in head:
         packed_head = native.pack_head(head["W"], precision, transposed=False)
@@ -77,7 +76,7 @@ def _packed(network: model.Config, precision: str, params: model.Params) -> tupl
 
 
 def uniform(keys: Array, at: Any, steps: int) -> Array:
-    """Numbers in [0, 1) for steps at, at + 1, … of each row [steps, B]: the same however the steps are cut into multiples of DRAWN."""
+    """Numbers in [0, 1) for steps at, at + 1, … of each row [steps, B], however the steps are cut into multiples of DRAWN."""
 
     def of_row(key: Array) -> Array:
         starts = at + jnp.arange(0, steps, DRAWN)

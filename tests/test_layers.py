@@ -26,7 +26,7 @@ LAYERS = [
     ["recurrence", "softmax", "text"],
     ["cells", "shelf", "lookup"],
     ["vocab", "checkpoint", "devices"],
-    ["cache", "native"],
+    ["cache", "memory", "native"],
     ["errors"],
     ["__init__"],
 ]
