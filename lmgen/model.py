@@ -134,7 +134,7 @@ def _read_stack(
         else:
             rows, named = lookup(table, ids), None
         if config.layer_norm:
-            rows = _normalised(stack["norms"][k], rows)
+            rows = normalised(stack["norms"][k], rows)
         s, outputs = recurrence.layer(cell, p, s, rows, named, forget, precision)
         if dropout is not None and config.dropout:
             outputs = _drop(outputs, config.dropout, jax.random.fold_in(dropout, k))
@@ -193,7 +193,7 @@ def counted(config: Config, targets: Array) -> Array:
     return (targets != EOS) if config.direction == "both" and not config.carry else jnp.ones(targets.shape, bool)
 
 
-def _normalised(p: Params, rows: Array) -> Array:
+def normalised(p: Params, rows: Array) -> Array:
     """Each row with mean 0 and deviation 1, times gain, plus shift (Ba et al. 2016)."""
     centred = rows - rows.mean(-1, keepdims=True)
     return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * p["gain"] + p["shift"]
@@ -203,7 +203,7 @@ def logits(params: Params, hs: Array, precision: str) -> Array:
     """Unnormalised log-probabilities [..., V] of what follows, from outputs [..., N]."""
     head = params["head"]
     if "gain" in head:
-        hs = _normalised(head, hs)
+        hs = normalised(head, hs)
     if "W" in head:
         return product(hs, head["W"], precision) + head["b"]
     if "P" in head:
@@ -233,7 +233,7 @@ def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
 def _compiled_nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
     head = params["head"]
     if "gain" in head:
-        hs = _normalised(head, hs)
+        hs = normalised(head, hs)
     if "P" in head:
         hs = product(hs, head["P"], precision)
     tied = "W" not in head

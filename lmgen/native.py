@@ -237,17 +237,18 @@ def sample(weights: list[Array], layers: list[dict[str, Array]], states: list[di
     """Symbols that a network writes: ids and nats [steps, B], what is read next and how many EOS are to come [B], the states.
 
     weights: inputs of the first layer by symbol [V, G P] stored, packed head, its bias, forced ids [steps], uniforms [steps, B],
-    (temperature, top p, min p), top k, what is read next and EOS to come [B]; layers: packed U and, from the second on, packed W
-    and b, of a GRU b_u; states h and c [B, N] of each layer.
+    (temperature, top p, min p), top k, what is read next and EOS to come [B], gain and shift of the head's norm or [0]; layers:
+    packed U and, from the second on, packed W and b, of a GRU b_u, of a norm gain and shift; states h and c [B, N] of each layer.
     """
     none, empty = jnp.zeros(0), jnp.zeros((0, 0))
     vocab, (steps, B), N, P = weights[2].size, weights[4].shape, states[0]["h"].shape[1], settings.pop("P")
     for p, state in zip(layers, states, strict=True):
         weights += [p["U"], p.get("b_u", none), p.get("W", none), p.get("b", none), state["h"], state.get("c", empty)]
+        weights += [p.get("gain", none), p.get("shift", none)]
     stored, row = _stored(settings["precision"]), ((B,), jnp.int32)
     memory = [((len(layers), 2, B, P), stored), ((B, -(-vocab // 64) * 64), jnp.float32)]
-    results = [((steps, B), jnp.int32), ((steps, B), jnp.float32), *memory, row, row]
+    results = [((steps, B), jnp.int32), ((steps, B), jnp.float32), *memory, row, row, ((B, P), jnp.float32), ((B, P), stored)]
     for state in states:
         results += [((B, N), jnp.float32), (state["c"].shape if "c" in state else (0, 0), jnp.float32)]
-    ids, nats, _, _, last, left, *after = _call("sample", results, *weights, **settings)
+    ids, nats, _, _, last, left, _, _, *after = _call("sample", results, *weights, **settings)
     return [ids, nats, last, left, *after]

@@ -31,14 +31,13 @@ class Writer:
     network: model.Config
     precision: str
     inputs: Array
-    head: Array
-    bias: Array
+    head: dict[str, Array]
     layers: list[dict[str, Array]]
 
     def steps(self, settings: Any, unknown: bool, rows: tuple, forced: np.ndarray, at: int) -> tuple[tuple, Array, Array]:
         """As many symbols of every row as `forced` has: what goes on to the next call, ids and nats [steps, B]."""
         numbers = np.array([settings.temperature, settings.top_p, settings.min_p], np.float32), np.int32(settings.top_k)
-        weights = (self.inputs, self.head, self.bias, self.layers)
+        weights = (self.inputs, self.head, self.layers)
         return _steps(self.network, self.precision, unknown, weights, rows, numbers, forced, at)
 
 
@@ -48,22 +47,25 @@ def writer(lm: LanguageModel) -> Writer | None:
         return None
     network, params = lm.config, lm.params
     gates = CELLS[network.cell].gates
-    deep = network.layer_norm or (network.residual and network.layers > 1)
-    if network.cell not in native.CELLS or deep or network.layers > MOST_LAYERS or network.vocab * gates * network.size > TABLE:
+    if network.cell not in native.CELLS or network.layers > MOST_LAYERS or network.vocab * gates * network.size > TABLE:
         return None
     return Writer(network, lm.precision, *_packed(network, lm.precision, params))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _packed(network: model.Config, precision: str, params: model.Params) -> tuple[Array, Array, Array, list[dict[str, Array]]]:
+def _packed(
+    network: model.Config, precision: str, params: model.Params
+) -> tuple[Array, dict[str, Array], list[dict[str, Array]]]:
     P, gates = native.padded(network.size, precision), CELLS[network.cell].gates
     pad = partial(native.pad_gates, gates=gates, P=P)
     pack = partial(native.pack_gates, gates=gates, P=P, precision=precision)
     first = params["layers"][0]
-    inputs = native.product(params["embedding"], pad(first["W"]), precision, bias=pad(first["b"]), inputs=True)
+    read = model.normalised(params["norms"][0], params["embedding"]) if network.layer_norm else params["embedding"]
+    inputs = native.product(read, pad(first["W"]), precision, bias=pad(first["b"]), inputs=True)
     layers = [{"U": pack(pad(p["U"]))} for p in params["layers"]]
     for k, (p, packed) in enumerate(zip(params["layers"], layers, strict=True)):
         packed |= {"W": pack(pad(p["W"])), "b": pad(p["b"])} if k else {}
+        packed |= params["norms"][k] if network.layer_norm else {}
         packed |= {"b_u": native.pad_gates(p["b_u"], 1, P)} if "b_u" in p else {}
     head = params["head"]
     if "W" in head:
@@ -72,7 +74,8 @@ def _packed(network: model.Config, precision: str, params: model.Params) -> tupl
         packed_head = native.pack_head(head["P"] @ params["embedding"].T, precision, transposed=False)
     else:
         packed_head = native.pack_head(params["embedding"], precision, transposed=True)
-    return inputs, packed_head, head["b"], layers
+    norm = {name: head[name] for name in ("gain", "shift") if name in head}
+    return inputs, {"W": packed_head, "b": head["b"]} | norm, layers
 
 
 def uniform(keys: Array, at: Any, steps: int) -> Array:
@@ -89,9 +92,10 @@ def uniform(keys: Array, at: Any, steps: int) -> Array:
 def _steps(
     network: model.Config, precision: str, unknown: bool, weights: tuple, rows: Any, numbers: tuple, forced: Array, at: Array
 ) -> tuple[tuple, Array, Array]:
-    inputs, head, bias, layers = weights
+    inputs, head, layers = weights
     states, last, left, keys = rows
     uniforms = uniform(keys, at, forced.size)
+    norm = [head.get(name, jnp.zeros(0)) for name in ("gain", "shift")]
     settings = {
         "precision": precision,
         "P": native.padded(network.size, precision),
@@ -99,9 +103,10 @@ def _steps(
         "eos": np.int64(EOS),
         "unk": np.int64(-1 if unknown else UNK),
         "forgets": not network.carry,
+        "residual": network.residual and network.layers > 1,
     }
     ids, nats, last, left, *after = native.sample(
-        [inputs, head, bias, forced, uniforms, *numbers, last, left], layers, states, **settings
+        [inputs, head["W"], head["b"], forced, uniforms, *numbers, last, left, *norm], layers, states, **settings
     )
     names = states[0].keys()
     states = [{name: after[2 * k + (name == "c")] for name in names} for k in range(len(states))]

@@ -292,15 +292,17 @@ void order(const float* values, int64_t n, int32_t* out) {
   std::sort(out, out + n, [&](int32_t a, int32_t b) { return values[a] > values[b] || (values[a] == values[b] && a < b); });
 }
 
-// inputs [V, G P], packed head, its bias, forced [steps], uniforms [steps, B], [temperature, top_p, min_p], top_k, last, left, then of
-// each layer packed U, b_u or [0], packed W or [0], b or [0], h, c or [0, 0]
-// -> ids, nats, fed, logits, last, left, then of each layer h, c.
-ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru, int64_t eos, int64_t unk, bool forgets) {
+// inputs [V, G P], packed head, its bias, forced [steps], uniforms [steps, B], [temperature, top_p, min_p], top_k, last, left, the gain
+// and shift of the head's norm or [0]; then of each layer packed U, b_u or [0], packed W or [0], b or [0], h, c or [0, 0], and the gain
+// and shift of its norm or [0]
+// -> ids, nats, fed, logits, last, left, sums, read, then of each layer h, c. (fed, logits, sums, read are memory.)
+ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru, int64_t eos, int64_t unk, bool forgets,
+                  bool residual) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   Sampling s{};
-  const int64_t first = 9, parts = 6, gates = gru ? 3 : 4;
+  const int64_t first = 11, parts = 8, gates = gru ? 3 : 4;
   s.cell = gru ? GRU : LSTM, s.layers = (int64_t(arguments.size()) - first) / parts;
   arrays.require(s.layers >= 1 && s.layers <= MOST_LAYERS && int64_t(arguments.size()) == first + parts * s.layers, "so many layers cannot be");
   s.V = arrays.size(2, 0), s.P = arrays.size(0, 1) / gates, s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1), s.N = arrays.size(first + 4, 1);
@@ -316,7 +318,14 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
   s.nats = arrays.floats_out(1, {s.steps, s.B});
   s.fed = arrays.out<void>(2, stored(bf16), {s.layers, 2, s.B, s.P});
   s.logits = arrays.floats_out(3, {s.B, Arrays::ANY});
+  s.sums = arrays.floats_out(6, {s.B, s.P});
+  s.read = arrays.out<void>(7, stored(bf16), {s.B, s.P});
   arrays.require(arrays.size_out(3, 1) >= (s.V + 63) / 64 * 64, "the memory for logits is too small");
+  auto norm = [&](int i, int64_t layer) {
+    if (!arrays.size(i, 0)) return;
+    s.gain[layer] = arrays.floats(i, {s.N}), s.shift[layer] = arrays.floats(i + 1, {s.N});
+  };
+  norm(9, s.layers);
   auto in_place = [&](const auto* before, auto* after, int64_t n) {
     if (!arrays.wrong() && before != after) std::memcpy(after, before, size_t(n) * sizeof *after);
     return after;
@@ -324,11 +333,13 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
   s.last = in_place(arrays.in<int32_t>(7, DataType::S32, {s.B}), arrays.out<int32_t>(4, DataType::S32, {s.B}), s.B);
   s.left = in_place(arrays.in<int32_t>(8, DataType::S32, {s.B}), arrays.out<int32_t>(5, DataType::S32, {s.B}), s.B);
   for (int64_t l = 0; l < s.layers && !arrays.wrong(); l++) {
-    const int i = int(first + parts * l), o = int(6 + 2 * l);
+    const int i = int(first + parts * l), o = int(8 + 2 * l);
     const int64_t size = kernels->packed_size(s.P, gates * s.P);
     s.U[l] = arrays.floats(i, {size});
     if (gru) s.b_u[l] = arrays.floats(i + 1, {s.P});
     if (l) s.W[l] = arrays.floats(i + 2, {size}), s.b[l] = arrays.floats(i + 3, {gates * s.P});
+    norm(i + 6, l);
+    arrays.require(!s.gain[l] == !s.gain[s.layers], "some layers are normalised and some are not");
     s.h[l] = in_place(arrays.floats(i + 4, {s.B, s.N}), arrays.floats_out(o, {s.B, s.N}), s.B * s.N);
     if (!gru) s.c[l] = in_place(arrays.floats(i + 5, {s.B, s.N}), arrays.floats_out(o + 1, {s.B, s.N}), s.B * s.N);
   }
@@ -336,7 +347,7 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
   require_ids(arrays, s.last, s.B, s.V);
   for (int64_t k = 0; k < s.steps; k++) arrays.require(s.forced[k] < s.V, "a forced id lies outside of the vocabulary");
   s.temperature = scalars[0], s.top_p = scalars[1], s.min_p = scalars[2], s.top_k = *top_k;
-  s.eos = int32_t(eos), s.unk = int32_t(unk), s.forgets = forgets, s.order = order;
+  s.eos = int32_t(eos), s.unk = int32_t(unk), s.forgets = forgets, s.residual = residual, s.order = order;
   std::memset(s.ids, 0, size_t(s.steps * s.B) * sizeof(int32_t));
   std::memset(s.nats, 0, size_t(s.steps * s.B) * sizeof(float));
   const double a_step = double(s.B) * double(s.N) * double((2 * s.layers - 1) * gates * s.P + s.V);
@@ -353,7 +364,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, backward, ARRAYS.Attr<bool>("bf16"
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sum_rows, sum_rows, ARRAYS.Attr<bool>("bf16"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_head, head, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_pack, pack, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed").Attr<int64_t>("gates"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sample, sample, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru").Attr<int64_t>("eos").Attr<int64_t>("unk").Attr<bool>("forgets"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sample, sample, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru").Attr<int64_t>("eos").Attr<int64_t>("unk").Attr<bool>("forgets").Attr<bool>("residual"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_adamw, adamw, ARRAYS.Attr<float>("clip").Attr<float>("beta1").Attr<float>("beta2").Attr<float>("epsilon").Attr<ffi::Span<const float>>("decay"));
 
 extern "C" {

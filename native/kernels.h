@@ -108,6 +108,8 @@ struct Sampling {  // whole networks writing text, a symbol of every row at a ti
   const float* b[MOST_LAYERS];       // [G P], from the second layer on
   const float* U[MOST_LAYERS];       // packed likewise
   const float* b_u[MOST_LAYERS];     // GRU: [P]
+  const float *gain[MOST_LAYERS + 1], *shift[MOST_LAYERS + 1];  // [N] of what a layer reads, and last the head; or null
+  bool residual;                     // what a layer read is added to what it gives, from the second layer on
   const float* head;                 // packed by `pack_head`
   const float* head_b;               // [V]
   bool forgets;                      // at EOS
@@ -122,6 +124,8 @@ struct Sampling {  // whole networks writing text, a symbol of every row at a ti
   float* nats;                       // [steps, B] -ln p of it
   void* fed;                         // stored [layers, 2, B, P], memory
   float* logits;                     // [B, V rounded up to vectors], memory
+  float* sums;                       // [B, P], memory
+  void* read;                        // stored [B, P], memory
   // Numbers by falling value, the earlier first among equals.
   void (*order)(const float* values, int64_t n, int32_t* out);
 };

@@ -131,6 +131,13 @@ inline V exponential(V x) {
 inline V sigmoid(V x) { return broadcast(1) / (broadcast(1) + exponential(zero() - x)); }
 inline V tanh(V x) { return broadcast(1) - broadcast(2) / (broadcast(1) + exponential(x + x)); }
 
+// The first n lanes, and zeros.
+inline V kept_lanes(V v, int64_t n) {
+  alignas(64) float lanes[WIDTH];
+  store(lanes, v);
+  return load(lanes, n);
+}
+
 inline float sum(V v) {
   alignas(64) float lanes[WIDTH];
   store(lanes, v);

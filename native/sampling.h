@@ -12,12 +12,45 @@ inline Stored* fed_of(const Sampling& s, int64_t layer, int64_t step) {
 
 inline int64_t padded_logits(const Sampling& s) { return rounded_up(s.V, WIDTH); }
 
+inline bool plain(const Sampling& s) { return !s.residual && !s.gain[s.layers]; }
+
+// What a layer, or the head after the last one, reads [B, P]: what is below it gave.
+inline const Stored* read_by(const Sampling& s, int64_t layer, int64_t step) {
+  return plain(s) ? fed_of(s, layer - 1, step + 1) : static_cast<const Stored*>(s.read);
+}
+
+// Between two layers, each thread some rows: what was read is added to what was given, and normalised.
+inline void sampling_between(const Sampling& s, int64_t layer, const Worker& worker) {
+  const float *gain = s.gain[layer + 1], *shift = s.shift[layer + 1];
+  const int64_t end = share(s.B, worker.number + 1, worker.count);
+  for (int64_t b = share(s.B, worker.number, worker.count); b < end; b++) {
+    float* x = s.sums + b * s.P;
+    V total = zero(), squares_ = zero();
+    for (int64_t n = 0; n < s.P; n += WIDTH) {
+      const V h = load(s.h[layer] + b * s.N + n, s.N - n), v = s.residual && layer ? load(x + n) + h : h;
+      store(x + n, v);
+      total = total + v;
+    }
+    const V mean = broadcast(sum(total) / float(s.N));
+    for (int64_t n = 0; n < s.P; n += WIDTH) {
+      const V centred = load(x + n, s.N - n) - mean, v = s.N - n >= WIDTH ? centred : kept_lanes(centred, s.N - n);
+      squares_ = multiply_add(v, v, squares_);
+    }
+    const V scale = broadcast(1 / __builtin_sqrtf(sum(squares_) / float(s.N) + 1e-5f));
+    for (int64_t n = 0; n < s.P; n += WIDTH) {
+      V v = load(x + n);
+      if (gain) v = multiply_add((v - mean) * scale, load(gain + n, s.N - n), load(shift + n, s.N - n));
+      store(static_cast<Stored*>(s.read) + b * s.P + n, v);
+    }
+  }
+}
+
 // One layer reads a symbol.
 template <class C>
 void sampling_layer(const Sampling& s, int64_t layer, int64_t step, const Worker& worker) {
   constexpr int G = C::GATES;
   const int64_t B = s.B, N = s.N, P = s.P, lanes = lanes_of(P), all = P / WIDTH;
-  const Stored *before = fed_of(s, layer, step), *below = layer ? fed_of(s, layer - 1, step + 1) : nullptr;
+  const Stored *before = fed_of(s, layer, step), *below = layer ? read_by(s, layer, step) : nullptr;
   Stored* after = fed_of(s, layer, step + 1);
   const Cut pieces(B, tile_rows(G));
   alignas(64) float z[REGISTERS * WIDTH], zx[REGISTERS * WIDTH];
@@ -65,7 +98,7 @@ inline void sampling_state(const Sampling& s, int64_t step, const Worker& worker
 // Logits of all rows, each thread some columns.
 inline void sampling_logits(const Sampling& s, int64_t step, const Worker& worker) {
   const int64_t lanes = lanes_of(s.N), padded = padded_logits(s);
-  const Stored* top = fed_of(s, s.layers - 1, step + 1);
+  const Stored* top = read_by(s, s.layers, step);
   const Cut groups(padded / WIDTH, PANELS), pieces(s.B, tile_rows(PANELS));
   alignas(64) float z[REGISTERS * WIDTH];
   const int64_t end = share(groups.pieces, worker.number + 1, worker.count);
@@ -167,6 +200,7 @@ inline void sample(const Sampling& s, const Worker& worker) {
     for (int64_t layer = 0; layer < s.layers; layer++) {
       s.cell == LSTM ? sampling_layer<LSTMCell>(s, layer, step, worker) : sampling_layer<GRUCell>(s, layer, step, worker);
       worker.wait();
+      if (!plain(s)) sampling_between(s, layer, worker), worker.wait();
     }
     sampling_logits(s, step, worker);
     worker.wait();
