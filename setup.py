@@ -19,8 +19,10 @@ ROOT = Path(__file__).resolve().parent
 COMMON = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-pthread"]
 AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
-# kernels.cc is compiled once for each kind of kernel: its name, its instructions, whether products are of bfloat16.
-KINDS = {"avx2": (AVX2, 0), "avx512": (AVX512, 0), "avx512bf16": ([*AVX512, "-mavx512bf16"], 1)}
+AVX512_BF16 = [*AVX512, "-mavx512bf16", "-DLMGEN_BF16=1"]
+AMX = [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-DLMGEN_AMX=1"]
+# kernels.cc is compiled once for each kind of kernel, with its instructions.
+KINDS = {"avx2": AVX2, "avx512": AVX512, "avx512bf16": AVX512_BF16, "amx": AMX}
 
 
 class Build(build_ext):
@@ -49,17 +51,25 @@ def build(target: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     extra = shlex.split(os.environ.get("CXXFLAGS", ""))
     compile_one = [*compiler, *COMMON, *extra, "-isystem", str(Path(jaxlib.origin).parent / "include")]
-    objects = {
-        folder / f"{name}.o": [*compile_one, "-c", str(ROOT / "native" / f"{name}.cc")] for name in ("bind", "cpu", "team")
-    }
-    for name, (flags, bf16) in KINDS.items():
-        source = ["-c", str(ROOT / "native" / "kernels.cc")]
-        objects[folder / f"kernels_{name}.o"] = [*compile_one, *flags, f"-DLMGEN_KIND={name}", f"-DLMGEN_BF16={bf16}", *source]
+    sources = {name: [name] for name in ("bind", "cpu", "team")}
+    sources |= {f"kernels_{kind}": ["kernels", f"-DLMGEN_KIND={kind}", *flags] for kind, flags in KINDS.items()}
+
+    def compiled(job: tuple[str, list[str]]) -> str:
+        name, (source, *flags) = job
+        words = [*compile_one, *flags, "-c", str(ROOT / "native" / f"{source}.cc"), "-o", str(folder / f"{name}.o")]
+        failed = subprocess.run(words, check=source != "kernels").returncode
+        return "" if failed else str(folder / f"{name}.o")
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda job: subprocess.run([*job[1], "-o", str(job[0])], check=True), objects.items()))
+        objects = dict(zip(sources, pool.map(compiled, sources.items()), strict=True))
+    lacking = [kind for kind in KINDS if not objects[f"kernels_{kind}"]]
+    if len(lacking) == len(KINDS):
+        raise RuntimeError(f"{compiler[0]} compiles none of them")
+    if lacking:
+        print(f"warning: {compiler[0]} cannot compile the kernels for {', '.join(lacking)}: left out", file=sys.stderr)
     target.parent.mkdir(parents=True, exist_ok=True)
     linked = folder / "linked.so"
-    subprocess.run([*compiler, "-shared", "-pthread", *extra, "-o", str(linked), *map(str, objects)], check=True)
+    subprocess.run([*compiler, "-shared", "-pthread", *extra, "-o", str(linked), *filter(None, objects.values())], check=True)
     os.replace(linked, target)  # a process that uses the one before keeps it
 
 

@@ -32,10 +32,11 @@ class Library(NamedTuple):
 
 @cache
 def library() -> Library:
-    """Load the library once and make its operations known to JAX."""
+    """Load the library once, the one that LMGEN_LIBRARY names if set, and make its operations known to JAX."""
     if os.environ.get("LMGEN_NATIVE") == "off":
         return Library(lack="turned off by LMGEN_NATIVE=off")
-    found = sorted(Path(__file__).parent.glob("_native*.so"))
+    named = os.environ.get("LMGEN_LIBRARY")
+    found = [Path(named)] if named else sorted(Path(__file__).parent.glob("_native*.so"))
     if not found:
         return Library(lack="not built: the install found no C++ compiler, or its build failed")
     try:

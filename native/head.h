@@ -53,7 +53,7 @@ inline void head(const Head& h, const Worker& worker) {
   for (int64_t v = 0; v < padded; v++) bias[v] = v < h.V ? h.b[v] : NEVER;
   float* left = worker.array<float>(BLOCK_ROWS * lanes + WIDTH);
   float* logits = worker.array<float>(BLOCK_ROWS * padded);
-  alignas(64) float z[REGISTERS * WIDTH];
+  alignas(64) float z[SUMS * WIDTH];
   worker.wait();  // until all of W is packed
   const int64_t end = share(blocks.pieces, worker.number + 1, worker.count);
   for (int64_t i = share(blocks.pieces, worker.number, worker.count); i < end; i++) {

@@ -1,5 +1,5 @@
-// Vectors of 32-bit lanes: the only file that names instructions. Included once for each kind of kernel (see kernels.cc), inside
-// that kind's namespace, so that nothing compiled for one processor is ever linked into the code for another.
+// Vectors of 32-bit lanes: with tile_amx.h the only file that names instructions. Included once for each kind of kernel (see
+// kernels.cc), inside that kind's namespace, so that nothing compiled for one processor is ever linked into the code for another.
 //
 //   V       WIDTH floats
 //   Stored  the type in which arrays between the kernels are kept and products read their operands: float, or bfloat16

@@ -5,12 +5,26 @@
 // pair of numbers that follow each other in the inner dimension (lanes.h).
 
 constexpr int PANELS = 4;
-constexpr int REGISTERS = WIDTH == 16 ? 24 : 12;  // that hold sums: the rest holds what is multiplied
-constexpr int tile_rows(int panels) { return REGISTERS / panels < 8 ? REGISTERS / panels : 8; }
-constexpr int BLOCK_ROWS = 48;   // rows of the left operand that stay near while all columns pass by
-constexpr int BLOCK_LANES = 512;  // of the inner dimension, likewise
+constexpr int BLOCK_LANES = 512;  // of the inner dimension, that stay near while all columns pass by
 
-inline int64_t lanes_of(int64_t inner) { return (inner + PAIR - 1) / PAIR; }
+// Each kind of tile says:
+//   tile_rows(panels)  how many rows it takes at the most
+//   SUMS               how many vectors of results it has at the most
+//   LANES              its inner dimension is a multiple of so many lanes: operands are filled up with zeros
+//   STEPS              whether lanes of the left operand may lie apart, so that a transposed one is packed [lanes][rows]
+//   BLOCK_ROWS         rows of the left operand that stay near while all columns pass by
+//   Tiles              what exists while a kernel runs on a thread
+//   tile_of            z [rows][panels][WIDTH] (+)= the product of rows of lanes and a packed group of panels
+#if LMGEN_AMX
+#include "tile_amx.h"
+#else
+#include "tile.h"
+#endif
+
+// Rows of cells are padded to a multiple of it, and tiles read them where they are.
+constexpr int PADDING = LANES * PAIR > WIDTH ? LANES * PAIR : WIDTH;
+
+inline int64_t lanes_of(int64_t inner) { return rounded_up((inner + PAIR - 1) / PAIR, LANES); }
 
 // An even share of n things, as the part from share(n, i, of) to share(n, i + 1, of).
 inline int64_t share(int64_t n, int64_t i, int64_t of) { return n * i / of; }
@@ -88,51 +102,6 @@ inline void pack_gates(const float* b, int64_t P, int64_t inner, int64_t c, int 
     for (int g = 0; g < gates; g++, out += WIDTH) store(out, lane_of_rows(b + g * P, gates * P, k * PAIR, inner, c, WIDTH));
 }
 
-// ---- the tile -------------------------------------------------------------------------------------------------------------
-
-// z [R][P][WIDTH] (+)= the product of R rows of lanes and a packed group of P panels.
-template <int R, int P>
-void tile(const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z, bool add) {
-  V sum[R][P];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-    for (int p = 0; p < P; p++) sum[r][p] = add ? load(z + (r * P + p) * WIDTH) : zero();
-  for (int64_t k = 0; k < lanes; k++, a += step, b += P * WIDTH) {
-    V right[P];
-#pragma GCC unroll 4
-    for (int p = 0; p < P; p++) right[p] = load(b + p * WIDTH);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) {
-      const V left = broadcast(a[r * row]);
-#pragma GCC unroll 4
-      for (int p = 0; p < P; p++) sum[r][p] = add_product(sum[r][p], left, right[p]);
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-    for (int p = 0; p < P; p++) store(z + (r * P + p) * WIDTH, sum[r][p]);
-}
-
-template <int R, int P>
-void tile_of(int rows, const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z, bool add) {
-  if constexpr (R > 0) {
-    if (rows == R) return tile<R, P>(a, row, step, b, lanes, z, add);
-    tile_of<R - 1, P>(rows, a, row, step, b, lanes, z, add);
-  }
-}
-
-// z [rows][panels][WIDTH] (+)= …, for up to tile_rows(panels) rows.
-inline void tile_of(int panels, int rows, const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z, bool add = false) {
-  switch (panels) {
-    case 1: return tile_of<tile_rows(1), 1>(rows, a, row, step, b, lanes, z, add);
-    case 2: return tile_of<tile_rows(2), 2>(rows, a, row, step, b, lanes, z, add);
-    case 3: return tile_of<tile_rows(3), 3>(rows, a, row, step, b, lanes, z, add);
-    case 4: return tile_of<tile_rows(4), 4>(rows, a, row, step, b, lanes, z, add);
-  }
-}
-
 // A row of things (rows, panels) cut in pieces of at most `most`, all about equal.
 struct Cut {
   int64_t n, pieces;
@@ -143,9 +112,27 @@ struct Cut {
 
 // ---- whole products ---------------------------------------------------------------------------------------------------------
 
-// Rows r0 … of the left operand, lanes k0 …, as the tile reads them: [rows][lanes], of a transposed one [lanes][rows].
+// Rows r0 …, lanes k0 … of a left operand that is the transpose of a [inner, rows]: [lanes][rows], or [rows][lanes] for a tile
+// without steps.
+template <class T>
+void pack_left_transposed(const T* a, int64_t stride, int64_t r0, int rows, int64_t k0, int64_t lanes, int64_t inner,
+                          float* out) {
+  if constexpr (STEPS) {
+    for (int64_t k = 0; k < lanes; k++) store(out + k * rows, lane_of_rows(a, stride, (k0 + k) * PAIR, inner, r0, rows), rows);
+  } else {
+    for (int64_t k = 0; k < lanes; k += WIDTH)
+      for (int r = 0; r < rows; r += WIDTH) {
+        V block[WIDTH];
+        for (int j = 0; j < WIDTH; j++) block[j] = lane_of_rows(a, stride, (k0 + k + j) * PAIR, inner, r0 + r, rows - r);
+        transpose(block);
+        for (int j = 0; j < WIDTH && r + j < rows; j++) store(out + (r + j) * lanes + k, block[j], lanes - k);
+      }
+  }
+}
+
+// Rows r0 … of the left operand, lanes k0 …, as the tile reads them: [rows][lanes], but for pack_left_transposed.
 inline void pack_left(const Matrix& a, int64_t r0, int rows, int64_t k0, int64_t lanes, int64_t inner, float* out) {
-  if (!a.transposed) {  // [rows][lanes]
+  if (!a.transposed) {
     for (int r = 0; r < rows; r++)
       for (int64_t k = 0; k < lanes; k += WIDTH) {
 #if LMGEN_BF16
@@ -158,15 +145,10 @@ inline void pack_left(const Matrix& a, int64_t r0, int rows, int64_t k0, int64_t
       }
     return;
   }
-  for (int64_t k = 0; k < lanes; k++) {  // [lanes][rows], from [inner, rows]
 #if LMGEN_BF16
-    if (a.bf16) {
-      store(out + k * rows, lane_of_rows(static_cast<const uint16_t*>(a.data), a.stride, (k0 + k) * PAIR, inner, r0, rows), rows);
-      continue;
-    }
+  if (a.bf16) return pack_left_transposed(static_cast<const uint16_t*>(a.data), a.stride, r0, rows, k0, lanes, inner, out);
 #endif
-    store(out + k * rows, lane_of_rows(static_cast<const float*>(a.data), a.stride, (k0 + k) * PAIR, inner, r0, rows), rows);
-  }
+  pack_left_transposed(static_cast<const float*>(a.data), a.stride, r0, rows, k0, lanes, inner, out);
 }
 
 inline void store_row(const Product& p, int64_t r, int64_t c, V v, int64_t n) {
@@ -203,6 +185,7 @@ inline void product(const Product& p, const Worker& worker) {
   const int64_t lanes = lanes_of(p.inner), piece = least(lanes, BLOCK_LANES), pass = p.a.transposed ? piece : lanes;
   const Cut groups(part.panels, PANELS), blocks(part.rows, BLOCK_ROWS);
   const bool direct = PAIR == 1 && !p.a.transposed;  // the left operand can be read where it is
+  const bool apart = STEPS && p.a.transposed;        // its lanes are as many numbers apart as there are rows
   float* right = worker.array<float>(pass * part.panels * WIDTH);
   float* left = direct ? nullptr : worker.array<float>(BLOCK_ROWS * piece + WIDTH);
   float* sums = worker.array<float>((pass < lanes ? part.rows : BLOCK_ROWS) * part.panels * WIDTH);
@@ -227,7 +210,7 @@ inline void product(const Product& p, const Worker& worker) {
             const int64_t r = r0 + few.at(j);
             float* sum = sum0 + (few.at(j) * part.panels + groups.at(g) * rows) * WIDTH;
             const float* at = direct ? static_cast<const float*>(p.a.data) + r * p.a.stride + k : left + few.at(j) * now;
-            const int64_t row = direct ? p.a.stride : p.a.transposed ? 1 : now, step = p.a.transposed ? rows : 1;
+            const int64_t row = direct ? p.a.stride : apart ? 1 : now, step = apart ? rows : 1;
             tile_of(panels, rows, at, row, step, group, now, sum, k > 0);
             if (k + now == lanes) finish(p, sum, r, rows, part.panel0 + groups.at(g), panels);
           }

@@ -76,7 +76,7 @@ void loop_forward(const Forward& f, const Worker& worker) {
       store(fed + b * P + n, load(s));
     }
   const Cut rows(B, tile_rows(G));
-  alignas(64) float z[REGISTERS * WIDTH];
+  alignas(64) float z[SUMS * WIDTH];
   for (int64_t t = 0; t < T; t++) {
     worker.wait();  // until h of the step before is there as a whole
     const Stored* here = fed + t % slots * B * P;
@@ -133,7 +133,7 @@ void loop_backward(const Backward& k, const Worker& worker) {
     }
   const Stored *fed = static_cast<const Stored*>(k.fed), *gates = static_cast<const Stored*>(k.gates);
   Stored* du = static_cast<Stored*>(k.du);
-  alignas(64) float z[REGISTERS * WIDTH];
+  alignas(64) float z[SUMS * WIDTH];
   for (int64_t t = T - 1; t >= -1; t--) {  // at -1 only what reaches the first state
     worker.wait();                         // until du of the step after is there as a whole
     for (int64_t g = 0; g < groups.pieces; g++) {

@@ -53,7 +53,7 @@ void sampling_layer(const Sampling& s, int64_t layer, int64_t step, const Worker
   const Stored *before = fed_of(s, layer, step), *below = layer ? read_by(s, layer, step) : nullptr;
   Stored* after = fed_of(s, layer, step + 1);
   const Cut pieces(B, tile_rows(G));
-  alignas(64) float z[REGISTERS * WIDTH], zx[REGISTERS * WIDTH];
+  alignas(64) float z[SUMS * WIDTH], zx[SUMS * WIDTH];
   const int64_t end = share(all, worker.number + 1, worker.count);
   for (int64_t u = share(all, worker.number, worker.count); u < end; u++)
     for (int64_t i = 0; i < pieces.pieces; i++) {
@@ -100,7 +100,7 @@ inline void sampling_logits(const Sampling& s, int64_t step, const Worker& worke
   const int64_t lanes = lanes_of(s.N), padded = padded_logits(s);
   const Stored* top = read_by(s, s.layers, step);
   const Cut groups(padded / WIDTH, PANELS), pieces(s.B, tile_rows(PANELS));
-  alignas(64) float z[REGISTERS * WIDTH];
+  alignas(64) float z[SUMS * WIDTH];
   const int64_t end = share(groups.pieces, worker.number + 1, worker.count);
   for (int64_t g = share(groups.pieces, worker.number, worker.count); g < end; g++)
     for (int64_t i = 0; i < pieces.pieces; i++) {
