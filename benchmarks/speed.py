@@ -25,7 +25,7 @@ import speed_profile
 from report import Commands, quietly, section_of, table, write
 from speed_workers import SECONDS, WINDOWS, Job, Reply, Shape, serve
 
-ROUNDS = 5
+ROUNDS = 4
 PAUSE = 0.05  # seconds before it, in which the threads of the process before it come to rest
 SYMBOLS = 256  # drawn from each stream of a sampling step
 SPAWN = multiprocessing.get_context("spawn")
@@ -153,9 +153,9 @@ def method(rounds: int) -> str:
     return (
         f"Medians of {rounds} interleaved rounds of about {SECONDS:g} s; every contestant is a process of its own with the same "
         f"settings of the allocator, and only one works at a time. PyTorch {metadata.version('torch')}, bf16 by autocast, "
-        "computes with one or all threads, with or without oneDNN, whichever was faster when it warmed up. Kernels of lmgen "
-        f"here: {devices.kernels()}. auto is {devices.precision_of('auto')}; pure JAX is lmgen without its kernels. Random ids, "
-        "dropout 0, state carried from window to window."
+        "computes with one or all threads (and for sampling with or without oneDNN), whichever was faster when it warmed up. "
+        f"Kernels of lmgen here: {devices.kernels()}. auto is {devices.precision_of('auto')}; pure JAX is lmgen without its "
+        "kernels. Random ids, dropout 0, state carried from window to window."
     )
 
 
@@ -180,26 +180,23 @@ def evaluation_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> It
         yield compared("evaluation", cell, shapes, rounds, TORCH | AUTO, (Ratio(("lmgen auto",), 1.4),))
 
 
-def peaks(job: Job, processes: int) -> Reply:
-    """The medians of some processes one after the other, each of which does nothing but this job."""
-    replies = []
-    for _ in range(processes):
-        with closing(Worker(job)) as worker:
-            replies.append(worker.round())
-    return Reply(*map(statistics.median, zip(*replies, strict=True)))
+def peak(job: Job) -> Reply:
+    """Of a process that does nothing but this job."""
+    with closing(Worker(job)) as worker:
+        return worker.round()
 
 
 def memory_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Iterator[str]:
     yield (
         f"The peak of resident memory (VmHWM) of a process that trains an LSTM, in MiB, and what it was after the imports; "
-        f"medians of {rounds} processes. PyTorch {metadata.version('torch')} computes as it does by default."
+        f"one process each. PyTorch {metadata.version('torch')} computes as it does by default."
     )
     contestants = TORCH | AUTO
     rows = [("shape", *(f"{name}: peak (imports)" for name in contestants), "lmgen auto against PyTorch's least")]
     for shape in shapes:
         print(f"memory, {shape.name} …", flush=True)
         found = {
-            name: peaks(Job(program, kind, "training", "lstm", shape, tuned=False), rounds)
+            name: peak(Job(program, kind, "training", "lstm", shape, tuned=False))
             for name, (program, kind) in contestants.items()
         }
         ratio = found["lmgen auto"].peak / min(found[name].peak for name in TORCH)

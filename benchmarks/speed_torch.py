@@ -18,7 +18,13 @@ from torch.nn import functional
 
 Work = Callable[[int], None]  # does so many steps
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU}
-WAYS = tuple(product((os.cpu_count() or 1, 1), (True, False)))  # threads, and whether oneDNN computes; the first is the default
+THREADS = (os.cpu_count() or 1, 1)
+WAYS = tuple(product(THREADS, (True, False)))  # threads, and whether oneDNN computes; the first is the default
+
+
+def ways(task: str) -> tuple[tuple[int, bool], ...]:
+    """The ways that are worth a trial: a step of a large batch without oneDNN takes many times as long as with it."""
+    return WAYS if task == "sampling" else tuple(product(THREADS, (True,)))
 
 
 def take(way: tuple[int, bool]) -> None:

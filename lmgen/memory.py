@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 
 
@@ -16,3 +17,9 @@ def keep_freed() -> None:
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, (1 << 31) - 1)
     mallopt(top_pad, 64 << 20)
+
+
+def give_back() -> None:
+    """Give free memory back to the system (malloc_trim(3) of glibc): the holes of a first step, into which no other fits."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -84,10 +84,14 @@ def _stored(precision: str) -> Any:
     return jnp.bfloat16 if precision == "bf16" else jnp.float32
 
 
-def _call(name: str, results: list[tuple], *arrays: Array, precision: str, **attributes: Any) -> list[Array]:
+def _call(
+    name: str, results: list[tuple], *arrays: Array, precision: str, in_place: dict[int, int] | None = None, **attributes: Any
+) -> list[Array]:
+    """The results of an operation, of shapes and types; `in_place` names arguments whose memory becomes that of a result."""
     assert library().functions, library().lack
     shapes = [ShapeDtypeStruct(shape, kind) for shape, kind in results]
-    return list(jax.ffi.ffi_call(f"lmgen_{name}", shapes)(*arrays, bf16=precision == "bf16", **attributes))
+    call = jax.ffi.ffi_call(f"lmgen_{name}", shapes, input_output_aliases=in_place)
+    return list(call(*arrays, bf16=precision == "bf16", **attributes))
 
 
 # ---- products ----------------------------------------------------------------------------------------------------------
@@ -103,7 +107,7 @@ def product(
     """
     meant = {"transposed_a": False, "transposed_b": False, "a_from": 0, "b_from": 0} | meant
     M, N = shape or (a.shape[meant["transposed_a"]], b.shape[not meant["transposed_b"]])
-    attributes = {name: np.int64(value) if name.endswith("from") else value for name, value in meant.items()}
+    attributes: dict[str, Any] = {name: np.int64(value) if name.endswith("from") else value for name, value in meant.items()}
     bias = jnp.zeros(0) if bias is None else bias
     out = _stored(precision) if inputs else jnp.float32
     return _call("product", [((M, N), out)], a, b, bias, precision=precision, **attributes)[0]
@@ -168,8 +172,11 @@ def forward(
     results = [((T, B, h0.shape[1]), f32), (c0.shape, f32), ((T if keep else 2, B, P), stored)]
     if keep:
         results += [((T, B, 4, P), stored), ((0,) if gru else (T, B, P), f32)]
+    reuse = {0: 3} if keep and ids is None and not gru else None  # an LSTM's gates take the place of their inputs
+    inputs = inputs.reshape(T, B, 4, P) if reuse else inputs
     ids = jnp.zeros((0, 0), jnp.int32) if ids is None else ids
-    hs, c, *rest = _call("forward", results, inputs, ids, U, b_u, h0, c0, forget, precision=precision, gru=gru)
+    arrays = (inputs, ids, U, b_u, h0, c0, forget)
+    hs, c, *rest = _call("forward", results, *arrays, precision=precision, in_place=reuse, gru=gru)
     return hs, c, Kept(*rest) if keep else None
 
 
@@ -182,7 +189,7 @@ def backward(
     """
     T, B, _, P = kept.gates.shape
     results = [((T, B, 4, P), _stored(precision)), ((4, P), jnp.float32), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
-    return _call("backward", results, U, c0, forget, *kept, dhs, dh, dc, precision=precision, gru=gru)
+    return _call("backward", results, U, c0, forget, *kept, dhs, dh, dc, precision=precision, in_place={4: 0}, gru=gru)
 
 
 # ---- the head ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
+from lmgen import native
 from lmgen.cells import CELLS
 from lmgen.corpus import Corpus
 from lmgen.errors import InputError
@@ -18,7 +19,7 @@ SYMBOLS = 8_000_000  # about what a training without --steps, --epochs or --budg
 MOST_A_STEP = 1 << 24  # symbols
 DEEP = 3  # layers, from which on residual connections and layer norm are what makes them train
 PASSES = 30  # over the text: what a time budget leaves after them is not used, since more would learn it by heart
-SPEED = 50_000  # symbols a second, roughly: what a budget comes to
+SPEED, SPEED_COMPILED = 30_000, 100_000  # symbols a second, roughly, without kernels and with them: what a budget comes to
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,17 @@ class Size:
     embedding: int
     batch: int
     learning_rate: float
+    layer_norm: bool = False
 
 
 CHARACTERS = (
     Size(1e5, 192, 64, 16, 5e-3),
     Size(4e5, 192, 64, 64, 5e-3),
-    Size(2e6, 256, 64, 16, 5e-3),
-    Size(float("inf"), 384, 128, 32, 4e-3),
+    Size(2e6, 384, 64, 16, 1e-2, layer_norm=True),
+    Size(float("inf"), 384, 128, 32, 1e-2, layer_norm=True),
 )
+IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for much text in little time
+HASTE = 2_500_000  # symbols that are read in all, below which time is little
 WORDS = (
     Size(3e5, 128, 128, 16, 4e-3),
     Size(float("inf"), 200, 200, 16, 3e-3),
@@ -58,14 +62,16 @@ def check(wanted: dict[str, Any]) -> None:
 
 def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of model.Config and training.Config for this corpus; what the user wants (what is not None) stands."""
-    symbols = corpus.train.symbols
+    symbols, speed = corpus.train.symbols, SPEED_COMPILED if native.kind("f32") else SPEED
     characters = corpus.vocab.unit == "char"
     fit = next(size for size in (CHARACTERS if characters else WORDS) if symbols <= size.symbols)
+    if fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * speed < HASTE:
+        fit = IN_HASTE
     short = not carry and symbols / max(1, corpus.train.sequences) < 24
     train: dict[str, Any] = {
         "batch": min(fit.batch, max(1, symbols // 8)),
         "window": 32 if short else 64,
-        "learning_rate": fit.learning_rate,
+        "learning_rate": fit.learning_rate if wanted.get("layer_norm") is not False else min(fit.learning_rate, 5e-3),
     }
     train |= {name: wanted[name] for name in TRAIN if wanted.get(name) is not None}
     per_step = train["batch"] * train["window"]
@@ -79,7 +85,7 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
         train["epochs"] = float(PASSES)
     expected = [train["epochs"]] if "epochs" in train else []
     expected += [train["steps"] * per_step / max(1, symbols)] if "steps" in train else []
-    expected += [train["budget"] * SPEED / max(1, symbols)] if "budget" in train else []
+    expected += [train["budget"] * speed / max(1, symbols)] if "budget" in train else []
     passes = min(expected)
     deep = (wanted.get("layers") or 1) >= DEEP
     model = {
@@ -87,7 +93,7 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
         "size": fit.size,
         "layers": 1,
         "residual": deep,
-        "layer_norm": deep,
+        "layer_norm": deep or fit.layer_norm,
         "direction": "forward",
         "embedding": fit.embedding,
         "tie": not characters,

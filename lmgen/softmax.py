@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from lmgen import native
@@ -29,12 +28,9 @@ def _backward(precision: str, transposed: bool, kept, cotangent: Array):
     h, W, excess = kept
     g = cotangent[:, None]
     dh = g * native.product(excess, W, precision, transposed_b=not transposed)
-    weighed = jnp.concatenate([g * h, g], 1)  # the last row of the product with it is the gradient of b
-    if transposed:
-        dW = native.product(excess, weighed, precision, transposed_a=True)
-        return dh, dW[:, :-1], dW[:, -1], None
-    dW = native.product(weighed, excess, precision, transposed_a=True)
-    return dh, dW[:-1], dW[-1], None
+    product = partial(native.product, precision=precision, transposed_a=True)
+    dW = product(excess, g * h) if transposed else product(g * h, excess)
+    return dh, dW, product(g, excess)[0], None
 
 
 nats.defvjp(_forward, _backward)

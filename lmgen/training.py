@@ -17,11 +17,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lmgen import model, update
+from lmgen import memory, model, update
 from lmgen.corpus import Windows
 from lmgen.errors import DivergedError
 
 BAD_STEPS = 20  # so many steps in a row without a finite gradient end the training
+FRESH = 4  # steps, after which the memory of one step is reused by the next
+SLOW = 0.03  # seconds of a step, from which on the next one waits for it
 FLOOR = 0.02  # the share of the learning rate at the end of its decay
 
 
@@ -178,6 +180,7 @@ class Training:
         self._before = self.progress.seconds
         self._clock = time.monotonic()
         self._pending: Array | None = None
+        self._first = self.progress.step
         self._warm: tuple[int, float] | None = None  # the step and the time after which nothing is compiled any more
 
     @property
@@ -208,6 +211,10 @@ class Training:
         last = (progress.step, self.seconds)
         while (done := self.done()) < 1 and not progress.finished:
             k = progress.step
+            if self._slow():
+                self.settle()
+            if k < self._first + FRESH:
+                memory.give_back()
             rate = learning_rate(config, k, done)
             self.state, nats = step(config.update, self.network, self.state, self.windows[k], self.windows.begins(k), rate, k)
             self.settle()  # waiting for the step before keeps the device busy with this one
@@ -233,6 +240,13 @@ class Training:
             if ends:
                 progress.finished = max((nearness, end) for end, nearness in self._ends().items())[1]
             yield report
+
+    def _slow(self) -> bool:
+        """Whether a step takes so long that computing two at a time, which takes the memory of both, gains nothing."""
+        if self._warm is None or self.progress.step == self._warm[0]:
+            return False
+        steps = self.progress.step - self._warm[0]
+        return steps < FRESH or (self.seconds - self._warm[1]) / steps > SLOW
 
     def settle(self) -> None:
         """Wait for the last step and count its loss."""

@@ -47,6 +47,10 @@ class Arrays {
     auto buffer = arguments_.get<ffi::AnyBuffer>(i);
     return buffer.has_value() && dimension < int(buffer->dimensions().size()) ? buffer->dimensions()[dimension] : 0;
   }
+  int rank(int i) {
+    auto buffer = arguments_.get<ffi::AnyBuffer>(i);
+    return buffer.has_value() ? int(buffer->dimensions().size()) : 0;
+  }
   int64_t size_out(int i, int dimension) {
     auto buffer = results_.get<ffi::AnyBuffer>(i);
     return buffer.has_value() && dimension < int((*buffer)->dimensions().size()) ? (*buffer)->dimensions()[dimension] : 0;
@@ -149,9 +153,11 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4, P = arrays.size(2, 1) / gates;
   Forward f{};
   f.cell = gru ? GRU : LSTM, f.T = T, f.B = B, f.N = N, f.P = P;
-  f.rows = arrays.size(0, 0);
-  f.inputs = arrays.in<void>(0, stored(bf16), {Arrays::ANY, gates * P});
+  const bool apart = arrays.rank(0) == 4;  // [T, B, 4, P], where the gates take the place of the inputs
+  f.rows = arrays.size(0, 0) * (apart ? B : 1);
+  f.inputs = apart ? arrays.in<void>(0, stored(bf16), {T, B, 4, P}) : arrays.in<void>(0, stored(bf16), {Arrays::ANY, gates * P});
   if (arrays.size(1, 0)) f.ids = arrays.in<int32_t>(1, DataType::S32, {T, B});
+  arrays.require(!(apart && gru), "the gates of a GRU are not as many as its inputs");
   arrays.require(f.ids || f.rows == T * B, "the inputs are not as many as the time steps");
   arrays.require(T >= 1 && B >= 1 && P >= N && P % kernels->padding == 0, "the sizes do not fit each other");
   f.U = arrays.floats(2, {N, gates * P});
