@@ -51,6 +51,63 @@ def tinyshakespeare(run: Commands) -> Iterator[str]:
     yield quoted(run("sample shakespeare --lines 8 --temperature 0.8"))
 
 
+def minute(run: Commands) -> Iterator[str]:
+    run(
+        "train DATA/tinyshakespeare/train.txt --valid DATA/tinyshakespeare/valid.txt --carry --budget 60s --output minute --quiet"
+    )
+    took = run.seconds
+    whole = run.measures("minute", "DATA/tinyshakespeare/valid.txt")["nats_per_symbol"]
+    cold = cold_windows(run.folder / "minute", DATA / "tinyshakespeare" / "valid.txt", 256)
+    yield f"{run.shape('minute')}; the training command took {took:.0f} s in all."
+    yield table(
+        ("valid, nats per character", "", "target", "aim"),
+        ("whole text, state carried", f"**{whole:.4f}**", "1.48", "1.42"),
+        ("windows of 256, each from an empty state", f"**{cold:.4f}**", "1.50", "1.469"),
+    )
+
+
+def cold_windows(model: Path, text: Path, window: int) -> float:
+    """The mean nats of a text that is read in windows, each from the state before anything is read."""
+    import numpy as np
+
+    import lmgen
+    from lmgen import corpus
+    from lmgen.text import Text
+
+    lm = lmgen.load(model).lm
+    ids = corpus.encode(iter(Text([text], lm.sequence, lm.carry)), lm.vocab).stream
+    starts = range(0, len(ids) - window, window)
+    windows = np.stack([np.asarray(ids[k : k + window + 1]) for k in starts], 1).astype(np.int32)
+    return float(np.asarray(lm.nats(lm.start(len(starts)), windows)[1]).mean(dtype=np.float64))
+
+
+WAYS = {  # how a training is computed: the options and the environment
+    "kernels, f32": ("f32", {}),
+    "kernels, bf16": ("bf16", {}),
+    "pure JAX, f32": ("f32", {"LMGEN_NATIVE": "off"}),
+    "pure JAX, bf16": ("bf16", {"LMGEN_NATIVE": "off"}),
+}
+
+
+def precision(run: Commands) -> Iterator[str]:
+    from lmgen import devices
+
+    texts = {
+        "names": "DATA/names/train.txt --valid DATA/names/valid.txt --steps 1200",
+        "tinyshakespeare": "DATA/tinyshakespeare/train.txt --valid DATA/tinyshakespeare/valid.txt --carry --size 192 --steps 1500",
+    }
+    rows = [("text", *(f"{way}: valid nats (against the first)" for way in WAYS))]
+    for text, words in texts.items():
+        found = []
+        for number, (kind, environment) in enumerate(WAYS.values()):
+            name = f"{text}{number}"
+            run(f"train {words} --precision {kind} --output {name} --quiet", **environment)
+            found.append(json.loads(quietly(run, f"show {name} --json"))["valid_nats"])
+        rows.append((text, *(f"{nats:.4f} ({nats / found[0] - 1:+.2%})" for nats in found)))
+    yield f"The same seed and steps; kernels here: {devices.kernels()}. They should end within half a per cent of each other."
+    yield table(*rows)
+
+
 def wikitext(run: Commands) -> Iterator[str]:
     run(
         "train DATA/wikitext-2/train.txt --valid DATA/wikitext-2/valid.txt --unit word --carry --unk-token <unk> "
@@ -122,6 +179,8 @@ def blanks(run: Commands) -> Iterator[str]:
 SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
     "names": ("Names in a minute, no option given", names),
     "tinyshakespeare": ("tinyshakespeare in two minutes", tinyshakespeare),
+    "minute": ("tinyshakespeare in a minute", minute),
+    "precision": ("Whole trainings at both precisions, with kernels and without", precision),
     "wikitext-2": ("WikiText-2, words", wikitext),
     "deep": ("Six layers on names", deep),
     "blanks": ("Letters of names, blanked and filled", blanks),

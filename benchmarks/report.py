@@ -33,12 +33,18 @@ class Commands:
     seconds: float = 0.0
     memory: float = 0.0  # GiB at the peak of the last command
 
-    def __call__(self, command: str, stdin: Path | None = None) -> str:
+    def __call__(self, command: str, stdin: Path | None = None, **environment: str) -> str:
         """Run `lmgen …`, its input from a file; DATA in it stands for the folder of corpora. Returns its stdout."""
         words = [word.replace("DATA", str(DATA)) for word in command.split()]
         start = time.monotonic()
         with tempfile.TemporaryFile("w+") as out, open(stdin or os.devnull) as given:
-            process = subprocess.Popen([sys.executable, "-m", "lmgen.cli", *words], cwd=self.folder, stdin=given, stdout=out)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "lmgen.cli", *words],
+                cwd=self.folder,
+                stdin=given,
+                stdout=out,
+                env=os.environ | environment,
+            )
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
@@ -46,7 +52,8 @@ class Commands:
         if process.returncode:
             raise Failed(f"lmgen {command} failed with exit code {process.returncode}")
         self.seconds, self.memory = time.monotonic() - start, usage.ru_maxrss / 2**20
-        self.done.append(f"lmgen {command}" + (f" < {stdin.name}" if stdin else ""))
+        before = "".join(f"{name}={value} " for name, value in environment.items())
+        self.done.append(f"{before}lmgen {command}" + (f" < {stdin.name}" if stdin else ""))
         return output
 
     def measures(self, model: str, text: str) -> dict:
