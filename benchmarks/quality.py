@@ -94,7 +94,8 @@ def precision(run: Commands) -> Iterator[str]:
 
     texts = {
         "names": "DATA/names/train.txt --valid DATA/names/valid.txt --steps 1200",
-        "tinyshakespeare": "DATA/tinyshakespeare/train.txt --valid DATA/tinyshakespeare/valid.txt --carry --size 192 --steps 1500",
+        "tinyshakespeare": "DATA/tinyshakespeare/train.txt --valid DATA/tinyshakespeare/valid.txt --carry --size 192 "
+        "--steps 1500",
     }
     rows = [("text", *(f"{way}: valid nats (against the first)" for way in WAYS))]
     for text, words in texts.items():
