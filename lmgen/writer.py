@@ -65,7 +65,7 @@ def _packed(
     layers = [{"U": pack(pad(p["U"]))} for p in params["layers"]]
     for k, (p, packed) in enumerate(zip(params["layers"], layers, strict=True)):
         packed |= {"W": pack(pad(p["W"])), "b": pad(p["b"])} if k else {}
-        packed |= params["norms"][k] if network.layer_norm else {}
+        packed |= params["norms"][k] if k and network.layer_norm else {}
         packed |= {"b_u": native.pad_gates(p["b_u"], 1, P)} if "b_u" in p else {}
     head = params["head"]
     if "W" in head:

@@ -344,8 +344,8 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
     s.U[l] = arrays.floats(i, {size});
     if (gru) s.b_u[l] = arrays.floats(i + 1, {s.P});
     if (l) s.W[l] = arrays.floats(i + 2, {size}), s.b[l] = arrays.floats(i + 3, {gates * s.P});
-    norm(i + 6, l);
-    arrays.require(!s.gain[l] == !s.gain[s.layers], "some layers are normalised and some are not");
+    if (l) norm(i + 6, l);
+    arrays.require(!l || !s.gain[l] == !s.gain[s.layers], "some layers are normalised and some are not");
     s.h[l] = in_place(arrays.floats(i + 4, {s.B, s.N}), arrays.floats_out(o, {s.B, s.N}), s.B * s.N);
     if (!gru) s.c[l] = in_place(arrays.floats(i + 5, {s.B, s.N}), arrays.floats_out(o + 1, {s.B, s.N}), s.B * s.N);
   }

@@ -182,6 +182,7 @@ def test_settings_that_mean_nothing_are_refused(model_path):
         {"layers": 3, "residual": True, "layer_norm": True},
         {"layers": 2, "residual": True, "cell": "gru"},
         {"layer_norm": True, "tie": True, "size": 16, "embedding": 16},
+        {"layer_norm": True, "embedding": 5, "cell": "gru"},
     ],
     ids=str,
 )
