@@ -22,13 +22,15 @@ inline void squares(const float* x, int64_t n, float* sums, const Worker& worker
 // Adam with decoupled weight decay (Loshchilov & Hutter 2019), weights and moments in place.
 inline void adamw(const AdamW& leaf, const AdamWStep& step, const Worker& worker) {
   const V scale = broadcast(step.scale), rate = broadcast(step.rate), decay = broadcast(leaf.decay);
-  const V beta1 = broadcast(step.beta1), beta2 = broadcast(step.beta2), rest1 = broadcast(1 - step.beta1), rest2 = broadcast(1 - step.beta2);
+  const V beta1 = broadcast(step.beta1), beta2 = broadcast(step.beta2), rest1 = broadcast(1 - step.beta1),
+          rest2 = broadcast(1 - step.beta2);
   const V correction1 = broadcast(step.correction1), correction2 = broadcast(step.correction2), epsilon = broadcast(step.epsilon);
   const int64_t end = least(leaf.size, PIECE * share(pieces(leaf.size), worker.number + 1, worker.count));
   for (int64_t k = PIECE * share(pieces(leaf.size), worker.number, worker.count); k < end; k += WIDTH) {
     const int64_t n = end - k;
     const V g = load(leaf.gradient + k, n) * scale, p = load(leaf.weights + k, n);
-    const V m = multiply_add(beta1, load(leaf.mean + k, n), rest1 * g), v = multiply_add(beta2, load(leaf.square + k, n), rest2 * g * g);
+    const V m = multiply_add(beta1, load(leaf.mean + k, n), rest1 * g),
+            v = multiply_add(beta2, load(leaf.square + k, n), rest2 * g * g);
     store(leaf.mean + k, m, n);
     store(leaf.square + k, v, n);
     store(leaf.weights + k, p - rate * (m * correction1 / (square_root(v * correction2) + epsilon) + decay * p), n);

@@ -11,10 +11,18 @@
 namespace lmgen {
 
 // Weak: null where the compiler could not build a kind.
-namespace avx2 { extern const Kernels kernels __attribute__((weak)); }
-namespace avx512 { extern const Kernels kernels __attribute__((weak)); }
-namespace avx512bf16 { extern const Kernels kernels __attribute__((weak)); }
-namespace amx { extern const Kernels kernels __attribute__((weak)); }
+namespace avx2 {
+extern const Kernels kernels __attribute__((weak));
+}
+namespace avx512 {
+extern const Kernels kernels __attribute__((weak));
+}
+namespace avx512bf16 {
+extern const Kernels kernels __attribute__((weak));
+}
+namespace amx {
+extern const Kernels kernels __attribute__((weak));
+}
 
 namespace {
 

@@ -38,7 +38,8 @@ inline void head_row(const Head& h, int64_t row, float* l, int64_t padded) {
 inline void pack_head(const Matrix& W, int64_t inner, int64_t columns, float* out) {
   const Cut groups((columns + WIDTH - 1) / WIDTH, PANELS);
   for (int64_t g = 0; g < groups.pieces; g++)
-    pack(W, 0, lanes_of(inner), inner, groups.at(g) * WIDTH, columns, groups.size(g), out + groups.at(g) * lanes_of(inner) * WIDTH);
+    pack(W, 0, lanes_of(inner), inner, groups.at(g) * WIDTH, columns, groups.size(g),
+         out + groups.at(g) * lanes_of(inner) * WIDTH);
 }
 
 constexpr float NEVER = -1e30f;  // the logit of what cannot come

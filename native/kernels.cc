@@ -1,5 +1,5 @@
-// The kernels of one kind of processor at one precision. Compiled once for each, with LMGEN_KIND (a name for the namespace, so that
-// the linker keeps them apart), LMGEN_BF16 and LMGEN_AMX; no standard library here, whose templates it could mix up.
+// The kernels of one kind of processor at one precision. Compiled once for each, with LMGEN_KIND (a name for the namespace, so
+// that the linker keeps them apart), LMGEN_BF16 and LMGEN_AMX; no standard library here, whose templates it could mix up.
 #include "kernels.h"
 
 #include <immintrin.h>
@@ -24,6 +24,18 @@ void within(const Task& task, const Worker& worker) {
 #define LMGEN_TEXT(name) #name
 #define LMGEN_NAME(name) LMGEN_TEXT(name)
 extern const Kernels kernels;
-const Kernels kernels = {LMGEN_NAME(LMGEN_KIND), PADDING, within<product>, within<forward>, within<backward>, within<head>,
-                         packed_size, pack_cell, pack_head, within<sample>, sum_rows, pieces, squares, adamw};
+const Kernels kernels = {LMGEN_NAME(LMGEN_KIND),
+                         PADDING,
+                         within<product>,
+                         within<forward>,
+                         within<backward>,
+                         within<head>,
+                         packed_size,
+                         pack_cell,
+                         pack_head,
+                         within<sample>,
+                         sum_rows,
+                         pieces,
+                         squares,
+                         adamw};
 }  // namespace lmgen::LMGEN_KIND

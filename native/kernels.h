@@ -14,10 +14,12 @@ class Meeting;  // where the threads of one call wait for each other (team.h)
 struct Worker {  // one of the threads that share a call
   int number, count;
   Meeting* meeting;
-  void wait() const;                       // until all are here
-  void* memory(size_t bytes) const;        // for this thread until the end of the call, aligned to 64 bytes, not cleared
+  void wait() const;                 // until all are here
+  void* memory(size_t bytes) const;  // for this thread until the end of the call, aligned to 64 bytes, not cleared
   template <class T>
-  T* array(int64_t n) const { return static_cast<T*>(memory(sizeof(T) * static_cast<size_t>(n))); }
+  T* array(int64_t n) const {
+    return static_cast<T*>(memory(sizeof(T) * static_cast<size_t>(n)));
+  }
 };
 
 struct Matrix {  // rows of float, or of bfloat16
@@ -64,9 +66,9 @@ struct Backward {  // the same loop, back in time
   const void *fed, *gates;
   const float* cs;
   const float *dhs, *dh, *dc;  // cotangents of hs, of the last h and of the last c
-  void* du;                    // stored [T, B, 4, P]: cotangents of LSTM i f o g; of GRU n z r (inputs), z r q (products): n z r q
-  float* db;                   // [4, P]: their sums over T and B
-  float *dh0, *dc0;            // [B, N]
+  void* du;          // stored [T, B, 4, P]: cotangents of LSTM i f o g; of GRU n z r (inputs), z r q (products): n z r q
+  float* db;         // [4, P]: their sums over T and B
+  float *dh0, *dc0;  // [B, N]
 };
 
 struct Head {  // softmax cross-entropy of the logits h W + b
@@ -103,29 +105,29 @@ constexpr int MOST_LAYERS = 16;
 struct Sampling {  // whole networks writing text, a symbol of every row at a time
   Cell cell;
   int64_t layers, steps, B, N, P, V;
-  const void* inputs;                // stored [V, G P]: what the first layer reads of each symbol
-  const float* W[MOST_LAYERS];       // packed by `pack_gates`, from the second layer on
-  const float* b[MOST_LAYERS];       // [G P], from the second layer on
-  const float* U[MOST_LAYERS];       // packed likewise
-  const float* b_u[MOST_LAYERS];     // GRU: [P]
+  const void* inputs;                                           // stored [V, G P]: what the first layer reads of each symbol
+  const float* W[MOST_LAYERS];                                  // packed by `pack_gates`, from the second layer on
+  const float* b[MOST_LAYERS];                                  // [G P], from the second layer on
+  const float* U[MOST_LAYERS];                                  // packed likewise
+  const float* b_u[MOST_LAYERS];                                // GRU: [P]
   const float *gain[MOST_LAYERS + 1], *shift[MOST_LAYERS + 1];  // [N] of what a layer reads, and last the head; or null
-  bool residual;                     // what a layer read is added to what it gives, from the second layer on
-  const float* head;                 // packed by `pack_head`
-  const float* head_b;               // [V]
-  bool forgets;                      // at EOS
-  float temperature, top_p, min_p;   // 1, 1 and 0 leave all as it is
-  int32_t top_k;                     // 0 likewise
-  int32_t eos, unk;                  // unk is never drawn, unless it is -1
-  const int32_t* forced;             // [steps] what comes next whatever the model says; -1: what is drawn
-  const float* uniforms;             // [steps, B]
+  bool residual;                           // what a layer read is added to what it gives, from the second layer on
+  const float* head;                       // packed by `pack_head`
+  const float* head_b;                     // [V]
+  bool forgets;                            // at EOS
+  float temperature, top_p, min_p;         // 1, 1 and 0 leave all as it is
+  int32_t top_k;                           // 0 likewise
+  int32_t eos, unk;                        // unk is never drawn, unless it is -1
+  const int32_t* forced;                   // [steps] what comes next whatever the model says; -1: what is drawn
+  const float* uniforms;                   // [steps, B]
   float *h[MOST_LAYERS], *c[MOST_LAYERS];  // [B, N] states, in place
-  int32_t *last, *left;              // [B] the symbol read next; how many EOS are still to come, in place
-  int32_t* ids;                      // [steps, B] what came
-  float* nats;                       // [steps, B] -ln p of it
-  void* fed;                         // stored [layers, 2, B, P], memory
-  float* logits;                     // [B, V rounded up to vectors], memory
-  float* sums;                       // [B, P], memory
-  void* read;                        // stored [B, P], memory
+  int32_t *last, *left;                    // [B] the symbol read next; how many EOS are still to come, in place
+  int32_t* ids;                            // [steps, B] what came
+  float* nats;                             // [steps, B] -ln p of it
+  void* fed;                               // stored [layers, 2, B, P], memory
+  float* logits;                           // [B, V rounded up to vectors], memory
+  float* sums;                             // [B, P], memory
+  void* read;                              // stored [B, P], memory
   // Numbers by falling value, the earlier first among equals.
   void (*order)(const float* values, int64_t n, int32_t* out);
 };

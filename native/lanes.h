@@ -28,13 +28,15 @@ inline V nearest(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT
 template <int S>  // lanes j of a where j & S is 0, else lanes j ^ S of b
 inline V mixed_low(V a, V b) {
   constexpr Mask high = S == 1 ? 0xaaaa : S == 2 ? 0xcccc : S == 4 ? 0xf0f0 : 0xff00;
-  const __m512i swap = _mm512_xor_si512(_mm512_set1_epi32(S), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  const __m512i swap =
+      _mm512_xor_si512(_mm512_set1_epi32(S), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   return _mm512_mask_permutexvar_ps(a, high, swap, b);
 }
 template <int S>  // lanes j ^ S of a where j & S is 0, else lanes j of b
 inline V mixed_high(V a, V b) {
   constexpr Mask low = S == 1 ? 0x5555 : S == 2 ? 0x3333 : S == 4 ? 0x0f0f : 0x00ff;
-  const __m512i swap = _mm512_xor_si512(_mm512_set1_epi32(S), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  const __m512i swap =
+      _mm512_xor_si512(_mm512_set1_epi32(S), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   return _mm512_mask_permutexvar_ps(b, low, swap, a);
 }
 #else  // AVX2 with FMA
@@ -65,11 +67,17 @@ inline V swapped(V a) {
   return _mm256_permutevar8x32_ps(a, _mm256_xor_si256(_mm256_set1_epi32(S), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
 }
 template <int S>
-constexpr int HIGH = S == 1 ? 0xaa : S == 2 ? 0xcc : 0xf0;
+constexpr int HIGH = S == 1   ? 0xaa
+                     : S == 2 ? 0xcc
+                              : 0xf0;
 template <int S>
-inline V mixed_low(V a, V b) { return _mm256_blend_ps(a, swapped<S>(b), HIGH<S>); }
+inline V mixed_low(V a, V b) {
+  return _mm256_blend_ps(a, swapped<S>(b), HIGH<S>);
+}
 template <int S>
-inline V mixed_high(V a, V b) { return _mm256_blend_ps(swapped<S>(a), b, HIGH<S>); }
+inline V mixed_high(V a, V b) {
+  return _mm256_blend_ps(swapped<S>(a), b, HIGH<S>);
+}
 #endif
 
 inline V zero() { return broadcast(0); }

@@ -1,8 +1,8 @@
 // Matrix products: packed operands, a tile of results in registers, and the blocks around it.
 //
-// The right operand is packed in groups of up to PANELS vectors of columns: [inner lanes][panels][WIDTH], so that the tile reads it
-// from front to back. The left one is read a lane at a time: element (r, k) at a[r * row + k * step]. With bfloat16 a lane is a
-// pair of numbers that follow each other in the inner dimension (lanes.h).
+// The right operand is packed in groups of up to PANELS vectors of columns: [inner lanes][panels][WIDTH], so that the tile reads
+// it from front to back. The left one is read a lane at a time: element (r, k) at a[r * row + k * step]. With bfloat16 a lane is
+// a pair of numbers that follow each other in the inner dimension (lanes.h).
 
 constexpr int PANELS = 4;
 constexpr int BLOCK_LANES = 512;  // of the inner dimension, that stay near while all columns pass by
@@ -22,7 +22,7 @@ constexpr int BLOCK_LANES = 512;  // of the inner dimension, that stay near whil
 #endif
 
 // Rows of cells are padded to a multiple of it, and tiles read them where they are.
-constexpr int PADDING = LANES * PAIR > WIDTH ? LANES * PAIR : WIDTH;
+constexpr int PADDING = LANES * PAIR > WIDTH ? LANES* PAIR : WIDTH;
 
 inline int64_t lanes_of(int64_t inner) { return rounded_up((inner + PAIR - 1) / PAIR, LANES); }
 
@@ -64,7 +64,8 @@ inline V lanes_of_row(const uint16_t* row, int64_t k, int64_t inner) {
 
 // Columns c … of b [inner, columns], lanes from k0 on: out [lanes][panels][WIDTH].
 template <class T>
-void pack_columns(const T* b, int64_t stride, int64_t k0, int64_t lanes, int64_t inner, int64_t c, int64_t columns, int panels, float* out) {
+void pack_columns(const T* b, int64_t stride, int64_t k0, int64_t lanes, int64_t inner, int64_t c, int64_t columns, int panels,
+                  float* out) {
   for (int64_t k = k0; k < k0 + lanes; k++)
     for (int p = 0; p < panels; p++, out += WIDTH)
       store(out, lane_of_rows(b, stride, k * PAIR, inner, c + p * WIDTH, columns - c - p * WIDTH));
@@ -72,7 +73,8 @@ void pack_columns(const T* b, int64_t stride, int64_t k0, int64_t lanes, int64_t
 
 // The same of the transpose of b [columns, inner].
 template <class T>
-void pack_transposed(const T* b, int64_t stride, int64_t k0, int64_t lanes, int64_t inner, int64_t c, int64_t columns, int panels, float* out) {
+void pack_transposed(const T* b, int64_t stride, int64_t k0, int64_t lanes, int64_t inner, int64_t c, int64_t columns, int panels,
+                     float* out) {
   for (int64_t k = 0; k < lanes; k += WIDTH)
     for (int p = 0; p < panels; p++) {
       V block[WIDTH];
@@ -89,7 +91,8 @@ inline void pack(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, int6
 #if LMGEN_BF16
   if (b.bf16) {
     const uint16_t* data = static_cast<const uint16_t*>(b.data);
-    return (b.transposed ? pack_transposed<uint16_t> : pack_columns<uint16_t>)(data, b.stride, k0, lanes, inner, c, columns, panels, out);
+    return (b.transposed ? pack_transposed<uint16_t> : pack_columns<uint16_t>)(data, b.stride, k0, lanes, inner, c, columns,
+                                                                               panels, out);
   }
 #endif
   const float* data = static_cast<const float*>(b.data);
@@ -137,11 +140,13 @@ inline void pack_left(const Matrix& a, int64_t r0, int rows, int64_t k0, int64_t
       for (int64_t k = 0; k < lanes; k += WIDTH) {
 #if LMGEN_BF16
         if (a.bf16) {
-          store(out + r * lanes + k, lanes_of_row(static_cast<const uint16_t*>(a.data) + (r0 + r) * a.stride, (k0 + k) * PAIR, inner), lanes - k);
+          store(out + r * lanes + k,
+                lanes_of_row(static_cast<const uint16_t*>(a.data) + (r0 + r) * a.stride, (k0 + k) * PAIR, inner), lanes - k);
           continue;
         }
 #endif
-        store(out + r * lanes + k, lanes_of_row(static_cast<const float*>(a.data) + (r0 + r) * a.stride, (k0 + k) * PAIR, inner), lanes - k);
+        store(out + r * lanes + k, lanes_of_row(static_cast<const float*>(a.data) + (r0 + r) * a.stride, (k0 + k) * PAIR, inner),
+              lanes - k);
       }
     return;
   }
@@ -178,8 +183,8 @@ inline void finish(const Product& p, const float* sum, int64_t r, int rows, int6
     }
 }
 
-// Weights on the right stay packed as a whole while the rows pass by. Where the left operand is transposed - a weight gradient, whose
-// inner dimension is long - both are packed a piece of it at a time, and the sums of all rows wait from piece to piece.
+// Weights on the right stay packed as a whole while the rows pass by. Where the left operand is transposed - a weight gradient,
+// whose inner dimension is long - both are packed a piece of it at a time, and the sums of all rows wait from piece to piece.
 inline void product(const Product& p, const Worker& worker) {
   const Part part(p, worker);
   const int64_t lanes = lanes_of(p.inner), piece = least(lanes, BLOCK_LANES), pass = p.a.transposed ? piece : lanes;
@@ -202,7 +207,8 @@ inline void product(const Product& p, const Worker& worker) {
       for (int64_t k = k0; k < end; k += piece) {
         const int64_t now = least(piece, end - k);
         if (!direct)
-          for (int64_t j = 0; j < few.pieces; j++) pack_left(p.a, r0 + few.at(j), few.size(j), k, now, p.inner, left + few.at(j) * now);
+          for (int64_t j = 0; j < few.pieces; j++)
+            pack_left(p.a, r0 + few.at(j), few.size(j), k, now, p.inner, left + few.at(j) * now);
         for (int64_t g = 0; g < groups.pieces; g++) {
           const float* group = right + ((k - k0) * part.panels + groups.at(g) * now) * WIDTH;
           for (int64_t j = 0; j < few.pieces; j++) {

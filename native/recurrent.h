@@ -7,7 +7,9 @@
 
 struct LSTMCell {
   static constexpr int GATES = 4;
-  struct State { V h, c; };
+  struct State {
+    V h, c;
+  };
 
   // u = U h of four gates; x their inputs. What is kept for the way back is written to `kept` [4][P], unless it is null.
   static State forward(const V* u, const V* x, V, V, V c, Stored* kept, int64_t P) {
@@ -34,7 +36,9 @@ struct LSTMCell {
 
 struct GRUCell {
   static constexpr int GATES = 3;
-  struct State { V h, c; };
+  struct State {
+    V h, c;
+  };
 
   static State forward(const V* u, const V* x, V b_u, V h, V, Stored* kept, int64_t P) {
     const V z = sigmoid(u[0] + x[0]), r = sigmoid(u[1] + x[1]), q = u[2] + b_u, n = tanh(x[2] + r * q);
@@ -84,7 +88,8 @@ void loop_forward(const Forward& f, const Worker& worker) {
     for (int64_t u = 0; u < blocks; u++)
       for (int64_t i = 0; i < rows.pieces; i++) {
         const int64_t b0 = rows.at(i);
-        tile_of(G, rows.size(i), reinterpret_cast<const float*>(here + b0 * P), P / PAIR, 1, weights + u * lanes * G * WIDTH, lanes, z);
+        tile_of(G, rows.size(i), reinterpret_cast<const float*>(here + b0 * P), P / PAIR, 1, weights + u * lanes * G * WIDTH,
+                lanes, z);
         const int64_t n = (u0 + u) * WIDTH;
         const V b_u = f.b_u ? load(f.b_u + n) : zero();
         for (int r = 0; r < rows.size(i); r++) {
@@ -121,7 +126,8 @@ void loop_backward(const Backward& k, const Worker& worker) {
   const Cut groups(blocks, PANELS);
   float* weights = worker.array<float>(lanes * blocks * WIDTH);
   for (int64_t g = 0; g < groups.pieces; g++)
-    pack({k.U, G * P, false, true}, 0, lanes, G * P, (u0 + groups.at(g)) * WIDTH, N, groups.size(g), weights + groups.at(g) * lanes * WIDTH);
+    pack({k.U, G * P, false, true}, 0, lanes, G * P, (u0 + groups.at(g)) * WIDTH, N, groups.size(g),
+         weights + groups.at(g) * lanes * WIDTH);
   float* carried = worker.array<float>(2 * B * blocks * WIDTH);  // [block][B]: dh past the products, dc
   float* sums = worker.array<float>(4 * blocks * WIDTH);
   for (int64_t i = 0; i < 4 * blocks; i++) store(sums + i * WIDTH, zero());
@@ -143,7 +149,8 @@ void loop_backward(const Backward& k, const Worker& worker) {
         const int64_t b0 = rows.at(i);
         const Stored* after = du + ((t + 1) * B + b0) * 4 * P + SKIP * P;
         if (t + 1 < T)
-          tile_of(panels, rows.size(i), reinterpret_cast<const float*>(after), 4 * P / PAIR, 1, weights + groups.at(g) * lanes * WIDTH, lanes, z);
+          tile_of(panels, rows.size(i), reinterpret_cast<const float*>(after), 4 * P / PAIR, 1,
+                  weights + groups.at(g) * lanes * WIDTH, lanes, z);
         for (int r = 0; r < rows.size(i); r++)
           for (int p = 0; p < panels; p++) {
             const int64_t b = b0 + r, tb = t * B + b, u = groups.at(g) + p, n = (u0 + u) * WIDTH;

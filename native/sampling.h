@@ -60,7 +60,8 @@ void sampling_layer(const Sampling& s, int64_t layer, int64_t step, const Worker
       const int64_t b0 = pieces.at(i), n = u * WIDTH;
       const int64_t at = u * lanes * G * WIDTH;
       tile_of(G, pieces.size(i), reinterpret_cast<const float*>(before + b0 * P), P / PAIR, 1, s.U[layer] + at, lanes, z);
-      if (layer) tile_of(G, pieces.size(i), reinterpret_cast<const float*>(below + b0 * P), P / PAIR, 1, s.W[layer] + at, lanes, zx);
+      if (layer)
+        tile_of(G, pieces.size(i), reinterpret_cast<const float*>(below + b0 * P), P / PAIR, 1, s.W[layer] + at, lanes, zx);
       for (int r = 0; r < pieces.size(i); r++) {
         const int64_t b = b0 + r;
         const Stored* input = static_cast<const Stored*>(s.inputs) + s.last[b] * G * P + n;

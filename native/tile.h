@@ -42,11 +42,16 @@ void tile_of(int rows, const float* a, int64_t row, int64_t step, const float* b
 }
 
 // … for up to tile_rows(panels) rows.
-inline void tile_of(int panels, int rows, const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z, bool add = false) {
+inline void tile_of(int panels, int rows, const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z,
+                    bool add = false) {
   switch (panels) {
-    case 1: return tile_of<tile_rows(1), 1>(rows, a, row, step, b, lanes, z, add);
-    case 2: return tile_of<tile_rows(2), 2>(rows, a, row, step, b, lanes, z, add);
-    case 3: return tile_of<tile_rows(3), 3>(rows, a, row, step, b, lanes, z, add);
-    case 4: return tile_of<tile_rows(4), 4>(rows, a, row, step, b, lanes, z, add);
+    case 1:
+      return tile_of<tile_rows(1), 1>(rows, a, row, step, b, lanes, z, add);
+    case 2:
+      return tile_of<tile_rows(2), 2>(rows, a, row, step, b, lanes, z, add);
+    case 3:
+      return tile_of<tile_rows(3), 3>(rows, a, row, step, b, lanes, z, add);
+    case 4:
+      return tile_of<tile_rows(4), 4>(rows, a, row, step, b, lanes, z, add);
   }
 }

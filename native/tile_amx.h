@@ -51,8 +51,10 @@ class Tiles {  // leaves the thread's configuration as it was: libraries under J
   }
   ~Tiles() {
     settle(&before_);
-    if (before_.palette) _tile_loadconfig(&before_);
-    else _tile_release();
+    if (before_.palette)
+      _tile_loadconfig(&before_);
+    else
+      _tile_release();
   }
   Tiles(const Tiles&) = delete;
   Tiles& operator=(const Tiles&) = delete;

@@ -104,7 +104,8 @@ inline void multiply(int c, int a, int b) {
   thread.require_configured(c), thread.require_configured(a), thread.require_configured(b);
   require(c != a && c != b && a != b, "the registers of a product are not three");
   const Shapes& s = thread.now;
-  require(s.rows[c] == s.rows[a] && s.bytes[c] == s.bytes[b] && s.bytes[a] == 4 * s.rows[b], "the shapes of a product do not fit");
+  require(s.rows[c] == s.rows[a] && s.bytes[c] == s.bytes[b] && s.bytes[a] == 4 * s.rows[b],
+          "the shapes of a product do not fit");
   const int columns = s.bytes[c] / 4;
   for (int m = 0; m < s.rows[c]; m++) {
     float sums[2][MOST_BYTES / 4] = {};
