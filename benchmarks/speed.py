@@ -25,7 +25,7 @@ import speed_profile
 from report import Commands, quietly, section_of, table, write
 from speed_workers import SECONDS, WINDOWS, Job, Reply, Shape, serve
 
-ROUNDS = 4
+ROUNDS = 3
 PAUSE = 0.05  # seconds before it, in which the threads of the process before it come to rest
 SYMBOLS = 256  # drawn from each stream of a sampling step
 SPAWN = multiprocessing.get_context("spawn")

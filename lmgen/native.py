@@ -2,7 +2,11 @@
 
 They serve CPUs, at the precision "f32" or "bf16" (operands of products rounded to bfloat16, sums in float32). "Stored" arrays,
 which go from kernel to kernel, are of that type. Shapes as in recurrence.py; P is N rounded up to what the kernels want, and
-weights of G gates are padded gate by gate with zeros, [.., G N] -> [.., G P]. What is wrong with an array raises JaxRuntimeError.
+weights of G gates are padded gate by gate with zeros, [.., G N] -> [.., G P]. What is wrong with an array raises JaxRuntimeError,
+and so does memory that does not suffice.
+
+In the environment: LMGEN_NATIVE=off (or avx2, avx512, avx512bf16, amx: the most that is used) holds them back, LMGEN_THREADS says
+on how many threads they run, LMGEN_LIBRARY=path loads another library than the one installed, as the tests of native/ do.
 """
 
 from __future__ import annotations
@@ -10,7 +14,9 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import struct
 from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,26 +38,35 @@ class Library(NamedTuple):
 
 @cache
 def library() -> Library:
-    """Load the library once, the one that LMGEN_LIBRARY names if set, and make its operations known to JAX."""
+    """Load the library once and make its operations known to JAX."""
     if os.environ.get("LMGEN_NATIVE") == "off":
         return Library(lack="turned off by LMGEN_NATIVE=off")
-    named = os.environ.get("LMGEN_LIBRARY")
-    found = [Path(named)] if named else sorted(Path(__file__).parent.glob("_native*.so"))
-    if not found:
-        return Library(lack="not built: the install found no C++ compiler, or its build failed")
+    path = Path(os.environ.get("LMGEN_LIBRARY") or Path(__file__).with_name(f"_native{EXTENSION_SUFFIXES[0]}"))
+    if not path.exists():
+        return Library(lack=f"not built ({path.name} is missing): the install found no C++ compiler, or its build failed")
     try:
-        functions = ctypes.CDLL(str(found[0]))
+        if not _complete(path.read_bytes()):  # the loader would die of it
+            return Library(lack=f"{path.name} is damaged: install lmgen again")
+        functions = ctypes.CDLL(str(path.absolute()))
         if functions.lmgen_api_minor() > _api_minor():  # JAX would not start with it
-            return Library(lack="built for a newer JAX than the one installed: install lmgen again")
+            return Library(lack="built for a newer JAX than the one installed: install lmgen again with --no-build-isolation")
+        functions.lmgen_kind.restype = ctypes.c_char_p
+        functions.lmgen_padding.restype = functions.lmgen_packed_size.restype = ctypes.c_int64
+        functions.lmgen_packed_size.argtypes = [ctypes.c_bool, ctypes.c_int64, ctypes.c_int64]
         for name in OPERATIONS:
             handler = jax.ffi.pycapsule(getattr(functions, f"lmgen_{name}"))
             jax.ffi.register_ffi_target(f"lmgen_{name}", handler, platform="cpu")
     except Exception as error:  # a library of another machine, or for another JAX
-        return Library(lack=f"{found[0].name} cannot be loaded ({str(error).splitlines()[0]})")
-    functions.lmgen_kind.restype = ctypes.c_char_p
-    functions.lmgen_padding.restype = functions.lmgen_packed_size.restype = ctypes.c_int64
-    functions.lmgen_packed_size.argtypes = [ctypes.c_bool, ctypes.c_int64, ctypes.c_int64]
+        return Library(lack=f"{path.name} cannot be loaded ({str(error).partition(chr(10))[0]})")
     return Library(functions)
+
+
+def _complete(elf: bytes) -> bool:
+    """Whether a library of 64 bits reaches to the end of its table of sections, which ends the file."""
+    if len(elf) < 64:
+        return False
+    table, size, count = struct.unpack_from("<40xQ10xHH", elf)
+    return table + size * count <= len(elf)
 
 
 def _api_minor() -> int:

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ using ffi::DataType;
 namespace lmgen {
 namespace {
 
-constexpr double WORTH = 200'000;  // multiplications that pay for waking one more thread
+constexpr double WORTH = 200'000;        // multiplications that pay for waking one more thread
 constexpr double WORTH_A_STEP = 50'000;  // those of one step of sampling that pay for waiting for one more at each step
 
 int threads_for(double multiplications) { return int(std::min(multiplications / WORTH, 64.0)); }
@@ -111,15 +112,20 @@ DataType stored(bool bf16) { return bf16 ? DataType::BF16 : DataType::F32; }
 template <class Work>
 ffi::Error run(Arrays& arrays, double multiplications, Work work) {
   if (arrays.wrong()) return arrays.error();
-  together(threads_for(multiplications), work);
+  try {
+    together(threads_for(multiplications), work);
+  } catch (const std::bad_alloc&) { return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lmgen: the memory does not suffice"); }
   return ffi::Error::Success();
 }
 
 void require_ids(Arrays& arrays, const int32_t* ids, int64_t n, int64_t rows) {
-  for (int64_t k = 0; !arrays.wrong() && k < n; k++) arrays.require(ids[k] >= 0 && ids[k] < rows, "an id lies outside of the table");
+  for (int64_t k = 0; !arrays.wrong() && k < n; k++)
+    arrays.require(ids[k] >= 0 && ids[k] < rows, "an id lies outside of the table");
 }
 
-ffi::Error no_kernels() { return ffi::Error(ffi::ErrorCode::kUnimplemented, "lmgen: no kernels for this processor and precision"); }
+ffi::Error no_kernels() {
+  return ffi::Error(ffi::ErrorCode::kUnimplemented, "lmgen: no kernels for this processor and precision");
+}
 
 // a, b, bias [columns] or [0] -> c. `a_from` and `b_from` are the first columns that are meant in wider arrays.
 ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed_a, bool transposed_b,
@@ -134,7 +140,8 @@ ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
     const bool narrow = bf16 && arrays.type(i) == DataType::BF16;
     if (transposed) std::swap(height, width);
     const char* data = arrays.in<char>(i, stored(narrow), {height, Arrays::ANY});
-    arrays.require(from >= 0 && from + width <= arrays.size(i, 1), "the columns meant lie outside of argument " + std::to_string(i));
+    arrays.require(from >= 0 && from + width <= arrays.size(i, 1),
+                   "the columns meant lie outside of argument " + std::to_string(i));
     return Matrix{data + from * (narrow ? 2 : 4), arrays.size(i, 1), narrow, transposed};
   };
   p.a = matrix(0, p.rows, p.inner, a_from, transposed_a);
@@ -150,7 +157,8 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
-  const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4, P = arrays.size(2, 1) / gates;
+  const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4,
+                P = arrays.size(2, 1) / gates;
   Forward f{};
   f.cell = gru ? GRU : LSTM, f.T = T, f.B = B, f.N = N, f.P = P;
   const bool apart = arrays.rank(0) == 4;  // [T, B, 4, P], where the gates take the place of the inputs
@@ -181,7 +189,8 @@ ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
-  const int64_t T = arrays.size(2, 0), B = arrays.size(2, 1), N = arrays.size(0, 0), gates = gru ? 3 : 4, P = arrays.size(0, 1) / gates;
+  const int64_t T = arrays.size(2, 0), B = arrays.size(2, 1), N = arrays.size(0, 0), gates = gru ? 3 : 4,
+                P = arrays.size(0, 1) / gates;
   arrays.require(T >= 1 && B >= 1 && P >= N && P % kernels->padding == 0, "the sizes do not fit each other");
   Backward b{};
   b.cell = gru ? GRU : LSTM, b.T = T, b.B = B, b.N = N, b.P = P;
@@ -262,7 +271,8 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
   std::vector<float> sums(size_t(pieces), 0.0f);
   return run(arrays, double(total), [&](const Worker& worker) {
     int64_t at = 0;
-    for (const AdamW& leaf : all) kernels->squares(leaf.gradient, leaf.size, sums.data() + at, worker), at += kernels->pieces(leaf.size);
+    for (const AdamW& leaf : all)
+      kernels->squares(leaf.gradient, leaf.size, sums.data() + at, worker), at += kernels->pieces(leaf.size);
     worker.wait();
     double squared = 0;
     for (float sum : sums) squared += sum;
@@ -271,8 +281,13 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
     if (worker.number == 0) *fine = good;
     if (!good) return;
     const double steps = double(*count) + 1;
-    const AdamWStep step{float(norm < clip ? 1.0 : clip / norm), scalars[1], beta1, beta2, float(1 / (1 - std::pow(double(beta1), steps))),
-                         float(1 / (1 - std::pow(double(beta2), steps))), epsilon};
+    const AdamWStep step{float(norm < clip ? 1.0 : clip / norm),
+                         scalars[1],
+                         beta1,
+                         beta2,
+                         float(1 / (1 - std::pow(double(beta1), steps))),
+                         float(1 / (1 - std::pow(double(beta2), steps))),
+                         epsilon};
     for (const AdamW& leaf : all) kernels->adamw(leaf, step, worker);
   });
 }
@@ -288,8 +303,10 @@ ffi::Error pack(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool b
   float* out = arrays.floats_out(0, {gates ? kernels->packed_size(P, width) : kernels->packed_size(inner, columns)});
   arrays.require(!gates || (P >= height && P % kernels->padding == 0), "the sizes do not fit each other");
   return run(arrays, 0, [&](const Worker&) {
-    if (gates) kernels->pack_gates(w, P, inner, gates, out);
-    else kernels->pack_head({w, width, false, transposed}, inner, columns, out);
+    if (gates)
+      kernels->pack_gates(w, P, inner, gates, out);
+    else
+      kernels->pack_head({w, width, false, transposed}, inner, columns, out);
   });
 }
 
@@ -298,21 +315,24 @@ void order(const float* values, int64_t n, int32_t* out) {
   std::sort(out, out + n, [&](int32_t a, int32_t b) { return values[a] > values[b] || (values[a] == values[b] && a < b); });
 }
 
-// inputs [V, G P], packed head, its bias, forced [steps], uniforms [steps, B], [temperature, top_p, min_p], top_k, last, left, the gain
-// and shift of the head's norm or [0]; then of each layer packed U, b_u or [0], packed W or [0], b or [0], h, c or [0, 0], and the gain
-// and shift of its norm or [0]
+// inputs [V, G P], packed head, its bias, forced [steps], uniforms [steps, B], [temperature, top_p, min_p], top_k, last, left,
+// the gain and shift of the head's norm or [0]; then of each layer packed U, b_u or [0], packed W or [0], b or [0], h, c or [0,
+// 0], and the gain and shift of its norm or [0]
 // -> ids, nats, fed, logits, last, left, sums, read, then of each layer h, c. (fed, logits, sums, read are memory.)
-ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru, int64_t eos, int64_t unk, bool forgets,
-                  bool residual) {
+ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru, int64_t eos, int64_t unk,
+                  bool forgets, bool residual) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   Sampling s{};
   const int64_t first = 11, parts = 8, gates = gru ? 3 : 4;
   s.cell = gru ? GRU : LSTM, s.layers = (int64_t(arguments.size()) - first) / parts;
-  arrays.require(s.layers >= 1 && s.layers <= MOST_LAYERS && int64_t(arguments.size()) == first + parts * s.layers, "so many layers cannot be");
-  s.V = arrays.size(2, 0), s.P = arrays.size(0, 1) / gates, s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1), s.N = arrays.size(first + 4, 1);
-  arrays.require(s.P >= s.N && s.P % kernels->padding == 0 && s.V > 0 && eos < s.V && unk < s.V, "the sizes do not fit each other");
+  arrays.require(s.layers >= 1 && s.layers <= MOST_LAYERS && int64_t(arguments.size()) == first + parts * s.layers,
+                 "so many layers cannot be");
+  s.V = arrays.size(2, 0), s.P = arrays.size(0, 1) / gates, s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1),
+  s.N = arrays.size(first + 4, 1);
+  arrays.require(s.P >= s.N && s.P % kernels->padding == 0 && s.V > 0 && eos < s.V && unk < s.V,
+                 "the sizes do not fit each other");
   s.inputs = arrays.in<void>(0, stored(bf16), {s.V, gates * s.P});
   s.head = arrays.floats(1, {kernels->packed_size(s.N, s.V)});
   s.head_b = arrays.floats(2, {s.V});
@@ -364,14 +384,25 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
 
 #pragma GCC visibility push(default)
 #define ARRAYS ffi::Ffi::Bind().RemainingArgs().RemainingRets()
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_product, product, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed_a").Attr<bool>("transposed_b").Attr<int64_t>("a_from").Attr<int64_t>("b_from"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_product, product,
+                              ARRAYS.Attr<bool>("bf16")
+                                  .Attr<bool>("transposed_a")
+                                  .Attr<bool>("transposed_b")
+                                  .Attr<int64_t>("a_from")
+                                  .Attr<int64_t>("b_from"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_forward, forward, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, backward, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sum_rows, sum_rows, ARRAYS.Attr<bool>("bf16"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_head, head, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_pack, pack, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed").Attr<int64_t>("gates"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sample, sample, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru").Attr<int64_t>("eos").Attr<int64_t>("unk").Attr<bool>("forgets").Attr<bool>("residual"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_adamw, adamw, ARRAYS.Attr<float>("clip").Attr<float>("beta1").Attr<float>("beta2").Attr<float>("epsilon").Attr<ffi::Span<const float>>("decay"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    lmgen_sample, sample,
+    ARRAYS.Attr<bool>("bf16").Attr<bool>("gru").Attr<int64_t>("eos").Attr<int64_t>("unk").Attr<bool>("forgets").Attr<bool>(
+        "residual"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    lmgen_adamw, adamw,
+    ARRAYS.Attr<float>("clip").Attr<float>("beta1").Attr<float>("beta2").Attr<float>("epsilon").Attr<ffi::Span<const float>>(
+        "decay"));
 
 extern "C" {
 const char* lmgen_kind(bool bf16) { return kernels_for(bf16) ? kernels_for(bf16)->name : ""; }

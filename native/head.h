@@ -46,7 +46,7 @@ constexpr float NEVER = -1e30f;  // the logit of what cannot come
 
 inline void head(const Head& h, const Worker& worker) {
   const int64_t lanes = lanes_of(h.N), panels = (h.V + WIDTH - 1) / WIDTH, padded = panels * WIDTH;
-  const Cut groups(panels, PANELS), blocks(h.rows, BLOCK_ROWS / 2);
+  const Cut groups(panels, PANELS), blocks(h.rows, BLOCK_ROWS);
   float* packed = static_cast<float*>(h.packed);
   for (int64_t g = worker.number; g < groups.pieces; g += worker.count)
     pack(h.W, 0, lanes, h.N, groups.at(g) * WIDTH, h.V, groups.size(g), packed + groups.at(g) * lanes * WIDTH);

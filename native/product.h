@@ -6,6 +6,7 @@
 
 constexpr int PANELS = 4;
 constexpr int BLOCK_LANES = 512;  // of the inner dimension, that stay near while all columns pass by
+constexpr int CHUNK_PANELS = 32;  // of the right operand of a weight gradient, that stay near while all rows pass by
 
 // Each kind of tile says:
 //   tile_rows(panels)  how many rows it takes at the most
@@ -184,42 +185,47 @@ inline void finish(const Product& p, const float* sum, int64_t r, int rows, int6
 }
 
 // Weights on the right stay packed as a whole while the rows pass by. Where the left operand is transposed - a weight gradient,
-// whose inner dimension is long - both are packed a piece of it at a time, and the sums of all rows wait from piece to piece.
+// whose inner dimension is long - it is packed a piece of that at a time, all rows of it; the right one likewise, some columns at
+// a time; and the sums of all rows wait from piece to piece.
 inline void product(const Product& p, const Worker& worker) {
   const Part part(p, worker);
-  const int64_t lanes = lanes_of(p.inner), piece = least(lanes, BLOCK_LANES), pass = p.a.transposed ? piece : lanes;
-  const Cut groups(part.panels, PANELS), blocks(part.rows, BLOCK_ROWS);
-  const bool direct = PAIR == 1 && !p.a.transposed;  // the left operand can be read where it is
-  const bool apart = STEPS && p.a.transposed;        // its lanes are as many numbers apart as there are rows
-  float* right = worker.array<float>(pass * part.panels * WIDTH);
-  float* left = direct ? nullptr : worker.array<float>(BLOCK_ROWS * piece + WIDTH);
+  const bool gradient = p.a.transposed, direct = PAIR == 1 && !gradient;  // direct: the left operand can be read where it is
+  const int64_t lanes = lanes_of(p.inner), piece = least(lanes, BLOCK_LANES), pass = gradient ? piece : lanes;
+  const int64_t width = gradient ? least(part.panels, CHUNK_PANELS) : part.panels;
+  const Cut blocks(part.rows, BLOCK_ROWS);
+  float* right = worker.array<float>(pass * width * WIDTH);
+  float* left = direct ? nullptr : worker.array<float>((gradient ? part.rows : BLOCK_ROWS) * piece + WIDTH);
   float* sums = worker.array<float>((pass < lanes ? part.rows : BLOCK_ROWS) * part.panels * WIDTH);
   for (int64_t k0 = 0; k0 < lanes; k0 += pass) {
     const int64_t end = least(lanes, k0 + pass);
-    for (int64_t k = k0; k < end; k += piece)
-      for (int64_t g = 0; g < groups.pieces; g++)
-        pack(p.b, k, least(piece, end - k), p.inner, (part.panel0 + groups.at(g)) * WIDTH, p.columns, groups.size(g),
-             right + ((k - k0) * part.panels + groups.at(g) * least(piece, end - k)) * WIDTH);
-    for (int64_t i = 0; i < blocks.pieces; i++) {
-      const int64_t r0 = part.row0 + blocks.at(i);
-      const Cut few(blocks.size(i), tile_rows(PANELS));
-      float* sum0 = sums + (pass < lanes ? (r0 - part.row0) * part.panels * WIDTH : 0);
-      for (int64_t k = k0; k < end; k += piece) {
-        const int64_t now = least(piece, end - k);
-        if (!direct)
-          for (int64_t j = 0; j < few.pieces; j++)
-            pack_left(p.a, r0 + few.at(j), few.size(j), k, now, p.inner, left + few.at(j) * now);
-        for (int64_t g = 0; g < groups.pieces; g++) {
-          const float* group = right + ((k - k0) * part.panels + groups.at(g) * now) * WIDTH;
+    for (int64_t c0 = 0; c0 < part.panels; c0 += width) {
+      const Cut groups(least(width, part.panels - c0), PANELS);
+      for (int64_t k = k0; k < end; k += piece)
+        for (int64_t g = 0; g < groups.pieces; g++)
+          pack(p.b, k, least(piece, end - k), p.inner, (part.panel0 + c0 + groups.at(g)) * WIDTH, p.columns, groups.size(g),
+               right + ((k - k0) * groups.n + groups.at(g) * least(piece, end - k)) * WIDTH);
+      for (int64_t i = 0; i < blocks.pieces; i++) {
+        const Cut few(blocks.size(i), tile_rows(PANELS));
+        for (int64_t k = k0; k < end; k += piece) {
+          const int64_t now = least(piece, end - k);
           for (int64_t j = 0; j < few.pieces; j++) {
-            const int rows = few.size(j), panels = groups.size(g);
-            const int64_t r = r0 + few.at(j);
-            float* sum = sum0 + (few.at(j) * part.panels + groups.at(g) * rows) * WIDTH;
-            const float* at = direct ? static_cast<const float*>(p.a.data) + r * p.a.stride + k : left + few.at(j) * now;
-            const int64_t row = direct ? p.a.stride : apart ? 1 : now, step = apart ? rows : 1;
-            tile_of(panels, rows, at, row, step, group, now, sum, k > 0);
-            if (k + now == lanes) finish(p, sum, r, rows, part.panel0 + groups.at(g), panels);
+            const int64_t row = blocks.at(i) + few.at(j);  // of the part
+            float* packed = left + (gradient ? row : few.at(j)) * now;
+            if (!direct && c0 == 0) pack_left(p.a, part.row0 + row, few.size(j), k, now, p.inner, packed);
           }
+          for (int64_t g = 0; g < groups.pieces; g++)
+            for (int64_t j = 0; j < few.pieces; j++) {
+              const int rows = few.size(j), panels = groups.size(g);
+              const int64_t row = blocks.at(i) + few.at(j), r = part.row0 + row, waiting = pass < lanes ? row : few.at(j);
+              const float* packed = left + (gradient ? row : few.at(j)) * now;
+              const float* at = direct ? static_cast<const float*>(p.a.data) + r * p.a.stride + k : packed;
+              const bool steps = gradient && STEPS;
+              const int64_t down = direct ? p.a.stride : steps ? 1 : now, step = steps ? rows : 1;
+              float* sum = sums + (waiting * part.panels + (c0 + groups.at(g)) * rows) * WIDTH;
+              const float* group = right + ((k - k0) * groups.n + groups.at(g) * now) * WIDTH;
+              tile_of(panels, rows, at, down, step, group, now, sum, k > 0);
+              if (k + now == lanes) finish(p, sum, r, rows, part.panel0 + c0 + groups.at(g), panels);
+            }
         }
       }
     }

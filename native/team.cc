@@ -1,12 +1,16 @@
 #include "team.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
+#include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -14,49 +18,85 @@ namespace lmgen {
 
 namespace {
 
-constexpr int SPINS = 2000;  // so long a thread waits before it gives way: some ten microseconds
+constexpr int SPINS = 2000;  // so often a thread looks before it gives way: some ten microseconds
+constexpr int YIELDS = 100;  // so often it gives way before it sleeps: some tens of microseconds where no other wants the core
 
-void pause() { __builtin_ia32_pause(); }
+// A number that others wait to see changed. Who waits sleeps in the end: where processes share the cores, the one waited for may
+// need the core of the one that waits, and the system moves nobody to a core that only seems busy.
+class Signal {
+ public:
+  int get() const { return value_.load(std::memory_order_acquire); }
 
-template <class Ready>
-void wait_until(Ready ready) {
-  for (int spins = 0; !ready(); spins++) spins < SPINS ? pause() : void(sched_yield());
-}
+  void set(int value) {
+    value_.store(value);  // before the look at the sleepers, as these count themselves before they look at the value
+    if (sleepers_.load() == 0) return;
+    { std::lock_guard<std::mutex> lock(mutex_); }  // until those that still saw the old value do sleep
+    woken_.notify_all();
+  }
+
+  int changed_from(int old) {  // the number, as soon as it is another
+    for (int i = 0; i < SPINS + YIELDS; i++) {
+      if (const int value = get(); value != old) return value;
+      i < SPINS ? __builtin_ia32_pause() : void(sched_yield());
+    }
+    sleepers_.fetch_add(1);
+    std::unique_lock<std::mutex> lock(mutex_);
+    woken_.wait(lock, [&] { return value_.load() != old; });
+    sleepers_.fetch_sub(1);
+    return get();
+  }
+
+ private:
+  std::atomic<int> value_{0}, sleepers_{0};
+  std::mutex mutex_;
+  std::condition_variable woken_;
+};
 
 // Memory that a thread keeps from call to call, so that it is mapped and faulted in only once.
 class Arena {
  public:
-  ~Arena() { release(); }
   void* take(size_t bytes) {
-    bytes = (bytes + 63) / 64 * 64;
-    if (blocks_.empty() || used_ + bytes > blocks_.back().size) {
-      const size_t size = std::max(bytes, size_t(1) << 20);
-      blocks_.push_back({static_cast<char*>(std::aligned_alloc(64, size)), size});
-      if (!blocks_.back().data) throw std::bad_alloc();
-      used_ = 0;
+    size_t begin = (used_ + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (blocks_.empty() || begin + bytes > blocks_.back().size) {
+      if (!add(std::max(bytes, LEAST))) throw std::bad_alloc();
+      begin = 0;
     }
-    used_ += bytes;
-    return blocks_.back().data + used_ - bytes;
+    used_ = begin + bytes;
+    return blocks_.back().data.get() + begin;
   }
-  void reset() {  // several blocks become one
-    if (blocks_.size() > 1) {
+
+  void reset() {  // several blocks become one, if the memory suffices
+    if (blocks_.size() > 1 || LEAST == 0) {
       size_t total = 0;
       for (const Block& block : blocks_) total += block.size;
-      release();
-      take(total);
+      blocks_.clear();
+      if (LEAST > 0) add(total);
     }
     used_ = 0;
   }
 
  private:
+  static constexpr size_t ALIGNMENT = 64;
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr size_t LEAST = 0;  // a block for each request, whose ends are watched
+#else
+  static constexpr size_t LEAST = size_t(1) << 20;
+#endif
+  struct Free {
+    void operator()(char* data) const { ::operator delete(data, std::align_val_t(ALIGNMENT)); }
+  };
   struct Block {
-    char* data;
+    std::unique_ptr<char, Free> data;
     size_t size;
   };
-  void release() {
-    for (const Block& block : blocks_) std::free(block.data);
-    blocks_.clear();
+
+  bool add(size_t bytes) {
+    std::unique_ptr<char, Free> data(static_cast<char*>(::operator new(bytes, std::align_val_t(ALIGNMENT), std::nothrow)));
+    if (!data) return false;
+    blocks_.push_back({std::move(data), bytes});
+    return true;
   }
+
   std::vector<Block> blocks_;
   size_t used_ = 0;
 };
@@ -65,22 +105,32 @@ thread_local Arena arena;
 
 }  // namespace
 
+// Where a worker fails it abandons the meeting, and the others, which would wait for it for ever, leave their work by an
+// exception.
 class Meeting {
  public:
+  struct Abandoned {};
+
   explicit Meeting(int count) : count_(count) {}
+
   void wait() {
-    const int round = round_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
+    int round = round_.get();
+    if (round != ABANDONED && arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
       arrived_.store(0, std::memory_order_relaxed);
-      round_.store(round + 1, std::memory_order_release);
-    } else {
-      wait_until([&] { return round_.load(std::memory_order_acquire) != round; });
+      round_.set(round + 1);
+    } else if (round != ABANDONED) {
+      round = round_.changed_from(round);
     }
+    if (round == ABANDONED) throw Abandoned();
   }
 
+  void abandon() { round_.set(ABANDONED); }
+
  private:
+  static constexpr int ABANDONED = -1;
   const int count_;
-  std::atomic<int> arrived_{0}, round_{0};
+  std::atomic<int> arrived_{0};
+  Signal round_;
 };
 
 void Worker::wait() const {
@@ -93,52 +143,82 @@ namespace {
 
 class Team {  // threads that live as long as the process
  public:
-  void run(int threads, const std::function<void(const Worker&)>& work) {
-    std::unique_lock<std::mutex> only(busy_, std::try_to_lock);
-    if (!only.owns_lock()) threads = 1;
+  using Work = std::function<void(const Worker&)>;
+
+  void run(int threads, const Work& work) {
+    std::unique_lock<std::mutex> only(busy_, std::defer_lock);
+    threads = threads > 1 && only.try_lock() ? enlist(threads) : 1;
     Meeting meeting(threads);
-    if (threads > 1) {
-      while (int(members_.size()) < threads - 1) members_.emplace_back(&Team::member, this, int(members_.size()) + 1).detach();
+    if (threads == 1) {
+      if (!perform(work, {0, 1, &meeting})) throw std::bad_alloc();
+      return;
+    }
+    const int before = finished_.get();
+    {
       std::lock_guard<std::mutex> lock(mutex_);
       work_ = &work, meeting_ = &meeting, threads_ = threads;
-      left_.store(threads - 1, std::memory_order_relaxed);
-      call_.fetch_add(1, std::memory_order_release);
+      left_.store(threads, std::memory_order_relaxed);
+      failed_.store(false, std::memory_order_relaxed);
+      call_.set(call_.get() + 1);
     }
-    if (threads > 1) called_.notify_all();
-    perform(work, {0, threads, &meeting});
-    if (threads > 1) wait_until([&] { return left_.load(std::memory_order_acquire) == 0; });
+    share(work, {0, threads, &meeting});
+    finished_.changed_from(before);
+    if (failed_.load(std::memory_order_relaxed)) throw std::bad_alloc();
   }
 
  private:
-  static void perform(const std::function<void(const Worker&)>& work, const Worker& worker) {
-    arena.reset();
-    work(worker);
-    arena.reset();
+  int enlist(int threads) {  // how many there are now; where the system grants no more, fewer do the work
+    try {
+      for (; members_ < threads - 1; members_++) std::thread(&Team::member, this, members_ + 1).detach();
+    } catch (const std::exception&) {}
+    return std::min(threads, members_ + 1);
   }
 
   void member(int number) {
     for (int seen = 0;;) {
-      for (int spins = 0; call_.load(std::memory_order_acquire) == seen && spins < SPINS; spins++) pause();
+      call_.changed_from(seen);
       std::unique_lock<std::mutex> lock(mutex_);
-      called_.wait(lock, [&] { return call_.load(std::memory_order_relaxed) != seen; });
-      seen = call_.load(std::memory_order_relaxed);
+      seen = call_.get();
       if (number >= threads_) continue;
       const Worker worker{number, threads_, meeting_};
-      const auto& work = *work_;
+      const Work& work = *work_;
       lock.unlock();
-      perform(work, worker);
-      left_.fetch_sub(1, std::memory_order_release);
+      share(work, worker);
     }
   }
 
-  std::mutex busy_, mutex_;
-  std::condition_variable called_;
-  std::vector<std::thread> members_;
-  const std::function<void(const Worker&)>* work_ = nullptr;
+  void share(const Work& work, const Worker& worker) {
+    if (!perform(work, worker)) failed_.store(true, std::memory_order_relaxed);
+    if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) finished_.set(finished_.get() + 1);
+  }
+
+  static bool perform(const Work& work, const Worker& worker) {  // false where the memory did not suffice
+    bool fine = true;
+    try {
+      work(worker);
+    } catch (const std::bad_alloc&) {
+      worker.meeting->abandon();
+      fine = false;
+    } catch (const Meeting::Abandoned&) {}
+    arena.reset();
+    return fine;
+  }
+
+  std::mutex busy_, mutex_;  // of a whole call; of the three that say what it is
+  const Work* work_ = nullptr;
   Meeting* meeting_ = nullptr;
   int threads_ = 0;
-  std::atomic<int> call_{0}, left_{0};
+  int members_ = 0;
+  std::atomic<int> left_{0};
+  std::atomic<bool> failed_{false};
+  Signal call_, finished_;  // how many calls began and ended
 };
+
+// Never destroyed: its threads may outlive main. A forked child has none of them, so it begins with a team of its own.
+Team* team = [] {
+  pthread_atfork(nullptr, nullptr, [] { team = new Team; });
+  return new Team;
+}();
 
 }  // namespace
 
@@ -153,7 +233,6 @@ int most_threads() {
 }
 
 void together(int threads, const std::function<void(const Worker&)>& work) {
-  static Team* team = new Team;  // never destroyed: its threads may outlive main
   team->run(std::clamp(threads, 1, most_threads()), work);
 }
 
