@@ -18,6 +18,7 @@ test: $(VENV)/test ## run the tests (those that compare with PyTorch are skipped
 check: $(VENV)/test ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror native/*.h native/*.cc
 	$(BIN)/mypy
 
 oracle: $(VENV)/bench ## compare with PyTorch and other implementations (installs PyTorch)
