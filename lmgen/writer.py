@@ -5,6 +5,8 @@ A row's text does not depend on how many rows are written at a time, so that one
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -41,8 +43,20 @@ class Writer:
         return _steps(self.network, self.precision, unknown, weights, rows, numbers, forced, at)
 
 
+_last: tuple[Callable[[], Any], Writer] | None = None  # the model asked for last, if it is still there, and its writer
+
+
 def writer(lm: LanguageModel) -> Writer | None:
-    """The writer for a language model; None where there are no kernels for its network."""
+    """The writer for a language model, kept for the one asked for last; None where there are no kernels for its network."""
+    global _last
+    if _last and _last[0]() is lm:
+        return _last[1]
+    if found := _written(lm):
+        _last = weakref.ref(lm), found
+    return found
+
+
+def _written(lm: LanguageModel) -> Writer | None:
     if not isinstance(lm, Recurrent) or not native.kind(lm.precision):
         return None
     network, params = lm.config, lm.params

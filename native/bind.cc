@@ -1,5 +1,6 @@
 // What JAX calls. Every array is checked for its type and shape before a kernel sees it.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -408,6 +409,16 @@ extern "C" {
 const char* lmgen_kind(bool bf16) { return kernels_for(bf16) ? kernels_for(bf16)->name : ""; }
 int64_t lmgen_padding(bool bf16) { return kernels_for(bf16)->padding; }
 int64_t lmgen_packed_size(bool bf16, int64_t inner, int64_t columns) { return kernels_for(bf16)->packed_size(inner, columns); }
+// How many threads come when so many are called: for tests, where JAX cannot call.
+int lmgen_selftest(int threads) {
+  std::atomic<int> came{0};
+  together(threads, [&](const Worker& worker) {
+    worker.wait();
+    came++;
+    worker.wait();
+  });
+  return came;
+}
 int lmgen_api_minor() { return XLA_FFI_API_MINOR; }
 int lmgen_threads() { return most_threads(); }
 }

@@ -1,4 +1,4 @@
-"""The compiled kernels are safe to install and to run: sanitisers, no compiler, damaged libraries, crowded machines, too little memory."""
+"""The kernels are safe to install and to run: sanitisers, no compiler, damaged libraries, crowded machines, too little memory."""
 
 from __future__ import annotations
 
@@ -60,15 +60,17 @@ def python(program: str, *, preexec: str = "", **environment: str) -> list[str]:
 @pytest.mark.slow
 def test_address_and_undefined_behaviour_sanitisers_find_nothing(tmp_path):
     """The tests of the kernels, with every request for memory an allocation of its own."""
-    runtime = subprocess.run([COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
-    if not os.path.isabs(runtime):
-        pytest.skip("the compiler has no address sanitiser")
+    names = ("libasan.so", "libubsan.so")
+    runtimes = [subprocess.run([COMPILER, f"-print-file-name={n}"], capture_output=True, text=True).stdout.strip() for n in names]
+    if not all(map(os.path.isabs, runtimes)):
+        pytest.skip("the compiler has no sanitisers")
     flags = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -g1"
     built = build(tmp_path, CXXFLAGS=flags)
     libraries = list(tmp_path.glob("built/lmgen/_native*.so"))
     assert libraries, built.stderr
-    watched = {"LMGEN_LIBRARY": str(libraries[0]), "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
-    words = [sys.executable, "-m", "pytest", "-q", "tests/test_native.py", "-m", "not slow", "-k", "not training_step"]
+    watched = {"LMGEN_LIBRARY": str(libraries[0]), "LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"}
+    words = [sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/test_native.py", "-m", "not slow"]
+    words += ["-k", "not training_step"]
     run = subprocess.run(words, cwd=ROOT, env=FOUND | watched, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert " passed" in run.stdout
