@@ -141,7 +141,7 @@ ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
     const bool narrow = bf16 && arrays.type(i) == DataType::BF16;
     if (transposed) std::swap(height, width);
     const char* data = arrays.in<char>(i, stored(narrow), {height, Arrays::ANY});
-    arrays.require(from >= 0 && from + width <= arrays.size(i, 1),
+    arrays.require(from >= 0 && from <= arrays.size(i, 1) - width,
                    "the columns meant lie outside of argument " + std::to_string(i));
     return Matrix{data + from * (narrow ? 2 : 4), arrays.size(i, 1), narrow, transposed};
   };
