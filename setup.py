@@ -29,11 +29,16 @@ class Build(build_ext):
     """Compiles native/ with the C++ compiler at hand; a build that fails is told and leaves the package without kernels."""
 
     def build_extension(self, ext: Extension) -> None:
+        target = Path(self.get_ext_fullpath(ext.name)).absolute()
+        target.unlink(missing_ok=True)  # the one before, which would outlive a build that fails
         try:
-            target = Path(self.get_ext_fullpath(ext.name)).absolute()
             build(target, Path(self.build_temp).absolute())
         except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
             print(f"warning: lmgen is installed without its compiled kernels, and is slower: {error}", file=sys.stderr)
+
+    def copy_extensions_to_source(self) -> None:  # of an editable install; by now get_ext_fullpath leads there
+        Path(self.get_ext_fullpath("lmgen._native")).unlink(missing_ok=True)
+        super().copy_extensions_to_source()
 
 
 def build(target: Path, folder: Path) -> None:
@@ -73,4 +78,5 @@ def build(target: Path, folder: Path) -> None:
     os.replace(linked, target)  # a process that uses the one before keeps it
 
 
-setup(ext_modules=[Extension("lmgen._native", sources=[], optional=True)], cmdclass={"build_ext": Build})
+if __name__ == "__main__":  # and not where the tests take `build` from here
+    setup(ext_modules=[Extension("lmgen._native", sources=[], optional=True)], cmdclass={"build_ext": Build})

@@ -125,8 +125,8 @@ class _Rows(NamedTuple):
     """What goes from one call of the loop to the next."""
 
     state: Any
-    last: Array  # [B] the id read next
-    left: Array  # [B] how many EOS are still to come; 0 ends the row
+    last: Array | np.ndarray  # [B] the id read next
+    left: Array | np.ndarray  # [B] how many EOS are still to come; 0 ends the row
     keys: Array  # [B] random keys
 
 
@@ -213,13 +213,19 @@ def _compiled_steps(compiled: Writer, settings: Settings) -> Steps:
     return steps, COMPILED_STEPS
 
 
+@jax.jit
+def _keys(key: Array, numbers: Array) -> Array:
+    """The random keys of the rows with these numbers."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+
+
 def _batch(
     lm: LanguageModel, settings: Settings, steps: Steps, seed: int, first: int, width: int, prompt: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The ids and nats that follow the prompt, for each of the `width` rows first, first + 1, …"""
     some, length = steps
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + np.arange(width))
-    rows = _Rows(lm.start(width), jnp.full(width, EOS, jnp.int32), jnp.full(width, settings.lines, jnp.int32), keys)
+    last, left = np.full(width, EOS, np.int32), np.full(width, settings.lines, np.int32)
+    rows = _Rows(lm.start(width), last, left, _keys(jax.random.key(seed), first + np.arange(width)))
     end = len(prompt) + settings.max_length
     ids, nats = [], []
     for at in range(0, end, length):

@@ -113,9 +113,7 @@ DataType stored(bool bf16) { return bf16 ? DataType::BF16 : DataType::F32; }
 template <class Work>
 ffi::Error run(Arrays& arrays, double multiplications, Work work) {
   if (arrays.wrong()) return arrays.error();
-  try {
-    together(threads_for(multiplications), work);
-  } catch (const std::bad_alloc&) { return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lmgen: the memory does not suffice"); }
+  together(threads_for(multiplications), work);
   return ffi::Error::Success();
 }
 
@@ -381,27 +379,42 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
   return run(arrays, WORTH / WORTH_A_STEP * a_step, [&](const Worker& w) { kernels->sample(s, w); });
 }
 
+// An operation whose want of memory is an error of the call.
+template <auto operation>
+struct Guarded;
+template <class... Arguments, ffi::Error (*operation)(Arguments...)>
+struct Guarded<operation> {
+  static ffi::Error call(Arguments... arguments) {
+    try {
+      return operation(arguments...);
+    } catch (const std::bad_alloc&) {
+      return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lmgen: the memory does not suffice");
+    }
+  }
+};
+
 }  // namespace
 
 #pragma GCC visibility push(default)
 #define ARRAYS ffi::Ffi::Bind().RemainingArgs().RemainingRets()
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_product, product,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_product, Guarded<product>::call,
                               ARRAYS.Attr<bool>("bf16")
                                   .Attr<bool>("transposed_a")
                                   .Attr<bool>("transposed_b")
                                   .Attr<int64_t>("a_from")
                                   .Attr<int64_t>("b_from"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_forward, forward, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, backward, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sum_rows, sum_rows, ARRAYS.Attr<bool>("bf16"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_head, head, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_pack, pack, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed").Attr<int64_t>("gates"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_forward, Guarded<forward>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, Guarded<backward>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sum_rows, Guarded<sum_rows>::call, ARRAYS.Attr<bool>("bf16"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_head, Guarded<head>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_pack, Guarded<pack>::call,
+                              ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed").Attr<int64_t>("gates"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    lmgen_sample, sample,
+    lmgen_sample, Guarded<sample>::call,
     ARRAYS.Attr<bool>("bf16").Attr<bool>("gru").Attr<int64_t>("eos").Attr<int64_t>("unk").Attr<bool>("forgets").Attr<bool>(
         "residual"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    lmgen_adamw, adamw,
+    lmgen_adamw, Guarded<adamw>::call,
     ARRAYS.Attr<float>("clip").Attr<float>("beta1").Attr<float>("beta2").Attr<float>("epsilon").Attr<ffi::Span<const float>>(
         "decay"));
 

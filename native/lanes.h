@@ -7,6 +7,28 @@
 //
 // Functions that take a count n read or write the first n lanes only, and read zero beyond.
 
+// The place itself. The address sanitizer, which does not look at masked instructions, is asked about its first n numbers, `most`
+// at most.
+#if defined(__SANITIZE_ADDRESS__)
+extern "C" void __asan_loadN(const void*, size_t);
+extern "C" void __asan_storeN(const void*, size_t);
+template <class T>
+const T* checked(const T* p, int64_t n, int64_t most) {
+  if (n > 0) __asan_loadN(p, sizeof(T) * size_t(n < most ? n : most));
+  return p;
+}
+template <class T>
+T* checked(T* p, int64_t n, int64_t most) {
+  if (n > 0) __asan_storeN(p, sizeof(T) * size_t(n < most ? n : most));
+  return p;
+}
+#else
+template <class T>
+inline T* checked(T* p, int64_t, int64_t) {
+  return p;
+}
+#endif
+
 #if defined(__AVX512F__)
 constexpr int WIDTH = 16;
 using V = __m512;
@@ -14,9 +36,9 @@ using Mask = __mmask16;
 inline Mask first(int64_t n) { return n >= WIDTH ? 0xffff : n <= 0 ? 0 : Mask((1u << n) - 1); }
 inline V broadcast(float x) { return _mm512_set1_ps(x); }
 inline V load(const float* p) { return _mm512_loadu_ps(p); }
-inline V load(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+inline V load(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), checked(p, n, WIDTH)); }
 inline void store(float* p, V v) { _mm512_storeu_ps(p, v); }
-inline void store(float* p, V v, int64_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
+inline void store(float* p, V v, int64_t n) { _mm512_mask_storeu_ps(checked(p, n, WIDTH), first(n), v); }
 inline V multiply_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm512_max_ps(a, b); }
 inline V smaller(V a, V b) { return _mm512_min_ps(a, b); }
@@ -48,11 +70,11 @@ inline __m256i first(int64_t n) {
 }
 inline V broadcast(float x) { return _mm256_set1_ps(x); }
 inline V load(const float* p) { return _mm256_loadu_ps(p); }
-inline V load(const float* p, int64_t n) { return n >= WIDTH ? load(p) : _mm256_maskload_ps(p, first(n)); }
+inline V load(const float* p, int64_t n) { return n >= WIDTH ? load(p) : _mm256_maskload_ps(checked(p, n, WIDTH), first(n)); }
 inline void store(float* p, V v) { _mm256_storeu_ps(p, v); }
 inline void store(float* p, V v, int64_t n) {
   if (n >= WIDTH) return store(p, v);
-  _mm256_maskstore_ps(p, first(n), v);
+  _mm256_maskstore_ps(checked(p, n, WIDTH), first(n), v);
 }
 inline V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm256_max_ps(a, b); }
@@ -88,14 +110,15 @@ inline int64_t rounded_up(int64_t n, int64_t unit) { return (n + unit - 1) / uni
 using Stored = uint16_t;
 constexpr int PAIR = 2;
 inline V load(const uint16_t* p, int64_t n) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p)), 16));
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), checked(p, n, WIDTH))), 16));
 }
 inline V load(const uint16_t* p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
 }
 inline __m256i rounded(V v) { return (__m256i)_mm512_cvtneps_pbh(v); }
 inline void store(uint16_t* p, V v) { _mm256_storeu_si256((__m256i*)p, rounded(v)); }
-inline void store(uint16_t* p, V v, int64_t n) { _mm256_mask_storeu_epi16(p, first(n), rounded(v)); }
+inline void store(uint16_t* p, V v, int64_t n) { _mm256_mask_storeu_epi16(checked(p, n, WIDTH), first(n), rounded(v)); }
 inline V paired(V low, V high) {  // lanes that hold bfloat16(low) and bfloat16(high)
   return _mm512_castsi512_ps(
       _mm512_or_si512(_mm512_cvtepu16_epi32(rounded(low)), _mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded(high)), 16)));

@@ -59,7 +59,7 @@ inline V lanes_of_row(const float* row, int64_t k, int64_t inner) {
 inline V lanes_of_row(const uint16_t* row, int64_t k, int64_t inner) {
   const int64_t n = inner - k;
   const __mmask32 mask = n >= 32 ? ~__mmask32(0) : n <= 0 ? 0 : __mmask32((1u << n) - 1);
-  return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, row + k));
+  return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, checked(row + k, n, 2 * WIDTH)));
 }
 #endif
 
