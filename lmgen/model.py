@@ -21,7 +21,7 @@ from lmgen.lookup import lookup
 from lmgen.vocab import EOS, UNK
 
 Params = dict[str, Any]
-CHUNK = 1 << 23  # logits held at a time, in numbers
+CHUNK = 1 << 24  # logits held at a time, in numbers
 COMPILED_CHUNK = 1 << 26  # the same where a kernel keeps only what the gradient needs
 BLANKED = 0.1  # the share of the symbols read that a cloze model gets blanked in training, to learn to do without
 
@@ -212,7 +212,7 @@ def logits(params: Params, hs: Array, precision: str) -> Array:
 
 
 def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
-    """−ln p of each target [T, B] given the outputs [T, B, N]; of the logits only a chunk of times is held at a time."""
+    """−ln p of each target [T, B] given the outputs [T, B, N]; of the logits only some rows are held at a time."""
 
     def of(rows: tuple[Array, Array]) -> Array:
         if compiled:
@@ -220,14 +220,16 @@ def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
         scores = logits(params, rows[0], precision)
         return jax.nn.logsumexp(scores, -1) - jnp.take_along_axis(scores, rows[1][..., None], -1)[..., 0]
 
-    T, B = targets.shape
     compiled = native.serves(precision, hs)
-    chunk = COMPILED_CHUNK if compiled else CHUNK
-    chunks = next(c for c in range(1, T + 1) if (T % c == 0 and T // c * B * params["head"]["b"].size <= chunk) or c == T)
+    most = max(1, (COMPILED_CHUNK if compiled else CHUNK) // params["head"]["b"].size)
+    chunks = -(-targets.size // most)
     if chunks == 1:
         return of((hs, targets))
-    cut = (hs.reshape(chunks, T // chunks, *hs.shape[1:]), targets.reshape(chunks, T // chunks, B))
-    return lax.map(jax.checkpoint(of), cut).reshape(T, B)
+    rows = -(-targets.size // chunks)
+    padded = ((0, chunks * rows - targets.size), (0, 0))
+    cut_hs = jnp.pad(hs.reshape(-1, hs.shape[-1]), padded).reshape(chunks, rows, -1)
+    cut_targets = jnp.pad(targets.reshape(-1), padded[0]).reshape(chunks, rows)
+    return lax.map(jax.checkpoint(of), (cut_hs, cut_targets)).reshape(-1)[: targets.size].reshape(targets.shape)
 
 
 def _compiled_nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
