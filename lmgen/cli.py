@@ -12,7 +12,9 @@ import click
 
 from lmgen import __version__, console
 from lmgen.cli_about import cells, corpus, doctor
-from lmgen.cli_model import eval_, fill, sample, score, show
+from lmgen.cli_eval import eval_
+from lmgen.cli_model import fill, sample, score, show
+from lmgen.cli_ngram import arpa
 from lmgen.cli_train import INTERRUPTED, train
 from lmgen.errors import LmgenError
 from lmgen.options import InOrder
@@ -32,7 +34,7 @@ def cli() -> None:
     """
 
 
-for command in (train, sample, fill, eval_, score, show, cells, corpus, doctor):
+for command in (train, sample, fill, eval_, score, show, cells, corpus, arpa, doctor):
     cli.add_command(command)
 
 

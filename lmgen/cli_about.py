@@ -30,6 +30,8 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
     devices.prepare()
     for name in names:
         recipe.check({"cell": name})
+        if name not in CELLS:
+            raise InputError(f"{name} is no network: lmgen train --cell {name} counts, and costs no training")
     listed = [costs.cost(name) for name in names or CELLS]
     if speed and not as_json:
         console.note(f"measuring {len(listed)} cell{'s' * (len(listed) != 1)} with {size} units …")

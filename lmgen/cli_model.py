@@ -1,4 +1,4 @@
-"""The commands that use a model: sample, fill, eval, score, show."""
+"""The commands that use a model: sample, fill, score, show."""
 
 from __future__ import annotations
 
@@ -104,95 +104,6 @@ def fill(model: str, texts: tuple[str, ...], count: int, blank: str, precision: 
                 console.put(f"{one.probability:.4f}\t{one.text}")
     if unknown:
         console.note(f"the model does not know {' '.join(map(repr, [*unknown][:10]))}: read as unknown")
-
-
-@click.command(name="eval")
-@click.argument("model")
-@click.argument("files", nargs=-1, metavar="[FILE]...")
-@click.option("--batch", type=Whole(), help="Columns read side by side; changes the speed, not the result.")
-@click.option("--window", type=Whole(), help="Symbols read at a time; changes the speed, not the result.")
-@ENCODING
-@ERRORS
-@PRECISION
-@JSON
-def eval_(
-    model: str,
-    files: tuple[str, ...],
-    batch: int | None,
-    window: int | None,
-    encoding: str,
-    errors: str,
-    precision: str,
-    as_json: bool,
-) -> None:
-    """Measure how well a model predicts a text.
-
-    Prints perplexity, bits per character and bits per byte; for a model of both directions pseudo-perplexity. Without a FILE the
-    text is measured on which the model was validated.
-    """
-    from lmgen import api, devices, text
-
-    devices.prepare()
-    loaded = api.load(model, precision)
-    paths = [path for name in files for path in text.find([name])]
-    options: dict[str, Any] = {name: value for name, value in (("batch", batch), ("window", window)) if value}
-    if not files:
-        _put_measures("held-out text", loaded.evaluate(**options), loaded.lm, as_json)
-    for path in paths:
-        opened = text.Text([path], loaded.lm.sequence, loaded.lm.carry, encoding, errors)
-        measures = loaded.measure(opened, **options)
-        for line in opened.notes:
-            console.note(line)
-        _put_measures(text.name_of(path), measures, loaded.lm, as_json)
-
-
-def _put_measures(name: str, m: Any, lm: Any, as_json: bool) -> None:
-    from lmgen import corpus, evaluate
-
-    if as_json:
-        console.put_json({"file": name, **m.as_dict()})
-        return
-    pseudo = isinstance(m, evaluate.PseudoMeasures)
-    console.put(name)
-    noun = corpus.unit_noun(lm.vocab)
-    console.table(_pseudo_rows(m, lm, noun) if pseudo else _rows(m, lm, noun))
-
-
-def _pseudo_rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
-    without = (
-        f"; pseudo-perplexity without them {m.pseudo_perplexity_known:.3f}" if m.unknown and m.pseudo_perplexity_known else ""
-    )
-    ends = f"and an EOS for every {lm.sequence}" if m.carry else "each given all others of its " + lm.sequence
-    return [
-        (
-            "  pseudo-nats per symbol",
-            f"{m.pseudo_nats_per_symbol:.4f}   ({m.pseudo_nats:,.1f} pseudo-nats, {m.symbols:,} symbols)",
-        ),
-        ("  pseudo-perplexity", f"{m.pseudo_perplexity:.3f} per symbol   ({noun}s, {ends})"),
-        ("  unknown", f"{m.unknown:,} symbols ({m.unknown / max(1, m.symbols):.2%}){without}"),
-        ("  state", _state(m, lm)),
-    ]
-
-
-def _state(m: Any, lm: Any) -> str:
-    return f"carried from one {lm.sequence} to the next" if m.carry else f"each {lm.sequence} on its own"
-
-
-def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
-    without = f"; perplexity without them {m.perplexity_known:.3f}" if m.unknown and m.perplexity_known else ""
-    bound = ", at least: what is unknown or dropped is not spelt" if m.unknown or m.unit == "word-only" else ""
-
-    def bits(value: float | None, count: int, what: str) -> str:
-        return "–" if value is None else f"{value:.4f}   ({count:,} {what}{bound})"
-
-    return [
-        ("  nats per symbol", f"{m.nats_per_symbol:.4f}   ({m.nats:,.1f} nats, {m.symbols:,} symbols)"),
-        ("  perplexity", f"{m.perplexity:.3f} per symbol   ({noun}s, and an EOS for every {lm.sequence})"),
-        ("  bits per character", bits(m.bits_per_character, m.characters, "characters")),
-        ("  bits per byte", bits(m.bits_per_byte, m.bytes, "bytes")),
-        ("  unknown", f"{m.unknown:,} symbols ({m.unknown / max(1, m.symbols):.2%}){without}"),
-        ("  state", _state(m, lm)),
-    ]
 
 
 @click.command()

@@ -12,7 +12,7 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -28,18 +28,26 @@ WORTH_SPLITTING = 2_000  # symbols in so few sequences that none was held out, f
 LONG = 1_000  # characters of a line that may be cut to hold out its end
 HELD_OUT_CHARACTERS = 500_000  # … and about the most characters it takes
 RESTARTS = 1 / 50  # how often a column of running text gives up its state between two windows
+COUNTS = 7 + 256  # numbers behind the ids of a file
 MAX_BLOCKS = 1 << 16  # sequences are shuffled one by one up to this number, beyond it in blocks of neighbours
 
 
 @dataclass(frozen=True)
 class Ids:
-    """An encoded text: `stream` (uint16 or uint32, memory-mapped) begins and ends with EOS; the counts are those of its text."""
+    """An encoded text: `stream` (uint16 or uint32, memory-mapped) begins and ends with EOS; the counts are those of its text.
+
+    `words` are what white space separates. Of the `unknown` symbols `marked` are the corpus's own mark of an unknown;
+    `spelling` [256] counts the bytes of the others.
+    """
 
     stream: np.ndarray
     sequences: int
     characters: int
     bytes: int
     unknown: int
+    words: int = 0
+    marked: int = 0
+    spelling: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
 
     @property
     def symbols(self) -> int:
@@ -107,15 +115,16 @@ def encode(pieces: Iterator[Piece], vocab: Vocab, key: str | None = None) -> Ids
     """Write the ids of pieces into a file of the cache and map it into memory.
 
     With a key (a fingerprint of text, split and vocabulary) the file stays and serves the next run; without, it is gone with the
-    last user of the array. Behind the ids stand the counts, as five int64.
+    last user of the array. Behind the ids stand the counts, as int64.
     """
     folder = cache.folder("corpora")
-    kept = folder / f"{key}.ids" if key else None
+    kept = folder / f"{key}-{COUNTS}.ids" if key else None
     if kept and (ids := _mapped(kept, vocab.dtype)):
         os.utime(kept)
         return ids
     cache.clear_old(folder)
-    sequences = characters = size = unknown = symbols = 0
+    sequences = characters = size = words = symbols = 0
+    unknown = _Unknown(vocab)
     eos = np.array([EOS], vocab.dtype).tobytes()
     handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
     try:
@@ -128,8 +137,10 @@ def encode(pieces: Iterator[Piece], vocab: Vocab, key: str | None = None) -> Ids
                 sequences += piece.ends
                 characters += len(piece.text) + piece.gap
                 size += piece.gap + _bytes(piece.text)
-                unknown += int(np.count_nonzero(encoded == UNK))
-            file.write(np.array([1 + symbols, sequences, characters, size, unknown], "<i8").tobytes())
+                words += len(piece.text.split())
+                unknown.count(piece, encoded)
+            counts = [1 + symbols, sequences, characters, size, unknown.symbols, words, unknown.marked]
+            file.write(np.array([*counts, *unknown.spelling], "<i8").tobytes())
         ids = _mapped(Path(name), vocab.dtype)
         assert ids
         if kept:
@@ -139,29 +150,48 @@ def encode(pieces: Iterator[Piece], vocab: Vocab, key: str | None = None) -> Ids
         Path(name).unlink(missing_ok=True)
 
 
+class _Unknown:
+    """The symbols that a vocabulary lacks, and how they are spelt."""
+
+    def __init__(self, vocab: Vocab):
+        self.vocab, self.symbols, self.marked, self.spelling = vocab, 0, 0, np.zeros(256, np.int64)
+
+    def count(self, piece: Piece, ids: np.ndarray) -> None:
+        places = np.flatnonzero(ids == UNK)
+        if not len(places):
+            return
+        symbols = self.vocab.split(piece.text, piece.begins)
+        unknown = [symbols[k] for k in places.tolist()]
+        spelt = [s for s in unknown if s not in self.vocab.ids]
+        self.symbols += len(unknown)
+        self.marked += len(unknown) - len(spelt)
+        self.spelling += np.bincount(np.frombuffer("".join(spelt).encode("utf-8", "surrogatepass"), np.uint8), minlength=256)
+
+
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _mapped(path: Path, dtype: np.dtype) -> Ids | None:
     """An id file mapped into memory; None where it is not there or not whole."""
-    counts = 5 * 8
+    counts = COUNTS * 8
     try:
         have = path.stat().st_size
         with open(path, "rb") as file:
             file.seek(max(0, have - counts))
-            length, *sums = np.frombuffer(file.read(counts), "<i8").tolist()
+            found = np.frombuffer(file.read(counts), "<i8")
+            length, *sums = found[:7].tolist()
         if length < 1 or have != length * dtype.itemsize + counts:
             return None
-        return Ids(np.memmap(path, dtype, "r", shape=(length,)), *sums)
+        return Ids(np.memmap(path, dtype, "r", shape=(length,)), *sums, spelling=found[7:])
     except (OSError, ValueError):
         return None
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What training reads: ids to train on, ids held out (none of them, where the text is too small), the vocabulary, and
-    sorted hashes of the sequences that the text holds, by which samples are told new or known."""
+    """What training reads: ids to train on, ids held out (none of them, where the text is too small), the vocabulary, sorted
+    hashes of the sequences that the text holds, by which samples are told new or known, and what is held out of the text."""
 
     train: Ids
     valid: Ids | None
@@ -169,6 +199,7 @@ class Corpus:
     known: np.ndarray
     sha256: str
     notes: tuple[str, ...] = ()
+    split: Split = Split()
 
     @cached_property
     def characters_per_symbol(self) -> float:
@@ -215,7 +246,7 @@ def load(
     if valid and not rest.symbols:
         raise InputError(f"there is no text in {', '.join(map(str, valid.paths))}: give validation text, or leave --valid out")
     notes = (*text.notes, *(valid.notes if valid else ()))
-    return Corpus(train, rest if rest.symbols else None, vocab, known, sha256, notes)
+    return Corpus(train, rest if rest.symbols else None, vocab, known, sha256, notes, split)
 
 
 def _unchanged(pieces: Iterator[Piece], text: Text, sha256: str) -> Iterator[Piece]:

@@ -130,6 +130,16 @@ class _Rows(NamedTuple):
     keys: Array  # [B] random keys
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def _following(
+    names: tuple[str, ...], unknown: bool, logits: Array, values: tuple, uniforms: Array, forced: Array
+) -> tuple[Array, Array]:
+    """What follows in each row, and its nats by the model as it is."""
+    allowed = logits if unknown else logits.at[:, UNK].set(NOTHING)
+    following = jnp.where(forced < 0, draw(transformed(allowed, names, values), uniforms), forced)
+    return following, jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, following[:, None], -1)[:, 0]
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _steps(
     read: Callable, names: tuple[str, ...], unknown: bool, weights: Any, rows: _Rows, values: tuple, forced: Array, at: Array
@@ -140,9 +150,7 @@ def _steps(
     def one(k: Any, carry: tuple) -> tuple:
         rows, ids, nats = carry
         state, logits = read(weights, rows.state, rows.last)
-        allowed = logits if unknown else logits.at[:, UNK].set(NOTHING)
-        following = jnp.where(forced[k] < 0, draw(transformed(allowed, names, values), uniforms[k]), forced[k])
-        nat = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, following[:, None], -1)[:, 0]
+        following, nat = _following(names, unknown, logits, values, uniforms[k], forced[k])
         left = rows.left - ((following == EOS) & (forced[k] < 0) & (rows.left > 0))
         return _Rows(state, following, left, rows.keys), ids.at[k].set(following), nats.at[k].set(nat)
 
@@ -153,6 +161,23 @@ def _steps(
         (0, (rows, *empty)),
     )
     return rows, ids, nats
+
+
+def _steps_outside(
+    lm: LanguageModel, names: tuple[str, ...], unknown: bool, rows: _Rows, values: tuple, forced: np.ndarray, at: int
+) -> tuple[_Rows, np.ndarray, np.ndarray]:
+    """As `_steps`, for a model that computes outside of compiled loops."""
+    uniforms = np.asarray(uniform(rows.keys, np.int64(at), STEPS))
+    state, last, left = rows.state, np.asarray(rows.last), np.array(rows.left)
+    ids, nats = np.zeros((STEPS, ROWS), np.int32), np.zeros((STEPS, ROWS), np.float32)
+    for k in range(STEPS):
+        if not left.any():
+            break
+        state, logits = lm.read(state, last[None])
+        ids[k], nats[k] = _following(names, unknown, jnp.asarray(logits[0]), values, uniforms[k], forced[k])
+        last = ids[k]
+        left -= (last == EOS) & (forced[k] < 0) & (left > 0)
+    return _Rows(state, last, left, rows.keys), ids, nats
 
 
 @dataclass(frozen=True)
@@ -201,7 +226,10 @@ Steps = tuple[Callable[[Any, np.ndarray, int], tuple[Any, Array, Array]], int]
 def _jax_steps(lm: LanguageModel, settings: Settings) -> Steps:
     active = tuple(name for name, (_, off) in TRANSFORMS.items() if getattr(settings, name) != off)
     values = tuple(np.asarray(getattr(settings, name), np.int32 if name == "top_k" else np.float32) for name in active)
-    weights, read = lm.stepper()
+    stepper = lm.stepper()
+    if stepper is None:
+        return lambda rows, forced, at: _steps_outside(lm, active, settings.unknown, rows, values, forced, at), STEPS
+    weights, read = stepper
     return lambda rows, forced, at: _steps(read, active, settings.unknown, weights, rows, values, forced, at), STEPS
 
 
