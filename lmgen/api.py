@@ -82,8 +82,8 @@ class Model:
     ) -> Judge:
         """What makes scorecards: measures beside baselines; with another model, of the mixture of both; with `cold`, of windows
         that start from an empty state."""
-        other = load(other, precision) if isinstance(other, str | Path) else other
-        return Judge(self.lm, other and other.lm, batch, window, cold)
+        second = load(other, precision) if isinstance(other, str | Path) else other
+        return Judge(self.lm, second.lm if second else None, batch, window, cold)
 
     def source(self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict") -> Source:
         """Files as one text to be measured. Raises InputError for what cannot be read, or where there is nothing in it."""
@@ -99,8 +99,9 @@ class Model:
     def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], None] | None) -> Source:
         of = text.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
         ids = corpus.encode(iter(of), self.lm.vocab)
-        for line in of.notes if note else ():
-            note(line)
+        for line in of.notes:
+            if note:
+                note(line)
         if not ids.symbols:
             raise InputError(f"there is no text in {', '.join(map(str, of.paths))}: give a file with at least one line of it")
         return Source(", ".join(map(text.name_of, paths)), ids, lambda: iter(of))

@@ -103,7 +103,7 @@ class _Reader:
         self.file, self.path, self.number = file, path, 0
 
     def model(self, unit: str | None) -> Counted:
-        said = {}
+        said: dict[str, str] = {}
         line = self.line()
         while line != "\\data\\":
             said |= dict(pair.split("=", 1) for pair in line.split() if "=" in pair) if line.startswith("# lmgen") else {}
@@ -113,7 +113,7 @@ class _Reader:
             match = re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line)
             if not match or int(match[1]) != len(sizes) + 1 or len(sizes) == ngram.MOST:
                 self.fail(f"{line[:60]!r} does not say how many {len(sizes) + 1}-grams there are")
-            sizes.append(int(match[2]))  # type: ignore[index]
+            sizes.append(int(match[2]))
         if not sizes:
             self.fail("there are no n-grams")
         carry = said.get("carry") == "true"

@@ -12,6 +12,7 @@ import click
 
 from lmgen import __version__, console
 from lmgen.cli_about import cells, corpus, doctor
+from lmgen.cli_compress import compress, decompress
 from lmgen.cli_eval import eval_
 from lmgen.cli_model import fill, sample, score, show
 from lmgen.cli_ngram import arpa
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (train, sample, fill, eval_, score, show, cells, corpus, arpa, doctor):
+for command in (train, sample, fill, eval_, score, show, cells, corpus, arpa, compress, decompress, doctor):
     cli.add_command(command)
 
 

@@ -94,7 +94,11 @@ def _beside(card: Any) -> list[tuple[str, str, str]]:
     m = card.measures
     rows = [("this model" if card.weight is None else "the mixture", m.nats_per_symbol, m.spelt_bits_per_byte)]
     rows += [(b.name, b.nats_per_symbol, b.bits_per_byte) for b in card.baselines]
-    return [(name, *("–" if value is None else f"{value:.4f}" for value in values)) for name, *values in rows]
+
+    def shown(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}"
+
+    return [(name, shown(nats), shown(bits)) for name, nats, bits in rows]
 
 
 def _further_rows(card: Any, lm: Any) -> list[tuple[str, str]]:

@@ -180,10 +180,11 @@ def _mapped(path: Path, dtype: np.dtype) -> Ids | None:
         with open(path, "rb") as file:
             file.seek(max(0, have - counts))
             found = np.frombuffer(file.read(counts), "<i8")
-            length, *sums = found[:7].tolist()
+            length, sequences, characters, size, unknown, words, marked = found[:7].tolist()
         if length < 1 or have != length * dtype.itemsize + counts:
             return None
-        return Ids(np.memmap(path, dtype, "r", shape=(length,)), *sums, spelling=found[7:])
+        stream = np.memmap(path, dtype, "r", shape=(length,))
+        return Ids(stream, sequences, characters, size, unknown, words, marked, found[7:])
     except (OSError, ValueError):
         return None
 

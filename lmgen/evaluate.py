@@ -144,8 +144,10 @@ class Measures:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        names = ("nats_per_symbol", "perplexity", "perplexity_known", "bits_per_character", "bits_per_byte")
-        names += ("spelt_bits_per_byte", "word_perplexity", "byte_perplexity")
+        names = (
+            *("nats_per_symbol", "perplexity", "perplexity_known", "bits_per_character", "bits_per_byte"),
+            *("spelt_bits_per_byte", "word_perplexity", "byte_perplexity"),
+        )
         return {**asdict(self), **{name: getattr(self, name) for name in names}}
 
 

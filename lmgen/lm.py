@@ -49,10 +49,10 @@ class LanguageModel(Protocol):
     def start(self, batch: int) -> State:
         """The state before anything is read."""
 
-    def read(self, state: State, ids: Array) -> tuple[State, Array]:
+    def read(self, state: State, ids: Any) -> tuple[State, Any]:
         """Read ids [T, B]; the state after them and the logits [T, B, V] of what follows each."""
 
-    def nats(self, state: State, window: Array) -> tuple[State, Array]:
+    def nats(self, state: State, window: Any) -> tuple[State, Any]:
         """Read window[:-1] of [T + 1, B]; the state after it and −ln p [T, B] of each following id."""
 
     def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]] | None:
@@ -89,7 +89,7 @@ class Network:
 class Recurrent(Network):
     """A recurrent language model."""
 
-    def read(self, state: State, ids: Array) -> tuple[State, Array]:
+    def read(self, state: State, ids: ArrayLike) -> tuple[State, Array]:
         return _read(self.config, self.precision, self.params, state, ids)
 
     def nats(self, state: State, window: Array) -> tuple[State, Array]:
@@ -160,7 +160,7 @@ def _stepper(config: model.Config, precision: str) -> Callable[[Any, State, Arra
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _read(config: model.Config, precision: str, params: model.Params, state: State, ids: Array) -> tuple[State, Array]:
+def _read(config: model.Config, precision: str, params: model.Params, state: State, ids: Any) -> tuple[State, Array]:
     state, hs = model.read(config, precision, params, state, ids)
     return state, model.logits(params, hs, precision)
 

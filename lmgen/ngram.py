@@ -64,7 +64,8 @@ def child(keys: np.ndarray, parents: np.ndarray, ids: np.ndarray, vocab: int) ->
 
 def contexts(levels: list[Level], config: Config, state: np.ndarray, ids: np.ndarray) -> list[np.ndarray]:
     """For k = 1, …, order − 1 the node of the last k symbols before each of ids [T, B] and after the last one [T + 1, B]."""
-    found, nodes = [], ids.astype(np.int64)
+    found: list[np.ndarray] = []
+    nodes = ids.astype(np.int64)
     for k in range(len(levels) - 1):
         if k:
             nodes = child(levels[k].keys, found[-1][:-1], ids, config.vocab)

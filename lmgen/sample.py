@@ -220,7 +220,7 @@ def samples(
 
 
 # A function (rows, forced ids [n], place in the text) -> (rows, ids [n, B], nats [n, B]), and n.
-Steps = tuple[Callable[[Any, np.ndarray, int], tuple[Any, Array, Array]], int]
+Steps = tuple[Callable[[Any, np.ndarray, int], tuple[Any, Any, Any]], int]
 
 
 def _jax_steps(lm: LanguageModel, settings: Settings) -> Steps:

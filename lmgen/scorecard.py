@@ -115,7 +115,8 @@ class Judge:
             return Scorecard(source.name, measures, lack=str(error), weight=weight)
         return Scorecard(source.name, measures, [*self._baselines(training, source)], training.overlap(source), weight=weight)
 
-    def _nats(self, model: lm.Recurrent | lm.Counted, ids: corpus.Ids) -> np.ndarray:
+    def _nats(self, model: Model, ids: corpus.Ids) -> np.ndarray:
+        assert not isinstance(model, lm.Cloze)
         of = evaluate.window_nats if self.cold else evaluate.stream_nats
         return of(model, ids.stream, self.batch, self.window)
 

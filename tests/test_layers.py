@@ -15,12 +15,13 @@ FOLDER = Path(lmgen.__file__).parent
 # From the top to the ground: a module imports only what stands in a later row.
 LAYERS = [
     ["cli"],
-    ["cli_train", "cli_model", "cli_eval", "cli_about", "cli_ngram"],
+    ["cli_train", "cli_model", "cli_eval", "cli_about", "cli_ngram", "cli_compress"],
     ["console", "api", "look", "options"],
     ["scorecard"],
     ["fit"],
     ["run", "costs"],
     ["recipe", "training"],
+    ["compress"],
     ["evaluate", "sample", "fill", "update"],
     ["writer"],
     ["arpa"],
