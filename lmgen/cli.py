@@ -11,7 +11,8 @@ import sys
 import click
 
 from lmgen import __version__, console
-from lmgen.cli_about import cells, corpus, doctor
+from lmgen.cli_about import cells, doctor
+from lmgen.cli_corpus import corpus
 from lmgen.cli_model import eval_, fill, sample, score, show
 from lmgen.cli_train import INTERRUPTED, train
 from lmgen.errors import LmgenError

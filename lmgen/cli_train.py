@@ -15,7 +15,7 @@ import click
 
 from lmgen import console
 from lmgen.errors import DivergedError
-from lmgen.options import ENCODING, ERRORS, PRECISION, Bounded, Duration, Whole
+from lmgen.options import ENCODING, ERRORS, PRECISION, SEQUENCE, Bounded, Duration, Whole
 
 INTERRUPTED, TERMINATED = 130, 75
 
@@ -36,13 +36,7 @@ INTERRUPTED, TERMINATED = 130, 75
     show_default=True,
     help="What a symbol is.",
 )
-@click.option(
-    "--sequence",
-    type=click.Choice(["line", "paragraph", "file"]),
-    default="line",
-    show_default=True,
-    help="What ends with an EOS.",
-)
+@SEQUENCE
 @click.option("--carry", is_flag=True, help="Carry the state from sequence to sequence: running text.")
 @click.option("--min-count", type=Whole(), default=1, help="Symbols seen less often are unknown.")
 @click.option("--vocab-size", type=Whole(3), help="The most symbols, EOS and UNK among them.")
