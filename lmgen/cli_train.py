@@ -97,7 +97,7 @@ def train(files: tuple[str, ...], **options: Any) -> None:
     text_options = {name: options[name] for name in ("unit", "carry", "min_count", "vocab_size", "unk_token", "force")}
     run = runs.new(path, settings, **text_options, **wanted)
     if not quiet:
-        _say_what_was_chosen(run)
+        _say_what_was_chosen(run, _look_at(files, options))
     with checkpoint.locked(path):
         _drive(run, quiet)
 
@@ -185,13 +185,28 @@ def _drive(run: Any, quiet: bool) -> None:
         console.note(f"    lmgen fill {name} {blanks}" if fills else f"    lmgen sample {name}")
 
 
-def _say_what_was_chosen(run: Any) -> None:
-    """What was met in the text, what was chosen for it and why."""
-    from lmgen import model
+def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:
+    """The command that looks at the text, read as this training reads it."""
+    words = ["lmgen", "corpus", "check", *files, *(["--valid", options["valid"]] if options["valid"] else [])]
+    for name, default in (("sequence", "line"), ("encoding", "utf-8"), ("errors", "strict")):
+        words += [] if options[name] == default else [f"--{name}", options[name]]
+    return shlex.join([*words, *(["--carry"] if options["carry"] else [])])
+
+
+MOST_WARNINGS = 3
+
+
+def _say_what_was_chosen(run: Any, look: str) -> None:
+    """What was met in the text, how to look closer, what was chosen for it and why."""
+    from lmgen import check, model
 
     data, network, config = run.data, run.network, run.config
     for line in data.notes:
         console.note(line)
+    for warning in (told := check.warnings(data.signs))[:MOST_WARNINGS]:
+        console.note(f"warning: {warning}")
+    if told:
+        console.note(f"for more: {look}")
     console.note(
         f"text: {data.train.symbols:,} symbols of {len(data.vocab):,} kinds in {data.train.sequences:,} {run.text.sequence}s"
         + (

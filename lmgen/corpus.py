@@ -240,7 +240,8 @@ def load(
     notes = (*text.notes, *(valid.notes if valid else ()))
     known = np.unique(read.hashes)
     signs = _signs(text, carry, read, known, _count(valid, Split(), unit, unk_token).hashes if valid else read.hashes[:0])
-    signs = replace(signs, held_out=rest.symbols - rest.sequences, unknown=rest.unknown)
+    if unk_token is None:  # a corpus that marks its unknown words knows of them
+        signs = replace(signs, held_out=rest.symbols - rest.sequences, unknown=rest.unknown)
     return Corpus(train, rest if rest.symbols else None, vocab, known, sha256, signs, notes)
 
 

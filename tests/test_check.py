@@ -19,7 +19,7 @@ from lmgen import advice, check, corpus, damage
 from lmgen.errors import InputError
 from lmgen.text import Text
 from lmgen.vocab import UNK, Vocab
-from test_cli import lmgen, on_a_terminal  # noqa: F401
+from test_cli import SMALL, lmgen, on_a_terminal  # noqa: F401
 
 
 def text(content: str | bytes, sequence: str = "line", name: str = "corpus.txt", **options) -> Text:
@@ -330,9 +330,24 @@ def test_training_finds_the_same_signs(unit):
     assert "33% of the lines of the validation text" in told[0]
 
 
+def test_unknown_words_that_the_corpus_marks_itself_are_no_news():
+    train, valid = text("the cat sat\n" * 9), text("the <unk> sat\n", name="valid.txt")
+    told = [corpus.load(train, valid, "word", False, unk_token=mark).signs.unknown for mark in (None, "<unk>")]
+    assert told == [1, 0]
+
+
 def test_blank_lines_are_no_repeats():
     signs = corpus.load(text("a\n\n\nb\n\n", keep_blank=True), None, "char", carry=True).signs
     assert (signs.sequences, signs.repeated) == (2, 0)
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_where_the_state_is_carried_runs_of_three_lines_are_compared(carry):
+    train = text(lines(["a", "b", "c", "d", "a"]), keep_blank=carry)
+    valid = text(lines(["a", "b", "c", "a", "d"]), name="valid.txt", keep_blank=carry)
+    signs = corpus.load(train, valid, "char", carry).signs
+    assert (signs.compared, signs.shared) == ((3, 1) if carry else (5, 5))
+    assert ("runs of three lines" in check.warnings(signs)[0]) is carry
 
 
 def test_lines_of_running_text_may_come_again():
@@ -403,6 +418,18 @@ def test_bytes_that_are_no_text_are_counted_where_asked(lmgen):  # noqa: F811
     Path("bad.txt").write_bytes(b"ab\n\xff\xfe\n" + lines(MANY).encode())
     of = json.loads(lmgen("corpus", "check", "bad.txt", "--errors", "replace", "--json")[1])
     assert [(d["kind"], d["characters"], d["line"]) for d in of["damage"]] == [("replaced", 2, 2)]
+
+
+def test_training_says_the_worst_unasked(lmgen):  # noqa: F811
+    Path("text.txt").write_text(lines([*MANY[:300], *MANY[:60], "cafÃ©", "\ufffd"]), "utf-8")
+    Path("v.txt").write_text(lines(MANY[290:320]), "utf-8")
+    code, out, err = lmgen("train", "text.txt", "--valid", "v.txt", "--steps", 1, *SMALL)
+    assert (code, out) == (0, "")
+    told = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert len(told) == 3
+    assert "33% of the lines of the validation text" in told[0]
+    assert "for more: lmgen corpus check text.txt --valid v.txt" in err.splitlines()
+    assert lmgen("train", "text.txt", "--valid", "v.txt", "--steps", 1, "--quiet", *SMALL)[2] == ""
 
 
 def test_a_corpus_that_ships_is_sound(lmgen):  # noqa: F811
