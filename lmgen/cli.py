@@ -11,8 +11,9 @@ import sys
 import click
 
 from lmgen import __version__, console
-from lmgen.cli_about import cells, corpus, doctor
+from lmgen.cli_about import cells, doctor
 from lmgen.cli_compress import compress, decompress
+from lmgen.cli_corpus import corpus
 from lmgen.cli_eval import eval_
 from lmgen.cli_model import fill, sample, score, show
 from lmgen.cli_ngram import arpa

@@ -1,14 +1,12 @@
-"""The commands about lmgen itself: the cells, the corpora that ship, this machine."""
+"""The commands about lmgen itself: the cells, this machine."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from lmgen import console
-from lmgen.errors import InputError
 from lmgen.options import JSON, PRECISION, Whole
 
 
@@ -52,46 +50,6 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
 def _cells_row(cost: Any, speed: float | None) -> tuple[str, ...]:
     parameters = f"{cost.weights} N + {cost.vectors}"
     return cost.name, parameters, f"{cost.of_input} + {cost.of_state}", str(cost.in_turn), f"{speed or 0:,.0f}"
-
-
-@click.group()
-def corpus() -> None:
-    """The corpora that ship with lmgen."""
-
-
-@corpus.command(name="list")
-@JSON
-def corpus_list(as_json: bool) -> None:
-    """Name them, with their sizes."""
-    from lmgen import shelf
-
-    rows = shelf.listing()
-    if as_json:
-        for row in rows:
-            console.put_json(row)
-    else:
-        console.table(
-            [(r["name"], f"{r['bytes']:,}", r["about"]) for r in rows], head=("name", "bytes", "what it is"), numbers=(1,)
-        )
-
-
-@corpus.command(name="write")
-@click.argument("name")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file.  [default: stdout]")
-def corpus_write(name: str, output: Path | None) -> None:
-    """Write the text of the corpus NAME."""
-    from lmgen import shelf
-
-    content = shelf.text(name)
-    if output is None:
-        console.put_bytes(content.encode())
-        return
-    try:
-        with open(output, "xb") as file:
-            file.write(content.encode())
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}; choose another --output") from None
-    console.note(f"wrote {output}")
 
 
 @click.command()

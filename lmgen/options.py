@@ -76,6 +76,13 @@ class InOrder(click.Group):
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
+SEQUENCE = click.option(
+    "--sequence",
+    type=click.Choice(["line", "paragraph", "file"]),
+    default="line",
+    show_default=True,
+    help="What ends with an EOS.",
+)
 ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="How the bytes of the text are encoded.")
 ERRORS = click.option(
     "--errors", type=click.Choice(["strict", "replace"]), default="strict", help="What becomes of bytes that are not text."

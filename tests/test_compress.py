@@ -91,9 +91,9 @@ def test_every_flipped_bit_and_every_truncation_is_refused(models):
         for bit in (1, 128):
             wrong = bytearray(data)
             wrong[at] ^= bit
-            with pytest.raises(InputError, match="damaged|newer|no file that"):
+            with pytest.raises(InputError, match=r"damaged|newer|no file that"):
                 decompress(models["char"], bytes(wrong))
-        with pytest.raises(InputError, match="damaged|no file that"):
+        with pytest.raises(InputError, match=r"damaged|no file that"):
             decompress(models["char"], data[:at])
 
 
