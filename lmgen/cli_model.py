@@ -25,6 +25,7 @@ from lmgen.options import ENCODING, ERRORS, JSON, PRECISION, Bounded, Whole
 @click.option("--max-length", type=Whole(), default=1000, show_default=True, help="The most symbols in a sample.")
 @click.option("--lines", type=Whole(), help="Lines in a sample, where the state is carried.  [default: 10]")
 @click.option("--novel", is_flag=True, help="Only samples that are not in the corpus, and no repeats.")
+@click.option("--distinct", is_flag=True, help="No repeats.")
 @click.option("--unknown", is_flag=True, help="Allow UNK to be drawn.")
 @click.option("--strict", is_flag=True, help="Fail where the prompt has symbols that the model does not know.")
 @click.option("--seed", type=Whole(0), default=0, show_default=True)
@@ -35,6 +36,7 @@ def sample(
     wanted: int | None,
     prompt: str,
     novel: bool,
+    distinct: bool,
     strict: bool,
     seed: int,
     precision: str,
@@ -59,7 +61,7 @@ def sample(
     settings["lines"] = settings["lines"] or (10 if carried else 1)
     wanted = wanted or (1 if carried else 10)
     found = 0
-    for one in loaded.samples(wanted, prompt=prompt, seed=seed, novel=novel, **settings):
+    for one in loaded.samples(wanted, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings):
         found += 1
         if as_json:
             console.put_json({name: getattr(one, name) for name in ("text", "nats", "symbols", "ended", "known")})
@@ -67,9 +69,11 @@ def sample(
             separator = "" if (loaded.lm.sequence == "line" and settings["lines"] == 1) or found == 1 else "\n"
             mark = "  (in the corpus)" if one.known and sys.stdout.isatty() else "" if one.ended else " …" * sys.stdout.isatty()
             console.put(separator + one.text + mark)
-    if novel and found < wanted:
+    if (novel or distinct) and found < wanted:
+        kind = "new" if novel else "different"
         console.note(
-            f"found {found} new sample{'s' * (found != 1)} of {wanted}: the model draws little else; try a higher --temperature"
+            f"found {found:,} {kind} sample{'s' * (found != 1)} of {wanted:,}: the model draws little else; "
+            "try a higher --temperature"
         )
 
 
