@@ -63,6 +63,11 @@ class Model:
         drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=n)
         return distinct_samples(drawn, n, novel) if novel or distinct else islice(drawn, n)
 
+    @property
+    def trained_on(self) -> run.TextSettings:
+        """Where the text is that it was trained on, and how it was read."""
+        return run.text_of(self.lm)
+
     def fill(self, text: str, n: int = 5, blank: str = "_") -> list[Filling]:
         """The `n` likeliest fillings of the blanks of a text: each mark is one character, a run of marks one word.
 

@@ -13,6 +13,7 @@ import click
 from lmgen import __version__, console
 from lmgen.cli_about import cells, corpus, doctor
 from lmgen.cli_model import eval_, fill, sample, score, show
+from lmgen.cli_text import novelty
 from lmgen.cli_train import INTERRUPTED, train
 from lmgen.errors import LmgenError
 from lmgen.options import InOrder
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (train, sample, fill, eval_, score, show, cells, corpus, doctor):
+for command in (train, sample, fill, eval_, score, novelty, show, cells, corpus, doctor):
     cli.add_command(command)
 
 

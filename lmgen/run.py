@@ -199,11 +199,16 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     return Run(path, data, network, config, text, training.State(**state), progress), complaints
 
 
+def text_of(of: lm.Recurrent | lm.Cloze) -> TextSettings:
+    """Where the text is that a model was trained on, and how it was read."""
+    assert of.path is not None
+    return TextSettings.of(json.loads(checkpoint.read_texts(of.path, of.about)["config.json"])["text"])
+
+
 def held_out(of: lm.Recurrent | lm.Cloze) -> corpus.Ids:
     """The text that a model was validated on. Raises InputError where there was none, or where the text is gone or changed."""
     assert of.path is not None
-    settings = checkpoint.read_texts(of.path, of.about)["config.json"]
-    text = TextSettings.of(json.loads(settings)["text"])
+    text = text_of(of)
     data = same_text(of.path, text, of.vocab, of.carry, of.about["text_sha256"])
     if data.valid is None:
         raise InputError(f"no text was held out when {of.path} was trained: name a file to measure it on")

@@ -16,10 +16,11 @@ FOLDER = Path(lmgen.__file__).parent
 LAYERS = [
     ["cli"],
     ["cli_train", "cli_model", "cli_about"],
+    ["cli_text"],
     ["console", "api", "look", "options"],
     ["run", "costs"],
     ["recipe", "training"],
-    ["evaluate", "sample", "fill", "update"],
+    ["evaluate", "sample", "novelty", "fill", "update"],
     ["writer"],
     ["lm"],
     ["model", "corpus"],
