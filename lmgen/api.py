@@ -12,7 +12,7 @@ from lmgen import checkpoint, corpus, evaluate, fit, lm, run, text
 from lmgen.errors import DivergedError, InputError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
 from lmgen.fill import Filling, fillings
-from lmgen.sample import Sample, Settings, novel_samples, samples
+from lmgen.sample import Sample, Settings, distinct_samples, samples
 from lmgen.scorecard import Judge, Source
 
 
@@ -34,17 +34,40 @@ class Model:
         """Whether it is a cloze model."""
         return isinstance(self.lm, lm.Cloze)
 
-    def sample(self, n: int = 10, *, prompt: str = "", seed: int = 0, novel: bool = False, **settings: Any) -> list[Sample]:
+    def sample(
+        self,
+        n: int = 10,
+        *,
+        prompt: str = "",
+        seed: int = 0,
+        novel: bool = False,
+        distinct: bool = False,
+        **settings: Any,
+    ) -> list[Sample]:
         """`n` sequences; `settings` are the fields of `lmgen.sample.Settings` (temperature, top_k, …).
 
-        With `novel` only new ones without repeats, and fewer than `n` where the model draws no more of them.
+        With `distinct` without repeats, with `novel` moreover only new ones: fewer than `n` where the model draws no more.
         """
-        return list(self.samples(n, prompt=prompt, seed=seed, novel=novel, **settings))
+        return list(self.samples(n, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings))
 
-    def samples(self, n: int = 10, *, prompt: str = "", seed: int = 0, novel: bool = False, **settings: Any) -> Iterator[Sample]:
+    def samples(
+        self,
+        n: int = 10,
+        *,
+        prompt: str = "",
+        seed: int = 0,
+        novel: bool = False,
+        distinct: bool = False,
+        **settings: Any,
+    ) -> Iterator[Sample]:
         """As `sample`, one by one as they are drawn."""
         drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=n)
-        return novel_samples(drawn, n) if novel else islice(drawn, n)
+        return distinct_samples(drawn, n, novel) if novel or distinct else islice(drawn, n)
+
+    @property
+    def trained_on(self) -> run.TextSettings:
+        """Where the text is that it was trained on, and how it was read."""
+        return run.text_of(self.lm)
 
     def fill(self, text: str, n: int = 5, blank: str = "_") -> list[Filling]:
         """The `n` likeliest fillings of the blanks of a text: each mark is one character, a run of marks one word.

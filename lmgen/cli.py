@@ -17,6 +17,7 @@ from lmgen.cli_corpus import corpus
 from lmgen.cli_eval import eval_
 from lmgen.cli_model import fill, sample, score, show
 from lmgen.cli_ngram import arpa
+from lmgen.cli_text import novelty
 from lmgen.cli_train import INTERRUPTED, train
 from lmgen.errors import LmgenError
 from lmgen.options import InOrder
@@ -36,7 +37,10 @@ def cli() -> None:
     """
 
 
-for command in (train, sample, fill, eval_, score, show, cells, corpus, arpa, compress, decompress, doctor):
+for command in (
+    *(train, sample, fill, eval_, score, novelty, compress, decompress, show),
+    *(cells, corpus, arpa, doctor),
+):
     cli.add_command(command)
 
 

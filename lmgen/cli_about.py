@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from lmgen import console
+from lmgen.errors import InputError
 from lmgen.options import JSON, PRECISION, Whole
 
 

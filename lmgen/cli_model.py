@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from lmgen import console
+from lmgen import cli_text, console
 from lmgen.errors import InputError
-from lmgen.options import ENCODING, ERRORS, JSON, PRECISION, Bounded, Whole
+from lmgen.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM, PRECISION, Bounded, Whole
 
 
 @click.command()
@@ -25,6 +26,13 @@ from lmgen.options import ENCODING, ERRORS, JSON, PRECISION, Bounded, Whole
 @click.option("--max-length", type=Whole(), default=1000, show_default=True, help="The most symbols in a sample.")
 @click.option("--lines", type=Whole(), help="Lines in a sample, where the state is carried.  [default: 10]")
 @click.option("--novel", is_flag=True, help="Only samples that are not in the corpus, and no repeats.")
+@click.option("--distinct", is_flag=True, help="No repeats.")
+@click.option(
+    "--novelty", "corpora", multiple=True, metavar="FILE", help="Tell what samples share with this corpus, as lmgen novelty does."
+)
+@CONTROL
+@NGRAM
+@EXACT
 @click.option("--unknown", is_flag=True, help="Allow UNK to be drawn.")
 @click.option("--strict", is_flag=True, help="Fail where the prompt has symbols that the model does not know.")
 @click.option("--seed", type=Whole(0), default=0, show_default=True)
@@ -35,6 +43,11 @@ def sample(
     wanted: int | None,
     prompt: str,
     novel: bool,
+    distinct: bool,
+    corpora: tuple[str, ...],
+    control: str | None,
+    ngram: int,
+    exact: bool,
     strict: bool,
     seed: int,
     precision: str,
@@ -46,7 +59,7 @@ def sample(
     MODEL is a directory or a name under checkpoints/; without it the newest there writes. A sample ends where the model says
     EOS. On a terminal, samples that stand in the corpus are marked.
     """
-    from lmgen import api, devices
+    from lmgen import api, devices, novelty
 
     devices.prepare()
     loaded = api.load(model, precision)
@@ -58,19 +71,36 @@ def sample(
     carried = loaded.lm.carry
     settings["lines"] = settings["lines"] or (10 if carried else 1)
     wanted = wanted or (1 if carried else 10)
+    reference = None
+    if corpora:
+        how = loaded.trained_on
+        controls = (control,) if control else tuple(name for name in how.valid_files if Path(name).exists())
+        reference = cli_text.open_reference(corpora, controls, how.sequence, carried, how.encoding, how.errors, exact)
+    elif control:
+        raise click.UsageError("--control is compared with what --novelty names: give both, or neither")
     found = 0
-    for one in loaded.samples(wanted, prompt=prompt, seed=seed, novel=novel, **settings):
+    looked_up = []
+    for one in loaded.samples(wanted, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings):
         found += 1
+        if reference:
+            looked_up.append(novelty.check(reference.index, one.text, ngram, exact=exact))
         if as_json:
-            console.put_json({name: getattr(one, name) for name in ("text", "nats", "symbols", "ended", "known")})
+            value = {name: getattr(one, name) for name in ("text", "nats", "symbols", "ended", "known")}
+            console.put_json(value | (cli_text.fields(looked_up[-1], one.known) if reference else {}))
         else:
             separator = "" if (loaded.lm.sequence == "line" and settings["lines"] == 1) or found == 1 else "\n"
             mark = "  (in the corpus)" if one.known and sys.stdout.isatty() else "" if one.ended else " …" * sys.stdout.isatty()
             console.put(separator + one.text + mark)
-    if novel and found < wanted:
+            if reference:
+                cli_text.put_novelty(looked_up[-1], ngram)
+    if (novel or distinct) and found < wanted:
+        kind = "new" if novel else "different"
         console.note(
-            f"found {found} new sample{'s' * (found != 1)} of {wanted}: the model draws little else; try a higher --temperature"
+            f"found {found:,} {kind} sample{'s' * (found != 1)} of {wanted:,}: the model draws little else; "
+            "try a higher --temperature"
         )
+    if reference and looked_up:
+        cli_text.put_report(looked_up, reference, ngram, as_json)
 
 
 @click.command()

@@ -224,12 +224,18 @@ class Origin:
         return self.data.valid
 
 
+def text_of(of: lm.Recurrent | lm.Cloze | lm.Counted) -> TextSettings:
+    """Where the text is that a model was trained on, and how it was read."""
+    assert of.path is not None
+    return TextSettings.of(json.loads(checkpoint.read_texts(of.path, of.about)["config.json"])["text"])
+
+
 def origin(of: lm.Recurrent | lm.Cloze | lm.Counted) -> Origin:
     """The text that a model was made from. Raises InputError where it is gone or changed."""
     assert of.path is not None
     if not of.about.get("text_sha256"):
         raise InputError(f"{of.path} was made from no text that is known here: name a file to measure it on")
-    settings = TextSettings.of(json.loads(checkpoint.read_texts(of.path, of.about)["config.json"])["text"])
+    settings = text_of(of)
     data = same_text(of.path, settings, of.vocab, of.carry, of.about["text_sha256"])
     return Origin(data, *settings.open(of.carry))
 

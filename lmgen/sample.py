@@ -31,7 +31,7 @@ MOST_ROWS = 64  # of the kernels, which give a row the same bits whatever is bes
 COMPILED_STEPS = 8 * DRAWN
 NOTHING = -1e30  # the logit of what must not be drawn
 BETWEEN = {"line": "\n", "paragraph": "\n\n", "file": ""}  # what stands between two sequences of a text
-ENOUGH_DRAWS = 50  # for each new sequence that is wanted, so many draws at the most
+ENOUGH_DRAWS = 1000  # in a row that bring nothing new, and as many more as were found: then there is hardly more to be found
 
 
 @dataclass(frozen=True)
@@ -285,12 +285,19 @@ def is_known(lm: LanguageModel, text: str) -> bool:
     return place < len(lm.known) and lm.known[place] == wanted
 
 
-def novel_samples(drawn: Iterator[Sample], wanted: int) -> Iterator[Sample]:
-    """Of the samples those that ended, are not in the corpus and did not come before: as many as wanted, if draws suffice."""
+def distinct_samples(drawn: Iterator[Sample], wanted: int, novel: bool = False) -> Iterator[Sample]:
+    """Of the samples those that did not come before and, if `novel`, ended and are not in the corpus.
+
+    As many as wanted, or fewer: it ends where draws have brought nothing for long.
+    """
     seen: set[str] = set()
-    for number, sample in enumerate(drawn):
-        if len(seen) >= wanted or number >= ENOUGH_DRAWS * wanted + 1000:
+    in_vain = 0
+    while len(seen) < wanted and in_vain < ENOUGH_DRAWS + len(seen):
+        sample = next(drawn, None)
+        if sample is None:
             return
-        if sample.ended and not sample.known and sample.text not in seen:
+        in_vain += 1
+        if sample.text not in seen and not (novel and (sample.known or not sample.ended)):
             seen.add(sample.text)
+            in_vain = 0
             yield sample

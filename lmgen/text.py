@@ -232,10 +232,10 @@ def name_of(path: Path) -> str:
     return "standard input" if path.suffix == ".spool" else str(path)
 
 
-def whole(text: Text) -> Iterator[str]:
+def whole(pieces: Iterable[Piece]) -> Iterator[str]:
     """The sequences of a text, each in one string."""
     parts: list[str] = []
-    for piece in text:
+    for piece in pieces:
         parts.append(piece.text)
         if piece.ends:
             yield "".join(parts)
