@@ -19,7 +19,7 @@ from lmgen import advice, check, corpus, damage
 from lmgen.errors import InputError
 from lmgen.text import Text
 from lmgen.vocab import UNK, Vocab
-from test_cli import SMALL, lmgen, on_a_terminal  # noqa: F401
+from test_cli import SMALL, on_a_terminal
 
 
 def text(content: str | bytes, sequence: str = "line", name: str = "corpus.txt", **options) -> Text:
@@ -371,7 +371,7 @@ def test_the_tables_fit_60_columns(words_file):
     assert all(str(words_file) in line for line in long), long  # a path is not folded
 
 
-def test_the_command_prints_tables_or_one_object(lmgen, words_file):  # noqa: F811
+def test_the_command_prints_tables_or_one_object(lmgen, words_file):
     code, out, err = lmgen("corpus", "check", "words.txt")
     assert (code, err) == (0, "")
     assert out.splitlines()[-1] == "to train: lmgen train words.txt"
@@ -386,7 +386,7 @@ def test_the_command_prints_tables_or_one_object(lmgen, words_file):  # noqa: F8
     assert lmgen("corpus", "check", "names")[1].startswith("names\n")
 
 
-def test_tables_hold_no_code_that_steers_a_terminal(lmgen):  # noqa: F811
+def test_tables_hold_no_code_that_steers_a_terminal(lmgen):
     Path("evil.txt").write_text("a\x1b[31mb\n" * 5 + "x\u202ey\n" * 3 + "\x9bz\n" + lines(MANY))
     code, out, _ = lmgen("corpus", "check", "evil.txt")
     assert code == 0
@@ -404,7 +404,7 @@ def test_tables_hold_no_code_that_steers_a_terminal(lmgen):  # noqa: F811
         ("corpus check data.gz", "looks like gzip"),
     ],
 )
-def test_mistakes_get_one_sentence(lmgen, words_file, words, message):  # noqa: F811
+def test_mistakes_get_one_sentence(lmgen, words_file, words, message):
     Path("empty.txt").touch()
     Path("bad.txt").write_bytes(b"ab\n\xff\xfe\n")
     Path("data.gz").write_bytes(b"\x1f\x8b\x08\x00")
@@ -414,13 +414,13 @@ def test_mistakes_get_one_sentence(lmgen, words_file, words, message):  # noqa: 
     assert len(err.splitlines()) == 1
 
 
-def test_bytes_that_are_no_text_are_counted_where_asked(lmgen):  # noqa: F811
+def test_bytes_that_are_no_text_are_counted_where_asked(lmgen):
     Path("bad.txt").write_bytes(b"ab\n\xff\xfe\n" + lines(MANY).encode())
     of = json.loads(lmgen("corpus", "check", "bad.txt", "--errors", "replace", "--json")[1])
     assert [(d["kind"], d["characters"], d["line"]) for d in of["damage"]] == [("replaced", 2, 2)]
 
 
-def test_training_says_the_worst_unasked(lmgen):  # noqa: F811
+def test_training_says_the_worst_unasked(lmgen):
     Path("text.txt").write_text(lines([*MANY[:300], *MANY[:60], "cafÃ©", "\ufffd"]), "utf-8")
     Path("v.txt").write_text(lines(MANY[290:320]), "utf-8")
     code, out, err = lmgen("train", "text.txt", "--valid", "v.txt", "--steps", 1, *SMALL)
@@ -432,7 +432,7 @@ def test_training_says_the_worst_unasked(lmgen):  # noqa: F811
     assert lmgen("train", "text.txt", "--valid", "v.txt", "--steps", 1, "--quiet", *SMALL)[2] == ""
 
 
-def test_a_corpus_that_ships_is_sound(lmgen):  # noqa: F811
+def test_a_corpus_that_ships_is_sound(lmgen):
     for name in ("cities", "names"):
         of = json.loads(lmgen("corpus", "check", name, "--json")[1])
         assert of["repeats"]["exact"] == 0
