@@ -27,6 +27,7 @@ oracle: $(VENV)/bench ## compare with PyTorch and other implementations (install
 bench: $(VENV)/bench ## measure again what benchmarks/RESULTS.md states (needs the corpora for measuring; installs PyTorch)
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/judge.py
 	$(BIN)/python -m pip install --quiet --editable ".[plot]"
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/cells.py

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -57,7 +58,8 @@ def minute(run: Commands) -> Iterator[str]:
     )
     took = run.seconds
     whole = run.measures("minute", "DATA/tinyshakespeare/valid.txt")["nats_per_symbol"]
-    cold = cold_windows(run.folder / "minute", DATA / "tinyshakespeare" / "valid.txt", 256)
+    windows = "--protocol windows --window 256 --no-baselines --json"
+    cold = json.loads(run(f"eval minute DATA/tinyshakespeare/valid.txt {windows}"))["nats_per_symbol"]
     yield f"{run.shape('minute')}; the training command took {took:.0f} s in all."
     yield table(
         ("valid, nats per character", "", "target", "aim"),
@@ -66,27 +68,15 @@ def minute(run: Commands) -> Iterator[str]:
     )
 
 
-def cold_windows(model: Path, text: Path, window: int) -> float:
-    """The mean nats of a text that is read in windows, each from the state before anything is read."""
-    import numpy as np
-
-    import lmgen
-    from lmgen import corpus
-    from lmgen.text import Text
-
-    lm = lmgen.load(model).lm
-    ids = corpus.encode(iter(Text([text], lm.sequence, lm.carry)), lm.vocab).stream
-    starts = range(0, len(ids) - window, window)
-    windows = np.stack([np.asarray(ids[k : k + window + 1]) for k in starts], 1).astype(np.int32)
-    return float(np.asarray(lm.nats(lm.start(len(starts)), windows)[1]).mean(dtype=np.float64))
-
-
 WAYS = {  # how a training is computed: the options and the environment
     "kernels, f32": ("f32", {}),
     "kernels, bf16": ("bf16", {}),
     "pure JAX, f32": ("f32", {"LMGEN_NATIVE": "off"}),
     "pure JAX, bf16": ("bf16", {"LMGEN_NATIVE": "off"}),
 }
+
+
+SEEDS = (0, 1, 2)
 
 
 def precision(run: Commands) -> Iterator[str]:
@@ -99,13 +89,18 @@ def precision(run: Commands) -> Iterator[str]:
     }
     rows = [("text", *(f"{way}: valid nats (against the first)" for way in WAYS))]
     for text, words in texts.items():
-        found = []
+        means = []
         for number, (kind, environment) in enumerate(WAYS.values()):
-            name = f"{text}{number}"
-            run(f"train {words} --precision {kind} --output {name} --quiet", **environment)
-            found.append(json.loads(quietly(run, f"show {name} --json"))["valid_nats"])
-        rows.append((text, *(f"{nats:.4f} ({nats / found[0] - 1:+.2%})" for nats in found)))
-    yield f"The same seed and steps; kernels here: {devices.kernels()}. They should end within half a per cent of each other."
+            found = []
+            for seed in SEEDS:
+                name = f"{text}{number}{seed}"
+                run(f"train {words} --precision {kind} --seed {seed} --output {name} --quiet", **environment)
+                found.append(json.loads(quietly(run, f"show {name} --json"))["valid_nats"])
+            means.append(statistics.mean(found))
+        rows.append((text, *(f"{nats:.4f} ({nats / means[0] - 1:+.2%})" for nats in means)))
+    yield (
+        f"Means of {len(SEEDS)} seeds; kernels here: {devices.kernels()}. They should end within half a per cent of each other."
+    )
     yield table(*rows)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCK = re.compile(r"```console\n(.*?)```", re.S)
-MOST_LINES = 9  # of a command's output, the last ones
+MOST_LINES = 20  # of a command's output, the last ones
 
 
 def commands(block: str) -> list[str]:

@@ -58,7 +58,7 @@ class Commands:
 
     def measures(self, model: str, text: str) -> dict:
         """The measures of one text."""
-        return json.loads(self(f"eval {model} {text} --json"))
+        return json.loads(self(f"eval {model} {text} --no-baselines --json"))
 
     def shape(self, model: str) -> str:
         """A model in a few words, and how far it was trained."""

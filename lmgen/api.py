@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lmgen import checkpoint, corpus, evaluate, lm, run, text
+from lmgen import checkpoint, corpus, evaluate, fit, lm, run, text
 from lmgen.errors import DivergedError, InputError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
 from lmgen.fill import Filling, fillings
-from lmgen.sample import Sample, Settings, novel_samples, samples
+from lmgen.sample import Sample, Settings, distinct_samples, samples
+from lmgen.scorecard import Judge, Source
 
 
 class Model:
@@ -21,7 +22,7 @@ class Model:
     `lm` is what they work on.
     """
 
-    def __init__(self, lm: lm.Recurrent | lm.Cloze):
+    def __init__(self, lm: lm.Recurrent | lm.Cloze | lm.Counted):
         self.lm = lm
 
     def __repr__(self) -> str:
@@ -33,17 +34,40 @@ class Model:
         """Whether it is a cloze model."""
         return isinstance(self.lm, lm.Cloze)
 
-    def sample(self, n: int = 10, *, prompt: str = "", seed: int = 0, novel: bool = False, **settings: Any) -> list[Sample]:
+    def sample(
+        self,
+        n: int = 10,
+        *,
+        prompt: str = "",
+        seed: int = 0,
+        novel: bool = False,
+        distinct: bool = False,
+        **settings: Any,
+    ) -> list[Sample]:
         """`n` sequences; `settings` are the fields of `lmgen.sample.Settings` (temperature, top_k, …).
 
-        With `novel` only new ones without repeats, and fewer than `n` where the model draws no more of them.
+        With `distinct` without repeats, with `novel` moreover only new ones: fewer than `n` where the model draws no more.
         """
-        return list(self.samples(n, prompt=prompt, seed=seed, novel=novel, **settings))
+        return list(self.samples(n, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings))
 
-    def samples(self, n: int = 10, *, prompt: str = "", seed: int = 0, novel: bool = False, **settings: Any) -> Iterator[Sample]:
+    def samples(
+        self,
+        n: int = 10,
+        *,
+        prompt: str = "",
+        seed: int = 0,
+        novel: bool = False,
+        distinct: bool = False,
+        **settings: Any,
+    ) -> Iterator[Sample]:
         """As `sample`, one by one as they are drawn."""
         drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=n)
-        return novel_samples(drawn, n) if novel else islice(drawn, n)
+        return distinct_samples(drawn, n, novel) if novel or distinct else islice(drawn, n)
+
+    @property
+    def trained_on(self) -> run.TextSettings:
+        """Where the text is that it was trained on, and how it was read."""
+        return run.text_of(self.lm)
 
     def fill(self, text: str, n: int = 5, blank: str = "_") -> list[Filling]:
         """The `n` likeliest fillings of the blanks of a text: each mark is one character, a run of marks one word.
@@ -67,17 +91,43 @@ class Model:
 
         Raises InputError for what cannot be read.
         """
-        if not files:
-            return measure(self.lm, run.held_out(self.lm), batch, window)
-        paths = text.find([str(f) for f in files])
-        return self.measure(text.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors), batch, window)
+        ids = self.source(*files, encoding=encoding, errors=errors).ids if files else run.origin(self.lm).validation()
+        return measure(self.lm, ids, batch, window)
 
-    def measure(self, of: text.Text, batch: int = BATCH, window: int = WINDOW) -> Measures | PseudoMeasures:
-        """The measures of an opened text."""
+    def judge(
+        self,
+        other: Model | str | Path | None = None,
+        precision: str = "auto",
+        *,
+        batch: int = BATCH,
+        window: int = WINDOW,
+        cold: bool = False,
+    ) -> Judge:
+        """What makes scorecards: measures beside baselines; with another model, of the mixture of both; with `cold`, of windows
+        that start from an empty state."""
+        second = load(other, precision) if isinstance(other, str | Path) else other
+        return Judge(self.lm, second.lm if second else None, batch, window, cold)
+
+    def source(self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict") -> Source:
+        """Files as one text to be measured. Raises InputError for what cannot be read, or where there is nothing in it."""
+        return self._source(text.find([str(f) for f in files]), encoding, errors, None)
+
+    def sources(
+        self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", note: Callable[[str], None] | None = None
+    ) -> Iterator[Source]:
+        """Each of the files as a text to be measured; `note` is told in sentences what was met in it."""
+        for path in [path for name in files for path in text.find([str(name)])]:
+            yield self._source([path], encoding, errors, note)
+
+    def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], None] | None) -> Source:
+        of = text.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
         ids = corpus.encode(iter(of), self.lm.vocab)
+        for line in of.notes:
+            if note:
+                note(line)
         if not ids.symbols:
             raise InputError(f"there is no text in {', '.join(map(str, of.paths))}: give a file with at least one line of it")
-        return measure(self.lm, ids, batch, window)
+        return Source(", ".join(map(text.name_of, paths)), ids, lambda: iter(of))
 
 
 def load(name: str | Path | None = None, precision: str = "auto") -> Model:
@@ -104,6 +154,9 @@ def train(
     valid_paths = text.find([str(valid)]) if valid else []
     settings = run.TextSettings(absolute(paths), absolute(valid_paths), sequence, encoding, errors)
     path = Path(output) if output else checkpoint.free(checkpoint.HOME / default_name([str(f) for f in files]))
+    if wanted.get("cell") == "ngram":
+        fit.new(path, settings, **wanted)
+        return load(path)
     started = run.new(path, settings, **wanted)
     with checkpoint.locked(path), closing(iter(started)) as reports:
         for _ in reports:

@@ -11,8 +11,13 @@ import sys
 import click
 
 from lmgen import __version__, console
-from lmgen.cli_about import cells, corpus, doctor
-from lmgen.cli_model import eval_, fill, sample, score, show
+from lmgen.cli_about import cells, doctor
+from lmgen.cli_compress import compress, decompress
+from lmgen.cli_corpus import corpus
+from lmgen.cli_eval import eval_
+from lmgen.cli_model import fill, sample, score, show
+from lmgen.cli_ngram import arpa
+from lmgen.cli_text import novelty
 from lmgen.cli_train import INTERRUPTED, train
 from lmgen.errors import LmgenError
 from lmgen.options import InOrder
@@ -32,7 +37,10 @@ def cli() -> None:
     """
 
 
-for command in (train, sample, fill, eval_, score, show, cells, corpus, doctor):
+for command in (
+    *(train, sample, fill, eval_, score, novelty, compress, decompress, show),
+    *(cells, corpus, arpa, doctor),
+):
     cli.add_command(command)
 
 

@@ -1,8 +1,7 @@
-"""The commands about lmgen itself: the cells, the corpora that ship, this machine."""
+"""The commands about lmgen itself: the cells, this machine."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -30,6 +29,8 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
     devices.prepare()
     for name in names:
         recipe.check({"cell": name})
+        if name not in CELLS:
+            raise InputError(f"{name} is no network: lmgen train --cell {name} counts, and costs no training")
     listed = [costs.cost(name) for name in names or CELLS]
     if speed and not as_json:
         console.note(f"measuring {len(listed)} cell{'s' * (len(listed) != 1)} with {size} units …")
@@ -50,46 +51,6 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
 def _cells_row(cost: Any, speed: float | None) -> tuple[str, ...]:
     parameters = f"{cost.weights} N + {cost.vectors}"
     return cost.name, parameters, f"{cost.of_input} + {cost.of_state}", str(cost.in_turn), f"{speed or 0:,.0f}"
-
-
-@click.group()
-def corpus() -> None:
-    """The corpora that ship with lmgen."""
-
-
-@corpus.command(name="list")
-@JSON
-def corpus_list(as_json: bool) -> None:
-    """Name them, with their sizes."""
-    from lmgen import shelf
-
-    rows = shelf.listing()
-    if as_json:
-        for row in rows:
-            console.put_json(row)
-    else:
-        console.table(
-            [(r["name"], f"{r['bytes']:,}", r["about"]) for r in rows], head=("name", "bytes", "what it is"), numbers=(1,)
-        )
-
-
-@corpus.command(name="write")
-@click.argument("name")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file.  [default: stdout]")
-def corpus_write(name: str, output: Path | None) -> None:
-    """Write the text of the corpus NAME."""
-    from lmgen import shelf
-
-    content = shelf.text(name)
-    if output is None:
-        console.put_bytes(content.encode())
-        return
-    try:
-        with open(output, "xb") as file:
-            file.write(content.encode())
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}; choose another --output") from None
-    console.note(f"wrote {output}")
 
 
 @click.command()

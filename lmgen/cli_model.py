@@ -1,15 +1,16 @@
-"""The commands that use a model: sample, fill, eval, score, show."""
+"""The commands that use a model: sample, fill, score, show."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from lmgen import console
+from lmgen import cli_text, console
 from lmgen.errors import InputError
-from lmgen.options import ENCODING, ERRORS, JSON, PRECISION, Bounded, Whole
+from lmgen.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM, PRECISION, Bounded, Whole
 
 
 @click.command()
@@ -25,6 +26,13 @@ from lmgen.options import ENCODING, ERRORS, JSON, PRECISION, Bounded, Whole
 @click.option("--max-length", type=Whole(), default=1000, show_default=True, help="The most symbols in a sample.")
 @click.option("--lines", type=Whole(), help="Lines in a sample, where the state is carried.  [default: 10]")
 @click.option("--novel", is_flag=True, help="Only samples that are not in the corpus, and no repeats.")
+@click.option("--distinct", is_flag=True, help="No repeats.")
+@click.option(
+    "--novelty", "corpora", multiple=True, metavar="FILE", help="Tell what samples share with this corpus, as lmgen novelty does."
+)
+@CONTROL
+@NGRAM
+@EXACT
 @click.option("--unknown", is_flag=True, help="Allow UNK to be drawn.")
 @click.option("--strict", is_flag=True, help="Fail where the prompt has symbols that the model does not know.")
 @click.option("--seed", type=Whole(0), default=0, show_default=True)
@@ -35,6 +43,11 @@ def sample(
     wanted: int | None,
     prompt: str,
     novel: bool,
+    distinct: bool,
+    corpora: tuple[str, ...],
+    control: str | None,
+    ngram: int,
+    exact: bool,
     strict: bool,
     seed: int,
     precision: str,
@@ -46,7 +59,7 @@ def sample(
     MODEL is a directory or a name under checkpoints/; without it the newest there writes. A sample ends where the model says
     EOS. On a terminal, samples that stand in the corpus are marked.
     """
-    from lmgen import api, devices
+    from lmgen import api, devices, novelty
 
     devices.prepare()
     loaded = api.load(model, precision)
@@ -58,19 +71,36 @@ def sample(
     carried = loaded.lm.carry
     settings["lines"] = settings["lines"] or (10 if carried else 1)
     wanted = wanted or (1 if carried else 10)
+    reference = None
+    if corpora:
+        how = loaded.trained_on
+        controls = (control,) if control else tuple(name for name in how.valid_files if Path(name).exists())
+        reference = cli_text.open_reference(corpora, controls, how.sequence, carried, how.encoding, how.errors, exact)
+    elif control:
+        raise click.UsageError("--control is compared with what --novelty names: give both, or neither")
     found = 0
-    for one in loaded.samples(wanted, prompt=prompt, seed=seed, novel=novel, **settings):
+    looked_up = []
+    for one in loaded.samples(wanted, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings):
         found += 1
+        if reference:
+            looked_up.append(novelty.check(reference.index, one.text, ngram, exact=exact))
         if as_json:
-            console.put_json({name: getattr(one, name) for name in ("text", "nats", "symbols", "ended", "known")})
+            value = {name: getattr(one, name) for name in ("text", "nats", "symbols", "ended", "known")}
+            console.put_json(value | (cli_text.fields(looked_up[-1], one.known) if reference else {}))
         else:
             separator = "" if (loaded.lm.sequence == "line" and settings["lines"] == 1) or found == 1 else "\n"
             mark = "  (in the corpus)" if one.known and sys.stdout.isatty() else "" if one.ended else " …" * sys.stdout.isatty()
             console.put(separator + one.text + mark)
-    if novel and found < wanted:
+            if reference:
+                cli_text.put_novelty(looked_up[-1], ngram)
+    if (novel or distinct) and found < wanted:
+        kind = "new" if novel else "different"
         console.note(
-            f"found {found} new sample{'s' * (found != 1)} of {wanted}: the model draws little else; try a higher --temperature"
+            f"found {found:,} {kind} sample{'s' * (found != 1)} of {wanted:,}: the model draws little else; "
+            "try a higher --temperature"
         )
+    if reference and looked_up:
+        cli_text.put_report(looked_up, reference, ngram, as_json)
 
 
 @click.command()
@@ -104,95 +134,6 @@ def fill(model: str, texts: tuple[str, ...], count: int, blank: str, precision: 
                 console.put(f"{one.probability:.4f}\t{one.text}")
     if unknown:
         console.note(f"the model does not know {' '.join(map(repr, [*unknown][:10]))}: read as unknown")
-
-
-@click.command(name="eval")
-@click.argument("model")
-@click.argument("files", nargs=-1, metavar="[FILE]...")
-@click.option("--batch", type=Whole(), help="Columns read side by side; changes the speed, not the result.")
-@click.option("--window", type=Whole(), help="Symbols read at a time; changes the speed, not the result.")
-@ENCODING
-@ERRORS
-@PRECISION
-@JSON
-def eval_(
-    model: str,
-    files: tuple[str, ...],
-    batch: int | None,
-    window: int | None,
-    encoding: str,
-    errors: str,
-    precision: str,
-    as_json: bool,
-) -> None:
-    """Measure how well a model predicts a text.
-
-    Prints perplexity, bits per character and bits per byte; for a model of both directions pseudo-perplexity. Without a FILE the
-    text is measured on which the model was validated.
-    """
-    from lmgen import api, devices, text
-
-    devices.prepare()
-    loaded = api.load(model, precision)
-    paths = [path for name in files for path in text.find([name])]
-    options: dict[str, Any] = {name: value for name, value in (("batch", batch), ("window", window)) if value}
-    if not files:
-        _put_measures("held-out text", loaded.evaluate(**options), loaded.lm, as_json)
-    for path in paths:
-        opened = text.Text([path], loaded.lm.sequence, loaded.lm.carry, encoding, errors)
-        measures = loaded.measure(opened, **options)
-        for line in opened.notes:
-            console.note(line)
-        _put_measures(text.name_of(path), measures, loaded.lm, as_json)
-
-
-def _put_measures(name: str, m: Any, lm: Any, as_json: bool) -> None:
-    from lmgen import corpus, evaluate
-
-    if as_json:
-        console.put_json({"file": name, **m.as_dict()})
-        return
-    pseudo = isinstance(m, evaluate.PseudoMeasures)
-    console.put(name)
-    noun = corpus.unit_noun(lm.vocab)
-    console.table(_pseudo_rows(m, lm, noun) if pseudo else _rows(m, lm, noun))
-
-
-def _pseudo_rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
-    without = (
-        f"; pseudo-perplexity without them {m.pseudo_perplexity_known:.3f}" if m.unknown and m.pseudo_perplexity_known else ""
-    )
-    ends = f"and an EOS for every {lm.sequence}" if m.carry else "each given all others of its " + lm.sequence
-    return [
-        (
-            "  pseudo-nats per symbol",
-            f"{m.pseudo_nats_per_symbol:.4f}   ({m.pseudo_nats:,.1f} pseudo-nats, {m.symbols:,} symbols)",
-        ),
-        ("  pseudo-perplexity", f"{m.pseudo_perplexity:.3f} per symbol   ({noun}s, {ends})"),
-        ("  unknown", f"{m.unknown:,} symbols ({m.unknown / max(1, m.symbols):.2%}){without}"),
-        ("  state", _state(m, lm)),
-    ]
-
-
-def _state(m: Any, lm: Any) -> str:
-    return f"carried from one {lm.sequence} to the next" if m.carry else f"each {lm.sequence} on its own"
-
-
-def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
-    without = f"; perplexity without them {m.perplexity_known:.3f}" if m.unknown and m.perplexity_known else ""
-    bound = ", at least: what is unknown or dropped is not spelt" if m.unknown or m.unit == "word-only" else ""
-
-    def bits(value: float | None, count: int, what: str) -> str:
-        return "–" if value is None else f"{value:.4f}   ({count:,} {what}{bound})"
-
-    return [
-        ("  nats per symbol", f"{m.nats_per_symbol:.4f}   ({m.nats:,.1f} nats, {m.symbols:,} symbols)"),
-        ("  perplexity", f"{m.perplexity:.3f} per symbol   ({noun}s, and an EOS for every {lm.sequence})"),
-        ("  bits per character", bits(m.bits_per_character, m.characters, "characters")),
-        ("  bits per byte", bits(m.bits_per_byte, m.bytes, "bytes")),
-        ("  unknown", f"{m.unknown:,} symbols ({m.unknown / max(1, m.symbols):.2%}){without}"),
-        ("  state", _state(m, lm)),
-    ]
 
 
 @click.command()

@@ -15,7 +15,7 @@ import click
 
 from lmgen import console
 from lmgen.errors import DivergedError
-from lmgen.options import ENCODING, ERRORS, PRECISION, Bounded, Duration, Whole
+from lmgen.options import ENCODING, ERRORS, PRECISION, SEQUENCE, Bounded, Duration, Whole
 
 INTERRUPTED, TERMINATED = 130, 75
 
@@ -36,18 +36,13 @@ INTERRUPTED, TERMINATED = 130, 75
     show_default=True,
     help="What a symbol is.",
 )
-@click.option(
-    "--sequence",
-    type=click.Choice(["line", "paragraph", "file"]),
-    default="line",
-    show_default=True,
-    help="What ends with an EOS.",
-)
+@SEQUENCE
 @click.option("--carry", is_flag=True, help="Carry the state from sequence to sequence: running text.")
 @click.option("--min-count", type=Whole(), default=1, help="Symbols seen less often are unknown.")
 @click.option("--vocab-size", type=Whole(3), help="The most symbols, EOS and UNK among them.")
 @click.option("--unk-token", help="How the corpus itself marks unknown words, such as <unk>.")
-@click.option("--cell", help="lstm, gru, elman, …: lmgen cells lists them.  [default: lstm]")
+@click.option("--cell", help="lstm, gru, elman, …: lmgen cells lists them; or ngram, which counts.  [default: lstm]")
+@click.option("--order", type=Whole(), help="The n of an n-gram model.  [default: what suits the validation text]")
 @click.option("--size", type=Whole(), help="Units in a layer.")
 @click.option("--layers", type=Whole(), help="Layers.")
 @click.option("--residual/--no-residual", default=None, help="Add what a layer reads to what it gives.")
@@ -79,7 +74,7 @@ def train(files: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError("--steps, --epochs and --budget each say how long to train: give one of them")
     if not files and not options["resume"]:
         raise click.UsageError("what shall it learn? Give a text file, - for standard input, or cities, a corpus that ships")
-    from lmgen import api, checkpoint, devices
+    from lmgen import api, checkpoint, devices, fit
     from lmgen import run as runs
 
     devices.prepare()
@@ -101,9 +96,17 @@ def train(files: tuple[str, ...], **options: Any) -> None:
     path = options["output"] or checkpoint.free(checkpoint.HOME / api.default_name([*files]))
     checkpoint.check_free(path, options["force"])
     text_options = {name: options[name] for name in ("unit", "carry", "min_count", "vocab_size", "unk_token", "force")}
+    order = options["order"]
+    if wanted["cell"] == "ngram":
+        _say_what_was_counted(
+            path, *fit.new(path, settings, order=order, **text_options, **wanted), quiet, _look_at(files, options)
+        )
+        return
+    if order is not None:
+        raise click.UsageError("only an n-gram model (--cell ngram) has an --order: leave it out")
     run = runs.new(path, settings, **text_options, **wanted)
     if not quiet:
-        _say_what_was_chosen(run)
+        _say_what_was_chosen(run, _look_at(files, options))
     with checkpoint.locked(path):
         _drive(run, quiet)
 
@@ -186,26 +189,64 @@ def _drive(run: Any, quiet: bool) -> None:
         console.note(f"done after {progress.step:,} steps in {console.duration(progress.seconds)}: {progress.finished}")
         if progress.best_nats is not None:
             console.note(f"best validation: {loss(progress.best_nats)} at step {progress.best_step:,}")
-        console.note(f"the model is in {run.path}; next:")
-        blanks = "'…_…'" if run.data.vocab.unit == "char" else "'… ___ …'"
-        console.note(f"    lmgen fill {name} {blanks}" if fills else f"    lmgen sample {name}")
+        blanks = " '…_…'" if run.data.vocab.unit == "char" else " '… ___ …'"
+        _say_what_is_next(run.path, "fill" if fills else "sample", blanks * fills)
 
 
-def _say_what_was_chosen(run: Any) -> None:
-    """What was met in the text, what was chosen for it and why."""
-    from lmgen import model
+def _say_what_was_counted(path: Path, fitted: Any, data: Any, quiet: bool, look: str) -> None:
+    if quiet:
+        return
+    _say_what_was_read(data, fitted.lm.sequence, look)
+    console.note(f"model: {fitted.lm.config.describe()}, {fitted.ngrams:,} n-grams")
+    loss = console.Loss(data.vocab.unit, data.characters_per_symbol, False)
+    for order, nats in fitted.tried.items():
+        console.note(f"  order {order}: validation {loss(nats)}")
+    _say_what_is_next(path, "sample")
 
-    data, network, config = run.data, run.network, run.config
+
+def _say_what_is_next(path: Path, command: str, words: str = "") -> None:
+    name = shlex.quote(path.name if path.parent == Path("checkpoints") else str(path))
+    console.note(f"the model is in {path}; next:")
+    console.note(f"    lmgen {command} {name}{words}")
+
+
+def _say_what_was_read(data: Any, sequence: str, look: str) -> None:
+    """What was met in the text, and how to look closer."""
+    from lmgen import check
+
     for line in data.notes:
         console.note(line)
+    for warning in (told := check.warnings(data.signs))[:MOST_WARNINGS]:
+        console.note(f"warning: {warning}")
+    if told:
+        console.note(f"for more: {look}")
     console.note(
-        f"text: {data.train.symbols:,} symbols of {len(data.vocab):,} kinds in {data.train.sequences:,} {run.text.sequence}s"
+        f"text: {data.train.symbols:,} symbols of {len(data.vocab):,} kinds in {data.train.sequences:,} {sequence}s"
         + (
             f", {data.valid.symbols:,} more to validate"
             if data.valid
             else "; too little to hold any out, so nothing is validated"
         )
     )
+
+
+def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:
+    """The command that looks at the text, read as this training reads it."""
+    words = ["lmgen", "corpus", "check", *files, *(["--valid", options["valid"]] if options["valid"] else [])]
+    for name, default in (("sequence", "line"), ("encoding", "utf-8"), ("errors", "strict")):
+        words += [] if options[name] == default else [f"--{name}", options[name]]
+    return shlex.join([*words, *(["--carry"] if options["carry"] else [])])
+
+
+MOST_WARNINGS = 3
+
+
+def _say_what_was_chosen(run: Any, look: str) -> None:
+    """What was met in the text, what was chosen for it and why."""
+    from lmgen import model
+
+    data, network, config = run.data, run.network, run.config
+    _say_what_was_read(data, run.text.sequence, look)
     parameters = model.parameters(run.training.state.params)
     console.note(f"model: {network.describe()}, {parameters:,} parameters, dropout {network.dropout:g}")
     ends = [f"{config.steps:,} steps"] if config.steps else []

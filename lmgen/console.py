@@ -47,11 +47,16 @@ def finish() -> None:
 
 def note(message: str) -> None:
     """A sentence for the user, on stderr; on a terminal it is wrapped between words."""
-    if sys.stderr.isatty():
-        width = max(20, shutil.get_terminal_size().columns)
-        message = textwrap.fill(message, width, break_long_words=False, break_on_hyphens=False)
     with contextlib.suppress(OSError):  # a terminal that is gone does not end a training
-        print(shown(message, sys.stderr), file=sys.stderr, flush=True)
+        print(shown(wrapped(message, sys.stderr), sys.stderr), file=sys.stderr, flush=True)
+
+
+def wrapped(message: str, stream: Any) -> str:
+    """A sentence of ours in lines that fit the terminal, and in one line elsewhere."""
+    if not stream.isatty():
+        return message
+    width = max(20, shutil.get_terminal_size().columns)
+    return textwrap.fill(message, width, break_long_words=False, break_on_hyphens=False)
 
 
 def put(text: str) -> None:

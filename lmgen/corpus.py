@@ -12,13 +12,13 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from lmgen import cache
+from lmgen import cache, damage
 from lmgen.errors import InputError
 from lmgen.text import Piece, Text
 from lmgen.vocab import EOS, UNITS, UNK, Vocab
@@ -28,18 +28,26 @@ WORTH_SPLITTING = 2_000  # symbols in so few sequences that none was held out, f
 LONG = 1_000  # characters of a line that may be cut to hold out its end
 HELD_OUT_CHARACTERS = 500_000  # … and about the most characters it takes
 RESTARTS = 1 / 50  # how often a column of running text gives up its state between two windows
+COUNTS = 7 + 256  # numbers behind the ids of a file
 MAX_BLOCKS = 1 << 16  # sequences are shuffled one by one up to this number, beyond it in blocks of neighbours
 
 
 @dataclass(frozen=True)
 class Ids:
-    """An encoded text: `stream` (uint16 or uint32, memory-mapped) begins and ends with EOS; the counts are those of its text."""
+    """An encoded text: `stream` (uint16 or uint32, memory-mapped) begins and ends with EOS; the counts are those of its text.
+
+    `words` are what white space separates. Of the `unknown` symbols `marked` are the corpus's own mark of an unknown;
+    `spelling` [256] counts the bytes of the others.
+    """
 
     stream: np.ndarray
     sequences: int
     characters: int
     bytes: int
     unknown: int
+    words: int = 0
+    marked: int = 0
+    spelling: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
 
     @property
     def symbols(self) -> int:
@@ -107,15 +115,16 @@ def encode(pieces: Iterator[Piece], vocab: Vocab, key: str | None = None) -> Ids
     """Write the ids of pieces into a file of the cache and map it into memory.
 
     With a key (a fingerprint of text, split and vocabulary) the file stays and serves the next run; without, it is gone with the
-    last user of the array. Behind the ids stand the counts, as five int64.
+    last user of the array. Behind the ids stand the counts, as int64.
     """
     folder = cache.folder("corpora")
-    kept = folder / f"{key}.ids" if key else None
+    kept = folder / f"{key}-{COUNTS}.ids" if key else None
     if kept and (ids := _mapped(kept, vocab.dtype)):
         os.utime(kept)
         return ids
     cache.clear_old(folder)
-    sequences = characters = size = unknown = symbols = 0
+    sequences = characters = size = words = symbols = 0
+    unknown = _Unknown(vocab)
     eos = np.array([EOS], vocab.dtype).tobytes()
     handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
     try:
@@ -128,8 +137,10 @@ def encode(pieces: Iterator[Piece], vocab: Vocab, key: str | None = None) -> Ids
                 sequences += piece.ends
                 characters += len(piece.text) + piece.gap
                 size += piece.gap + _bytes(piece.text)
-                unknown += int(np.count_nonzero(encoded == UNK))
-            file.write(np.array([1 + symbols, sequences, characters, size, unknown], "<i8").tobytes())
+                words += len(piece.text.split())
+                unknown.count(piece, encoded)
+            counts = [1 + symbols, sequences, characters, size, unknown.symbols, words, unknown.marked]
+            file.write(np.array([*counts, *unknown.spelling], "<i8").tobytes())
         ids = _mapped(Path(name), vocab.dtype)
         assert ids
         if kept:
@@ -139,36 +150,81 @@ def encode(pieces: Iterator[Piece], vocab: Vocab, key: str | None = None) -> Ids
         Path(name).unlink(missing_ok=True)
 
 
+class _Unknown:
+    """The symbols that a vocabulary lacks, and how they are spelt."""
+
+    def __init__(self, vocab: Vocab):
+        self.vocab, self.symbols, self.marked, self.spelling = vocab, 0, 0, np.zeros(256, np.int64)
+
+    def count(self, piece: Piece, ids: np.ndarray) -> None:
+        places = np.flatnonzero(ids == UNK)
+        if not len(places):
+            return
+        symbols = self.vocab.split(piece.text, piece.begins)
+        unknown = [symbols[k] for k in places.tolist()]
+        spelt = [s for s in unknown if s not in self.vocab.ids]
+        self.symbols += len(unknown)
+        self.marked += len(unknown) - len(spelt)
+        self.spelling += np.bincount(np.frombuffer("".join(spelt).encode("utf-8", "surrogatepass"), np.uint8), minlength=256)
+
+
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _mapped(path: Path, dtype: np.dtype) -> Ids | None:
     """An id file mapped into memory; None where it is not there or not whole."""
-    counts = 5 * 8
+    counts = COUNTS * 8
     try:
         have = path.stat().st_size
         with open(path, "rb") as file:
             file.seek(max(0, have - counts))
-            length, *sums = np.frombuffer(file.read(counts), "<i8").tolist()
+            found = np.frombuffer(file.read(counts), "<i8")
+            length, sequences, characters, size, unknown, words, marked = found[:7].tolist()
         if length < 1 or have != length * dtype.itemsize + counts:
             return None
-        return Ids(np.memmap(path, dtype, "r", shape=(length,)), *sums)
+        stream = np.memmap(path, dtype, "r", shape=(length,))
+        return Ids(stream, sequences, characters, size, unknown, words, marked, found[7:])
     except (OSError, ValueError):
         return None
 
 
 @dataclass(frozen=True)
+class Signs:
+    """What a reading shows of the faults of a text, in counts; `check.warnings` makes sentences of them.
+
+    `repeated` of the `sequences` (those that are not empty) equal an earlier one; `damaged` counts the characters of each kind
+    of `damage.KINDS`; `shared` of the `compared` sequences of the validation text (with `carry`: runs of three) stand in the
+    training text, too; `unknown` of the `held_out` symbols the vocabulary lacks.
+    """
+
+    noun: str  # of a symbol
+    sequence: str
+    carry: bool
+    characters: int
+    sequences: int
+    repeated: int
+    damaged: dict[str, int]
+    compared: int = 0
+    shared: int = 0
+    held_out: int = 0
+    unknown: int = 0
+
+
+@dataclass(frozen=True)
 class Corpus:
-    """What training reads: ids to train on, ids held out (none of them, where the text is too small), the vocabulary, and
-    sorted hashes of the sequences that the text holds, by which samples are told new or known."""
+    """What training reads: ids to train on, ids held out (none of them, where the text is too small), the vocabulary, sorted
+    hashes of the sequences that the text holds, by which samples are told new or known, the signs of its faults, and what is held
+    out of the text."""
 
     train: Ids
     valid: Ids | None
     vocab: Vocab
     known: np.ndarray
     sha256: str
+    signs: Signs
     notes: tuple[str, ...] = ()
+    split: Split = Split()
 
     @cached_property
     def characters_per_symbol(self) -> float:
@@ -190,16 +246,16 @@ def load(
     Vocabulary and every other choice come from the training part only. Raises InputError where there is nothing to train on.
     """
     split = Split() if valid else split_of(text, carry)
-    counts, known, some_held_out = _count(text, split, unit, unk_token)
-    if split.share and not some_held_out and (characters := sum(counts.values())) >= WORTH_SPLITTING:  # one long line
+    read = _count(text, split, unit, unk_token)
+    if split.share and not read.some_held_out and (characters := sum(read.counts.values())) >= WORTH_SPLITTING:  # one long line
         split = Split(head=round((1 - split.share) * characters))
-        counts, known, _ = _count(text, split, unit, unk_token)
-    if not counts:  # so small a text that all of it fell to the other side
+        read = _count(text, split, unit, unk_token)
+    if not read.counts:  # so small a text that all of it fell to the other side
         split = Split()
-        counts, known, _ = _count(text, split, unit, unk_token)
-    if not counts:
+        read = _count(text, split, unit, unk_token)
+    if not read.counts:
         raise InputError(f"there is no text in {', '.join(map(str, text.paths))}: give a file with at least one line of it")
-    vocab = vocab or Vocab.of(counts, unit, min_count, vocab_size, unk_token)
+    vocab = vocab or Vocab.of(read.counts, unit, min_count, vocab_size, unk_token)
     key = f"{text.sha256}-{text.encoding}-{text.errors}-{text.sequence}-{text.keep_blank}-{split}-{vocab.sha256}"
 
     sha256 = text.sha256
@@ -215,7 +271,44 @@ def load(
     if valid and not rest.symbols:
         raise InputError(f"there is no text in {', '.join(map(str, valid.paths))}: give validation text, or leave --valid out")
     notes = (*text.notes, *(valid.notes if valid else ()))
-    return Corpus(train, rest if rest.symbols else None, vocab, known, sha256, notes)
+    known = np.unique(read.hashes)
+    signs = _signs(text, carry, read, known, _count(valid, Split(), unit, unk_token).hashes if valid else read.hashes[:0])
+    if unk_token is None:  # a corpus that marks its unknown words knows of them
+        signs = replace(signs, held_out=rest.symbols - rest.sequences, unknown=rest.unknown)
+    return Corpus(train, rest if rest.symbols else None, vocab, known, sha256, signs, notes, split)
+
+
+def _signs(text: Text, carry: bool, read: _Read, known: np.ndarray, of_valid: np.ndarray) -> Signs:
+    """The signs of faults in a text, without those that need a vocabulary."""
+    empty = np.uint64(fingerprint(""))
+    hashes, compared = (some[some != empty] for some in (read.hashes, of_valid))
+    sequences, compared_with = len(hashes), known
+    if carry and len(compared):  # where lines go on from one another, a short one comes again by chance
+        compared, compared_with = runs(compared), np.unique(runs(hashes))
+    return Signs(
+        noun=UNITS[read.unit].noun,
+        sequence=text.sequence,
+        carry=carry,
+        characters=read.characters,
+        sequences=sequences,
+        repeated=sequences - int(np.count_nonzero(known != empty)),
+        damaged=damage.count(read.counts) + read.garbled,
+        compared=len(compared),
+        shared=int(np.count_nonzero(among(compared, compared_with))),
+    )
+
+
+def runs(hashes: np.ndarray) -> np.ndarray:
+    """A fingerprint of each run of three sequences, from theirs."""
+    prime = np.uint64(0x9E3779B97F4A7C15)
+    return (hashes[:-2] * prime + hashes[1:-1]) * prime + hashes[2:]
+
+
+def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of the hashes stand in the sorted ones."""
+    if not len(known):
+        return np.zeros(len(hashes), bool)
+    return known[np.minimum(np.searchsorted(known, hashes), len(known) - 1)] == hashes
 
 
 def _unchanged(pieces: Iterator[Piece], text: Text, sha256: str) -> Iterator[Piece]:
@@ -227,11 +320,23 @@ def _unchanged(pieces: Iterator[Piece], text: Text, sha256: str) -> Iterator[Pie
         )
 
 
-def _count(text: Text, split: Split, unit: str, unk_token: str | None) -> tuple[Counter[str], np.ndarray, bool]:
-    """How often each symbol of the training side occurs, the sorted distinct fingerprints of all sequences (as the vocabulary
-    writes them), and whether any is held out."""
-    some_held_out = False
+@dataclass(frozen=True)
+class _Read:
+    """What a first reading finds: how often each symbol of the training side occurs, the fingerprints of all sequences (as the
+    vocabulary writes them) in their order, and whether any is held out."""
+
+    unit: str
+    counts: Counter[str]
+    hashes: np.ndarray
+    some_held_out: bool
+    characters: int
+    garbled: Counter[str]
+
+
+def _count(text: Text, split: Split, unit: str, unk_token: str | None) -> _Read:
+    some_held_out, characters = False, 0
     counts: Counter[str] = Counter()
+    garbled: Counter[str] = Counter()
     hashes = array("Q")
     symbols = Vocab(unit, (), unk_token).split
     plain = unit == "char" and not unk_token
@@ -240,9 +345,12 @@ def _count(text: Text, split: Split, unit: str, unk_token: str | None) -> tuple[
         if piece.begins and piece.ends:
             hashes.append(fingerprint(UNITS[unit].join(found)))
         some_held_out |= held_out
+        characters += len(piece.text)
         if not held_out:
             counts.update(found)
-    return counts, np.unique(np.frombuffer(hashes, np.uint64)), some_held_out
+        if not piece.text.isascii():
+            garbled["garbled"] += sum(len(was) for _, was in damage.garbled(piece.text))
+    return _Read(unit, counts, np.frombuffer(hashes, np.uint64), some_held_out, characters, garbled)
 
 
 class Windows:

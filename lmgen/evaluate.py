@@ -17,9 +17,11 @@ import numpy as np
 from lmgen.corpus import Ids
 from lmgen.errors import InputError
 from lmgen.lm import Cloze, LanguageModel
-from lmgen.vocab import EOS, UNK
+from lmgen.vocab import EOS, UNK, Vocab
 
 BATCH, WINDOW = 64, 256
+BLOCK, BLOCKS = 256, 4096  # symbols in a block of running text at least, and blocks at the most
+RESAMPLES = 1000
 
 
 def stream_nats(
@@ -84,7 +86,11 @@ def _right_states(lm: Cloze, rows: range, warm: int, ids: Callable, columns: int
 
 @dataclass(frozen=True)
 class Measures:
-    """The measures of one text; nats are totals, `unknown` counts symbols that the vocabulary lacks."""
+    """The measures of one text; nats are totals, `unknown` counts symbols that the vocabulary lacks.
+
+    `spelt_nats` hold what the spelling of unknown symbols costs, too (see `spelling_nats`), `window` the length of windows that
+    were read from an empty state each, `interval` the bounds within which the nats per symbol lie at 95 % (see `interval_of`).
+    """
 
     nats: float
     symbols: int
@@ -94,6 +100,10 @@ class Measures:
     known_nats: float
     unit: str
     carry: bool
+    words: int = 0
+    spelt_nats: float = math.nan
+    window: int | None = None
+    interval: tuple[float, float] | None = None
 
     @property
     def nats_per_symbol(self) -> float:
@@ -117,9 +127,27 @@ class Measures:
     def bits_per_byte(self) -> float | None:
         return self.nats / math.log(2) / self.bytes if self.bytes else None
 
+    @property
+    def spelt_bits_per_byte(self) -> float | None:
+        """Bits per byte where unknown symbols pay for their spelling: what compares any two models."""
+        return self.spelt_nats / math.log(2) / self.bytes if self.bytes else None
+
+    @property
+    def word_perplexity(self) -> float | None:
+        """exp(nats ÷ words), the words being what white space separates."""
+        return _exp(self.nats / self.words) if self.words else None
+
+    @property
+    def byte_perplexity(self) -> float | None:
+        """exp(nats ÷ bytes)."""
+        return _exp(self.nats / self.bytes) if self.bytes else None
+
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        names = ("nats_per_symbol", "perplexity", "perplexity_known", "bits_per_character", "bits_per_byte")
+        names = (
+            *("nats_per_symbol", "perplexity", "perplexity_known", "bits_per_character", "bits_per_byte"),
+            *("spelt_bits_per_byte", "word_perplexity", "byte_perplexity"),
+        )
         return {**asdict(self), **{name: getattr(self, name) for name in names}}
 
 
@@ -162,26 +190,94 @@ class PseudoMeasures:
         return {**asdict(self), **{name: getattr(self, name) for name in names}}
 
 
-def measure(lm: LanguageModel | Cloze, ids: Ids, batch: int = BATCH, window: int = WINDOW) -> Measures | PseudoMeasures:
-    """The measures of an encoded text. Raises InputError where a cloze model has nothing to guess in it."""
-    nats = stream_nats(lm, ids.stream, batch, window)
-    total = float(nats.sum(dtype=np.float64))
+def measure(
+    lm: LanguageModel | Cloze, ids: Ids, batch: int = BATCH, window: int = WINDOW, cold: bool = False
+) -> Measures | PseudoMeasures:
+    """The measures of an encoded text; `cold`: read in windows that start from an empty state each.
+
+    Raises InputError where a cloze model has nothing to guess in it.
+    """
+    if not isinstance(lm, Cloze):
+        nats = window_nats(lm, ids.stream, batch, window) if cold else stream_nats(lm, ids.stream, batch, window)
+        return measures_of(nats, ids, lm.vocab, lm.carry, window if cold else None)
+    if cold:
+        raise InputError("a model of both directions has no protocol of windows: leave out --protocol")
+    counted, nats = symbols_counted(lm, ids), stream_nats(lm, ids.stream, batch, window)
+    if not counted:
+        raise InputError("there is nothing but empty sequences in the text, so nothing to guess: give one with symbols in it")
     known_nats = float(nats.sum(dtype=np.float64, where=ids.stream[1:] != UNK))
-    if isinstance(lm, Cloze):
-        counted = symbols_counted(lm, ids)
-        if not counted:
-            raise InputError("there is nothing but empty sequences in the text, so nothing to guess: give one with symbols in it")
-        return PseudoMeasures(total, counted, ids.unknown, known_nats, lm.vocab.unit, lm.carry)
+    return PseudoMeasures(float(nats.sum(dtype=np.float64)), counted, ids.unknown, known_nats, lm.vocab.unit, lm.carry)
+
+
+def measures_of(nats: np.ndarray, ids: Ids, vocab: Vocab, carry: bool, window: int | None = None) -> Measures:
+    """The measures of an encoded text from the nats of its symbols, however they came about."""
+    total = float(nats.sum(dtype=np.float64))
     return Measures(
         nats=total,
         symbols=ids.symbols,
         characters=ids.characters,
         bytes=ids.bytes,
         unknown=ids.unknown,
-        known_nats=known_nats,
-        unit=lm.vocab.unit,
-        carry=lm.carry,
+        known_nats=float(nats.sum(dtype=np.float64, where=ids.stream[1:] != UNK)),
+        unit=vocab.unit,
+        carry=carry,
+        words=ids.words,
+        spelt_nats=total + spelling_nats(ids, vocab),
+        window=window,
+        interval=interval_of(nats, ids.stream, carry),
     )
+
+
+def window_nats(lm: LanguageModel, stream: np.ndarray, batch: int = BATCH, window: int = WINDOW) -> np.ndarray:
+    """−ln p of every symbol of a stream after its first, read in windows that start cold: the state before a window is empty."""
+    n = len(stream) - 1
+    out = np.empty(n, np.float32)
+    for first in range(0, n, batch * window):
+        starts = np.minimum(first + window * np.arange(batch), n)
+        place = starts + np.arange(window + 1)[:, None]
+        ids = np.where(place <= n, stream[np.minimum(place, n)], EOS).astype(np.int32)
+        nats = np.asarray(lm.nats(lm.start(batch), jnp.asarray(ids))[1]).T.ravel()
+        some = min(n - first, batch * window)
+        out[first : first + some] = nats[:some]
+    return out
+
+
+def spelling_code(vocab: Vocab) -> np.ndarray:
+    """The nats [257] of each byte, and of the end, of an unknown symbol's spelling: a byte code that adds one to the counts of
+    the distinct symbols of the vocabulary, which were seen in training."""
+    spelt = "".join(vocab.symbols).encode("utf-8", "surrogatepass")
+    counts = np.append(np.bincount(np.frombuffer(spelt, np.uint8), minlength=256), len(vocab.symbols)) + 1.0
+    return -np.log(counts / counts.sum())
+
+
+def spelling_nats(ids: Ids, vocab: Vocab) -> float:
+    """What the spelling of unknown symbols costs; where the corpus marks its own, a bit says of each whether it is that mark."""
+    code, spelt = spelling_code(vocab), ids.unknown - ids.marked
+    marks = ids.unknown * math.log(2) if vocab.unk_token is not None else 0.0
+    return float(ids.spelling @ code[:256] + spelt * code[256]) + marks
+
+
+def interval_of(nats: np.ndarray, stream: np.ndarray, carry: bool) -> tuple[float, float] | None:
+    """The bounds within which the nats per symbol lie at 95 %, by a bootstrap of blocks; None for fewer than 20 of them.
+
+    A block is a sequence (or some neighbours, where there are very many), or a stretch of running text long enough that what is
+    around a symbol stands with it (Künsch 1989). The draws are always the same.
+    """
+    if carry:
+        edges = np.arange(0, len(nats), max(BLOCK, -(-len(nats) // BLOCKS)))
+    else:
+        edges = np.concatenate([[0], np.flatnonzero(stream[1:-1] == EOS) + 1])
+        edges = edges[:: -(-len(edges) // BLOCKS)]
+    if len(edges) < 20:
+        return None
+    sums, sizes = np.add.reduceat(nats.astype(np.float64), edges), np.diff(edges, append=len(nats))
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(RESAMPLES // 100):
+        times = rng.multinomial(len(edges), np.full(len(edges), 1 / len(edges)), 100)
+        means.append(times @ sums / (times @ sizes))
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def symbols_counted(lm: LanguageModel | Cloze, ids: Ids) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from lmgen import checkpoint, devices, model
+from lmgen import checkpoint, devices, model, ngram
 from lmgen.cells import CELLS
 from lmgen.errors import CheckpointError
 from lmgen.vocab import Vocab
@@ -49,14 +49,15 @@ class LanguageModel(Protocol):
     def start(self, batch: int) -> State:
         """The state before anything is read."""
 
-    def read(self, state: State, ids: Array) -> tuple[State, Array]:
+    def read(self, state: State, ids: Any) -> tuple[State, Any]:
         """Read ids [T, B]; the state after them and the logits [T, B, V] of what follows each."""
 
-    def nats(self, state: State, window: Array) -> tuple[State, Array]:
+    def nats(self, state: State, window: Any) -> tuple[State, Any]:
         """Read window[:-1] of [T + 1, B]; the state after it and −ln p [T, B] of each following id."""
 
-    def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]]:
-        """Weights, and a function (weights, state, ids [B]) -> (state, logits [B, V]) that a compiled loop can call."""
+    def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]] | None:
+        """Weights, and a function (weights, state, ids [B]) -> (state, logits [B, V]) that a compiled loop can call; None where
+        there is no such function."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Network:
 class Recurrent(Network):
     """A recurrent language model."""
 
-    def read(self, state: State, ids: Array) -> tuple[State, Array]:
+    def read(self, state: State, ids: ArrayLike) -> tuple[State, Array]:
         return _read(self.config, self.precision, self.params, state, ids)
 
     def nats(self, state: State, window: Array) -> tuple[State, Array]:
@@ -97,6 +98,36 @@ class Recurrent(Network):
     def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]]:
         # A step of few rows reads the weights more than it computes: rounding them anew each time would cost more than it saves.
         return self.params, _stepper(self.config, "f32")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An n-gram model, with the same attributes as a network."""
+
+    config: ngram.Config
+    levels: list[ngram.Level]
+    vocab: Vocab
+    sequence: str = "line"
+    known: np.ndarray | None = None
+    path: Path | None = None
+    about: Any = None
+
+    @property
+    def carry(self) -> bool:
+        """Whether contexts reach back over EOS."""
+        return self.config.carry
+
+    def start(self, batch: int) -> State:
+        return ngram.start(self.levels, batch)
+
+    def read(self, state: State, ids: ArrayLike) -> tuple[State, np.ndarray]:
+        return ngram.read(self.levels, self.config, state, np.asarray(ids))
+
+    def nats(self, state: State, window: ArrayLike) -> tuple[State, np.ndarray]:
+        return ngram.nats(self.levels, self.config, state, np.asarray(window))
+
+    def stepper(self) -> None:
+        return None
 
 
 class Cloze(Network):
@@ -129,7 +160,7 @@ def _stepper(config: model.Config, precision: str) -> Callable[[Any, State, Arra
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _read(config: model.Config, precision: str, params: model.Params, state: State, ids: Array) -> tuple[State, Array]:
+def _read(config: model.Config, precision: str, params: model.Params, state: State, ids: Any) -> tuple[State, Array]:
     state, hs = model.read(config, precision, params, state, ids)
     return state, model.logits(params, hs, precision)
 
@@ -164,7 +195,7 @@ def _logits_between(config: model.Config, precision: str, params: model.Params, 
 KINDS: dict[str, type[Recurrent] | type[Cloze]] = {"forward": Recurrent, "both": Cloze}
 
 
-def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent | Cloze:
+def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent | Cloze | Counted:
     """The model of a directory, of a name under checkpoints/, or the newest there.
 
     Raises CheckpointError for what is missing, damaged or foreign.
@@ -172,29 +203,60 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent |
     path = checkpoint.find(None if name is None else str(name))
     arrays, about, texts = checkpoint.read_model(path)
     vocab, config, settings = described(path, texts)
-    template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
-    params = jax.tree.map(jax.numpy.asarray, checkpoint.unflatten(template, arrays, str(path / "model.safetensors")))
     known = None
     if (path / "known.safetensors").exists():
         known = checkpoint.read_arrays(path / "known.safetensors", "known")[0].get("known")
-    kind, sequence = KINDS[config.direction], settings["text"]["sequence"]
-    return kind(config, params, vocab, devices.precision_of(precision, config.cell), sequence, known, path, about)
+    sequence = settings["text"]["sequence"]
+    if isinstance(config, ngram.Config):
+        levels = _levels(arrays, config, str(path / "model.safetensors"))
+        return Counted(config, levels, vocab, sequence, known, path, about)
+    template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
+    params = jax.tree.map(jax.numpy.asarray, checkpoint.unflatten(template, arrays, str(path / "model.safetensors")))
+    precision = devices.precision_of(precision, config.cell)
+    return KINDS[config.direction](config, params, vocab, precision, sequence, known, path, about)
 
 
-def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, model.Config, dict[str, Any]]:
+def level_arrays(levels: list[ngram.Level]) -> checkpoint.Arrays:
+    """The arrays of an n-gram model, by name, as `load` reads them."""
+    return checkpoint.flatten([level._asdict() for level in levels])
+
+
+def _levels(arrays: checkpoint.Arrays, config: ngram.Config, where: str) -> list[ngram.Level]:
+    """The levels of an n-gram model, checked so that no key leads out of its level."""
+    template, below = [], config.vocab
+    for k in range(config.order):
+        size = arrays[f"{k}/keys"].size if f"{k}/keys" in arrays else 0
+        kinds = {"keys": np.uint64, "log_p": np.float32, "backoff": np.float32}
+        template.append({name: jax.ShapeDtypeStruct((size,), kind) for name, kind in kinds.items()})
+    levels = [ngram.Level(**level) for level in checkpoint.unflatten(template, arrays, where)]
+    for k, level in enumerate(levels):
+        inside = not len(level.keys) or level.keys[-1] < below * (config.vocab if k else 1)
+        ascending = bool((level.keys[1:] > level.keys[:-1]).all())
+        numbers = np.isfinite(level.log_p).all() and np.isfinite(level.backoff).all()
+        if not (inside and ascending and numbers) or (k == 0 and len(level.keys) != config.vocab):
+            raise CheckpointError(f"{where} holds no n-grams of order {k + 1} that can be read: copy the whole directory again")
+        below = len(level.keys)
+    return levels
+
+
+def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, model.Config | ngram.Config, dict[str, Any]]:
     """The vocabulary, the network and all settings that a directory's vocab.json and config.json state."""
     vocab = Vocab.from_json(texts.get("vocab.json", ""))
     try:
         settings = json.loads(texts.get("config.json", ""))
-        config = model.Config(**settings["model"])
+        kind = ngram.Config if settings["model"].get("cell") == "ngram" else model.Config
+        config = kind(**settings["model"])
         types = {f.name: type(f.default) if f.name != "vocab" else int for f in fields(config)}
-        wrong = [name for name, kind in types.items() if type(asdict(config)[name]) is not kind]
-        usable = config.cell in CELLS and config.direction in KINDS and min(config.size, config.layers, config.embedding) >= 1
+        wrong = [name for name, wanted in types.items() if type(asdict(config)[name]) is not wanted]
+        if isinstance(config, ngram.Config):
+            usable = type(config.order) is int and 1 <= config.order <= ngram.MOST and config.direction == "forward"
+        else:
+            usable = config.cell in CELLS and config.direction in KINDS and min(config.size, config.layers, config.embedding) >= 1
         if wrong or not usable:
             raise ValueError(f"{', '.join(wrong) or 'cell, direction or a size'} has no usable value")
         if settings["text"]["sequence"] not in ("line", "paragraph", "file"):
             raise ValueError("sequence has no usable value")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path / 'config.json'} is damaged ({error}): copy the model again") from None
     if config.vocab != len(vocab):
         raise CheckpointError(

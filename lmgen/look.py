@@ -22,6 +22,16 @@ def model(name: str) -> dict[str, Any]:
     try:
         config, vocab = json.loads(texts["config.json"]), json.loads(texts["vocab.json"])
         network, train, text = config["model"], config["train"], config["text"]
+        if network["cell"] == "ngram":
+            return {
+                "path": str(path),
+                "cell": "ngram",
+                "order": network["order"],
+                "parameters": about["parameters"],
+                **_of_text(network, vocab, text),
+                "valid_nats": about["valid_nats"],
+                "lmgen": about["lmgen"],
+            }
         return {
             "path": str(path),
             "cell": network["cell"],
@@ -34,11 +44,7 @@ def model(name: str) -> dict[str, Any]:
             "tie": network["tie"],
             "dropout": network["dropout"],
             "parameters": about["parameters"],
-            "unit": vocab["unit"],
-            "sequence": text["sequence"],
-            "carry": network["carry"],
-            "vocabulary": network["vocab"],
-            "text": list(text["files"]),
+            **_of_text(network, vocab, text),
             "step": about["step"],
             "valid_nats": about["valid_nats"],
             "batch": train["batch"],
@@ -52,6 +58,16 @@ def model(name: str) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged ({error!r}): copy the model again") from None
 
 
+def _of_text(network: dict[str, Any], vocab: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "unit": vocab["unit"],
+        "sequence": text["sequence"],
+        "carry": network["carry"],
+        "vocabulary": network["vocab"],
+        "text": list(text["files"]),
+    }
+
+
 def models() -> list[dict[str, Any]]:
     """A row for each model in checkpoints/, the newest first; one that cannot be read says so in its row."""
     rows = []
@@ -61,10 +77,11 @@ def models() -> list[dict[str, Any]]:
         except CheckpointError:
             rows.append({"name": path.name, "model": "damaged", "parameters": None, "step": None, "valid nats": None, "text": ""})
             continue
-        both = ", both directions" if facts["direction"] == "both" else ""
-        kind = f"{facts['cell']} {facts['layers']} × {facts['size']}{both}, {facts['unit']}"
+        both = ", both directions" if facts.get("direction") == "both" else ""
+        size = f"order {facts['order']}" if facts["cell"] == "ngram" else f"{facts['layers']} × {facts['size']}"
+        kind = f"{facts['cell']} {size}{both}, {facts['unit']}"
         texts = ", ".join(Path(f).name for f in facts["text"])
-        numbers = {"parameters": facts["parameters"], "step": facts["step"], "valid nats": facts["valid_nats"]}
+        numbers = {"parameters": facts["parameters"], "step": facts.get("step"), "valid nats": facts["valid_nats"]}
         rows.append({"name": path.name, "model": kind, **numbers, "text": texts})
     return rows
 

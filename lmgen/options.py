@@ -76,10 +76,20 @@ class InOrder(click.Group):
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
+SEQUENCE = click.option(
+    "--sequence",
+    type=click.Choice(["line", "paragraph", "file"]),
+    default="line",
+    show_default=True,
+    help="What ends with an EOS.",
+)
 ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="How the bytes of the text are encoded.")
 ERRORS = click.option(
     "--errors", type=click.Choice(["strict", "replace"]), default="strict", help="What becomes of bytes that are not text."
 )
+CONTROL = click.option("--control", metavar="FILE", help="Held-out text to compare with.  [default: the text that validates]")
+NGRAM = click.option("--ngram", type=Whole(), default=5, show_default=True, help="Characters of the n-grams that may be new.")
+EXACT = click.option("--exact", is_flag=True, help="Try every sequence as the nearest, also of a corpus beyond 1 MB.")
 PRECISION = click.option(
     "--precision", type=click.Choice(["auto", "f32", "bf16"]), default="auto", help="Of the matrix products."
 )

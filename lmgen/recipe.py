@@ -52,7 +52,7 @@ DROPOUT = ((6, 0.0), (12, 0.1), (25, 0.2), (50, 0.3), (float("inf"), 0.4))
 
 def check(wanted: dict[str, Any]) -> None:
     """Raise InputError for a cell or a direction that there is not."""
-    for name, known in (("cell", list(CELLS)), ("direction", list(KINDS))):
+    for name, known in (("cell", [*CELLS, "ngram"]), ("direction", list(KINDS))):
         value = wanted.get(name)
         if value is not None and value not in known:
             near = difflib.get_close_matches(str(value), known, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
+from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, ngram, recipe, training
 from lmgen.errors import CheckpointError, InputError
-from lmgen.text import Text
+from lmgen.text import Piece, Text
 from lmgen.vocab import Vocab
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
@@ -179,6 +179,8 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; give a directory that lmgen train wrote") from None
     vocab, network, settings = lm.described(path, texts)
+    if isinstance(network, ngram.Config):
+        raise CheckpointError(f"{path} is an n-gram model, counted in one go, so there is nothing to resume: train it anew")
     arrays, about, complaints = checkpoint.read_snapshot(path)
     config = training.Config(**about["train"])
     ends = {name: wanted[name] for name in ("steps", "epochs", "budget") if wanted.get(name) is not None}
@@ -199,15 +201,43 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     return Run(path, data, network, config, text, training.State(**state), progress), complaints
 
 
-def held_out(of: lm.Recurrent | lm.Cloze) -> corpus.Ids:
-    """The text that a model was validated on. Raises InputError where there was none, or where the text is gone or changed."""
+@dataclass(frozen=True)
+class Origin:
+    """The text that a model was made from: encoded, and as it is read."""
+
+    data: corpus.Corpus
+    text: Text
+    valid: Text | None
+
+    def training(self) -> Iterator[Piece]:
+        """The pieces that were trained on."""
+        return self.data.split.part(self.text, False)
+
+    def held_out(self) -> Iterator[Piece]:
+        """The pieces that were validated on."""
+        return iter(self.valid) if self.valid else self.data.split.part(self.text, True)
+
+    def validation(self) -> corpus.Ids:
+        """The ids that were validated on. Raises InputError where nothing was."""
+        if self.data.valid is None:
+            raise InputError("no text was held out when the model was trained: name a file to measure it on")
+        return self.data.valid
+
+
+def text_of(of: lm.Recurrent | lm.Cloze | lm.Counted) -> TextSettings:
+    """Where the text is that a model was trained on, and how it was read."""
     assert of.path is not None
-    settings = checkpoint.read_texts(of.path, of.about)["config.json"]
-    text = TextSettings.of(json.loads(settings)["text"])
-    data = same_text(of.path, text, of.vocab, of.carry, of.about["text_sha256"])
-    if data.valid is None:
-        raise InputError(f"no text was held out when {of.path} was trained: name a file to measure it on")
-    return data.valid
+    return TextSettings.of(json.loads(checkpoint.read_texts(of.path, of.about)["config.json"])["text"])
+
+
+def origin(of: lm.Recurrent | lm.Cloze | lm.Counted) -> Origin:
+    """The text that a model was made from. Raises InputError where it is gone or changed."""
+    assert of.path is not None
+    if not of.about.get("text_sha256"):
+        raise InputError(f"{of.path} was made from no text that is known here: name a file to measure it on")
+    settings = text_of(of)
+    data = same_text(of.path, settings, of.vocab, of.carry, of.about["text_sha256"])
+    return Origin(data, *settings.open(of.carry))
 
 
 def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256: str | None) -> corpus.Corpus:
@@ -258,11 +288,16 @@ def _card(run: Run, valid_nats: float | None) -> str:
     if valid_nats is not None and data.valid:
         kind = "pseudo-nats" if network.direction == "both" else "nats"
         rows["validation"] = f"{valid_nats:.4f} {kind} a symbol over {data.valid.symbols:,} symbols"
+    return card(run.path.name, "A recurrent language model", rows, network.direction == "both")
+
+
+def card(name: str, kind: str, rows: dict[str, str], fills: bool) -> str:
+    """README.md of a model directory, with a table of what there is to say."""
     table = "\n".join(f"| {name} | {value.replace('|', '·')} |" for name, value in rows.items())
     return (
-        f"# {run.path.name}\n\nA recurrent language model made by lmgen {__version__}.\n\n| | |\n|---|---|\n{table}\n\n"
-        f"    lmgen {'fill' if network.direction == 'both' else 'sample'} {run.path.name}\n"
-        f"    lmgen eval {run.path.name} FILE\n\n"
+        f"# {name}\n\n{kind} made by lmgen {__version__}.\n\n| | |\n|---|---|\n{table}\n\n"
+        f"    lmgen {'fill' if fills else 'sample'} {name}\n"
+        f"    lmgen eval {name} FILE\n\n"
         "The text itself is not in this directory; known.safetensors holds 64-bit hashes of its sequences,\n"
         "which tell new samples from copies.\n"
     )

@@ -31,7 +31,7 @@ MOST_ROWS = 64  # of the kernels, which give a row the same bits whatever is bes
 COMPILED_STEPS = 8 * DRAWN
 NOTHING = -1e30  # the logit of what must not be drawn
 BETWEEN = {"line": "\n", "paragraph": "\n\n", "file": ""}  # what stands between two sequences of a text
-ENOUGH_DRAWS = 50  # for each new sequence that is wanted, so many draws at the most
+ENOUGH_DRAWS = 1000  # in a row that bring nothing new, and as many more as were found: then there is hardly more to be found
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,16 @@ class _Rows(NamedTuple):
     keys: Array  # [B] random keys
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def _following(
+    names: tuple[str, ...], unknown: bool, logits: Array, values: tuple, uniforms: Array, forced: Array
+) -> tuple[Array, Array]:
+    """What follows in each row, and its nats by the model as it is."""
+    allowed = logits if unknown else logits.at[:, UNK].set(NOTHING)
+    following = jnp.where(forced < 0, draw(transformed(allowed, names, values), uniforms), forced)
+    return following, jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, following[:, None], -1)[:, 0]
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _steps(
     read: Callable, names: tuple[str, ...], unknown: bool, weights: Any, rows: _Rows, values: tuple, forced: Array, at: Array
@@ -140,9 +150,7 @@ def _steps(
     def one(k: Any, carry: tuple) -> tuple:
         rows, ids, nats = carry
         state, logits = read(weights, rows.state, rows.last)
-        allowed = logits if unknown else logits.at[:, UNK].set(NOTHING)
-        following = jnp.where(forced[k] < 0, draw(transformed(allowed, names, values), uniforms[k]), forced[k])
-        nat = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, following[:, None], -1)[:, 0]
+        following, nat = _following(names, unknown, logits, values, uniforms[k], forced[k])
         left = rows.left - ((following == EOS) & (forced[k] < 0) & (rows.left > 0))
         return _Rows(state, following, left, rows.keys), ids.at[k].set(following), nats.at[k].set(nat)
 
@@ -153,6 +161,23 @@ def _steps(
         (0, (rows, *empty)),
     )
     return rows, ids, nats
+
+
+def _steps_outside(
+    lm: LanguageModel, names: tuple[str, ...], unknown: bool, rows: _Rows, values: tuple, forced: np.ndarray, at: int
+) -> tuple[_Rows, np.ndarray, np.ndarray]:
+    """As `_steps`, for a model that computes outside of compiled loops."""
+    uniforms = np.asarray(uniform(rows.keys, np.int64(at), STEPS))
+    state, last, left = rows.state, np.asarray(rows.last), np.array(rows.left)
+    ids, nats = np.zeros((STEPS, ROWS), np.int32), np.zeros((STEPS, ROWS), np.float32)
+    for k in range(STEPS):
+        if not left.any():
+            break
+        state, logits = lm.read(state, last[None])
+        ids[k], nats[k] = _following(names, unknown, jnp.asarray(logits[0]), values, uniforms[k], forced[k])
+        last = ids[k]
+        left -= (last == EOS) & (forced[k] < 0) & (left > 0)
+    return _Rows(state, last, left, rows.keys), ids, nats
 
 
 @dataclass(frozen=True)
@@ -195,13 +220,16 @@ def samples(
 
 
 # A function (rows, forced ids [n], place in the text) -> (rows, ids [n, B], nats [n, B]), and n.
-Steps = tuple[Callable[[Any, np.ndarray, int], tuple[Any, Array, Array]], int]
+Steps = tuple[Callable[[Any, np.ndarray, int], tuple[Any, Any, Any]], int]
 
 
 def _jax_steps(lm: LanguageModel, settings: Settings) -> Steps:
     active = tuple(name for name, (_, off) in TRANSFORMS.items() if getattr(settings, name) != off)
     values = tuple(np.asarray(getattr(settings, name), np.int32 if name == "top_k" else np.float32) for name in active)
-    weights, read = lm.stepper()
+    stepper = lm.stepper()
+    if stepper is None:
+        return lambda rows, forced, at: _steps_outside(lm, active, settings.unknown, rows, values, forced, at), STEPS
+    weights, read = stepper
     return lambda rows, forced, at: _steps(read, active, settings.unknown, weights, rows, values, forced, at), STEPS
 
 
@@ -257,12 +285,19 @@ def is_known(lm: LanguageModel, text: str) -> bool:
     return place < len(lm.known) and lm.known[place] == wanted
 
 
-def novel_samples(drawn: Iterator[Sample], wanted: int) -> Iterator[Sample]:
-    """Of the samples those that ended, are not in the corpus and did not come before: as many as wanted, if draws suffice."""
+def distinct_samples(drawn: Iterator[Sample], wanted: int, novel: bool = False) -> Iterator[Sample]:
+    """Of the samples those that did not come before and, if `novel`, ended and are not in the corpus.
+
+    As many as wanted, or fewer: it ends where draws have brought nothing for long.
+    """
     seen: set[str] = set()
-    for number, sample in enumerate(drawn):
-        if len(seen) >= wanted or number >= ENOUGH_DRAWS * wanted + 1000:
+    in_vain = 0
+    while len(seen) < wanted and in_vain < ENOUGH_DRAWS + len(seen):
+        sample = next(drawn, None)
+        if sample is None:
             return
-        if sample.ended and not sample.known and sample.text not in seen:
+        in_vain += 1
+        if sample.text not in seen and not (novel and (sample.known or not sample.ended)):
             seen.add(sample.text)
+            in_vain = 0
             yield sample

@@ -14,6 +14,7 @@ import re
 import stat
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -61,8 +62,9 @@ class Text:
     """The sequences of some files, to be iterated over as often as needed.
 
     `notes` says in sentences what was met on the way (a byte-order mark, blank lines); `sha256`, known after a whole pass, is the
-    fingerprint of the bytes (of several files, of their fingerprints). With `keep_blank` an empty line is an empty sequence, as
-    running text wants it; without, it is passed over. Raises InputError for what cannot be read as text, with the way out.
+    fingerprint of the bytes (of several files, of their fingerprints), and `line_ends` counts those of each kind. With
+    `keep_blank` an empty line is an empty sequence, as running text wants it; without, it is passed over. Raises InputError for
+    what cannot be read as text, with the way out.
     """
 
     def __init__(
@@ -80,9 +82,11 @@ class Text:
         self.errors = _known_errors(errors)
         self.notes: dict[str, None] = {}
         self.sha256 = ""
+        self.line_ends: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Piece]:
         digests = []
+        self.line_ends = Counter()
         blank = 0
         for path in self.paths:
             fingerprint = hashlib.sha256()
@@ -122,7 +126,9 @@ class Text:
                 text, held = held + text, ""
                 if text.endswith("\r") and raw:
                     text, held = text[:-1], "\r"
-                crlf += text.count("\r\n")
+                both = text.count("\r\n")
+                crlf += both
+                self.line_ends += Counter({"CR LF": both, "LF": text.count("\n") - both, "CR": text.count("\r") - both})
                 if text:
                     yield text.replace("\r\n", "\n")
                 if not raw:
@@ -226,10 +232,10 @@ def name_of(path: Path) -> str:
     return "standard input" if path.suffix == ".spool" else str(path)
 
 
-def whole(text: Text) -> Iterator[str]:
+def whole(pieces: Iterable[Piece]) -> Iterator[str]:
     """The sequences of a text, each in one string."""
     parts: list[str] = []
-    for piece in text:
+    for piece in pieces:
         parts.append(piece.text)
         if piece.ends:
             yield "".join(parts)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import getpass
+import io
 import os
 import random
+import sys
 import tempfile
 from pathlib import Path
 
 import jax
 import pytest
+
+from lmgen import cli
 
 # Nearly all the time of these tests goes into compiling programs that then run for milliseconds. The processes that tests
 # start, and `make oracle`, compile as users do.
@@ -55,6 +59,24 @@ def words_file(tmp_path) -> Path:
     path = tmp_path / "words.txt"
     path.write_text("".join(f"{word}\n" for word in invented_words(300)), "utf-8")
     return path
+
+
+@pytest.fixture
+def lmgen(monkeypatch, capfd):
+    """Call the command line in this process; returns exit code, stdout and stderr."""
+
+    def call(*words: str | Path, stdin: str | None = None) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lmgen", *map(str, words)])
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return end.value.code, out, err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
@@ -15,27 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from lmgen import checkpoint, cli, console
+from lmgen import checkpoint, console
 
 SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
-
-
-@pytest.fixture
-def lmgen(monkeypatch, capfd):
-    """Call the command line in this process; returns exit code, stdout and stderr."""
-
-    def call(*words: str | Path, stdin: str | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lmgen", *map(str, words)])
-        if stdin is not None:
-            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return end.value.code, out, err
-
-    return call
 
 
 def test_train_sample_eval_score_show(lmgen, words_file):

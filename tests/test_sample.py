@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
+from itertools import count, islice
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from lmgen import native, sample, writer
 from lmgen.errors import InputError
 from lmgen.lm import Recurrent
 from lmgen.model import Config, init
-from lmgen.sample import Settings, draw, novel_samples, samples, transformed
+from lmgen.sample import Settings, distinct_samples, draw, samples, transformed
 from lmgen.vocab import EOS, Vocab
 
 ALL = {"temperature": 0.8, "top_k": 6, "top_p": 0.9, "min_p": 0.05}
@@ -141,7 +141,15 @@ def test_novel_samples_are_new_and_distinct_and_always_end(model_path, words_fil
     assert len(set(texts)) == 50
     assert not set(texts) & set(words_file.read_text().split())
     assert len(model.sample(50, novel=True, temperature=0)) <= 1
-    assert not list(novel_samples(iter([sample.Sample("a", 1.0, 2, True, True)] * 9), 5))
+    assert not list(distinct_samples(iter([sample.Sample("a", 1.0, 2, True, True)] * 9), 5, novel=True))
+
+
+def test_looking_for_what_is_not_there_ends():
+    """Where three texts are all that is ever drawn, they are found, also the rare one, and the draws come to an end."""
+    endless = (sample.Sample("cab"[0 if k == 900 else 1 + k % 2], 1.0, 2, k % 2 == 0, False) for k in count())
+    assert [one.text for one in distinct_samples(endless, 1_000_000)] == ["a", "b", "c"]
+    endless = (sample.Sample("ab"[k % 2], 1.0, 2, True, k % 2 == 0) for k in count())
+    assert [one.text for one in distinct_samples(endless, 2, novel=True)] == ["b"]
 
 
 def test_unknown_is_drawn_only_where_allowed(model_path):

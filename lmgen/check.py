@@ -1,0 +1,533 @@
+"""What a text is like before a training: size, symbols, repeats, overlap of its parts, damage, and what follows from that.
+
+It is counted in a few passes over the text, which is never held whole: a sequence costs two fingerprints of 64 bits, a kind of
+word its place in a table of at most `MOST_WORDS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from heapq import nsmallest
+from itertools import islice
+
+import numpy as np
+
+from lmgen import damage
+from lmgen.advice import Advice, Lines, advise, number, percent, quantile
+from lmgen.corpus import Signs, Split, among, fingerprint, runs, split_of
+from lmgen.errors import InputError
+from lmgen.text import Piece, Text, name_of
+from lmgen.vocab import SPECIAL, UNITS
+
+# The vocabularies whose unknown share is told.
+SIZES_OF_CHARACTERS = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+SIZES_OF_WORDS = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
+RARE = 5  # a symbol seen less often is rare
+MOST_WORDS = 4_000_000  # kinds of words that are counted; one that first comes later is not
+LONG_WORD = 100  # characters from which on a word is known by its beginning and its fingerprint
+SHOWN = 40  # characters of a sequence that are shown
+MOST_SIGNS = 1_000  # different ones of a kind of damage that are told apart
+LITTLE = 10_000  # characters of a text below which figures say little
+LEAK, MUCH = 0.01, 0.05  # shares from which on overlap, and anything else, is worth a warning
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Of sequences, in characters; 95 of 100 are no longer than `most`."""
+
+    shortest: int
+    median: int
+    mean: float
+    most: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Characters or words: how many, of how many kinds (at least), how many kinds occur once and fewer than `RARE` times."""
+
+    unit: str
+    total: int
+    kinds: int
+    once: int
+    rare: int
+    examples: list[str]  # of the rare ones
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How many sequences repeat an earlier one; how many distinct ones repeat an earlier one nearly, as `nearly` says."""
+
+    exact: int
+    near: int
+    most_frequent: list[tuple[int, str]]
+    alike: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many sequences of one text stand in another, exactly and nearly, of all and of the distinct ones; and how many of its
+    runs of three sequences."""
+
+    of: str
+    within: str
+    sequences: int
+    exact: int
+    near: int
+    distinct: int
+    exact_distinct: int
+    near_distinct: int
+    runs: int
+    shared_runs: int
+    example: str | None
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The share of the symbols of a part that a vocabulary of `size` ids (None: all) lacks, made from the training part."""
+
+    unit: str
+    of: str
+    size: int | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One kind of damage: how many characters (of what is decomposed: places), in how many lines, which most, where first."""
+
+    kind: str
+    about: str
+    characters: int
+    lines: int
+    file: str
+    line: int
+    most: list[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that `check` finds."""
+
+    files: list[str]
+    sequence: str
+    carry: bool
+    bytes: int
+    lines: int
+    blank_lines: int
+    paragraphs: int
+    sequences: int
+    lengths: Lengths
+    line_ends: dict[str, int]
+    symbols: list[Symbols]
+    repeats: Repeats
+    overlaps: list[Overlap]
+    unknown: list[Unknown]
+    damage: list[Damage]
+    notes: list[str]
+    warnings: list[str]
+    advice: list[Advice]
+
+
+def check(text: Text, valid: Text | None = None, test: Text | None = None, unit: str = "word") -> Report:
+    """Look at a training text, and at the texts that are to measure it; words are counted in `unit`.
+
+    Without a validation text unknown symbols are counted in what `lmgen train` would hold out. Raises InputError where there is
+    nothing to look at.
+    """
+    given = {name: t for name, t in (("training", text), ("validation", valid), ("test", test)) if t}
+    lines, damaged = _lines(text)
+    sequences = {name: _sequences(t) for name, t in given.items()}
+    for name, read in sequences.items():
+        if not len(read.exact):
+            raise InputError(f"there is no text in {', '.join(map(name_of, given[name].paths))}: give a file with a line of it")
+    read = sequences["training"]
+    parts = _parts(text, valid, test, unit)
+    whole = parts["training"] + parts["held-out"] if "held-out" in parts else parts["training"]
+    symbols = [whole.symbols("char"), whole.symbols(unit)]
+    pairs = [("validation", "training"), ("test", "training"), ("test", "validation")]
+    overlaps = [_overlap(given, sequences, *pair) for pair in pairs if sequences.keys() >= {*pair}]
+    repeats = _repeats(text, read)
+    words = whole.words if unit == "word" else _counted(text, "word").words
+    found = advise(lines, words, symbols[0].kinds, len(text.paths))
+    alone = not any(one.options for one in found if one.about == "sequence")  # each line on its own
+    running = text.keep_blank or (text.sequence == "line" and not alone)
+    signs = Signs(
+        "character",
+        text.sequence,
+        running,
+        symbols[0].total,
+        len(read.exact),
+        repeats.exact,
+        {d.kind: d.characters for d in damaged},
+    )
+    told = [
+        *(_of_overlap(o, text.sequence, running) for o in overlaps),
+        *warnings(signs),
+        *_of_near_repeats(repeats, len(read.exact), text.sequence, running),
+        *_of_line_ends(text.line_ends),
+    ]
+    return Report(
+        files=[name_of(path) for path in text.paths],
+        sequence=text.sequence,
+        carry=text.keep_blank,
+        bytes=sum(path.stat().st_size for path in text.paths),
+        lines=lines.lines,
+        blank_lines=lines.blank,
+        paragraphs=lines.paragraphs,
+        sequences=len(read.exact),
+        lengths=read.statistics(),
+        line_ends={name: n for name, n in text.line_ends.items() if n},
+        symbols=symbols,
+        repeats=repeats,
+        overlaps=overlaps,
+        unknown=[one for kind in ("char", unit) for one in _unknown(kind, parts)],
+        damage=damaged,
+        notes=list(dict.fromkeys(note for t in given.values() for note in t.notes)),
+        warnings=[sentence for sentence in told if sentence],
+        advice=found,
+    )
+
+
+# --- what is told unasked ---
+
+
+def warnings(signs: Signs) -> list[str]:
+    """Sentences on the faults of a text, the gravest first; a training says those of its corpus."""
+    named = f"{signs.sequence}s"
+    found = []
+    if signs.shared >= LEAK * signs.compared > 0:
+        what = f"runs of three {named}" if signs.carry else named
+        leak = _leak(signs.shared, signs.compared, f"{what} of the validation text stand in the training text, too")
+        found.append(leak + ", or add --carry, if each goes on from the one before" * (not signs.carry))
+    damaged = signs.damaged.get
+    if garbled := damaged("garbled"):
+        what = "looks" if garbled == 1 else "look"
+        found.append(
+            f"{number(garbled, 'character')} {what} like UTF-8 read as Latin-1 or Windows-1252 (Ã© for é): "
+            "mend the text, or the model will write such, too"
+        )
+    if replaced := damaged("replaced"):
+        found.append(
+            f"U+FFFD stands for {number(replaced, 'character')} that could not be decoded: "
+            "read the original text with its --encoding, or take it out"
+        )
+    if control := damaged("control"):
+        what = number(control, "control character")
+        found.append(f"{what} in the text, which the model will write, too: take out what is not meant")
+    if signs.unknown >= MUCH * signs.held_out > 0:
+        share = percent(signs.unknown, signs.held_out)
+        way = "give more text" if signs.noun == "character" else "give more text, a larger --vocab-size, or --unit char"
+        found.append(f"{share} of the {signs.noun}s that validate are unknown to the vocabulary: {way}")
+    if not signs.carry and signs.repeated >= MUCH * signs.sequences > 0:
+        share = percent(signs.repeated, signs.sequences)
+        way = "add --carry, if each goes on from the one before, or take the repeats out"
+        found.append(f"{share} of the {named} repeat an earlier one, and the model learns by heart what repeats: {way}")
+    if signs.characters < LITTLE:
+        found.append(
+            f"{number(signs.characters, 'character')} of text: so few that the model copies them, and figures say little"
+        )
+    return found
+
+
+def _leak(part: int, whole: int, what: str) -> str:
+    return f"{percent(part, whole)} of the {what}: the measures will flatter; take them out of one of the two"
+
+
+def _of_overlap(o: Overlap, sequence: str, running: bool) -> str | None:
+    where = f"of the {o.of} text stand in the {o.within} text"
+    if running:  # where lines go on from one another, a short one comes again by chance
+        shares = o.shared_runs >= LEAK * o.runs > 0
+        return _leak(o.shared_runs, o.runs, f"runs of three {sequence}s {where}, too") if shares else None
+    if o.exact >= LEAK * o.sequences:
+        return _leak(o.exact, o.sequences, f"{sequence}s {where}, too")
+    if o.near >= LEAK * o.sequences:
+        return _leak(o.near, o.sequences, f"{sequence}s {where} but for case, marks, digits or spaces")
+    return None
+
+
+def _of_near_repeats(repeats: Repeats, sequences: int, sequence: str, running: bool) -> Iterator[str]:
+    if not running and repeats.near >= MUCH * sequences:
+        yield (
+            f"{percent(repeats.near, sequences)} of the {sequence}s repeat an earlier one but for case, marks, digits or spaces, "
+            "so the held-out part holds near copies: take them out, if they are not meant"
+        )
+
+
+def _of_line_ends(found: Counter[str]) -> Iterator[str]:
+    if found["CR"]:
+        yield (
+            f"{number(found['CR'], 'line end')} {'is' if found['CR'] == 1 else 'are'} a CR alone, "
+            "which lmgen reads as a character: replace them, for instance by tr '\\r' '\\n'"
+        )
+
+
+# --- lines and damage ---
+
+
+def _lines(text: Text) -> tuple[Lines, list[Damage]]:
+    """The lines of the files, whatever their sequences are, and the damage in them, the worst first."""
+    lines = Lines()
+    found: dict[str, _Found] = {}
+    for path in text.paths:
+        before = lines.lines
+        for piece in Text([path], "line", True, text.encoding, text.errors):
+            if not damage.is_clean(piece.text):
+                for kind, which in _damage(piece.text):
+                    place = (name_of(path), lines.lines - before + 1)
+                    found.setdefault(kind, _Found(place)).add(which, place)
+            lines.add(piece)
+    return lines, [found[kind].told(kind) for kind in damage.KINDS if kind in found]
+
+
+class _Found:
+    """One kind of damage, as it is counted."""
+
+    def __init__(self, first: tuple[str, int]):
+        self.first, self.last = first, ("", 0)
+        self.characters = self.lines = 0
+        self.which: Counter[str] = Counter()
+
+    def add(self, which: Counter[str], place: tuple[str, int]) -> None:
+        """What was found in a line, or in a part of one."""
+        self.lines += place != self.last
+        self.last = place
+        self.characters += which.total()
+        if len(self.which) < MOST_SIGNS:
+            self.which += which
+
+    def told(self, kind: str) -> Damage:
+        most = [excerpt(one) for one, _ in self.which.most_common(5)]
+        return Damage(kind, damage.KINDS[kind], self.characters, self.lines, *self.first, most)
+
+
+def _damage(text: str) -> Iterator[tuple[str, Counter[str]]]:
+    """Each kind of damage in a line: what was found, and of how many characters."""
+    garbled: Counter[str] = Counter()
+    for stands, was in damage.garbled(text):
+        garbled[f"{stands} for {was}"] += len(was)
+    if garbled:
+        yield "garbled", garbled
+    kinds: dict[str, Counter[str]] = {}
+    for character in sorted(set(text)):
+        if kind := damage.kind_of(character):
+            kinds.setdefault(kind, Counter())[f"U+{ord(character):04X}"] = text.count(character)
+    yield from kinds.items()
+    if decomposed := Counter(damage.decomposed(text)):
+        yield "decomposed", decomposed
+
+
+def excerpt(text: str) -> str:
+    """What is shown of a sequence: its first `SHOWN` characters, on one line."""
+    return re.sub(r"\s", " ", text[:SHOWN]) + "…" * (len(text) > SHOWN)
+
+
+# --- sequences ---
+
+
+class _Dropped(dict[int, int | None]):
+    """For str.translate: without marks, digits, white space and what is invisible."""
+
+    def __missing__(self, point: int) -> int | None:
+        category = unicodedata.category(chr(point))
+        self[point] = None if category[0] in "PZ" or category in ("Nd", "Cc", "Cf") else point
+        return self[point]
+
+
+_DROPPED = _Dropped()
+
+
+def nearly(sequence: str) -> str:
+    """What two nearly equal sequences have in common: compatible characters made equal (NFKC), case folded, punctuation, digits,
+    white space and invisible characters left out. A sequence without letters stands for itself."""
+    key = (sequence if sequence.isascii() else unicodedata.normalize("NFKC", sequence)).casefold().translate(_DROPPED)
+    return key if any(map(str.isalpha, key)) else sequence
+
+
+@dataclass(frozen=True)
+class _Sequences:
+    """Two fingerprints of each sequence that is not blank, of itself and of what it is nearly, and how many have each length."""
+
+    exact: np.ndarray
+    near: np.ndarray
+    lengths: Counter[int]
+
+    def statistics(self) -> Lengths:
+        of, number = self.lengths, len(self.exact)
+        mean = sum(length * n for length, n in of.items()) / number
+        return Lengths(min(of), quantile(of, 0.5), mean, quantile(of, 0.95), max(of))
+
+
+def _sequences(text: Text) -> _Sequences:
+    exact, near, lengths = array("Q"), array("Q"), Counter[int]()
+    hashes, length = (hashlib.blake2b(), hashlib.blake2b()), 0
+    for piece in text:
+        if piece.begins and piece.ends:
+            if not piece.text.strip():
+                continue
+            lengths[len(piece.text)] += 1
+            alike = nearly(piece.text)
+            exact.append(fingerprint(piece.text))
+            near.append(exact[-1] if alike == piece.text else fingerprint(alike))
+            continue
+        if piece.begins:
+            hashes, length = (hashlib.blake2b(digest_size=8), hashlib.blake2b(digest_size=8)), 0
+        length += len(piece.text)
+        for one, part in zip(hashes, (piece.text, nearly(piece.text)), strict=True):
+            one.update(part.encode("utf-8", "surrogatepass"))
+        if piece.ends:
+            lengths[length] += 1
+            for found, one in zip((exact, near), hashes, strict=True):
+                found.append(int.from_bytes(one.digest(), "little"))
+    return _Sequences(np.frombuffer(exact, np.uint64), np.frombuffer(near, np.uint64), lengths)
+
+
+def _repeats(text: Text, read: _Sequences, most: int = 5) -> Repeats:
+    """The repeats among the sequences of a text, with those that come most often."""
+    distinct, first, counts = np.unique(read.exact, return_index=True, return_counts=True)
+    keys, alike = np.unique(read.near[first], return_counts=True)
+    often = [k for k in np.lexsort((first, -counts))[:most] if counts[k] > 1]
+    groups = [np.sort(first[read.near[first] == keys[k]])[:2] for k in np.argsort(-alike, kind="stable")[:3] if alike[k] > 1]
+    shown = _fetch(text, {*(int(first[k]) for k in often), *(int(place) for pair in groups for place in pair)})
+    return Repeats(
+        exact=len(read.exact) - len(distinct),
+        near=len(distinct) - len(keys),
+        most_frequent=[(int(counts[k]), shown[int(first[k])]) for k in often],
+        alike=[(shown[int(a)], shown[int(b)]) for a, b in groups],
+    )
+
+
+def _overlap(texts: dict[str, Text], read: dict[str, _Sequences], of: str, within: str) -> Overlap:
+    one, other = read[of], read[within]
+    known, known_nearly = np.unique(other.exact), np.unique(other.near)
+    stands, stands_nearly = among(one.exact, known), among(one.near, known_nearly)
+    distinct, first = np.unique(one.exact, return_index=True)
+    its_runs = runs(one.exact)
+    example = int(np.argmax(stands)) if stands.any() else int(np.argmax(stands_nearly)) if stands_nearly.any() else None
+    return Overlap(
+        of=of,
+        within=within,
+        sequences=len(one.exact),
+        exact=int(stands.sum()),
+        near=int(stands_nearly.sum()),
+        distinct=len(distinct),
+        exact_distinct=int(stands[first].sum()),
+        near_distinct=int(stands_nearly[first].sum()),
+        runs=len(its_runs),
+        shared_runs=int(among(its_runs, np.unique(runs(other.exact))).sum()),
+        example=None if example is None else _fetch(texts[of], {example})[example],
+    )
+
+
+def _fetch(text: Text, places: set[int]) -> dict[int, str]:
+    """The beginnings of the sequences with these numbers, blank ones not counted."""
+    if not places:
+        return {}
+    found: dict[int, str] = {}
+    beginnings = (piece for piece in text if piece.begins and (not piece.ends or piece.text.strip()))
+    for place, piece in enumerate(islice(beginnings, max(places) + 1)):
+        if place in places:
+            found[place] = excerpt(piece.text)
+    return found
+
+
+# --- symbols ---
+
+
+class _Counts:
+    """How often each character and each word occurs; beyond `MOST_WORDS` kinds, new words are only counted as `others`."""
+
+    def __init__(self, unit: str):
+        self.unit = unit
+        self.points = np.zeros(0x110000, np.int64)
+        self.words: Counter[str] = Counter()
+        self.others = 0
+        self._held: list[str] = []
+        self._size = 0
+
+    def add(self, piece: Piece) -> None:
+        """Count the symbols of the next part of a text."""
+        self._held.append(piece.text)
+        self._size += len(piece.text)
+        if self._size > 1 << 16:
+            self.flush()
+        found = UNITS[self.unit].split(piece.text, begins=piece.begins)
+        if len(piece.text) > LONG_WORD:
+            found = [w if len(w) <= LONG_WORD else f"{w[:SHOWN]}…{fingerprint(w):x}" for w in found]
+        if len(self.words) < MOST_WORDS:
+            self.words.update(found)
+        else:
+            counted = [word for word in found if word in self.words]
+            self.words.update(counted)
+            self.others += len(found) - len(counted)
+
+    def flush(self) -> None:
+        """Count the characters that are held back: many at once are counted quickly."""
+        found = np.bincount(np.frombuffer("".join(self._held).encode("utf-32-le", "surrogatepass"), "<u4"))
+        self.points[: len(found)] += found
+        self._held, self._size = [], 0
+
+    def __add__(self, other: _Counts) -> _Counts:
+        both = _Counts(self.unit)
+        both.points = self.points + other.points
+        both.words, both.others = self.words + other.words, self.others + other.others
+        return both
+
+    def of(self, unit: str) -> Counter[str] | dict[str, int]:
+        """Each symbol of a unit with its number."""
+        return {chr(p): int(self.points[p]) for p in np.flatnonzero(self.points)} if unit == "char" else self.words
+
+    def total(self, unit: str) -> int:
+        """All symbols of a unit."""
+        return int(self.points.sum()) if unit == "char" else self.words.total() + self.others
+
+    def symbols(self, unit: str) -> Symbols:
+        """What is told of the symbols of a unit."""
+        counts = self.of(unit)
+        rare = [(n, symbol) for symbol, n in counts.items() if n < RARE]
+        once, examples = sum(n == 1 for n, _ in rare), nsmallest(10, rare)
+        return Symbols(unit, self.total(unit), len(counts), once, len(rare), [excerpt(s) for _, s in examples])
+
+
+def _counted(pieces: Iterable[Piece], unit: str) -> _Counts:
+    counts = _Counts(unit)
+    for piece in pieces:
+        counts.add(piece)
+    counts.flush()
+    return counts
+
+
+def _parts(text: Text, valid: Text | None, test: Text | None, unit: str) -> dict[str, _Counts]:
+    """The symbols of the training part, and of each part that measures: given, or held out as `lmgen train` would."""
+    split = Split() if valid else split_of(text, text.keep_blank)
+    parts = {"training": _Counts(unit), "held-out": _Counts(unit)}
+    for held_out, piece in split.sides(text):
+        parts["held-out" if held_out else "training"].add(piece)
+    for part in parts.values():
+        part.flush()
+    parts |= {name: _counted(given, unit) for name, given in (("validation", valid), ("test", test)) if given}
+    if not parts["training"].total("char"):
+        parts["training"] = parts.pop("held-out")  # a text so small that all of it fell to the other side
+    elif not parts["held-out"].total("char"):
+        del parts["held-out"]
+    return parts
+
+
+def _unknown(unit: str, parts: dict[str, _Counts]) -> Iterator[Unknown]:
+    """What vocabularies of growing size lack of each part that measures; of the training text itself, where there is none."""
+    counts = parts["training"].of(unit)
+    kept = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
+    some = SIZES_OF_CHARACTERS if unit == "char" else SIZES_OF_WORDS
+    sizes: list[int | None] = [size for size in some if size < len(kept) + SPECIAL]
+    for name in [name for name in parts if name != "training"] or ["training"]:
+        of, total = parts[name].of(unit), parts[name].total(unit)
+        seen = np.cumsum([0, *(of.get(symbol, 0) for symbol in kept)])
+        for size in [*sizes, None]:
+            known = int(seen[-1] if size is None else seen[size - SPECIAL])
+            yield Unknown(unit, name, size, (total - known) / total if total else 0.0)

@@ -1,0 +1,74 @@
+"""The commands compress and decompress."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from lmgen import console
+from lmgen.errors import InputError
+
+ENDING = ".lmz"
+
+
+@click.command()
+@click.argument("model")
+@click.argument("file")
+@click.option("-o", "--output", help="The compressed file; - for stdout.  [default: FILE.lmz]")
+def compress(model: str, file: str, output: str | None) -> None:
+    """Compress a text, or any bytes, with a model.
+
+    The size proves what eval says: bits per byte, spelling included. Only the same MODEL gives back FILE (- is standard input).
+    """
+    from lmgen import api, compress, devices
+
+    devices.prepare()
+    if output is None and file == "-":
+        raise click.UsageError("standard input has no name: say where the compressed file goes with --output")
+    loaded = api.load(model, "f32").lm
+    content = _read(file)
+    data = compress.compress(loaded, content)
+    _write(output or file + ENDING, data)
+    if content:
+        console.note(f"{len(content):,} bytes became {len(data):,}: {8 * len(data) / len(content):.4f} bits per byte")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("file")
+@click.option("-o", "--output", help="Where it goes; - for stdout.  [default: FILE without .lmz]")
+def decompress(model: str, file: str, output: str | None) -> None:
+    """Give back what MODEL compressed."""
+    from lmgen import api, compress, devices
+
+    devices.prepare()
+    if output is None and not file.endswith(ENDING):
+        raise click.UsageError(f"{file} does not end in {ENDING}, so say where its content goes with --output")
+    loaded = api.load(model, "f32").lm
+    _write(output or file.removesuffix(ENDING), compress.decompress(loaded, _read(file)))
+
+
+def _read(name: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror}") from None
+
+
+def _write(name: str, content: bytes) -> None:
+    """Write a file that is not there yet, as a whole or not at all."""
+    if name == "-":
+        console.put_bytes(content)
+        return
+    path = Path(name)
+    try:
+        with open(path, "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise InputError(f"{name} is there already and nothing is overwritten: choose another --output") from None
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise InputError(f"cannot write {name}: {error.strerror}; choose another --output") from None
+    console.note(f"wrote {name}")

@@ -1,0 +1,60 @@
+"""The commands about n-gram models: their exchange with other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lmgen import console
+from lmgen.errors import InputError
+from lmgen.options import InOrder
+
+
+@click.group(cls=InOrder)
+def arpa() -> None:
+    """Exchange n-gram models with KenLM, SRILM and others."""
+
+
+@arpa.command(name="write")
+@click.argument("model")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file.  [default: stdout]")
+def arpa_write(model: str, output: Path | None) -> None:
+    """Write an n-gram MODEL as an ARPA file."""
+    import io
+
+    from lmgen import arpa, lm
+
+    loaded = lm.load(model)
+    if not isinstance(loaded, lm.Counted):
+        raise InputError(f"{model} is a network, and ARPA files hold n-grams: train one with --cell ngram")
+    if output is None:
+        text = io.StringIO()
+        arpa.write(loaded, text)
+        console.put_bytes(text.getvalue().encode("utf-8", "replace"))
+        return
+    try:
+        with open(output, "x", encoding="utf-8", errors="replace", newline="\n") as file:
+            arpa.write(loaded, file)
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror}; choose another --output") from None
+    console.note(f"wrote {output}")
+
+
+@arpa.command(name="read")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The model.  [default: checkpoints/ and the file's name]")
+@click.option("--force", is_flag=True, help="Replace the model that --output names.")
+@click.option(
+    "--unit",
+    type=click.Choice(["char", "word", "word-punct", "word-only"]),
+    help="What a word of FILE is.  [default: what FILE says, or word]",
+)
+def arpa_read(file: Path, output: Path | None, force: bool, unit: str | None) -> None:
+    """Make a model of the ARPA file FILE."""
+    from lmgen import arpa, checkpoint, fit
+
+    path = output or checkpoint.free(checkpoint.HOME / checkpoint.safe_name(file.stem))
+    checkpoint.check_free(path, force)
+    fit.write_foreign(path, arpa.read(file, unit), file, force)
+    console.note(f"the model is in {path}")
