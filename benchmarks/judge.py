@@ -11,13 +11,11 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
-from report import DATA, Commands, need_data, quoted, section_of, table, write
+from report import DATA, Commands, Sections, main, quoted, table
 
 WORDS = "--unit word --carry --unk-token <unk>"
 TRAINED = {  # the models, by name: what they are trained on and how
@@ -125,7 +123,7 @@ def compression(run: Commands) -> Iterator[str]:
     yield table(("", "bytes", "bits per byte"), *((name, f"{n:,.0f}", f"{8 * n / len(content):.4f}") for name, n in rows))
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
+SECTIONS: Sections = {
     "scorecards": ("Scorecards, beside baselines", scorecards),
     "ngrams": ("n-grams of WikiText-2", ngrams),
     "novelty": ("Learnt or copied: a thousand names", novelty),
@@ -133,18 +131,6 @@ SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
 }
 
 
-def main() -> None:
-    wanted = sys.argv[1:] or list(SECTIONS)
-    if unknown := set(wanted) - set(SECTIONS):
-        raise SystemExit(f"there is no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
-    need_data()
-    with tempfile.TemporaryDirectory() as folder:
-        for name in wanted:
-            print(f"measuring {name} …", flush=True)
-            title, measure = SECTIONS[name]
-            run = Commands(Path(folder))
-            write(name, section_of(title, measure(run), run))
-
-
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as folder:
+        main(SECTIONS, folder)
