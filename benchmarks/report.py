@@ -48,7 +48,7 @@ class Commands:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
-            output = out.read()
+            output = out.read().replace(str(DATA), "DATA")
         if process.returncode:
             raise Failed(f"lmgen {command} failed with exit code {process.returncode}")
         self.seconds, self.memory = time.monotonic() - start, usage.ru_maxrss / 2**20
