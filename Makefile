@@ -21,7 +21,8 @@ check: $(VENV)/test ## lint, formatting, types
 	$(BIN)/clang-format --dry-run -Werror native/*.h native/*.cc
 	$(BIN)/mypy
 
-oracle: $(VENV)/bench ## compare with PyTorch and other implementations (installs PyTorch)
+oracle: $(VENV)/bench ## compare with PyTorch and other implementations (installs PyTorch, and KenLM where it can be built)
+	-$(BIN)/python -m pip install --quiet --editable '.[kenlm]'
 	LMGEN_OPTIMISE=1 $(BIN)/python -m pytest -m oracle
 
 bench: $(VENV)/bench ## measure again what benchmarks/RESULTS.md states (needs the corpora for measuring; installs PyTorch)

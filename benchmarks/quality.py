@@ -11,12 +11,9 @@ from __future__ import annotations
 import json
 import random
 import statistics
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
-from report import DATA, Commands, need_data, quietly, quoted, section_of, table, write
+from report import DATA, Commands, Sections, main, quietly, quoted, table
 
 
 def names(run: Commands) -> Iterator[str]:
@@ -172,7 +169,7 @@ def blanks(run: Commands) -> Iterator[str]:
     )
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
+SECTIONS: Sections = {
     "names": ("Names in a minute, no option given", names),
     "tinyshakespeare": ("tinyshakespeare in two minutes", tinyshakespeare),
     "minute": ("tinyshakespeare in a minute", minute),
@@ -184,18 +181,5 @@ SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
 }
 
 
-def main() -> None:
-    wanted = sys.argv[1:] or list(SECTIONS)
-    if unknown := set(wanted) - set(SECTIONS):
-        raise SystemExit(f"there is no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
-    need_data()
-    for name in wanted:
-        print(f"measuring {name} …", flush=True)
-        title, measure = SECTIONS[name]
-        with tempfile.TemporaryDirectory() as folder:
-            run = Commands(Path(folder))
-            write(name, section_of(title, measure(run), run))
-
-
 if __name__ == "__main__":
-    main()
+    main(SECTIONS)

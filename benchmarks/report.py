@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -48,7 +48,7 @@ class Commands:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
-            output = out.read()
+            output = out.read().replace(str(DATA), "DATA")
         if process.returncode:
             raise Failed(f"lmgen {command} failed with exit code {process.returncode}")
         self.seconds, self.memory = time.monotonic() - start, usage.ru_maxrss / 2**20
@@ -112,6 +112,23 @@ def write(name: str, section: str) -> None:
     pattern = re.compile(f"<!-- {name} -->.*?<!-- end of {name} -->", re.S)
     text = pattern.sub(lambda _: marked, text) if pattern.search(text) else f"{text.rstrip()}\n\n{marked}\n"
     RESULTS.write_text(text, "utf-8")
+
+
+Sections = dict[str, tuple[str, Callable[[Commands], Iterator[str]]]]  # by name: a title, and what measures
+
+
+def main(sections: Sections, folder: str | None = None) -> None:
+    """Measure the sections that the command line names, or all; each in a folder of its own, or all in one."""
+    wanted = sys.argv[1:] or list(sections)
+    if unknown := set(wanted) - set(sections):
+        raise SystemExit(f"there is no section {', '.join(unknown)}: choose from {', '.join(sections)}")
+    need_data()
+    for name in wanted:
+        print(f"measuring {name} …", flush=True)
+        title, measure = sections[name]
+        with tempfile.TemporaryDirectory() as own:
+            run = Commands(Path(folder or own))
+            write(name, section_of(title, measure(run), run))
 
 
 def need_data() -> None:

@@ -108,6 +108,7 @@ def rows(shapes: tuple[Shape, ...], cell: str) -> list[tuple[str, ...]]:
         (part, *(f"{100 * f['parts'][part] / f['wall']:.0f} %" for f in found.values()))
         for part in (*PARTS.values(), REST, BETWEEN)
     ]
+    best = max(f["limit"] for f in found.values())
     return [
         (f"{cell.upper()}, auto", *(f"{name} ({f['precision']})" for name, f in found.items())),
         *body,
@@ -115,4 +116,5 @@ def rows(shapes: tuple[Shape, ...], cell: str) -> list[tuple[str, ...]]:
         ("multiply-adds, 10⁹ a second", *(f"{f['rate']:,.0f}" for f in found.values())),
         (f"the same of one product of {LARGE}³", *(f"{f['limit']:,.0f}" for f in found.values())),
         ("share of the limit", *(f"**{100 * f['rate'] / f['limit']:.0f} %**" for f in found.values())),
+        ("ms of the products alone at the highest limit", *(f"{f['wall'] * f['rate'] / best:,.1f}" for f in found.values())),
     ]

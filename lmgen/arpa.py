@@ -104,10 +104,8 @@ class _Reader:
 
     def model(self, unit: str | None) -> Counted:
         said: dict[str, str] = {}
-        line = self.line()
-        while line != "\\data\\":
+        while (line := self.line("there is no \\data\\")) != "\\data\\":
             said |= dict(pair.split("=", 1) for pair in line.split() if "=" in pair) if line.startswith("# lmgen") else {}
-            line = self.line()
         sizes: list[int] = []
         while not (line := self.line()).startswith("\\"):
             match = re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line)
@@ -188,13 +186,13 @@ class _Reader:
             self.fail(f"{field[:20]!r} is not a number")
         return max(NEVER, min(-NEVER, value)) * LN10
 
-    def line(self) -> str:
+    def line(self, otherwise: str = "the file ends too soon") -> str:
         """The next line with something in it."""
         for line in self.file:
             self.number += 1
             if line := line.strip(" \t\r\n"):
                 return line
-        self.fail("the file ends too soon")
+        self.fail(otherwise)
 
     def fail(self, why: str) -> NoReturn:
         raise InputError(f"{self.path}, line {self.number:,}: {why}, so it is no ARPA file that can be read: write it anew")

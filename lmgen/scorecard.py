@@ -21,7 +21,7 @@ import numpy as np
 from lmgen import corpus, evaluate, fit, lm, run
 from lmgen.errors import InputError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures
-from lmgen.text import Piece
+from lmgen.text import Piece, whole
 
 PRIMED = 1 << 24  # bytes of the end of the training text that gzip and xz see; gzip reaches back 32 KiB only
 ZLIB_LEVEL, XZ_PRESET = 9, 6
@@ -176,26 +176,16 @@ class _Training:
 
     def overlap(self, source: Source) -> Overlap:
         """How many sequences of a text stand in the training text."""
-        wanted = np.array([corpus.fingerprint(s) for s in sequences(source.pieces()) if s.strip()], np.uint64)
+        wanted = np.array([corpus.fingerprint(s) for s in whole(source.pieces()) if s.strip()], np.uint64)
         if not len(wanted):
             return Overlap(0, 0)
-        known = np.array([corpus.fingerprint(s) for s in sequences(self.pieces()) if s.strip()], np.uint64)
+        known = np.array([corpus.fingerprint(s) for s in whole(self.pieces()) if s.strip()], np.uint64)
         return Overlap(len(wanted), int(np.isin(wanted, known).sum()))
 
 
 def content(pieces: Iterable[Piece]) -> bytes:
     """The bytes of pieces, with their line ends."""
     return "".join(piece.text + "\n" * piece.gap for piece in pieces).encode("utf-8", "surrogatepass")
-
-
-def sequences(pieces: Iterable[Piece]) -> Iterator[str]:
-    """The sequences of pieces, each in one string."""
-    parts: list[str] = []
-    for piece in pieces:
-        parts.append(piece.text)
-        if piece.ends:
-            yield "".join(parts)
-            parts.clear()
 
 
 def _last(size: int, blocks: Iterable[bytes]) -> bytes:

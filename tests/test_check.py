@@ -92,7 +92,7 @@ def test_lengths_are_those_of_the_sorted_lines(sequences):
 @settings(deadline=None)
 @given(train=some_lines, valid=some_lines)
 def test_the_unknown_share_is_that_of_encoding_with_such_a_vocabulary(unit, train, valid):
-    with mock.patch.multiple("lmgen.check", SIZES_OF_CHARACTERS=(3, 4, 6), SIZES_OF_WORDS=(3, 4, 6)):
+    with mock.patch.multiple("lmgen.census", SIZES_OF_CHARACTERS=(3, 4, 6), SIZES_OF_WORDS=(3, 4, 6)):
         of = check.check(text(lines(train)), text(lines(valid), name="valid.txt"), unit=unit)
     for kind in ("char", unit):
         counts = Counter(s for line in train for s in Vocab(kind, ()).split(line))
@@ -126,7 +126,7 @@ def test_long_sequences_are_the_same_in_pieces(sequence):
 
 
 def test_words_beyond_the_table_are_counted_as_others():
-    with mock.patch("lmgen.check.MOST_WORDS", 2):
+    with mock.patch("lmgen.census.MOST_WORDS", 2):
         words = check.check(text("a b\nc a d\ne e a\n")).symbols[1]
     assert (words.total, words.kinds) == (8, 2)
 

@@ -24,6 +24,7 @@ LAYERS = [
     ["recipe", "training"],
     ["compress"],
     ["evaluate", "sample", "novelty", "fill", "update", "check"],
+    ["census"],
     ["writer"],
     ["arpa"],
     ["lm"],

@@ -288,7 +288,9 @@ def test_an_arpa_file_gives_the_same_scores(tmp_path_factory, sequences, read, o
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "ends too soon"),
+        ("", "there is no"),
+        ("a\nb\n", "there is no"),
+        ("\\data\\\n", "ends too soon"),
         ("\\data\\\n\\1-grams:\n", "no n-grams"),
         ("\\data\\\nngram 2=1\n", "how many 1-grams"),
         ("\\data\\\nngram 1=1\n\\1-grams:\n-1\ta\n\\end\\\n", "there is no </s>"),
@@ -324,6 +326,7 @@ def test_a_foreign_file_becomes_a_model(tmp_path, monkeypatch):
         lmgen.load("toy").evaluate()
 
 
+@pytest.mark.oracle
 def test_kenlm_gives_the_same_scores(tmp_path):
     kenlm = pytest.importorskip("kenlm")
     rng = np.random.default_rng(2)

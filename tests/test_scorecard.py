@@ -17,7 +17,7 @@ import lmgen
 from lmgen import corpus, evaluate, fit, run, scorecard
 from lmgen.cli import cli
 from lmgen.errors import InputError
-from lmgen.text import Text
+from lmgen.text import Text, whole
 from lmgen.vocab import EOS, Vocab
 
 SMALL = {"steps": 2, "size": 6, "embedding": 4, "batch": 2, "window": 8, "precision": "f32"}
@@ -145,7 +145,7 @@ def test_held_out_text_of_the_corpus_itself(tmp_path):
     card = judge.card(judge.held_out())
     assert card.overlap.known == 0
     assert card.measures.nats == pytest.approx(model.evaluate().nats)
-    kept = {*scorecard.sequences(judge.origin.training())}, {*scorecard.sequences(judge.origin.held_out())}
+    kept = {*whole(judge.origin.training())}, {*whole(judge.origin.held_out())}
     assert kept[0] | kept[1] == set(lines)
     assert not kept[0] & kept[1]
 
