@@ -118,8 +118,8 @@ def compression(run: Commands) -> Iterator[str]:
     rows.append(("xz -9", len(lzma.compress(content, preset=9))))
     yield (
         f"{len(content):,} bytes of validation text, which came back whole; compressing took {took:.0f} s. It took "
-        f"{size - bits:+.0f} bytes against the claim (target: within 0.1 % and 64 bytes, {bits / 1000 + 64:.0f}). gzip and xz see "
-        "this text alone; primed with the training text they stand in the scorecard."
+        f"{size - bits:+.0f} bytes against the claim (target: within 0.1 % and 64 bytes, {bits / 1000 + 64:.0f}). gzip and xz "
+        "see this text alone; primed with the training text they stand in the scorecard."
     )
     yield table(("", "bytes", "bits per byte"), *((name, f"{n:,.0f}", f"{8 * n / len(content):.4f}") for name, n in rows))
 
