@@ -44,7 +44,7 @@ IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for much te
 HASTE = 2_500_000  # symbols that are read in all, below which time is little
 WORDS = (
     Size(3e5, 128, 128, 16, 4e-3),
-    Size(float("inf"), 200, 200, 16, 3e-3),
+    Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True),
 )
 # Dropout for up to so many passes over the text: the oftener the same text is read, the more.
 DROPOUT = ((6, 0.0), (12, 0.1), (25, 0.2), (50, 0.3), (float("inf"), 0.4))
