@@ -80,8 +80,11 @@ class Model:
             )
         return fillings(self.lm, text, n, blank)
 
-    def score(self, sequences: Iterable[str]) -> Iterator[Score]:
-        """The nats of each sequence, in all and symbol by symbol; with a carried state each goes on from the one before."""
+    def score(self, sequences: Iterable[str | None]) -> Iterator[Score]:
+        """The nats of each sequence, in all and symbol by symbol; with a carried state each goes on from the one before.
+
+        They are scored many at a time; None among them asks for the scores of those before it.
+        """
         return evaluate.scores(self.lm, sequences)
 
     def evaluate(

@@ -76,11 +76,11 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED
     except console.ReaderGoneError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
         console.note(f"lmgen: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         code = 1
+    console.give_up()
     sys.exit(code if isinstance(code, int) else 0)
 
 
