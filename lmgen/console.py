@@ -137,8 +137,10 @@ def plain(stream: Any) -> bool:
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] | None = None, numbers: Iterable[int] = ()) -> None:
-    """Aligned columns on stdout; those in `numbers` are aligned to the right. Long cells are folded on narrow terminals; on one so
-    narrow that numbers would be cut, each cell gets a line of its own."""
+    """Aligned columns on stdout; those in `numbers` are aligned to the right.
+
+    Long cells are folded on narrow terminals; on one so narrow that numbers would be cut, each cell gets a line of its own.
+    """
     numbers = set(numbers)
     if sys.stdout.isatty() and head and _narrowest(rows, head, numbers) > shutil.get_terminal_size().columns:
         for row in rows:

@@ -38,8 +38,8 @@ ENOUGH_DRAWS = 1000  # in a row that bring nothing new, and as many more as were
 
 @dataclass(frozen=True)
 class Settings:
-    """How to draw. temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 leave all symbols in. What 32 bits cannot hold is
-    brought to the nearest that they can.
+    """How to draw. temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 leave all symbols in. What 32 bits cannot
+    hold is brought to the nearest that they can.
 
     `lines` is how many EOS end a sample (more than one only for a model that carries its state over EOS), `max_length` how many
     symbols end it in any case. Raises InputError for a value that means nothing.

@@ -220,7 +220,7 @@ def once(name: str, sequence: str = "line", keep_blank: bool = False, encoding: 
         if name == "-":
             pipe = _stdin()
         elif Path(name).is_fifo():
-            pipe, paths = open(name, "rb"), [Path(name)]  # noqa: SIM115: the text closes it
+            pipe, paths = open(name, "rb"), [Path(name)]  # noqa: SIM115
         else:
             paths = find([name])
     except OSError as error:

@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def piped(content: bytes, *cuts: int, **options) -> list[str | None]:
 
     def feed() -> None:
         with contextlib.suppress(BrokenPipeError), open(write, "wb", buffering=0) as file:
-            for a, b in zip(ends, ends[1:], strict=False):
+            for a, b in pairwise(ends):
                 file.write(content[a:b])
 
     writer = threading.Thread(target=feed)
@@ -107,7 +108,7 @@ def test_a_pause_comes_before_each_wait():
 @pytest.mark.parametrize("content", [b"\x1f\x8b\x08\x00", b"\xff\xfea\0", b"PK\x03\x04", b"%PDF-"])
 def test_what_is_no_text_is_recognised_however_it_comes(content):
     for cut in range(1, len(content)):
-        with pytest.raises(InputError, match="looks like|not UTF-8"):
+        with pytest.raises(InputError, match=r"looks like|not UTF-8"):
             piped(content, cut)
 
 

@@ -57,7 +57,8 @@ def call(*words):
         return end.code
 def both(name):
     counts = call("train", "words.txt", "--cell", "ngram", "-o", f"{name}-grams")
-    return counts or call("train", "words.txt", "--steps", "2", "--size", "4", "-o", f"{name}-net") or call("sample", f"{name}-net")
+    trains = call("train", "words.txt", "--steps", "2", "--size", "4", "-o", f"{name}-net")
+    return counts or trains or call("sample", f"{name}-net")
 assert both("first") == 0  # what has to be imported may lie where only root can read
 os.setgroups([]), os.setgid(54321), os.setuid(54321)
 for name in ("XDG_CACHE_HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "JAX_COMPILATION_CACHE_DIR"):
@@ -106,7 +107,8 @@ WATCHING = """
 import sys
 seen = []
 def watch(event, arguments):
-    if event.startswith("socket.") or event in ("os.mkdir", "os.rename", "os.remove", "os.symlink", "subprocess.Popen", "os.exec"):
+    changes = ("os.mkdir", "os.rename", "os.remove", "os.symlink", "subprocess.Popen", "os.exec")
+    if event.startswith("socket.") or event in changes:
         seen.append((event, arguments[:1]))
     if event == "open" and (isinstance(arguments[1], str) and set("wax+") & set(arguments[1]) or arguments[2] & 3):
         seen.append((event, arguments[:2]))
