@@ -34,7 +34,7 @@ HOME = Path("checkpoints")
 KEEP = 2  # how many snapshots of a training are kept
 OURS = {"config.json", "vocab.json", "known.safetensors", "model.safetensors", "metrics.jsonl", "README.md", "train"}
 _TIED = ("config.json", "vocab.json")  # the files that array files are tied to by hash
-_HEADER_MAX = 1 << 22  # bytes; as many describe some 40,000 arrays
+_HEADER_MAX, _ARRAYS_MAX = 1 << 21, 10_000  # bytes; as many hold what describes so many arrays
 _TEXT_MAX = {"config.json": 1 << 20, "vocab.json": 1 << 26}  # bytes
 _DIMENSIONS_MAX, _DIMENSION_MAX = 8, 1 << 40
 _LEFTOVER = re.compile(r"\.(?:[\w-]+\.(?:json|jsonl|md|safetensors))\.\d+\.part")
@@ -167,7 +167,10 @@ def write_arrays(path: Path, kind: str, arrays: Arrays, about: Mapping[str, Any]
     arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     content = {"format": FORMAT, "kind": kind, "lmgen": __version__, **about}
     content["sha256"] = _digest(arrays, content)
-    write_bytes(path, safetensors.numpy.save(arrays, {"lmgen": json.dumps(content)}))
+    file = safetensors.numpy.save(arrays, {"lmgen": json.dumps(content)})
+    if int.from_bytes(file[:8], "little") > _HEADER_MAX or len(arrays) > _ARRAYS_MAX:
+        raise LmgenError(f"cannot save {path}: {len(arrays):,} arrays are more than can be read again; give fewer --layers")
+    write_bytes(path, file)
 
 
 def read_arrays(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
@@ -231,6 +234,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _extent(header: Mapping[str, Any]) -> int:
     """The bytes of all arrays of a header. Raises ValueError where they are not exactly one behind the other."""
+    if len(header) > _ARRAYS_MAX:
+        raise ValueError("more arrays than any model has")
     spans = []
     for array in header.values():
         shape, (begin, end) = array["shape"], array["data_offsets"]

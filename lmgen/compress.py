@@ -34,6 +34,7 @@ MAGIC = b"lmz\x01"
 MARK, WINDOWS = 1, 2  # flags: a byte-order mark came first; lines end with CR LF
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 END = 256  # the end of a spelling
+MUCH = 1 << 22  # bytes that may come of compressed ones, however few these are
 
 Model = Recurrent | Counted
 
@@ -111,7 +112,7 @@ def _packed(rest: dict[str, Any]) -> bytes:
 
 def _most(packed: bytes) -> int:
     """How many bytes may come of some that were compressed: a few hundred could otherwise fill the memory."""
-    return (1 << 22) + 8 * len(packed)
+    return MUCH + 8 * len(packed)
 
 
 def _unpacked(packed: bytes) -> dict[str, Any]:
@@ -323,15 +324,21 @@ class _Reader(_Coder):
 
     def step(self, p: np.ndarray, _: list[str]) -> list[tuple[int, str]]:
         """Read one symbol of each row."""
-        ids = self.coder.decode(self.ids, p).tolist()
+        ids = self.decode(self.ids, p).tolist()
         self.spend(len(ids), float(-np.log2(np.maximum(p[np.arange(len(ids)), ids], 2.0**-24)).sum(dtype=np.float64)))
         return [(id, self.spelt() if id == UNK else self.vocab.spell(id)) for id in ids]
 
+    def decode(self, *model: Any) -> Any:
+        try:
+            return self.coder.decode(*model)
+        except (AssertionError, ValueError):  # no writer makes such words
+            raise InputError("the file is damaged: copy it again, or name the model that compressed it") from None
+
     def spelt(self) -> str:
-        if self.vocab.unk_token is not None and self.coder.decode(self.marked):
+        if self.vocab.unk_token is not None and self.decode(self.marked):
             return self.mark
         letters = bytearray()
-        while (letter := self.coder.decode(self.letters)) != END:
+        while (letter := self.decode(self.letters)) != END:
             self.spend(1, self.costs[letter])
             letters.append(letter)
         return letters.decode("utf-8", "surrogateescape")

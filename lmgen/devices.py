@@ -70,8 +70,8 @@ def prepare() -> None:
 
 
 def _mend_cache() -> None:
-    """Let damaged entries of the cache of compiled programs be removed: JAX alone would warn of them every time. It then compiles and
-    writes them anew. Where it cannot write them, it goes on without a word."""
+    """Let damaged entries of the cache of compiled programs be removed: JAX alone would warn of them every time. It then compiles
+    and writes them anew. Where it cannot write them, it goes on without a word."""
     show = warnings.showwarning
 
     def mend(message: Warning | str, category: type[Warning], *rest: Any, **others: Any) -> None:

@@ -24,7 +24,7 @@ from lmgen.cells import CELLS
 from lmgen.errors import CheckpointError
 from lmgen.vocab import Vocab
 
-MOST_LAYERS = 1000
+MOST_LAYERS = 200
 SANE = 1e6  # nats; no text is long enough for less likely n-grams
 State = Any
 

@@ -1,4 +1,4 @@
-"""What the tests of faults, and the program that measures them, have in common: saving, killing, damaging, refusing. No JAX here."""
+"""What the tests of faults and the program that measures them have in common: saving, killing, damaging, refusing; no JAX."""
 
 from __future__ import annotations
 
@@ -227,3 +227,14 @@ def every_file(path: Path) -> dict[Path, Callable[[], object]]:
         path / "known.safetensors": lambda: checkpoint.read_arrays(path / "known.safetensors", "known"),
         snapshot: lambda: checkpoint.read_arrays(snapshot, "training"),
     }
+
+
+# ---- hostile files -----------------------------------------------------------------------------------------------------
+
+
+def refusals(folder: Path) -> list[dict[str, Any]]:
+    """How each directory below a folder is refused, as refuse.py tells."""
+    command = [sys.executable, str(HERE / "refuse.py"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
