@@ -149,7 +149,8 @@ def train(
 ) -> Model:
     """Train on files to the end and return the best model; options are those of `lmgen train`, with underscores.
 
-    Raises InputError for texts and options that cannot be used, DivergedError where no step succeeds.
+    Raises InputError for texts and options that cannot be used, DivergedError where no step succeeds, LmgenError where the last
+    save fails.
     """
     if not files:
         raise InputError("what shall it learn? Give a text file, or cities, a corpus that ships")
@@ -164,6 +165,8 @@ def train(
     with checkpoint.locked(path), closing(iter(started)) as reports:
         for _ in reports:
             pass
+        if started.trouble:
+            started.save()
     if not (path / "model.safetensors").exists():
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
     return load(path, started.config.precision)

@@ -69,7 +69,9 @@ def main() -> None:
         console.note(OUT_OF_MEMORY)
         code = 1
     except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) and "emory" not in str(error):
+        from lmgen import devices
+
+        if not devices.out_of_memory(error):
             raise
         console.note(OUT_OF_MEMORY)
         code = 1
