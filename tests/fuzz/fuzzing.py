@@ -15,6 +15,7 @@ import shutil
 import struct
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -210,16 +211,25 @@ def models() -> Path:
     return place
 
 
-def _tied(path: Path) -> None:
-    """Make the hashes in the weights of a directory those of its text files, as one who forges it would."""
-    arrays, about = checkpoint.read_arrays(path / "model.safetensors", "model")
-    about.pop("files")
-    checkpoint.write_model(path, arrays, {k: v for k, v in about.items() if k not in ("format", "kind")})
+def _tied(path: Path, changes: list[tuple[str, Any]]) -> None:
+    """Make the hashes in a directory's weights and snapshots those of its text files, as one who forges it would, and change what
+    the snapshots say of the training, too."""
+    hashes = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in ("config.json", "vocab.json")}
+    for file, kind in [(path / "model.safetensors", "model"), *((s, "training") for s in checkpoint.snapshots(path))]:
+        arrays, about = checkpoint.read_arrays(file, kind)
+        for key, value in changes:
+            for inner in (about.get("train", {}), about.get("progress", {})):
+                inner |= {key: value} if key in inner else {}
+        checkpoint.write_arrays(file, kind, arrays, {k: v for k, v in about.items() if k not in OWN} | {"files": hashes})
+
+
+OWN = ("format", "kind", "lmgen")  # what write_arrays says itself
 
 
 KEYS = [
     *("model", "train", "text", "vocab", "cell", "size", "layers", "embedding", "tie", "dropout", "carry", "residual", "order"),
-    *("layer_norm", "direction", "files", "valid_files", "sequence", "encoding", "errors", "batch", "seed", "lmgen"),
+    *("layer_norm", "direction", "files", "valid_files", "sequence", "encoding", "errors", "batch", "seed", "lmgen", "steps"),
+    *("window", "learning_rate", "epochs", "budget", "clip", "patience", "precision", "step", "finished", "best_nats", "seconds"),
 ]
 VALUES = [None, True, 0, 1, -1, 4, 5, 1 << 20, 1 << 31, 1 << 62, 1 << 70, 0.5, 1e308, float("nan"), "", "lstm", "gru", "ngram"]
 VALUES += ["both", "forward", "line", "file", "utf-8", "\x1b[31m", [], {}, [1], ["text.txt"], ["\0"], [None], {"a": 1}]
@@ -244,7 +254,7 @@ def read_config(drawn: tuple[str, list[tuple[str, Any]] | bytes]) -> None:
                 inner = next((v for v in settings.values() if isinstance(v, dict) and key in v), settings)
                 inner[key] = value
             config.write_text(json.dumps(settings))
-        _tied(Path("m"))
+        _tied(Path("m"), [] if isinstance(changes, bytes) else changes)
         _use("m")
 
 
@@ -301,13 +311,13 @@ def _damage(draw: st.DrawFn) -> Callable[[Path], None]:
             "rename": {f"../{name}\x1b": array},
             "reshape": {name: array.reshape(-1, 1)},
             "double": {name: np.concatenate([array, array])},
-            "nan": {name: np.full_like(array, np.nan if array.dtype.kind == "f" else -1)},
-            "huge": {name: np.full_like(array, 3e38 if array.dtype.kind == "f" else -1)},
+            "nan": {name: np.broadcast_to(np.array(np.nan if array.dtype.kind == "f" else -1).astype(array.dtype), array.shape)},
+            "huge": {name: np.broadcast_to(np.array(3e38 if array.dtype.kind == "f" else 7).astype(array.dtype), array.shape)},
             "about": {name: array},
             "header": {name: array},
         }[how]
         about |= {key: value} if how == "about" else {}
-        kept = {k: v for k, v in about.items() if k not in ("format", "kind")}
+        kept = {k: v for k, v in about.items() if k not in OWN}
         checkpoint.write_arrays(path / "model.safetensors", "model", found | changed, kept)
         if how == "header":
             _change_header(path / "model.safetensors", value)
@@ -324,12 +334,35 @@ def _change_header(file: Path, value: Any) -> None:
     file.write_bytes(struct.pack("<Q", len(new)) + new + content[8 + length :])
 
 
+def _forged(flags: int, length: int, sequences: int, rest: Any, words: bytes) -> bytes:
+    """A compressed file whose hashes are right and whose content is not."""
+    extra = zlib.compress(json.dumps(rest).encode())
+    sizes, body = (length, sequences, len(extra)), extra + words
+    known = (compress.identity(_grams()), compress._hash(b""))
+    file = compress._hash(compress.HEADER.pack(compress.MAGIC, flags, *known, b"", *sizes), body)
+    return compress.HEADER.pack(compress.MAGIC, flags, *known, file, *sizes) + body
+
+
 checkpoints = st.one_of(
     st.tuples(st.sampled_from(["net", "grams", "cloze"]), _damage()),
     st.tuples(
         st.just("arpa"), st.deferred(lambda: mutated((models() / "grams.arpa").read_bytes()[:3000]) | st.binary(max_size=80))
     ),
     st.tuples(st.just("lmz"), st.deferred(lambda: mutated((models() / "packed.lmz").read_bytes()))),
+    st.tuples(
+        st.just("lmz"),
+        st.builds(
+            _forged,
+            st.integers(0, 7),
+            st.sampled_from([0, 1, 9, 1 << 63]),
+            st.sampled_from([0, 1, 3, (1 << 32) - 1]),
+            json_values
+            | st.dictionaries(
+                st.sampled_from(["before", "gaps", "after", "spaces"]), json_values | st.just({"0": "x", "9": "\n"})
+            ),
+            st.binary(max_size=40),
+        ),
+    ),
     st.tuples(
         st.just("lines"),
         st.lists(
@@ -557,10 +590,10 @@ def call(drawn: tuple[list[str], bytes]) -> int:
 
 # Each kind: what is drawn, what is done with it, and how many are tried quickly, at length, and for benchmarks/RESULTS.md.
 KINDS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any], int, int, int]] = {
-    "corpora": (readings, read_corpus, 400, 20_000, 8_000),
-    "vocabularies": (vocabularies, read_vocabulary, 300, 20_000, 5_000),
-    "configurations": (configs, read_config, 100, 5_000, 3_000),
-    "checkpoints": (checkpoints, read_checkpoint, 150, 5_000, 3_000),
-    "options": (invocations, call, 100, 5_000, 1_500),
+    "corpora": (readings, read_corpus, 300, 20_000, 5_000),
+    "vocabularies": (vocabularies, read_vocabulary, 300, 20_000, 10_000),
+    "configurations": (configs, read_config, 80, 5_000, 2_500),
+    "checkpoints": (checkpoints, read_checkpoint, 150, 5_000, 2_500),
+    "options": (invocations, call, 80, 5_000, 1_200),
 }
 __all__ = ["KINDS", "call", "commands", "folder", "level", "models", "safetensors"]
