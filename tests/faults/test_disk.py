@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -62,11 +61,8 @@ def test_files_that_may_not_grow_end_a_training_with_a_sentence(tmp_path, words_
     options = ["--steps", "120", "--seed", "1", "--size", "64", "--embedding", "64", "--batch", "4", "--window", "8", "--valid"]
     valid = tmp_path / "valid.txt"
     valid.write_text("ba\nki\n" * 20)
-
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-
-    process = faults.training(words_file, "-o", "m", *options, valid, preexec_fn=limited)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))"
+    process = faults.training(words_file, "-o", "m", *options, valid, first=limit)
     _, err = process.communicate()
     assert process.returncode == 1, err
     assert "Traceback" not in err
