@@ -1,9 +1,9 @@
-"""What lmgen withstands, in figures: fuzzed inputs, and the memory that a text larger than it takes. Writes benchmarks/RESULTS.md.
+"""What lmgen withstands, in figures: fuzzed inputs, and the memory that a large text takes. Writes benchmarks/RESULTS.md.
 
     python benchmarks/fuzz.py [SECTION ...]
 
-The inputs are those of tests/fuzz/fuzzing.py, drawn anew each time. The text of the second section takes 2 GB of disk, and its ids
-4 GB more, in the folder for temporary files.
+The inputs are those of tests/fuzz/fuzzing.py, drawn anew each time. The text of the second section takes 2 GB of disk,
+and its ids 4 GB more, in the folder for temporary files.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def memory(run: Commands) -> Iterator[str]:
         for ids in (run.folder / "cache").rglob("*.ids"):
             ids.unlink()
     yield (
-        f"The reading of `lmgen train`: counted, split and encoded, in characters (`ru_maxrss` of the process; target: under {MEGABYTES} MB)."
+        "The reading of `lmgen train`: counted, split and encoded, in characters (`ru_maxrss` of the process; "
+        f"target: under {MEGABYTES} MB)."
     )
     yield table(*rows)
 

@@ -68,7 +68,7 @@ def main() -> None:
     except MemoryError:
         console.note(OUT_OF_MEMORY)
         code = 1
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         from lmgen import devices
 
         if not devices.out_of_memory(error):

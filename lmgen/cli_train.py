@@ -141,12 +141,15 @@ def _text_settings(files: tuple[str, ...], options: dict[str, Any]) -> Any:
 
 
 class Stop:
-    """Set by the first signal, which asks for an end after the step; a second Ctrl-C ends at once."""
+    """Set by the first signal, which asks for an end after the step; a second Ctrl-C ends at once, a third without a word."""
 
     code = 0
+    hurried = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.code and number == signal.SIGINT:
+            self.hurried = True
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise KeyboardInterrupt
         self.code = INTERRUPTED if number == signal.SIGINT else TERMINATED
 
@@ -160,7 +163,7 @@ def _stopping() -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if stop.hurried else handler)
 
 
 def _drive(run: Any, quiet: bool) -> None:

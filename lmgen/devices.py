@@ -60,16 +60,16 @@ def prepare() -> None:
 
     Called by the command line and never by importing the library.
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-    _mend_cache()
+    if not (named := os.environ.get("JAX_COMPILATION_CACHE_DIR")):
+        named = str(cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}")
+        jax.config.update("jax_compilation_cache_dir", named)
+    _mend_cache(Path(named))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     memory.keep_freed()
 
 
-def _mend_cache() -> None:
+def _mend_cache(folder: Path) -> None:
     """Let damaged entries of the cache of compiled programs be removed: JAX alone would warn of them every time. It then compiles
     and writes them anew. Where it cannot write them, it goes on without a word."""
     show = warnings.showwarning
@@ -78,9 +78,9 @@ def _mend_cache() -> None:
         found = re.match(r"Error (reading|writing) persistent compilation cache entry for '([\w.<>-]+)'", str(message))
         if not found:
             show(message, category, *rest, **others)
-        elif folder := jax.config.read("jax_compilation_cache_dir"):
+        else:
             with contextlib.suppress(OSError):
-                for entry in Path(folder).glob(f"{found[2]}-*"):
+                for entry in folder.glob(f"{found[2]}-*"):
                     entry.unlink()
 
     warnings.showwarning = mend

@@ -229,7 +229,7 @@ def memory_of(network: model.Config, config: training.Config) -> Iterator[None]:
     """LmgenError with the need and smaller settings where the memory does not suffice."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ValueError) as error:  # JAX raises any of them
         if not (isinstance(error, MemoryError) or devices.out_of_memory(error)):
             raise
         raise LmgenError(recipe.too_large(network, config, devices.asked_for(error))) from None

@@ -218,7 +218,7 @@ def once(name: str, sequence: str = "line", keep_blank: bool = False, encoding: 
     pipe, paths = None, [Path(STDIN)]
     try:
         if name == "-":
-            pipe = _stdin()
+            pipe = standard_input()
         elif Path(name).is_fifo():
             pipe, paths = open(name, "rb"), [Path(name)]  # noqa: SIM115
         else:
@@ -258,7 +258,7 @@ def find(names: Sequence[str]) -> list[Path]:
 def _find(name: str) -> list[Path]:
     path = Path(name)
     if name == "-":
-        return [_spool(_stdin(), STDIN)]
+        return [_spool(standard_input(), STDIN)]
     if path.is_dir():
         found = sorted(p for p in path.glob("*.txt") if p.is_file())
         if not found:
@@ -300,7 +300,16 @@ def _open(path: Path) -> BinaryIO:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _stdin() -> BinaryIO:
+def finite(path: Path) -> Path:
+    """A path, if what it names has an end: InputError for a device, which may have none."""
+    mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise InputError(f"{path} is a device: name a file, or - for standard input")
+    return path
+
+
+def standard_input() -> BinaryIO:
+    """Standard input, if it is one that can be read to its end. Raises InputError for a terminal, or where it is closed."""
     if sys.stdin is None:
         raise InputError("standard input is closed: pipe a text into it, or name a file")
     stream = sys.stdin.buffer

@@ -122,11 +122,11 @@ def states(path: Path) -> tuple[int, int]:
 # ---- real trainings ----------------------------------------------------------------------------------------------------
 
 
-def training(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
-    """`lmgen train …` as a process of its own."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "lmgen.cli", "train", *map(str, words)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **options)
+def training(*words: str | Path, first: str = "", **environment: str) -> subprocess.Popen[str]:
+    """`lmgen train …` as a process of its own, which may run a line of Python first."""
+    command = [sys.executable, "-c", f"{first}\nfrom lmgen.cli import main\nmain()", "train", *map(str, words)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def saved_once_more(path: Path, process: subprocess.Popen[str], before: list[Path], seconds: float = 120) -> bool:
@@ -194,11 +194,14 @@ def cuts(content: bytes, step: int = 1) -> Iterator[bytes]:
 
 def flips(content: bytes, count: int, draw: random.Random) -> Iterator[bytes]:
     """The content with one flipped bit, at `count` places."""
-    for _ in range(count):
-        place = draw.randrange(8 * len(content))
-        flipped = bytearray(content)
-        flipped[place // 8] ^= 1 << place % 8
-        yield bytes(flipped)
+    return (flipped(content, draw.randrange(8 * len(content))) for _ in range(count))
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    """The content with one bit flipped."""
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
 
 
 def caught(path: Path, damaged: Iterator[bytes], read: Callable[[], object]) -> tuple[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -62,11 +61,8 @@ def test_files_that_may_not_grow_end_a_training_with_a_sentence(tmp_path, words_
     options = ["--steps", "120", "--seed", "1", "--size", "64", "--embedding", "64", "--batch", "4", "--window", "8", "--valid"]
     valid = tmp_path / "valid.txt"
     valid.write_text("ba\nki\n" * 20)
-
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-
-    process = faults.training(words_file, "-o", "m", *options, valid, preexec_fn=limited)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))"
+    process = faults.training(words_file, "-o", "m", *options, valid, first=limit)
     _, err = process.communicate()
     assert process.returncode == 1, err
     assert "Traceback" not in err
@@ -174,3 +170,20 @@ def test_from_python_a_failed_last_save_is_an_error(tmp_path, words_file, monkey
     with pytest.raises(LmgenError, match="No space left"):
         lmgen.train(words_file, output=tmp_path / "m", steps=20, **SMALL)
     assert os.listdir(tmp_path / "m")
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_what_is_not_finite_is_never_saved(tmp_path, words_file, validated):
+    """Weights that became infinite on a way that no check of the gradient sees: neither snapshot nor model takes them."""
+    if not validated:
+        words_file.write_text("bade\n")
+    training = begun(tmp_path / "m", words_file, 240)
+    with closing(iter(training)) as reports:
+        next(report for report in reports if report.step == 60)
+    training.save()
+    before = faults.listing(tmp_path / "m")
+    state = training.training.state
+    training.training.state = state._replace(params={**state.params, "embedding": state.params["embedding"] * float("inf")})
+    training.progress.step += 1
+    training.save()
+    assert faults.listing(tmp_path / "m") == before

@@ -130,6 +130,25 @@ def test_a_named_pipe_is_scored_without_a_copy(lmgen, model_path):
     assert not list(Path(".cache").rglob("*.spool"))
 
 
+@pytest.mark.parametrize(
+    "words", ["compress M /dev/zero", "decompress M /dev/zero -o x", "arpa read /dev/zero", "score M /dev/zero"]
+)
+def test_a_device_without_an_end_is_refused(lmgen, words_file, words):
+    lmgen("train", words_file, "--cell", "ngram", "--order", 2, "-o", "M")
+    code, _, err = lmgen(*words.split())
+    assert code == 2
+    assert "name a file" in err
+
+
+def test_more_than_the_memory_is_not_compressed(lmgen, words_file, monkeypatch):
+    monkeypatch.setattr("lmgen.cli_compress.MOST", 9)
+    lmgen("train", words_file, "--cell", "ngram", "--order", 2, "-o", "M")
+    for words in (["compress", "M", words_file], ["compress", "M", "-", "-o", "x"]):
+        code, _, err = lmgen(*words, stdin="0123456789")
+        assert code == 2
+        assert "in parts" in err
+
+
 def test_a_pipe_that_does_not_block_is_read_to_its_end():
     """As some programs leave the one that they hand on."""
     read, write = os.pipe()

@@ -98,7 +98,7 @@ def test_leftovers_of_others_are_left_alone(saved):
 
 
 def test_trainings_killed_at_random_moments_go_on_to_the_bit(tmp_path, words_file):
-    kills, steps = (20, 8000) if faults.LONG else (4, 1200)
+    kills, steps = (20, 8000) if faults.LONG else (3, 1000)
     found = faults.chain_of_kills(tmp_path, words_file, kills, steps, 3, ["--size", "12", "--embedding", "6"])
     assert found.survived == found.tried >= kills - 1
     assert found.equal == 1
