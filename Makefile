@@ -21,6 +21,12 @@ check: $(VENV)/test ## lint, formatting, types
 	$(BIN)/clang-format --dry-run -Werror native/*.h native/*.cc
 	$(BIN)/mypy
 
+faults: $(VENV)/test ## kill, damage, fill the disk, feed hostile files: the long level of what make test does quickly (an hour)
+	LMGEN_LONG=1 $(BIN)/python -m pytest -n 2 tests/faults
+
+fuzz: $(VENV)/test ## the tests of any input at all, at length: many thousand new ones of each kind (half an hour)
+	LMGEN_LONG=1 $(BIN)/python -m pytest -n 2 tests/fuzz
+
 oracle: $(VENV)/bench ## compare with PyTorch and other implementations (installs PyTorch, and KenLM where it can be built)
 	-$(BIN)/python -m pip install --quiet --editable '.[kenlm]'
 	LMGEN_OPTIMISE=1 $(BIN)/python -m pytest -m oracle
@@ -29,6 +35,8 @@ bench: $(VENV)/bench ## measure again what benchmarks/RESULTS.md states (needs t
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/judge.py
+	$(BIN)/python benchmarks/trust.py
+	$(BIN)/python benchmarks/fuzz.py
 	$(BIN)/python -m pip install --quiet --editable ".[plot]"
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/cells.py
@@ -52,5 +60,5 @@ $(VENV)/bench: $(VENV)/test
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
-.PHONY: help demo test check oracle bench matrix clean
+.PHONY: help demo test check faults fuzz oracle bench matrix clean
 .DEFAULT_GOAL := help

@@ -80,8 +80,11 @@ class Model:
             )
         return fillings(self.lm, text, n, blank)
 
-    def score(self, sequences: Iterable[str]) -> Iterator[Score]:
-        """The nats of each sequence, in all and symbol by symbol; with a carried state each goes on from the one before."""
+    def score(self, sequences: Iterable[str | None]) -> Iterator[Score]:
+        """The nats of each sequence, in all and symbol by symbol; with a carried state each goes on from the one before.
+
+        They are scored many at a time; None among them asks for the scores of those before it.
+        """
         return evaluate.scores(self.lm, sequences)
 
     def evaluate(
@@ -146,7 +149,8 @@ def train(
 ) -> Model:
     """Train on files to the end and return the best model; options are those of `lmgen train`, with underscores.
 
-    Raises InputError for texts and options that cannot be used, DivergedError where no step succeeds.
+    Raises InputError for texts and options that cannot be used, DivergedError where no step succeeds, LmgenError where the last
+    save fails.
     """
     if not files:
         raise InputError("what shall it learn? Give a text file, or cities, a corpus that ships")
@@ -161,6 +165,8 @@ def train(
     with checkpoint.locked(path), closing(iter(started)) as reports:
         for _ in reports:
             pass
+        if started.trouble:
+            started.save()
     if not (path / "model.safetensors").exists():
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
     return load(path, started.config.precision)

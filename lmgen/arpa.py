@@ -18,6 +18,7 @@ import numpy as np
 from lmgen import ngram
 from lmgen.errors import InputError
 from lmgen.lm import Counted
+from lmgen.text import finite
 from lmgen.vocab import EOS, SPECIAL, UNITS, UNK, Vocab
 
 BEGIN, END, UNKNOWN, BOUNDARY = "<s>", "</s>", "<unk>", "<eos>"
@@ -90,7 +91,7 @@ def read(path: Path, unit: str | None = None) -> Counted:
     Raises InputError with the line for what is not such a file.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(finite(path), encoding="utf-8") as file:
             return _Reader(file, path).model(unit)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None

@@ -14,18 +14,28 @@ KEEP_SECONDS = 30 * 24 * 3600  # what was not used for so long is cleared
 
 def folder(name: str) -> Path:
     """A folder `name` of our cache that can be written: under $XDG_CACHE_HOME or ~/.cache, or else a temporary one."""
-    bases = [os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~/.cache"), os.path.join(tempfile.gettempdir(), _private())]
-    for base in filter(None, bases):
-        if not os.path.isabs(base):
-            continue
-        path = Path(base, "lmgen", name)
+    homes = (os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~/.cache"))
+    ours = [Path(home, "lmgen") for home in homes if home and os.path.isabs(home)]
+    temporary = Path(tempfile.gettempdir(), _private())
+    for base in (*ours, *([] if temporary.is_symlink() else [temporary])):  # anyone may have put a link there
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if path.stat().st_uid == os.getuid() and os.access(path, os.W_OK | os.X_OK):
-                return path
+            base.parent.mkdir(parents=True, exist_ok=True)
+            if _ours(base) and _ours(base / name):
+                return base / name
         except OSError:
             continue
     return Path(tempfile.mkdtemp(prefix="lmgen-"))
+
+
+def _ours(path: Path) -> bool:
+    """Make a folder that is ours alone, if there is none; whether it belongs to us and can be written."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.stat()
+    if found.st_uid != os.getuid():
+        return False
+    if found.st_mode & 0o077:
+        path.chmod(found.st_mode & 0o700)
+    return os.access(path, os.W_OK | os.X_OK)
 
 
 def _private() -> str:

@@ -68,19 +68,21 @@ def main() -> None:
     except MemoryError:
         console.note(OUT_OF_MEMORY)
         code = 1
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) and "emory" not in str(error):
+    except (RuntimeError, ValueError) as error:
+        from lmgen import devices
+
+        if not devices.out_of_memory(error):
             raise
         console.note(OUT_OF_MEMORY)
         code = 1
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED
     except console.ReaderGoneError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
         console.note(f"lmgen: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         code = 1
+    console.give_up()
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ from lmgen import console
 from lmgen.errors import InputError
 
 ENDING = ".lmz"
+MOST = 1 << 30  # bytes
 
 
 @click.command()
@@ -51,10 +51,19 @@ def decompress(model: str, file: str, output: str | None) -> None:
 
 
 def _read(name: str) -> bytes:
+    from lmgen import text
+
     try:
-        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        if name == "-":
+            content = text.standard_input().read(MOST + 1)
+        else:
+            with open(text.finite(Path(name)), "rb") as file:
+                content = file.read(MOST + 1)
     except OSError as error:
         raise InputError(f"cannot read {name}: {error.strerror}") from None
+    if len(content) > MOST:
+        raise InputError(f"{name} has more than {MOST:,} bytes, which are held in memory: compress it in parts")
+    return content
 
 
 def _write(name: str, content: bytes) -> None:
@@ -65,10 +74,14 @@ def _write(name: str, content: bytes) -> None:
     path = Path(name)
     try:
         with open(path, "xb") as file:
-            file.write(content)
+            try:
+                file.write(content)
+                file.flush()
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
     except FileExistsError:
         raise InputError(f"{name} is there already and nothing is overwritten: choose another --output") from None
     except OSError as error:
-        path.unlink(missing_ok=True)
         raise InputError(f"cannot write {name}: {error.strerror}; choose another --output") from None
     console.note(f"wrote {name}")

@@ -121,7 +121,7 @@ def fill(model: str, texts: tuple[str, ...], count: int, blank: str, precision: 
     devices.prepare()
     loaded = api.load(model, precision)
     unknown: dict[str, None] = {}
-    lines = text.whole(text.Text(text.find(["-"]), loaded.lm.sequence)) if texts in ((), ("-",)) else texts
+    lines = text.whole(text.once("-", loaded.lm.sequence)) if texts in ((), ("-",)) else texts
     for number, line in enumerate(lines):
         found = loaded.fill(line, count, blank)
         unknown |= dict.fromkeys(s for s in loaded.lm.vocab.unknown(line) if not (s.strip() and set(s.strip()) <= set(blank)))
@@ -132,6 +132,7 @@ def fill(model: str, texts: tuple[str, ...], count: int, blank: str, precision: 
                 console.put_json({"text": one.text, "symbols": one.symbols, "probability": one.probability})
             else:
                 console.put(f"{one.probability:.4f}\t{one.text}")
+        console.finish()  # whoever writes the lines may wait for what fills them
     if unknown:
         console.note(f"the model does not know {' '.join(map(repr, [*unknown][:10]))}: read as unknown")
 
@@ -147,17 +148,16 @@ def fill(model: str, texts: tuple[str, ...], count: int, blank: str, precision: 
 def score(model: str, file: str, symbols: bool, encoding: str, errors: str, precision: str, as_json: bool) -> None:
     """Score each line of a text.
 
-    Prints the nats of each sequence of FILE (or standard input) under MODEL, its EOS included: the fewer, the likelier. A model
-    of both directions gives pseudo-nats, each symbol given all others.
+    Prints the nats of each sequence of FILE (or standard input, as it comes) under MODEL, its EOS included: the fewer, the
+    likelier. A model of both directions gives pseudo-nats, each symbol given all others.
     """
     from lmgen import api, devices, text
 
     devices.prepare()
     loaded = api.load(model, precision)
-    (path,) = text.find([file])
-    opened = text.Text([path], loaded.lm.sequence, True, encoding, errors)
+    opened = text.once(file, loaded.lm.sequence, True, encoding, errors)
     name = "pseudo_nats" if loaded.fills else "nats"
-    for one in loaded.score(text.whole(opened)):
+    for one in loaded.score(text.arriving(opened)):
         if as_json:
             value = {"text": one.text, name: one.nats, "symbols": len(one.symbols), "unknown": one.unknown}
             console.put_json(value | ({"each": one.symbols} if symbols else {}))
@@ -165,6 +165,8 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
             console.put(" ".join(f"{s or '<EOS>'}:{nats:.2f}" for s, nats in one.symbols))
         else:
             console.put(f"{one.nats:.3f}\t{one.text}")
+        if opened.pipe:
+            console.finish()
     for line in opened.notes:
         console.note(line)
 

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from lmgen import console
-from lmgen.errors import DivergedError
+from lmgen.errors import DivergedError, LmgenError
 from lmgen.options import ENCODING, ERRORS, PRECISION, SEQUENCE, Bounded, Duration, Whole
 
 INTERRUPTED, TERMINATED = 130, 75
@@ -141,12 +141,15 @@ def _text_settings(files: tuple[str, ...], options: dict[str, Any]) -> Any:
 
 
 class Stop:
-    """Set by the first signal, which asks for an end after the step; a second Ctrl-C ends at once."""
+    """Set by the first signal, which asks for an end after the step; a second Ctrl-C ends at once, a third without a word."""
 
     code = 0
+    hurried = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.code and number == signal.SIGINT:
+            self.hurried = True
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise KeyboardInterrupt
         self.code = INTERRUPTED if number == signal.SIGINT else TERMINATED
 
@@ -160,7 +163,7 @@ def _stopping() -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if stop.hurried else handler)
 
 
 def _drive(run: Any, quiet: bool) -> None:
@@ -171,17 +174,24 @@ def _drive(run: Any, quiet: bool) -> None:
     fills = run.network.direction == "both"
     loss = console.Loss(run.data.vocab.unit, run.data.characters_per_symbol, fills)
     display = console.Display(loss, quiet)
-    with _stopping() as stop, closing(iter(run)) as reports, display:
-        for report in reports:
-            if display.live and report.valid_nats is not None and not fills:
-                display.sample = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)[0].text
-            display.show(report)
-            if stop.code and not run.progress.finished:
-                break
-    if stop.code and not run.progress.finished:
-        run.save()
-        console.note(f"stopped at step {run.progress.step:,} and saved; go on with: lmgen train --resume {name}")
-        raise SystemExit(stop.code)
+    trouble = ""
+    with _stopping() as stop:
+        with closing(iter(run)) as reports, display:
+            for report in reports:
+                if display.live and report.valid_nats is not None and not fills:
+                    display.sample = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)[0].text
+                display.show(report)
+                if report.trouble and not trouble:
+                    console.note(f"warning: {report.trouble}; training goes on, and the next save tries again")
+                trouble = report.trouble or trouble * bool(run.trouble)
+                if stop.code and not run.progress.finished:
+                    break
+        if stop.code and not run.progress.finished:
+            run.save()
+            console.note(f"stopped at step {run.progress.step:,} and saved; go on with: lmgen train --resume {name}")
+            raise SystemExit(stop.code)
+    if run.trouble:
+        raise LmgenError(f"{run.trouble}: free some space, then go on from the last save with lmgen train --resume {name}")
     if not (run.path / "model.safetensors").exists():
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
     if not quiet:

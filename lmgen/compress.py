@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import struct
 import zlib
@@ -33,6 +34,7 @@ MAGIC = b"lmz\x01"
 MARK, WINDOWS = 1, 2  # flags: a byte-order mark came first; lines end with CR LF
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 END = 256  # the end of a spelling
+MUCH = 1 << 22  # bytes that may come of compressed ones, however few these are
 
 Model = Recurrent | Counted
 
@@ -50,7 +52,7 @@ def compress(lm: Model | Cloze, content: bytes) -> bytes:
     spaces = {k: found for k, part in enumerate(parts.sequences) if (found := _spaces(model.vocab, part, words[k]))}
     if spaces:
         rest["spaces"] = spaces
-    extra = zlib.compress(json.dumps(rest, separators=(",", ":")).encode(), 9) if rest else b""
+    extra = _packed(rest) if rest else b""
     coder = _Writer(model.vocab)
     _through(model, coder, len(words), words)
     body = extra + coder.words()
@@ -73,7 +75,7 @@ def decompress(lm: Model | Cloze, data: bytes) -> bytes:
         raise InputError("the file is damaged (its content does not match its hash): copy it again")
     if who != identity(model):
         raise InputError("the file was compressed by another model: name the one that compressed it")
-    rest = json.loads(zlib.decompress(body[:extra])) if extra else {}
+    rest = _unpacked(body[:extra]) if extra else {}
     coder = _Reader(model.vocab, body[extra:], length + sequences)
     words = _through(model, coder, sequences, None)
     spaces = rest.pop("spaces", {})
@@ -99,6 +101,35 @@ def _usable(lm: Model | Cloze) -> Model:
     if lm.vocab.unit == "word-only":
         raise InputError("the model reads words alone and drops what is between them: train one with --unit word or word-punct")
     return lm
+
+
+def _packed(rest: dict[str, Any]) -> bytes:
+    """What does not fit the sequences; stored as it is where it would be compressed so far that nobody should unpack it."""
+    text = json.dumps(rest, separators=(",", ":")).encode()
+    packed = zlib.compress(text, 9)
+    return packed if len(text) <= _most(packed) else zlib.compress(text, 0)
+
+
+def _most(packed: bytes) -> int:
+    """How many bytes may come of some that were compressed: a few hundred could otherwise fill the memory."""
+    return MUCH + 8 * len(packed)
+
+
+def _unpacked(packed: bytes) -> dict[str, Any]:
+    """What `_packed` was given. Raises InputError for anything else."""
+    try:
+        unpacking = zlib.decompressobj()
+        text = unpacking.decompress(packed, _most(packed))
+        if not unpacking.eof:
+            raise ValueError("more than there can be")
+        rest = json.loads(text)
+        gaps, spaces, after = rest.get("gaps", {}), rest.get("spaces", {}), rest.get("after", [""])
+        strings = [rest.get("before", ""), *gaps.values(), *chain(*spaces.values())]
+        if not all(isinstance(s, str) for s in strings) or type(after) is not list or [type(s) for s in after] != [str]:
+            raise ValueError("what should be text is none")
+        return rest
+    except (zlib.error, ValueError, TypeError, AttributeError, RecursionError):
+        raise InputError("the file is damaged (what is beside its words cannot be read): copy it again") from None
 
 
 def _hash(*parts: bytes) -> bytes:
@@ -207,7 +238,7 @@ def _through(lm: Model, coder: _Writer | _Reader, sequences: int, texts: list[li
     columns = 1 if lm.carry else min(COLUMNS, sequences)
     waiting = iter(range(sequences))
     at: list[int | None] = [next(waiting) for _ in range(columns)]
-    found: list[list[str]] = [[] for _ in range(sequences)]
+    found: list[list[str]] = [[] for _ in range(columns)]  # more come as they begin: so many as a header says need not be there
     state, inputs = lm.start(columns), np.full(columns, EOS, np.int32)
     while active := [k for k in range(columns) if at[k] is not None]:
         state, logits = lm.read(state, inputs[None])
@@ -218,6 +249,8 @@ def _through(lm: Model, coder: _Writer | _Reader, sequences: int, texts: list[li
             inputs[k] = id
             if id == EOS:
                 at[k] = next(waiting, None)
+                if at[k] is not None:
+                    found.append([])
             else:
                 found[number].append(symbol)
     return found
@@ -285,25 +318,34 @@ class _Reader(_Coder):
     def __init__(self, vocab: Vocab, data: bytes, most: int):
         super().__init__(vocab)
         self.left = most
+        self.bits = 1.001 * 8 * len(data) + 256  # what symbols may have cost, that came of so many bytes
+        self.costs = [min(24.0, cost / math.log(2)) for cost in spelling_code(vocab).tolist()]
         self.coder = _constriction().queue.RangeDecoder(np.frombuffer(data[: len(data) // 4 * 4], "<u4").astype(np.uint32))
 
     def step(self, p: np.ndarray, _: list[str]) -> list[tuple[int, str]]:
         """Read one symbol of each row."""
-        ids = self.coder.decode(self.ids, p).tolist()
-        self.spend(len(ids))
+        ids = self.decode(self.ids, p).tolist()
+        self.spend(len(ids), float(-np.log2(np.maximum(p[np.arange(len(ids)), ids], 2.0**-24)).sum(dtype=np.float64)))
         return [(id, self.spelt() if id == UNK else self.vocab.spell(id)) for id in ids]
 
+    def decode(self, *model: Any) -> Any:
+        try:
+            return self.coder.decode(*model)
+        except (AssertionError, ValueError):  # no writer makes such words
+            raise InputError("the file is damaged: copy it again, or name the model that compressed it") from None
+
     def spelt(self) -> str:
-        if self.vocab.unk_token is not None and self.coder.decode(self.marked):
+        if self.vocab.unk_token is not None and self.decode(self.marked):
             return self.mark
         letters = bytearray()
-        while (letter := self.coder.decode(self.letters)) != END:
-            self.spend(1)
+        while (letter := self.decode(self.letters)) != END:
+            self.spend(1, self.costs[letter])
             letters.append(letter)
         return letters.decode("utf-8", "surrogateescape")
 
-    def spend(self, symbols: int) -> None:
-        """Symbols that came; more than the content can have come of damaged data only."""
+    def spend(self, symbols: int, bits: float) -> None:
+        """Symbols that came, and what they cost; more than the content, or than the bytes, can have come of damaged data only."""
         self.left -= symbols
-        if self.left < -(1 << 20):
+        self.bits -= bits
+        if self.left < -(1 << 20) or self.bits < 0:
             raise InputError("the file is damaged: copy it again, or name the model that compressed it")

@@ -14,9 +14,11 @@ import sys
 import textwrap
 import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
+
+from lmgen.errors import LmgenError
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -28,21 +30,36 @@ class ReaderGoneError(Exception):
     """Whoever read our stdout has closed it: a reason to end, not an error."""
 
 
-def _write(text: str) -> None:
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
     try:
+        yield
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+    except OSError as error:
+        raise LmgenError(f"cannot write to standard output ({error.strerror}): make room, or send it elsewhere") from None
+
+
+def _write(text: str) -> None:
+    with _writing():
         sys.stdout.write(text)
         if sys.stdout.isatty():
             sys.stdout.flush()
-    except BrokenPipeError:
-        raise ReaderGoneError from None
 
 
 def finish() -> None:
     """Hand over what is still held back of stdout."""
-    try:
+    with _writing():
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise ReaderGoneError from None
+
+
+def give_up() -> None:
+    """Drop what cannot be handed over, so that it is not tried again when the program ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def note(message: str) -> None:
@@ -65,18 +82,20 @@ def put(text: str) -> None:
 
 
 def put_bytes(content: bytes) -> None:
-    """Bytes as they are, on stdout."""
+    """Bytes as they are, on stdout; on a terminal as the text that they are."""
     finish()
-    try:
+    if sys.stdout.isatty():
+        _write(shown(content.decode("utf-8", "replace"), sys.stdout))
+        return
+    with _writing():
         sys.stdout.buffer.write(content)
-    except BrokenPipeError:
-        raise ReaderGoneError from None
 
 
 def put_json(value: Any) -> None:
     """One JSON object on one line of stdout; what is not finite becomes null, since JSON has no word for it."""
     line = json.dumps(_finite(value), ensure_ascii=False)
-    _write((line if _utf8(sys.stdout) and _encodable(line) else json.dumps(_finite(value))) + "\n")
+    as_it_is = _utf8(sys.stdout) and _encodable(line) and shown(line, sys.stdout) == line
+    _write((line if as_it_is else json.dumps(_finite(value)).replace("\x7f", "\\u007f")) + "\n")
 
 
 def _finite(value: Any) -> Any:
@@ -118,7 +137,15 @@ def plain(stream: Any) -> bool:
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] | None = None, numbers: Iterable[int] = ()) -> None:
-    """Aligned columns on stdout; those in `numbers` are aligned to the right. Long cells are folded on narrow terminals."""
+    """Aligned columns on stdout; those in `numbers` are aligned to the right.
+
+    Long cells are folded on narrow terminals; on one so narrow that numbers would be cut, each cell gets a line of its own.
+    """
+    numbers = set(numbers)
+    if sys.stdout.isatty() and head and _narrowest(rows, head, numbers) > shutil.get_terminal_size().columns:
+        for row in rows:
+            put("\n".join([*(f"{title}: {cell}" if title else cell for title, cell in zip(head, row, strict=True) if cell), ""]))
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -130,13 +157,19 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str] | None = None, numb
     console = Console(color_system=colours, force_terminal=not dull, no_color=dull, highlight=False, width=width)
     grid = Table(box=box.SIMPLE_HEAD if head else None, show_header=head is not None, pad_edge=False, show_edge=False)
     for k, title in enumerate(head or [""] * (len(rows[0]) if rows else 0)):
-        number = k in set(numbers)
-        grid.add_column(title, justify="right" if number else "left", overflow="fold", no_wrap=number)
+        number = k in numbers
+        grid.add_column(shown(title, sys.stdout), justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows:
         grid.add_row(*(Text(shown(cell, sys.stdout)) for cell in row))
     with console.capture() as captured:
         console.print(grid)
     _write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
+
+
+def _narrowest(rows: Sequence[Sequence[str]], head: Sequence[str], numbers: Iterable[int]) -> int:
+    """The columns that a table takes at the least: all of a number, some of a text, and what is between."""
+    widest = [max(len(row[k]) for row in (*rows, head)) for k in range(len(head))]
+    return sum(width if k in numbers else min(width, 10) for k, width in enumerate(widest)) + 2 * (len(head) - 1)
 
 
 def _widths(rows: Sequence[Sequence[str]], head: Sequence[str] | None) -> list[int]:

@@ -24,7 +24,7 @@ from lmgen.text import Piece, Text
 from lmgen.vocab import EOS, UNITS, UNK, Vocab
 
 HELD_OUT = 0.1  # the share of a text that validates, where no validation text is given …
-WORTH_SPLITTING = 2_000  # symbols in so few sequences that none was held out, from which on the tail is
+WORTH_SPLITTING = 2_000  # characters in so few sequences that they all fell to one side, from which on the tail is held out
 LONG = 1_000  # characters of a line that may be cut to hold out its end
 HELD_OUT_CHARACTERS = 500_000  # … and about the most characters it takes
 RESTARTS = 1 / 50  # how often a column of running text gives up its state between two windows
@@ -88,7 +88,8 @@ class Split:
         for piece in text:
             if not side and seen >= head and piece.begins:
                 side = True
-            long = text.sequence == "file" or len(piece.text) > max(LONG, head // 10)
+            part = not (piece.begins and piece.ends)
+            long = text.sequence == "file" or part or len(piece.text) > max(LONG, head // 10)
             if not side and long and seen + len(piece.text) > head:
                 cut = piece.text.find("\n", head - seen, -1) + 1 or head - seen  # at the end of a line that is not the last
                 yield False, Piece(piece.text[:cut], piece.begins, True, 0)
@@ -247,8 +248,8 @@ def load(
     """
     split = Split() if valid else split_of(text, carry)
     read = _count(text, split, unit, unk_token)
-    if split.share and not read.some_held_out and (characters := sum(read.counts.values())) >= WORTH_SPLITTING:  # one long line
-        split = Split(head=round((1 - split.share) * characters))
+    if split.share and not (read.some_held_out and read.counts) and read.characters >= WORTH_SPLITTING:  # one long line
+        split = Split(head=round((1 - split.share) * read.characters))
         read = _count(text, split, unit, unk_token)
     if not read.counts:  # so small a text that all of it fell to the other side
         split = Split()

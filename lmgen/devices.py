@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import re
+import warnings
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,12 +60,43 @@ def prepare() -> None:
 
     Called by the command line and never by importing the library.
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+    if not (named := os.environ.get("JAX_COMPILATION_CACHE_DIR")):
+        named = str(cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}")
+        jax.config.update("jax_compilation_cache_dir", named)
+    _mend_cache(Path(named))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     memory.keep_freed()
+
+
+def _mend_cache(folder: Path) -> None:
+    """Let damaged entries of the cache of compiled programs be removed: JAX alone would warn of them every time. It then compiles
+    and writes them anew. Where it cannot write them, it goes on without a word."""
+    show = warnings.showwarning
+
+    def mend(message: Warning | str, category: type[Warning], *rest: Any, **others: Any) -> None:
+        found = re.match(r"Error (reading|writing) persistent compilation cache entry for '([\w.<>-]+)'", str(message))
+        if not found:
+            show(message, category, *rest, **others)
+        else:
+            with contextlib.suppress(OSError):
+                for entry in folder.glob(f"{found[2]}-*"):
+                    entry.unlink()
+
+    warnings.showwarning = mend
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of JAX says that the memory did not suffice."""
+    return "RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error) or "bad_alloc" in str(error)
+
+
+def asked_for(error: BaseException) -> int:
+    """The bytes that an error of JAX or NumPy says were asked for; 0 where it does not say."""
+    match = re.search(r"([\d.]+) ?(bytes|[KMGT]i?B)", str(error))
+    if not match:
+        return 0
+    return round(float(match[1]) * 1024 ** " KMGT".index(match[2][0]) if match[2] != "bytes" else float(match[1]))
 
 
 def describe() -> str:

@@ -298,8 +298,9 @@ class Score:
     unknown: int
 
 
-def scores(lm: LanguageModel | Cloze, sequences: Iterable[str]) -> Iterator[Score]:
-    """Score sequences in the order in which they come, some thousands of symbols at a time.
+def scores(lm: LanguageModel | Cloze, sequences: Iterable[str | None]) -> Iterator[Score]:
+    """Score sequences in the order in which they come, some thousands of symbols at a time; None among them asks for the scores
+    of those before it.
 
     With a carried state each sequence goes on from the one before, the first from the start; a cloze model then has to see them
     all before it scores the first.
@@ -307,9 +308,10 @@ def scores(lm: LanguageModel | Cloze, sequences: Iterable[str]) -> Iterator[Scor
     state, held = lm.start(1), []
     symbols, most = 0, math.inf if lm.carry and isinstance(lm, Cloze) else BATCH * WINDOW
     for sequence in sequences:
-        held.append((sequence, lm.vocab.encode(sequence)))
-        symbols += len(held[-1][1]) + 1
-        if symbols >= most:
+        if sequence is not None:
+            held.append((sequence, lm.vocab.encode(sequence)))
+            symbols += len(held[-1][1]) + 1
+        if symbols >= most or (sequence is None and held and most < math.inf):
             done, state = _scored(lm, held, state)
             yield from done
             held, symbols = [], 0

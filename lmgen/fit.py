@@ -112,7 +112,7 @@ def write(path: Path, model: lm.Counted, settings: dict[str, Any], about: dict[s
     checkpoint.create(path, texts, force)
     if model.known is not None:
         checkpoint.write_arrays(path / "known.safetensors", "known", {"known": model.known}, {})
-    checkpoint.write_model(path, lm.level_arrays(model.levels), {"lmgen": __version__, **about})
+    checkpoint.write_model(path, lm.level_arrays(model.levels), about)
 
 
 def card(path: Path, model: lm.Counted, rows: dict[str, str]) -> str:

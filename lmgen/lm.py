@@ -24,6 +24,8 @@ from lmgen.cells import CELLS
 from lmgen.errors import CheckpointError
 from lmgen.vocab import Vocab
 
+MOST_LAYERS = 200
+SANE = 1e6  # nats; no text is long enough for less likely n-grams
 State = Any
 
 
@@ -210,10 +212,21 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent |
     if isinstance(config, ngram.Config):
         levels = _levels(arrays, config, str(path / "model.safetensors"))
         return Counted(config, levels, vocab, sequence, known, path, about)
+    check_size(config, arrays, str(path / "model.safetensors"))
     template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
     params = jax.tree.map(jax.numpy.asarray, checkpoint.unflatten(template, arrays, str(path / "model.safetensors")))
     precision = devices.precision_of(precision, config.cell)
     return KINDS[config.direction](config, params, vocab, precision, sequence, known, path, about)
+
+
+def check_size(config: model.Config, arrays: checkpoint.Arrays, where: str) -> None:
+    """CheckpointError where a configuration states a network that cannot be the one of these arrays, however large it is."""
+    numbers = sum(a.size for a in arrays.values())
+    if max(config.layers, config.size, config.vocab * config.embedding) > numbers or config.layers > MOST_LAYERS:
+        raise CheckpointError(
+            f"{where} holds {numbers:,} numbers, too few for what config.json states ({config.describe()}, "
+            f"embedding {config.embedding:,}): copy the whole directory again"
+        )
 
 
 def level_arrays(levels: list[ngram.Level]) -> checkpoint.Arrays:
@@ -232,7 +245,7 @@ def _levels(arrays: checkpoint.Arrays, config: ngram.Config, where: str) -> list
     for k, level in enumerate(levels):
         inside = not len(level.keys) or level.keys[-1] < below * (config.vocab if k else 1)
         ascending = bool((level.keys[1:] > level.keys[:-1]).all())
-        numbers = np.isfinite(level.log_p).all() and np.isfinite(level.backoff).all()
+        numbers = all((np.abs(a) < SANE).all() for a in (level.log_p, level.backoff))  # what is no number is not below either
         if not (inside and ascending and numbers) or (k == 0 and len(level.keys) != config.vocab):
             raise CheckpointError(f"{where} holds no n-grams of order {k + 1} that can be read: copy the whole directory again")
         below = len(level.keys)
@@ -252,6 +265,7 @@ def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, model.Config | 
             usable = type(config.order) is int and 1 <= config.order <= ngram.MOST and config.direction == "forward"
         else:
             usable = config.cell in CELLS and config.direction in KINDS and min(config.size, config.layers, config.embedding) >= 1
+            usable = usable and 0 <= config.dropout < 1
         if wrong or not usable:
             raise ValueError(f"{', '.join(wrong) or 'cell, direction or a size'} has no usable value")
         if settings["text"]["sequence"] not in ("line", "paragraph", "file"):

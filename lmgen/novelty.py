@@ -343,7 +343,7 @@ def reference(corpus: Text, control: Text | None = None, carry: bool = False) ->
     else:
         split = split_of(corpus, carry)
         train, held_out = _sides(corpus, split)
-        if split.share and not held_out and (characters := sum(map(len, train))) >= WORTH_SPLITTING:  # one long line
+        if split.share and not (train and held_out) and (characters := sum(map(len, train + held_out))) >= WORTH_SPLITTING:
             split = Split(head=round((1 - split.share) * characters))
             train, held_out = _sides(corpus, split)
         if not train:  # so small a text that all of it fell to the other side

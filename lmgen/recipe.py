@@ -6,14 +6,14 @@ Found by trial on two cores: more text bears a larger network, and text that is 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lmgen import native
+from lmgen import memory, model, native, training
 from lmgen.cells import CELLS
 from lmgen.corpus import Corpus
-from lmgen.errors import InputError
-from lmgen.lm import KINDS
+from lmgen.errors import InputError, LmgenError
+from lmgen.lm import KINDS, MOST_LAYERS
 
 SYMBOLS = 8_000_000  # about what a training without --steps, --epochs or --budget reads: minutes on two cores
 MOST_A_STEP = 1 << 24  # symbols
@@ -58,6 +58,54 @@ def check(wanted: dict[str, Any]) -> None:
             near = difflib.get_close_matches(str(value), known, 1)
             meant = f"did you mean {near[0]}? There are" if near else "choose from"
             raise InputError(f"there is no {name} {value!r}: {meant} {', '.join(known)}")
+    if (wanted.get("layers") or 1) > MOST_LAYERS:
+        raise InputError(f"{wanted['layers']:,} layers cannot be stacked: give {MOST_LAYERS:,} --layers at most")
+
+
+def need(network: model.Config, config: training.Config) -> int:
+    """The bytes that a training takes at least: four numbers for each weight (itself, its gradient, two moments), and what the
+    layers keep of a step."""
+    gates, recurrent = CELLS[network.cell].gates, sum(CELLS[network.cell].recurrent.values())
+    stacks, N = (2 if network.direction == "both" else 1), network.size
+    inputs = network.embedding + (network.layers - 1) * N
+    weights = network.vocab * (network.embedding + (0 if network.tie else network.outputs))
+    weights += stacks * N * (gates * inputs + recurrent * network.layers * N)
+    kept = stacks * config.batch * config.window * network.layers * N * (1 + gates)
+    return 4 * (4 * weights + kept)
+
+
+def check_memory(network: model.Config, config: training.Config) -> None:
+    """LmgenError for a training that takes more memory than there is, before it takes it."""
+    if need(network, config) > memory.available():
+        raise LmgenError(too_large(network, config))
+
+
+def too_large(network: model.Config, config: training.Config, asked: int = 0) -> str:
+    """That the memory does not suffice, what is needed, and three smaller settings: those that spare the most."""
+    least = need(network, config)
+    smaller = {
+        "size": (network.size, replace(network, size=max(1, network.size // 2)), config),
+        "embedding": (network.embedding, replace(network, embedding=max(1, network.embedding // 2)), config),
+        "vocab-size": (network.vocab, replace(network, vocab=max(3, network.vocab // 2)), config),
+        "batch": (config.batch, network, replace(config, batch=max(1, config.batch // 2))),
+        "window": (config.window, network, replace(config, window=max(1, config.window // 2))),
+    }
+    best = sorted(smaller, key=lambda name: need(*smaller[name][1:]))[:3]
+    ways = [f"--{name} {smaller[name][0] // 2 or 1}" for name in best]
+    free = memory.available()
+    return (
+        f"the memory does not suffice: this training takes {_bytes(max(least, asked))} or more"
+        + (f" and {_bytes(free)} are free" if free < float("inf") else "")
+        + f"; give {', '.join(ways[:-1])} or {ways[-1]}"
+    )
+
+
+def _bytes(count: float) -> str:
+    """Bytes as people read them."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:,.0f} bytes"
 
 
 def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -88,7 +136,7 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
     expected += [train["budget"] * speed / max(1, symbols)] if "budget" in train else []
     passes = min(expected)
     deep = (wanted.get("layers") or 1) >= DEEP
-    model = {
+    shape = {
         "cell": "lstm",
         "size": fit.size,
         "layers": 1,
@@ -99,13 +147,13 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
         "tie": not characters,
         "dropout": next(rate for most, rate in DROPOUT if passes <= most),
     }
-    model |= {name: wanted[name] for name in model if wanted.get(name) is not None}
-    if model["tie"] and wanted.get("embedding") is None:
-        model["embedding"] = model["size"]
+    shape |= {name: wanted[name] for name in shape if wanted.get(name) is not None}
+    if shape["tie"] and wanted.get("embedding") is None:
+        shape["embedding"] = shape["size"]
     if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
         cost = corpus.valid.symbols / per_step / 3
         train["validate_every"] = max(10, round(9 * cost), min(250, symbols // per_step))
-    return model, train
+    return shape, train
 
 
 TRAIN = ("batch", "window", "learning_rate", "steps", "epochs", "budget", "clip", "seed", "precision", "patience")

@@ -17,9 +17,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, ngram, recipe, training
-from lmgen.errors import CheckpointError, InputError
+from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
+from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.text import Piece, Text
 from lmgen.vocab import Vocab
 
@@ -41,7 +42,10 @@ class TextSettings:
         """From config.json."""
         try:
             files, valid_files = tuple(content["files"]), tuple(content["valid_files"])
-            return cls(files, valid_files, content["sequence"], content["encoding"], content["errors"])
+            found = cls(files, valid_files, content["sequence"], content["encoding"], content["errors"])
+            if not all(isinstance(word, str) for word in (*files, *valid_files, found.sequence, found.encoding, found.errors)):
+                raise TypeError("what should be text is none")
+            return found
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"config.json does not say how the text was read ({error}): copy the model again") from None
 
@@ -71,6 +75,8 @@ class Run:
         ahead = 1 if network.direction == "both" else 0
         windows = corpus.Windows(data.train, config.batch, config.window, network.carry, config.seed, ahead)
         validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
+        self.trouble = ""  # why the last save failed
+        self._better: _Weights | None = None  # the best weights, where they are not yet written
         self.training = training.Training(config, network, windows, validate, state, progress, valid_symbols)
 
     @property
@@ -84,27 +90,45 @@ class Run:
         return kind(self.network, params, self.data.vocab, precision, self.text.sequence, self.data.known, self.path)
 
     def __iter__(self) -> Generator[training.Report, None, None]:
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as metrics:
+        with _Lines(self.path / "metrics.jsonl") as metrics, memory_of(self.network, self.config):
             saved = time.monotonic()
             for report in self.training:
                 if report.train_nats is not None or report.valid_nats is not None:
-                    metrics.write(json.dumps(_line(report)) + "\n")
-                    metrics.flush()
+                    metrics.add(json.dumps(_line(report)))
                 if report.best:
-                    self._write_model(report.valid_nats)
+                    self._better = self._weights(report.valid_nats)
                 if report.valid_nats is not None or self.progress.finished or time.monotonic() - saved > SAVE_SECONDS:
-                    self.save()
+                    with contextlib.suppress(LmgenError):
+                        self.save()
                     saved = time.monotonic()
+                    report = replace(report, trouble=self.trouble or metrics.trouble)
                 yield report
 
     def save(self) -> None:
-        """Write a snapshot; and the model, where nothing is validated or nothing was good enough yet."""
+        """Write the best weights, where they are not yet written, and a snapshot; where nothing is validated or nothing was good
+        enough yet, the weights as they are.
+
+        Raises LmgenError where that fails, and keeps the sentence in `trouble`: training can go on, the next save tries again.
+        """
         self.training.settle()
-        arrays = checkpoint.flatten(self.training.state._asdict())
-        about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
-        checkpoint.write_snapshot(self.path, self.progress.step, arrays, about)
-        if self.progress.best_nats is None:
-            self._write_model(None)
+        params = self.training.state.params
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+            return  # what is not finite is worth nothing: the training is about to say so
+        weights = self._weights(None) if self.progress.best_nats is None else self._better
+        try:
+            if weights:
+                checkpoint.write_model(self.path, weights.arrays, weights.about)
+                checkpoint.write_bytes(self.path / "README.md", weights.card.encode("utf-8", "replace"))
+                self._better = None
+            arrays = checkpoint.flatten(self.training.state._asdict())
+            about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
+            checkpoint.write_snapshot(self.path, self.progress.step, arrays, about)
+            self.trouble = ""
+        except LmgenError as error:
+            self.trouble = str(error)
+            if self._better:  # the next step takes its arrays
+                self._better = replace(self._better, arrays={name: a.copy() for name, a in self._better.arrays.items()})
+            raise
 
     def _validate(self, params: model.Params) -> float:
         assert self.data.valid
@@ -112,17 +136,47 @@ class Run:
         nats = evaluate.stream_nats(candidate, self.data.valid.stream, exact=False)
         return float(nats.sum(dtype="float64")) / max(1, evaluate.symbols_counted(candidate, self.data.valid))
 
-    def _write_model(self, valid_nats: float | None) -> None:
+    def _weights(self, valid_nats: float | None) -> _Weights:
         params = self.training.state.params
         about = {
-            "lmgen": __version__,
             "step": self.progress.step,
             "valid_nats": valid_nats,
             "parameters": model.parameters(params),
             "text_sha256": self.data.sha256,
         }
-        checkpoint.write_model(self.path, checkpoint.flatten(params), about)
-        checkpoint.write_bytes(self.path / "README.md", _card(self, valid_nats).encode("utf-8", "replace"))
+        return _Weights(checkpoint.flatten(params), about, _card(self, valid_nats))
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """What becomes model.safetensors and README.md."""
+
+    arrays: checkpoint.Arrays
+    about: dict[str, Any]
+    card: str
+
+
+class _Lines:
+    """Lines added to the end of a file; what cannot be written waits for the next line, and `trouble` says why."""
+
+    def __init__(self, path: Path):
+        self.path, self.waiting, self.trouble = path, b"", ""
+        self.file = open(path, "ab", buffering=0)  # noqa: SIM115
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def add(self, line: str) -> None:
+        self.waiting += line.encode() + b"\n"
+        try:
+            while self.waiting:
+                self.waiting = self.waiting[self.file.write(self.waiting) :]
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"cannot write {self.path} ({len(self.waiting):,} bytes): {error.strerror}"
 
 
 def _line(report: training.Report) -> dict[str, Any]:
@@ -163,9 +217,22 @@ def new(
     config = training.Config(**{**pace, "precision": precision})
     settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}
     texts = {"config.json": json.dumps(settings, indent=1) + "\n", "vocab.json": data.vocab.to_json()}
-    checkpoint.create(path, texts, force)
-    checkpoint.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
-    return Run(path, data, network, config, text)
+    with memory_of(network, config):
+        recipe.check_memory(network, config)
+        checkpoint.create(path, texts, force)
+        checkpoint.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
+        return Run(path, data, network, config, text)
+
+
+@contextlib.contextmanager
+def memory_of(network: model.Config, config: training.Config) -> Iterator[None]:
+    """LmgenError with the need and smaller settings where the memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, ValueError) as error:  # JAX raises any of them
+        if not (isinstance(error, MemoryError) or devices.out_of_memory(error)):
+            raise
+        raise LmgenError(recipe.too_large(network, config, devices.asked_for(error))) from None
 
 
 def resume(path: Path, files: TextSettings | None = None, changed_text: bool = False, **wanted: Any) -> tuple[Run, list[str]]:
@@ -174,19 +241,14 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     `wanted` may hold another end (steps, epochs or budget); `files` another place of the same text. Raises CheckpointError where
     there is nothing to resume, InputError where the text has changed (unless `changed_text` says that it may).
     """
-    try:
-        texts = {name: (path / name).read_text("utf-8") for name in ("config.json", "vocab.json")}
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; give a directory that lmgen train wrote") from None
+    arrays, about, texts, complaints = checkpoint.read_snapshot(path)
     vocab, network, settings = lm.described(path, texts)
-    if isinstance(network, ngram.Config):
-        raise CheckpointError(f"{path} is an n-gram model, counted in one go, so there is nothing to resume: train it anew")
-    arrays, about, complaints = checkpoint.read_snapshot(path)
-    config = training.Config(**about["train"])
+    assert isinstance(network, model.Config)
+    lm.check_size(network, arrays, str(path))
+    config, progress = _left_off(path, about)
     ends = {name: wanted[name] for name in ("steps", "epochs", "budget") if wanted.get(name) is not None}
     if ends:
         config = replace(config, **{"steps": None, "epochs": None, "budget": None, **ends})
-    progress = training.Progress(**about["progress"])
     if ends and progress.finished:
         progress = replace(progress, finished="", since_best=0)
     text = TextSettings.of(settings["text"])
@@ -195,10 +257,37 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"])
     template = jax.eval_shape(partial(training.begin, config, network))._asdict()
     state = jax.tree.map(jnp.asarray, checkpoint.unflatten(template, arrays, str(path)))
+    if progress.best_nats is not None:
+        try:
+            checkpoint.read_model(path)
+        except CheckpointError as error:
+            complaints.append(f"{error.args[0].rpartition(': ')[0]}; the next validation writes the model anew")
+            progress = replace(progress, best_nats=None, since_best=0)
     if data.sha256 != about["text_sha256"]:
         checkpoint.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
     _forget_later_lines(path / "metrics.jsonl", progress.step)
     return Run(path, data, network, config, text, training.State(**state), progress), complaints
+
+
+def _left_off(path: Path, about: dict[str, Any]) -> tuple[training.Config, training.Progress]:
+    """How a snapshot says that its training went, and where it stood; CheckpointError where it says neither."""
+    try:
+        found = training.Config(**about["train"]), training.Progress(**about["progress"])
+        for part in found:
+            for one in fields(part):
+                kinds = {"int": (int,), "float": (int, float), "str": (str,), "None": (type(None),)}
+                wanted = [kind for name in str(one.type).split(" | ") for kind in kinds[name]]
+                if type(getattr(part, one.name)) not in wanted:
+                    raise TypeError(f"{one.name} has no usable value")
+        config, progress = found
+        numbers = (config.batch, config.window, config.validate_every, progress.step + 1)
+        if not all(1 <= n < 1 << 31 for n in numbers) or config.precision not in ("f32", "bf16") or config.seed < 0:
+            raise ValueError("a number has no usable value")
+        if config.batch * config.window > recipe.MOST_A_STEP or not isinstance(about["text_sha256"], str):
+            raise ValueError("a step or the text has no usable value")
+        return found
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the snapshot of {path} does not say how to go on ({error}): train it anew") from None
 
 
 @dataclass(frozen=True)
@@ -257,16 +346,17 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
 def _forget_later_lines(metrics: Path, step: int) -> None:
     """Drop the lines that were written after the snapshot: they will come again."""
     with contextlib.suppress(FileNotFoundError):
-        lines = metrics.read_text("utf-8").splitlines(keepends=True)
+        lines = metrics.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if _step(line) <= step]
-        checkpoint.write_bytes(metrics, "".join(kept).encode())
+        checkpoint.write_bytes(metrics, b"".join(kept))
 
 
-def _step(line: str) -> float:
+def _step(line: bytes) -> float:
     """The step of a line of metrics.jsonl; infinity for what a crash has left of one."""
     try:
-        return json.loads(line)["step"] if line.endswith("\n") else float("inf")
-    except (ValueError, TypeError, KeyError):
+        step = json.loads(line)["step"] if line.endswith(b"\n") else None
+        return step if isinstance(step, int | float) else float("inf")
+    except (ValueError, TypeError, KeyError, RecursionError):
         return float("inf")
 
 

@@ -31,12 +31,15 @@ MOST_ROWS = 64  # of the kernels, which give a row the same bits whatever is bes
 COMPILED_STEPS = 8 * DRAWN
 NOTHING = -1e30  # the logit of what must not be drawn
 BETWEEN = {"line": "\n", "paragraph": "\n\n", "file": ""}  # what stands between two sequences of a text
+LONGEST = 1_000_000  # symbols of a sample, which are held until it is whole
+HOTTEST, LEAST = 1e9, 1e-30  # beyond these 32 bits tell no more: of the temperature; of it and of top-p
 ENOUGH_DRAWS = 1000  # in a row that bring nothing new, and as many more as were found: then there is hardly more to be found
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to draw. temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 leave all symbols in.
+    """How to draw. temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 leave all symbols in. What 32 bits cannot
+    hold is brought to the nearest that they can.
 
     `lines` is how many EOS end a sample (more than one only for a model that carries its state over EOS), `max_length` how many
     symbols end it in any case. Raises InputError for a value that means nothing.
@@ -56,12 +59,15 @@ class Settings:
             "top_k": (self.top_k >= 0, "0 (off) or more"),
             "top_p": (0 < self.top_p <= 1, "more than 0 and at most 1 (off)"),
             "min_p": (0 <= self.min_p <= 1, "between 0 (off) and 1"),
-            "max_length": (self.max_length >= 1, "1 or more"),
-            "lines": (self.lines >= 1, "1 or more"),
+            "max_length": (1 <= self.max_length <= LONGEST, f"1 to {LONGEST:,}"),
+            "lines": (1 <= self.lines <= LONGEST, f"1 to {LONGEST:,}"),
         }
         for name, (fine, wanted) in bounds.items():
             if not fine:
                 raise InputError(f"{name.replace('_', '-')} {getattr(self, name)} cannot be used: give {wanted}")
+        object.__setattr__(self, "temperature", min(self.temperature, HOTTEST))
+        object.__setattr__(self, "top_k", min(self.top_k, (1 << 31) - 1))
+        object.__setattr__(self, "top_p", max(self.top_p, LEAST))
 
 
 # ---- transforms: logits [B, V] -> logits [B, V] ------------------------------------------------------------------------
@@ -69,7 +75,7 @@ class Settings:
 
 def temperature(logits: Array, value: Array) -> Array:
     """Divide by the temperature, after the largest logit was moved to 0; so 0 leaves nothing but the largest."""
-    return (logits - logits.max(-1, keepdims=True)) / jnp.maximum(value, 1e-30)
+    return (logits - logits.max(-1, keepdims=True)) / jnp.maximum(value, LEAST)
 
 
 def top_k(logits: Array, value: Array) -> Array:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import codecs
+import contextlib
 import difflib
 import hashlib
 import os
@@ -22,6 +23,7 @@ from typing import BinaryIO, NamedTuple
 from lmgen import cache, shelf
 from lmgen.errors import InputError
 
+STDIN = "standard input"  # what it is called
 BLOCK = 1 << 20  # bytes read at a time, and characters of a sequence after which it comes in pieces
 
 # What ends a sequence. A paragraph ends with one blank line or more.
@@ -46,6 +48,7 @@ _BYTE_ORDER_MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_STARTS = (*_MAGIC, *_BYTE_ORDER_MARKS, codecs.BOM_UTF8)
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1b")) + b"\x7f"
 
 
@@ -58,8 +61,11 @@ class Piece(NamedTuple):
     gap: int
 
 
+PAUSE = Piece("", False, False, 0)  # what a pipe that is read as it comes has before one has to wait for more
+
+
 class Text:
-    """The sequences of some files, to be iterated over as often as needed.
+    """The sequences of some files, to be iterated over as often as needed; of a `pipe` (see `once`) only once.
 
     `notes` says in sentences what was met on the way (a byte-order mark, blank lines); `sha256`, known after a whole pass, is the
     fingerprint of the bytes (of several files, of their fingerprints), and `line_ends` counts those of each kind. With
@@ -74,8 +80,10 @@ class Text:
         keep_blank: bool = False,
         encoding: str = "utf-8",
         errors: str = "strict",
+        pipe: BinaryIO | None = None,
     ):
         self.paths = tuple(paths)
+        self.pipe = pipe
         self.sequence = sequence
         self.keep_blank = keep_blank
         self.encoding = _known_encoding(encoding)
@@ -103,9 +111,13 @@ class Text:
     def _blocks(self, path: Path, fingerprint: hashlib._Hash) -> Iterator[str]:
         """The text of one file in blocks, with "\\n" for "\\r\\n" and without a byte-order mark."""
         held, crlf, position, line = "", 0, 0, 1
-        with _open(path) as file:
-            before = os.fstat(file.fileno())
-            raw = _read(file, path)
+        with self.pipe or _open(path) as file:
+            before = os.fstat(file.fileno()) if not self.pipe else None
+            if self.pipe:
+                yield ""
+            raw = self._read(file, path)
+            while self.pipe and raw and any(start.startswith(raw) for start in _STARTS) and (more := self._read(file, path)):
+                raw += more
             encoding = self._encoding_of(path, raw)
             decoder = codecs.getincrementaldecoder(encoding)(self.errors)
             while True:
@@ -117,9 +129,9 @@ class Text:
                     line += error.object[: error.start].count(b"\n")
                     raise InputError(_invalid(path, encoding, at, line, error)) from None
                 except UnicodeError as error:  # no byte-order mark where there must be one, an encoding that decodes nothing
-                    raise InputError(f"{path} cannot be read as {encoding} ({error}): give another --encoding") from None
+                    raise InputError(f"{name_of(path)} cannot be read as {encoding} ({error}): give another --encoding") from None
                 if position == 0 and encoding == "utf-8" and text.startswith("\ufeff"):
-                    self.notes[f"{path}: the byte-order mark at its start was dropped"] = None
+                    self.notes[f"{name_of(path)}: the byte-order mark at its start was dropped"] = None
                     text = text[1:]
                 line += raw.count(b"\n")
                 position += len(raw)
@@ -133,12 +145,21 @@ class Text:
                     yield text.replace("\r\n", "\n")
                 if not raw:
                     break
-                raw = _read(file, path)
-            after = os.fstat(file.fileno())
-            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                if self.pipe:
+                    yield ""
+                raw = self._read(file, path)
+            after = os.fstat(file.fileno()) if before else None
+            if before and after and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise InputError(f"{path} changed while it was read: wait until it is written, then start again")
         if crlf:
-            self.notes[f"{path}: {crlf:,} line ends of Windows (CR LF) were read as line ends"] = None
+            self.notes[f"{name_of(path)}: {crlf:,} line ends of Windows (CR LF) were read as line ends"] = None
+
+    def _read(self, file: BinaryIO, path: Path) -> bytes:
+        """The next bytes; of a pipe what is there, once there is any."""
+        try:
+            return file.read1(BLOCK) if self.pipe else file.read(BLOCK)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from None
 
     def _encoding_of(self, path: Path, start: bytes) -> str:
         """Look at the first block: refuse what is no text, and say what is to be said of its byte-order mark."""
@@ -164,6 +185,9 @@ def _pieces(blocks: Iterable[str], boundary: re.Pattern[str] | None) -> Iterator
     paragraphs = boundary is SEQUENCES["paragraph"]
     nothing_yet = paragraphs
     for block in blocks:
+        if not block:
+            yield PAUSE
+            continue
         rest += block
         start = 0
         if nothing_yet:  # blank lines before the first paragraph
@@ -186,11 +210,35 @@ def _pieces(blocks: Iterable[str], boundary: re.Pattern[str] | None) -> Iterator
         yield Piece(text, begins, True, len(rest) - len(text))
 
 
-def _read(file: BinaryIO, path: Path) -> bytes:
+def once(name: str, sequence: str = "line", keep_blank: bool = False, encoding: str = "utf-8", errors: str = "strict") -> Text:
+    """A text that is iterated over once: a pipe is not copied but read as it comes, with a `PAUSE` before each wait for more.
+
+    Raises InputError for what is not there.
+    """
+    pipe, paths = None, [Path(STDIN)]
     try:
-        return file.read(BLOCK)
+        if name == "-":
+            pipe = standard_input()
+        elif Path(name).is_fifo():
+            pipe, paths = open(name, "rb"), [Path(name)]  # noqa: SIM115
+        else:
+            paths = find([name])
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        raise InputError(f"cannot read {name[:100]!r}: {error.strerror}") from None
+    return Text(paths, sequence, keep_blank, encoding, errors, pipe)
+
+
+def arriving(text: Text) -> Iterator[str | None]:
+    """The sequences of a text, each in one string, and None before each wait for more."""
+    parts: list[str] = []
+    for piece in text:
+        if piece is PAUSE:
+            yield None
+            continue
+        parts.append(piece.text)
+        if piece.ends:
+            yield "".join(parts)
+            parts.clear()
 
 
 def find(names: Sequence[str]) -> list[Path]:
@@ -210,9 +258,7 @@ def find(names: Sequence[str]) -> list[Path]:
 def _find(name: str) -> list[Path]:
     path = Path(name)
     if name == "-":
-        if sys.stdin is None:
-            raise InputError("standard input is closed: pipe a text into it, or name a file")
-        return [_spool(sys.stdin.buffer, "standard input")]
+        return [_spool(standard_input(), STDIN)]
     if path.is_dir():
         found = sorted(p for p in path.glob("*.txt") if p.is_file())
         if not found:
@@ -229,7 +275,7 @@ def _find(name: str) -> list[Path]:
 
 def name_of(path: Path) -> str:
     """What a user calls this file: a copied pipe is standard input."""
-    return "standard input" if path.suffix == ".spool" else str(path)
+    return STDIN if path.suffix == ".spool" else str(path)
 
 
 def whole(pieces: Iterable[Piece]) -> Iterator[str]:
@@ -254,11 +300,29 @@ def _open(path: Path) -> BinaryIO:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _spool(stream: BinaryIO, name: str) -> Path:
-    """Copy a pipe into a file of the cache that is removed when the program ends."""
+def finite(path: Path) -> Path:
+    """A path, if what it names has an end: InputError for a device, which may have none."""
+    mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise InputError(f"{path} is a device: name a file, or - for standard input")
+    return path
+
+
+def standard_input() -> BinaryIO:
+    """Standard input, if it is one that can be read to its end. Raises InputError for a terminal, or where it is closed."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed: pipe a text into it, or name a file")
+    stream = sys.stdin.buffer
     if stream.isatty():
         raise InputError("standard input is a terminal: pipe a text into it, or name a file")
-    safe = "stdin" if name == "standard input" else Path(name).name
+    with contextlib.suppress(OSError):  # one that does not wait for its writer would look like one that has ended
+        os.set_blocking(stream.fileno(), True)
+    return stream
+
+
+def _spool(stream: BinaryIO, name: str) -> Path:
+    """Copy a pipe into a file of the cache that is removed when the program ends."""
+    safe = "stdin" if name == STDIN else Path(name).name
     handle, copy = tempfile.mkstemp(prefix=f"{safe}-", suffix=".spool", dir=cache.folder("corpora"))
     atexit.register(lambda: Path(copy).unlink(missing_ok=True))
     with os.fdopen(handle, "wb") as file:

@@ -90,6 +90,7 @@ class Report:
     valid_nats: float | None = None
     best: bool = False
     skipped: int = 0
+    trouble: str = ""  # why the last save failed; training goes on
 
 
 @dataclass

@@ -20,6 +20,9 @@ from lmgen.errors import CheckpointError, InputError
 
 EOS, UNK = 0, 1
 SPECIAL = 2  # how many ids come before the first symbol with a spelling
+_STRING = r'"(?:[^"\\\n]|\\.)*+"'
+_WRITTEN = re.compile(rf'{{\n"unit": {_STRING},\n"unk_token": (?:null|{_STRING}),\n"symbols": \[\n(?:{_STRING},?\n)*+\]\n}}\n')
+_MUCH = 1 << 20  # characters of vocab.json, from which on it is looked at before it is parsed: other JSON takes 20 times its size
 UNKNOWN_MARK = "\N{REPLACEMENT CHARACTER}"  # how UNK is shown where the corpus has no spelling for it
 
 
@@ -171,6 +174,8 @@ class Vocab:
     @classmethod
     def from_json(cls, text: str) -> Vocab:
         """Read vocab.json; CheckpointError where it is not one."""
+        if len(text) > _MUCH and not _WRITTEN.fullmatch(text):
+            raise CheckpointError("vocab.json is not a vocabulary of lmgen: copy the model again")
         try:
             content = json.loads(text)
             unit, symbols, unk_token = content["unit"], content["symbols"], content["unk_token"]

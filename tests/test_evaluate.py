@@ -142,6 +142,29 @@ def test_a_carried_score_goes_on_from_the_line_before(model_path):
     assert together[0] != pytest.approx(together[4], rel=1e-6)
 
 
+def test_scores_are_those_of_a_network_in_float64(model_path):
+    """The LSTM and its head by their equations in NumPy, symbol by symbol: each to six digits."""
+    model = lmgen.load(model_path, precision="f32")
+    params = jax.tree.map(np.float64, model.lm.params)
+    (layer,), head = params["layers"], params["head"]
+
+    def σ(a):
+        return 1 / (1 + np.exp(-a))
+
+    lines = ["bade", "kimosuno", "", "xyz"]
+    for line, score in zip(lines, model.score(lines), strict=True):
+        ids = [EOS, *model.lm.vocab.encode(line).tolist(), EOS]
+        h = c = np.zeros(model.lm.config.size)
+        for now, following, (_, nats) in zip(ids, ids[1:], score.symbols, strict=False):
+            i, f, o, g = np.split(params["embedding"][now] @ layer["W"] + h @ layer["U"] + layer["b"], 4)
+            c = σ(f) * c + σ(i) * np.tanh(g)
+            h = σ(o) * np.tanh(c)
+            logits = h @ head["W"] + head["b"]
+            wanted = np.log(np.exp(logits).sum()) - logits[following]
+            if following != UNK:  # whose spelling is added to its nats
+                assert nats == pytest.approx(wanted, rel=1e-5, abs=1e-6)
+
+
 def test_texts_like_the_corpus_are_likelier_than_shuffled_ones(model_path, words_file, tmp_path):
     model = lmgen.load(model_path)
     shuffled = tmp_path / "shuffled.txt"

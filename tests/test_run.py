@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
-import signal
-import subprocess
-import sys
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -83,35 +78,6 @@ def test_the_seed_decides(tmp_path, words_file):
     a, b, c = (everything(tmp_path / name)["arrays"] for name in "abc")
     assert a == b
     assert a != c
-
-
-def test_a_training_killed_at_any_moment_goes_on(tmp_path, words_file):
-    """kill -9 at random moments of a real training; what then ends is, to the bit, what an unbroken training gives."""
-    options = [
-        "--steps",
-        "120",
-        *["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01", "--patience", "0"],
-    ]
-    command = [sys.executable, "-m", "lmgen.cli", "train"]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    path = tmp_path / "killed"
-    draw = random.Random(3)
-    started = [*command, str(words_file), "-o", str(path), *options]
-    for _ in range(4):
-        process = subprocess.Popen(started, env=environment, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not checkpoint.snapshots(path):
-            time.sleep(0.05)
-        time.sleep(draw.random() * 0.3)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert checkpoint.read_snapshot(path)[1]["progress"]["step"] > 0
-        lmgen.load(path)
-        started = [*command, "--resume", str(path)]
-    subprocess.run(started, env=environment, check=True, stderr=subprocess.DEVNULL)
-    whole = [*command, str(words_file), "-o", str(tmp_path / "whole"), *options]
-    subprocess.run(whole, env=environment, check=True, stderr=subprocess.DEVNULL)
-    assert everything(path) == everything(tmp_path / "whole")
-    assert not list(path.glob("**/*.part"))
 
 
 def test_a_damaged_snapshot_falls_back_to_the_one_before(tmp_path, words_file):

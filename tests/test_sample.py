@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import count, islice
 
@@ -98,6 +99,18 @@ def test_the_seed_alone_decides(model_path):
     assert model.sample(3, seed=5) == many[:3]
     assert list(islice(model.samples(40, seed=5), 20)) == many[:20]
     assert model.sample(40, seed=6) != many
+
+
+def test_the_command_line_draws_what_python_draws(model_path, lmgen):
+    """Alone and in many, as lines and as JSON."""
+    from lmgen import load
+
+    drawn = [one.text for one in load(model_path).sample(12, seed=9)]
+    for number in (1, 5, 12):
+        code, out, _ = lmgen("sample", model_path, "-n", number, "--seed", 9, "--json")
+        assert code == 0
+        assert [json.loads(line)["text"] for line in out.splitlines()] == drawn[:number]
+    assert lmgen("sample", model_path, "-n", 12, "--seed", 9)[1].splitlines() == drawn
 
 
 def test_temperature_zero_takes_the_likeliest_each_time(model_path):

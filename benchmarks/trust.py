@@ -1,0 +1,171 @@
+"""What faults lmgen survives: kills it, resumes it, damages its files, feeds it hostile ones, and writes benchmarks/RESULTS.md.
+
+    python benchmarks/trust.py [SECTION ...]
+
+The faults are those of tests/faults; here there are more of them. Each section of RESULTS.md is replaced by what was counted.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from report import ROOT, Commands, section_of, table, write
+
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "faults")]
+
+import hostile  # noqa: E402
+import save  # noqa: E402
+
+import faults  # noqa: E402
+
+CHAINS, KILLS, STEPS = 21, 10, 4000
+AT_ONCE = 2  # trainings
+FLIPS = 2000
+SHAPE = ["--size", "12", "--embedding", "6"]
+
+
+def kills(run: Commands) -> Iterator[str]:
+    rows = [("a kill -9", "tried", "survived", "share")]
+    if faults.STRACE:
+        tried, survived = kills_of_a_save(run.folder)
+        rows.append(("on entering each system call of a save", f"{tried}", f"**{survived}**", f"{survived / tried:.0%}"))
+    corpus = run.folder / "words.txt"
+    draw = random.Random(0)
+    corpus.write_text("".join("".join(draw.choices("abdegiklmnorstu", k=draw.randint(2, 9))) + "\n" for _ in range(300)), "utf-8")
+    with ThreadPoolExecutor(AT_ONCE) as workers:
+        chains = workers.map(lambda seed: faults.chain_of_kills(run.folder, corpus, KILLS, STEPS, seed, SHAPE), range(CHAINS))
+        found = [*chains]
+    tried, survived = sum(one.tried for one in found), sum(one.survived for one in found)
+    rows.append(("at a random moment of a training that has saved", f"{tried}", f"**{survived}**", f"{survived / tried:.0%}"))
+    equal, leftovers = sum(one.equal for one in found), sum(one.leftovers for one in found)
+    yield (
+        "Survived: the snapshot and the model are whole, by their hashes, and they are those before the save or those after it. "
+        "Every training that was killed was then resumed, killed again, and in the end left alone: "
+        f"**{equal} of {len(found)}** such trainings, with about {KILLS} kills each, ended with the same bits (every array, "
+        f"every line of metrics.jsonl) as the same training without a kill. {leftovers} kills fell into a write and left a part "
+        "of a file; all parts were cleared."
+    )
+    yield table(*rows)
+    shape = " ".join(SHAPE)
+    run.done += [f"lmgen train words.txt --steps {STEPS} {shape} --seed 0 … 20", "kill -9 …", "lmgen train --resume …"]
+
+
+def kills_of_a_save(folder: Path) -> tuple[int, int]:
+    """How many system calls a save has, and how many kills at one of them leave a checkpoint."""
+    saved, survived = folder / "saved", 0
+    save.make(saved)
+    save.save(saved, 1)
+    save.save(saved, 2)
+    stops = faults.calls(shutil.copytree(saved, folder / "fresh"), 3)
+    for call in stops:
+        path = folder / "killed"
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(saved, path)
+        done = faults.traced(path, 3, f"{call.name}:signal=SIGKILL:when={call.number}")
+        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        survived += set(faults.states(path)) <= {2, 3}
+    return len(stops), survived
+
+
+def resumed(run: Commands) -> Iterator[str]:
+    import resumes
+
+    equal, kinds = 0, {}
+    for case in resumes.CASES:
+        folder = run.folder / resumes.name_of(case)
+        folder.mkdir()
+        whole, parts = resumes.stopped_and_resumed(folder, case)
+        equal += whole == parts
+        kind = (case["unit"], "carried" if case["carry"] else "independent")
+        kinds[kind] = kinds.get(kind, 0) + (whole == parts)
+        shutil.rmtree(folder)
+    yield (
+        f"**{equal} of {len(resumes.CASES)}** trainings that were stopped after {resumes.STOP} of {resumes.STEPS} steps and "
+        "resumed ended with the same bits as those left alone: every array of the snapshot (weights, moments, carried state, "
+        "random key) and of the model by its sha256, the progress, and the lines of metrics.jsonl without their times. All with "
+        f"dropout, across the end of an epoch; {len({case['cell'] for case in resumes.CASES})} cells, 1 to 3 layers, both "
+        "precisions, both directions."
+    )
+    yield table(("symbols", "state", "equal"), *((unit, state, f"{n}") for (unit, state), n in sorted(kinds.items())))
+    run.done.append("python benchmarks/trust.py resumes")
+
+
+def damage(run: Commands) -> Iterator[str]:
+    tiny = run.folder / "tiny"
+    save.make(tiny)
+    save.save(tiny, 1)
+    words = run.folder / "words.txt"
+    words.write_text("bade\nkimo\nsuno\nre\n" * 40)
+    run("train words.txt --steps 60 --output model --quiet " + " ".join(SHAPE))
+    rows = [("file", "bytes", "lengths caught", "flipped bits caught")]
+    cut, flipped, draw = [0, 0], [0, 0], random.Random(0)
+    for kind, path in (("tiny", tiny), ("model", run.folder / "model")):
+        for file, read in faults.every_file(path).items():
+            if not file.exists():
+                continue
+            whole = file.read_bytes()
+            short = faults.caught(file, faults.cuts(whole), read)
+            bits = faults.caught(file, faults.flips(whole, FLIPS, draw), read)
+            cut, flipped = [a + b for a, b in zip(cut, short, strict=True)], [a + b for a, b in zip(flipped, bits, strict=True)]
+            counted = [f"{noticed:,} of {tried:,}" for noticed, tried in (short, bits)]
+            rows.append((f"{kind}: {file.name}", f"{len(whole):,}", *counted))
+    yield (
+        f"Cut at every length (and one byte too long): **{cut[0]:,} of {cut[1]:,}** caught. One bit flipped at a random place: "
+        f"**{flipped[0]:,} of {flipped[1]:,}** caught."
+    )
+    yield table(*rows)
+
+
+def hostiles(run: Commands) -> Iterator[str]:
+    hostile.make_all(run.folder / "models")
+    before = faults.listing(run.folder)
+    found = faults.refusals(run.folder / "models")
+    untouched = faults.listing(run.folder) == before
+    refused = [line for line in found if line["found"].startswith("CheckpointError") and line["seconds"] < 1]
+    slowest = sorted(found, key=lambda line: -line["seconds"])[:5]
+    yield (
+        f"**{len(refused)} of {len(found)}** hostile model directories were refused with a sentence within a second; the "
+        f"slowest took {slowest[0]['seconds']:.2f} s, the hungriest {max(line['memory'] for line in found) / 1e6:.0f} MB, "
+        f"interpreter and NumPy included. {'Nothing' if untouched else 'SOMETHING'} in the folder or beside it was changed."
+    )
+    names = "; ".join(line["name"] for line in found)
+    yield table(("slowest", "seconds", "MB"), *((s["name"], f"{s['seconds']:.3f}", f"{s['memory'] / 1e6:.0f}") for s in slowest))
+    yield f"All of them: {names}."
+    run.done.append("python benchmarks/trust.py hostile")
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
+    "kills": ("Kills", kills),
+    "resumes": ("Resumes, to the bit", resumed),
+    "damage": ("Truncated files and flipped bits", damage),
+    "hostile": ("Hostile files", hostiles),
+}
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or list(SECTIONS)
+    if unknown := set(wanted) - set(SECTIONS):
+        raise SystemExit(f"there is no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    for name in wanted:
+        print(f"measuring {name} …", flush=True)
+        title, measure = SECTIONS[name]
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["XDG_CACHE_HOME"] = str(Path(folder, "cache"))
+            run = Commands(Path(folder))
+            write(f"trust-{name}", section_of(title, measure(run), run))
+        print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Trainings that are stopped and resumed, beside the same ones left in peace: the cases, and how one is run."""
+
+from __future__ import annotations
+
+import json
+import random
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import faults
+from lmgen import run
+from lmgen.cells import CELLS
+
+STEPS, STOP = 60, 23
+COMMON = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1e-2, "patience": 0, "dropout": 0.3}
+CASES: list[dict[str, Any]] = [
+    *({"cell": cell, "unit": "char", "carry": False, "layers": 2} for cell in CELLS),
+    *({"cell": cell, "unit": "word", "carry": True, "layers": 1} for cell in CELLS),
+    *({"cell": cell, "unit": "char", "carry": True, "layers": 3} for cell in ("lstm", "gru", "elman", "min-gru")),
+    *({"cell": cell, "unit": "word-punct", "carry": False, "layers": 1} for cell in ("lstm", "gru", "narx")),
+    *({"cell": cell, "unit": "char", "carry": False, "layers": 1, "direction": "both"} for cell in ("lstm", "gru")),
+    *({"cell": cell, "unit": "char", "carry": False, "layers": 1, "precision": "bf16"} for cell in ("lstm", "gru")),
+    {"cell": "lstm", "unit": "word", "carry": False, "layers": 1, "tie": True},
+    {"cell": "gru", "unit": "word", "carry": True, "layers": 2, "layer_norm": True, "residual": True},
+]
+
+
+def name_of(case: dict[str, Any]) -> str:
+    """The words of a case."""
+    return "-".join(str(value) if type(value) is not bool else name for name, value in case.items() if value is not False)
+
+
+def corpus(path: Path) -> Path:
+    """Lines of a few invented words."""
+    draw = random.Random(1)
+    words = ["".join(draw.choice("bdgklmnrst") + draw.choice("aeiou") for _ in range(draw.randint(1, 3))) for _ in range(60)]
+    path.write_text("".join(" ".join(draw.choices(words, k=4)) + "\n" for _ in range(75)), "utf-8")
+    return path
+
+
+def stopped_and_resumed(folder: Path, case: dict[str, Any], stop: int = STOP) -> tuple[dict[str, str], dict[str, str]]:
+    """The digests of a training left in peace, and of the same one stopped after some steps and resumed."""
+    text = run.TextSettings((str(corpus(folder / "corpus.txt")),), (), "line", "utf-8", "strict")
+    options = {**COMMON, **case, "steps": STEPS}
+    _advance(run.new(folder / "whole", text, **options))
+    _advance(run.new(folder / "parts", text, **options), stop)
+    resumed, complaints = run.resume(folder / "parts")
+    assert (resumed.progress.step, complaints) == (stop, [])
+    assert resumed.training.windows.per_epoch < STEPS, "no epoch ends on the way"
+    _advance(resumed)
+    assert len(json.loads((folder / "parts" / "config.json").read_text())["text"]["files"]) == 1
+    return faults.digests(folder / "whole"), faults.digests(folder / "parts")
+
+
+def _advance(training: run.Run, steps: int | None = None) -> None:
+    with closing(iter(training)) as reports:
+        for report in reports:
+            if report.step == steps:
+                break
+    training.save()

@@ -1,0 +1,408 @@
+"""Files that were made to do harm are refused with a sentence, at once, in little memory, and touch nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import zlib
+from pathlib import Path
+
+import hostile
+import numpy as np
+import pytest
+import save
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import faults
+import lmgen
+from lmgen import checkpoint, lm, run
+from lmgen.compress import HEADER, MAGIC, _hash, compress, decompress, identity
+from lmgen.errors import CheckpointError, InputError, LmgenError
+
+SECONDS, MEMORY = 1.0, 200e6  # of the processor: how long it takes on the clock is for benchmarks/trust.py to say
+WORDS = ("W", "b", "__metadata__", "lmgen", "dtype", "shape", "data_offsets")
+
+
+def test_hostile_checkpoints_are_refused_at_once(tmp_path):
+    """Each with a CheckpointError (exit code 3), within a second and 200 MB, with nothing written anywhere."""
+    (tmp_path / "outside.txt").write_text("not theirs")
+    hostile.make_all(tmp_path / "models")
+    before = faults.listing(tmp_path)
+    found = faults.refusals(tmp_path / "models")
+    assert len(found) == len(hostile.HOSTILE) >= 70
+    for line in found:
+        assert line["found"].startswith("CheckpointError: "), line
+        assert line["found"].isprintable(), line
+        assert line["busy"] < SECONDS, line
+        assert line["memory"] < MEMORY, line
+    assert faults.listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["pickle", "escape codes in a name", "a pipe as the vocabulary", "deep JSON in the header"])
+def test_every_command_ends_with_exit_code_3(name, lmgen, tmp_path):
+    hostile.HOSTILE[name](tmp_path / "m")
+    (tmp_path / "t.txt").write_text("x\n")
+    for words in (["sample", "m"], ["eval", "m", "t.txt"], ["score", "m", "t.txt"], ["show", "m"], ["train", "--resume", "m"]):
+        code, out, err = lmgen(*words)
+        assert (code, out) == (3, "")
+        assert len(err.splitlines()) == 1
+        assert "\x1b" not in err
+    assert lmgen("show")[0] in (0, 3)
+    assert not Path("harmed").exists()
+
+
+@settings(max_examples=2000 if faults.LONG else 150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    header=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from([*"Wb", "__metadata__", "lmgen", "dtype", "shape", "data_offsets"]), inner, max_size=5
+            )
+        ),
+        max_leaves=20,
+    ),
+    data=st.binary(max_size=40),
+)
+def test_any_header_is_refused(tmp_path, header, data):
+    """JSON of any shape with the words of our headers in it."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(hostile.framed(json.dumps(header).encode(), data))
+    with pytest.raises(CheckpointError):
+        checkpoint.read_arrays(path, "model")
+
+
+# ---- directories whose hashes fit ----------------------------------------------------------------------------------------
+
+
+def altered(model_path: Path, path: Path, config: dict | None = None, vocab: dict | None = None, arrays=None) -> Path:
+    """A copy of a model with another configuration, vocabulary or arrays, and hashes that fit, as its maker could have them."""
+    shutil.copytree(model_path, path)
+    content, about, texts = checkpoint.read_model(path)
+    for name, change in (("config.json", config), ("vocab.json", vocab)):
+        (path / name).write_text(json.dumps(json.loads(texts[name]) | (change or {})))
+    for name in ("files", "format", "kind"):
+        about.pop(name)
+    checkpoint.write_model(path, arrays(content) if arrays else content, about)
+    return path
+
+
+def of_model(model_path: Path, **change) -> dict:
+    return {"model": json.loads((model_path / "config.json").read_text())["model"] | change}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 1 << 60},
+        {"size": 1 << 30},
+        {"size": -1},
+        {"size": 0},
+        {"size": "32"},
+        {"size": True},
+        {"size": None},
+        {"layers": 1 << 40},
+        {"layers": 10_000},
+        {"layers": 150},
+        {"embedding": 1 << 60},
+        {"embedding": 1 << 20},
+        {"vocab": 1 << 60},
+        {"cell": "../lstm"},
+        {"cell": "ngram"},
+        {"cell": "\x1b[31m"},
+        {"cell": ["lstm"]},
+        {"cell": "gru"},
+        {"direction": "both"},
+        {"direction": "sideways"},
+        {"dropout": -1.0},
+        {"dropout": float("nan")},
+        {"tie": True},
+        {"layer_norm": True},
+        {"evil": 1},
+    ],
+    ids=str,
+)
+def test_configurations_that_do_not_fit_are_refused_at_once(model_path, tmp_path, change):
+    path = altered(model_path, tmp_path / "m", config=of_model(model_path, **change))
+    start = time.process_time()
+    with pytest.raises(CheckpointError):
+        lm.load(path)
+    assert time.process_time() - start < SECONDS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text": []},
+        {"text": {"sequence": "line", "files": [3], "valid_files": [], "encoding": "utf-8", "errors": "strict"}},
+        {"text": {"sequence": "line", "files": "abc", "valid_files": 7, "encoding": "utf-8", "errors": "strict"}},
+        {"text": {"sequence": ["line"]}},
+        {"model": []},
+        {"model": 7},
+    ],
+    ids=str,
+)
+def test_settings_of_the_wrong_kind_are_refused(model_path, tmp_path, change):
+    path = altered(model_path, tmp_path / "m", config=change)
+    with pytest.raises(CheckpointError):
+        run.text_of(lm.load(path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"symbols": ["a"]},
+        {"symbols": "abc"},
+        {"symbols": [1, 2]},
+        {"symbols": [["a"]]},
+        {"unit": "\x1b[31m"},
+        {"unit": ["char"]},
+        {"unk_token": 7},
+        {"symbols": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_vocabularies_that_do_not_fit_are_refused(model_path, tmp_path, change):
+    with pytest.raises(CheckpointError):
+        lm.load(altered(model_path, tmp_path / "m", vocab=change))
+
+
+def test_much_json_that_is_no_vocabulary_is_not_parsed(tmp_path):
+    """Two hundred bytes of memory for three of text: what is large is looked at first."""
+    from lmgen.vocab import Vocab
+
+    symbols = tuple(f'word{k}\\"\n[{{\u2028' for k in range(100_000))
+    large = Vocab("word", symbols, "<unk>")
+    assert len(large.to_json()) > 1 << 20
+    assert Vocab.from_json(large.to_json()) == large
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match="not a vocabulary"):
+        Vocab.from_json('{"unit": "char", "unk_token": null, "symbols": [' + "[]," * (1 << 23) + "[]]}")
+    assert time.process_time() - start < SECONDS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: {**a, "../../outside.txt": np.zeros(1)}, "holds the array ../../outside.txt"),
+        (lambda a: {**a, "\x1b[31mred": np.zeros(1)}, r"holds the array \?\[31mred"),
+        (lambda a: {**a, **{f"x{k}": np.zeros(0) for k in range(5_000)}}, "holds the array x0"),
+        (lambda a: {name: b for name, b in a.items() if name != "head/b"}, "lacks the array head/b"),
+        (lambda a: {**a, "head/b": a["head/b"].astype(np.int32)}, "head/b should be float32"),
+        (lambda a: {**a, "head/b": a["head/b"][None]}, "head/b should be float32"),
+        (lambda a: {}, "too few"),
+    ],
+)
+def test_arrays_that_do_not_belong_are_named(model_path, tmp_path, change, message):
+    """What was expected, what was found, and why: weights and configuration of two models."""
+    path = altered(model_path, tmp_path / "m", arrays=change)
+    with pytest.raises(CheckpointError, match=message) as error:
+        lm.load(path)
+    assert str(error.value).isprintable()
+    assert "copy the" in str(error.value) or "another configuration" in str(error.value)
+
+
+# ---- snapshots -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train": {}},
+        {"train": []},
+        {"train": {"batch": 1 << 60, "window": 8, "learning_rate": 0.1}},
+        {"train": {"batch": 1 << 20, "window": 1 << 20, "learning_rate": 0.1}},
+        {"train": {"batch": "x", "window": 8, "learning_rate": 0.1}},
+        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "seed": -1}},
+        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "precision": "evil"}},
+        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "evil": 1}},
+        {"progress": {"step": -1}},
+        {"progress": {"step": 1 << 70}},
+        {"progress": {"best_nats": "1"}},
+        {"progress": 7},
+        {"text_sha256": 7},
+        {"text_sha256": None},
+    ],
+    ids=str,
+)
+def test_snapshots_that_say_nonsense_are_refused(model_path, tmp_path, change):
+    path = tmp_path / "m"
+    shutil.copytree(model_path, path)
+    arrays, about, _, _ = checkpoint.read_snapshot(path)
+    for name in ("files", "format", "kind"):
+        about.pop(name)
+    for snapshot in checkpoint.snapshots(path):
+        snapshot.unlink()
+    checkpoint.write_snapshot(path, 60, arrays, about | change)
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match="does not say how to go on"):
+        run.resume(path)
+    assert time.process_time() - start < SECONDS
+
+
+def test_links_lead_no_training_out_of_its_directory(tmp_path):
+    """train/ and its lock as links: nothing behind them is cleared, cut or written."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("lock", ".step-00000001.safetensors.1.part", "step-00000001.safetensors"):
+        (outside / name).write_text("not theirs")
+    before = faults.listing(outside)
+    save.make(tmp_path / "a")
+    (tmp_path / "a" / "train").symlink_to(outside)
+    with pytest.raises(CheckpointError, match="is a link"), checkpoint.locked(tmp_path / "a"):
+        pass
+    with pytest.raises(CheckpointError, match="is a link"):
+        save.save(tmp_path / "a", 1)
+    save.make(tmp_path / "b")
+    (tmp_path / "b" / "train").mkdir()
+    (tmp_path / "b" / "train" / "lock").symlink_to(outside / "lock")
+    with pytest.raises(LmgenError, match="cannot train in"), checkpoint.locked(tmp_path / "b"):
+        pass
+    (tmp_path / "b" / f".README.md.{os.getpid()}.part").symlink_to(outside / "lock")
+    with pytest.raises(LmgenError, match="cannot save"):
+        checkpoint.write_bytes(tmp_path / "b" / "README.md", b"x")
+    assert faults.listing(outside) == before
+
+
+# ---- n-gram models -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("counted")
+    (folder / "t.txt").write_text("the cat sat\non the mat\n" * 20)
+    lmgen.train(folder / "t.txt", cell="ngram", order=3, output=folder / "m")
+    return folder / "m"
+
+
+def with_level(name: str, change):
+    return lambda arrays: {**arrays, name: change(arrays[name].copy())}
+
+
+def put(place, value):
+    def change(array):
+        array[place] = value
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_level("1/keys", put(-1, 2**64 - 1)),
+        with_level("1/keys", put(0, 2**63)),
+        with_level("1/keys", lambda a: a[::-1].copy()),
+        with_level("1/keys", lambda a: a.astype(np.int64)),
+        with_level("1/keys", lambda a: a[:-1]),
+        with_level("1/keys", lambda a: a.reshape(1, -1)),
+        with_level("0/keys", lambda a: a + np.uint64(1)),
+        with_level("0/log_p", put(0, np.nan)),
+        with_level("0/log_p", put(0, np.inf)),
+        with_level("2/log_p", put(0, 3e38)),
+        with_level("1/backoff", put(0, -np.inf)),
+        with_level("1/backoff", put(0, 3e38)),
+        lambda arrays: {
+            **arrays,
+            "0/keys": np.zeros(0, np.uint64),
+            "0/log_p": np.zeros(0, np.float32),
+            "0/backoff": np.zeros(0, np.float32),
+        },
+        lambda arrays: {**arrays, "3/keys": np.zeros(0, np.uint64)},
+        lambda arrays: {},
+    ],
+)
+def test_hostile_ngrams_are_refused(counted, tmp_path, change):
+    """Keys that lead out of their level, numbers that are none, levels that are missing or too many."""
+    path = altered(counted, tmp_path / "m", arrays=change)
+    start = time.process_time()
+    with pytest.raises(CheckpointError):
+        lm.load(path)
+    assert time.process_time() - start < SECONDS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"order": 0}, {"order": 33}, {"order": 1 << 60}, {"order": True}, {"order": 2.0}, {"vocab": 3}, {"carry": 1}],
+    ids=str,
+)
+def test_hostile_orders_are_refused(counted, tmp_path, change):
+    with pytest.raises(CheckpointError):
+        lm.load(altered(counted, tmp_path / "m", config=of_model(counted, **change)))
+
+
+# ---- compressed files ------------------------------------------------------------------------------------------------------
+
+
+def lmz(model, body: bytes, length: int, sequences: int, extra: int, flags: int = 0) -> bytes:
+    """A compressed file with hashes that fit."""
+    known, sizes = (identity(model), bytes(8)), (length, sequences, extra)
+    file = _hash(HEADER.pack(MAGIC, flags, *known, b"", *sizes), body)
+    return HEADER.pack(MAGIC, flags, *known, file, *sizes) + body
+
+
+BOMB = zlib.compress(bytes(1 << 28), 9)
+LISTS = zlib.compress(b"[" * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words", "length", "sequences"),
+    [
+        (BOMB, b"", 1, 0),
+        (BOMB, b"", 1 << 60, 0),
+        (LISTS, b"", 10, 1),
+        (zlib.compress(b"[]"), b"", 10, 1),
+        (zlib.compress(b'{"gaps": 7}'), b"", 10, 1),
+        (zlib.compress(b'{"gaps": {"0": 7}}'), b"", 10, 2),
+        (zlib.compress(b'{"spaces": {"0": [7, 8]}}'), b"", 10, 1),
+        (zlib.compress(b'{"spaces": {"0": []}}'), b"", 10, 1),
+        (zlib.compress(b'{"after": []}'), b"", 10, 1),
+        (zlib.compress(b'{"after": "x"}'), b"", 10, 1),
+        (zlib.compress(b'{"before": 7}'), b"", 10, 1),
+        (zlib.compress(b"{}")[:-1], b"", 10, 1),
+        (b"\0\0", b"", 10, 1),
+        (b"", b"", 1 << 63, (1 << 32) - 1),
+        (b"", b"", 1 << 63, 1 << 20),
+        (b"", bytes(40), 1 << 63, (1 << 32) - 1),
+        (b"", b"\xff" * 40, 1 << 63, (1 << 32) - 1),
+        (b"", b"\xff" * 40, 1 << 63, 1),
+        (b"", b"\x7a" * 400, 1 << 63, 1),
+        (b"", b"\xff" * 3, 5, 1),
+        (b"", b"", 0, 1),
+    ],
+)
+def test_hostile_compressed_files_are_refused_at_once(counted, extra, words, length, sequences):
+    """A zip bomb, other JSON, counts that no file has: little is unpacked and little is read before it is noticed."""
+    pytest.importorskip("constriction")
+    model = lm.load(counted)
+    start = time.process_time()
+    with pytest.raises(InputError, match=r"damaged|what came of the file is not"):
+        decompress(model, lmz(model, extra + words, length, sequences, len(extra)))
+    assert time.process_time() - start < SECONDS
+
+
+@settings(max_examples=500 if faults.LONG else 60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.binary(max_size=64), length=st.integers(0, 2**64 - 1), sequences=st.integers(0, 2**32 - 1), flags=st.integers(0, 255)
+)
+def test_any_words_of_the_coder_end(counted, words, length, sequences, flags):
+    pytest.importorskip("constriction")
+    model = lm.load(counted)
+    try:
+        decompress(model, lmz(model, words, length, sequences, 0, flags))
+    except InputError:
+        return
+
+
+def test_what_compresses_beyond_measure_comes_back(counted, monkeypatch):
+    """Much odd white space is stored as it is where it would otherwise look like a bomb."""
+    pytest.importorskip("constriction")
+    monkeypatch.setattr("lmgen.compress.MUCH", 1000)
+    model = lm.load(counted)
+    for content in (b"\n" * 5_000 + b"the cat\n", b"\n" * 100 + b"the cat\n"):
+        assert decompress(model, compress(model, content)) == content
+    assert len(compress(model, b"\n" * 5_000 + b"the cat\n")) > 10_000

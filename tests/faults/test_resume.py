@@ -1,0 +1,44 @@
+"""N + M steps = N steps, a stop, a resume, M steps: to the bit, in every array and every line; and the same bits on any core."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import resumes
+
+import faults
+from lmgen.cells import CELLS
+
+
+@pytest.mark.parametrize("case", resumes.CASES if faults.LONG else resumes.CASES[:: len(resumes.CASES) // 4], ids=resumes.name_of)
+def test_a_resumed_training_is_the_same_to_the_bit(tmp_path, case):
+    """Across the end of an epoch, with dropout; sha256 of every array of the snapshot and the model, and every line."""
+    whole, parts = resumes.stopped_and_resumed(tmp_path, case)
+    assert parts.keys() == whole.keys()
+    assert parts == whole
+
+
+def test_the_cases_are_many():
+    """Every cell, characters and words, independent and carried, at least forty in all."""
+    assert {case["cell"] for case in resumes.CASES} == set(CELLS)
+    assert {case["unit"] for case in resumes.CASES} >= {"char", "word"}
+    assert {case["carry"] for case in resumes.CASES} == {False, True}
+    assert len(resumes.CASES) >= 40
+
+
+@pytest.mark.parametrize("native", ["", "off"], ids=["kernels", "without"])
+def test_one_core_and_two_give_the_same_bits(tmp_path, words_file, native):
+    """The same training pinned to one core and to all: with the kernels and, if they are off, by XLA alone."""
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        pytest.skip("there is one core only")
+    found = []
+    for name, pinned in (("one", {min(cores)}), ("all", cores)):
+        words = [words_file, "-o", name, "--steps", "40", "--size", "64", "--batch", "16", "--window", "16", "--dropout", "0.2"]
+        process = faults.training(*words, first=f"import os; os.sched_setaffinity(0, {pinned})", LMGEN_NATIVE=native)
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+        found.append(faults.digests(Path(name)))
+    assert found[0] == found[1]

@@ -1,0 +1,22 @@
+"""Any input at all: lmgen works or says in a sentence why not, and no input ends it with a traceback.
+
+A few hundred inputs of each kind, always the same; with LMGEN_LONG=1 (`make fuzz`) many thousand that are new each time.
+"""
+
+from __future__ import annotations
+
+import pytest
+from fuzzing import KINDS, level
+from hypothesis import given
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_input_works_or_is_refused_in_a_sentence(kind):
+    inputs, use, quick, long, _ = KINDS[kind]
+
+    @level(quick, long)
+    @given(inputs)
+    def run(drawn):
+        use(drawn)
+
+    run()
