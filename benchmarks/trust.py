@@ -76,6 +76,34 @@ def kills_of_a_save(folder: Path) -> tuple[int, int]:
     return len(stops), survived
 
 
+def disk(run: Commands) -> Iterator[str]:
+    if not faults.STRACE:
+        raise SystemExit("this section needs strace: apt install strace")
+    saved, counts = run.folder / "saved", {error: [0, 0] for error in faults.ERRORS}
+    save.make(saved)
+    save.save(saved, 1)
+    save.save(saved, 2)
+    for call in faults.writing(faults.calls(shutil.copytree(saved, run.folder / "fresh"), 3)):
+        for error, words in faults.ERRORS.items():
+            path = run.folder / "m"
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.copytree(saved, path)
+            done = faults.traced(path, 3, f"{call.name}:error={error}:when={call.number}")
+            told = done.returncode == 1 and done.stderr.count("\n") == 1 and words in done.stderr
+            whole = set(faults.states(path)) <= {2, 3}
+            save.save(path, 4)
+            counts[error][0] += told and whole and faults.states(path) == (4, 4) and not [*path.rglob(".*.part")]
+            counts[error][1] += 1
+    survived, tried = (sum(count[k] for count in counts.values()) for k in (0, 1))
+    yield (
+        f"Each system call of a save that writes was made to fail: **{survived} of {tried}** times the end was one sentence and exit "
+        "code 1, the snapshot and the model were whole, and the next save succeeded and left no part of a file."
+    )
+    rows = [(faults.ERRORS[error], f"{good} of {count}") for error, (good, count) in counts.items()]
+    yield table(("error", "survived"), *rows)
+    run.done.append("python benchmarks/trust.py disk")
+
+
 def resumed(run: Commands) -> Iterator[str]:
     import resumes
 
@@ -145,6 +173,7 @@ def hostiles(run: Commands) -> Iterator[str]:
 
 SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
     "kills": ("Kills", kills),
+    "disk": ("Errors of the disk", disk),
     "resumes": ("Resumes, to the bit", resumed),
     "damage": ("Truncated files and flipped bits", damage),
     "hostile": ("Hostile files", hostiles),

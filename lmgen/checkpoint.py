@@ -296,7 +296,8 @@ def check_free(path: Path, force: bool = False) -> None:
             f"add --force to replace it, or go on with --resume {path}"
         )
     names = {p.name for p in path.iterdir()} if path.is_dir() and not path.is_symlink() else {""}
-    if names and ("config.json" not in names or any(n not in OURS and not _LEFTOVER.fullmatch(n) for n in names)):
+    names = {name for name in names if not _LEFTOVER.fullmatch(name)}
+    if names and ("config.json" not in names or names - OURS):
         raise InputError(f"{path} holds more than a model of lmgen, or none, so --force leaves it alone: remove it yourself")
 
 

@@ -208,6 +208,8 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent |
     known = None
     if (path / "known.safetensors").exists():
         known = checkpoint.read_arrays(path / "known.safetensors", "known")[0].get("known")
+        if known is None or known.dtype != np.uint64 or known.ndim != 1 or (known[1:] <= known[:-1]).any():
+            raise CheckpointError(f"{path / 'known.safetensors'} holds no fingerprints: copy the whole directory again")
     sequence = settings["text"]["sequence"]
     if isinstance(config, ngram.Config):
         levels = _levels(arrays, config, str(path / "model.safetensors"))

@@ -54,7 +54,7 @@ def model(name: str) -> dict[str, Any]:
             "resumable": bool(checkpoint.snapshots(path)),
             "lmgen": about["lmgen"],
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({error!r}): copy the model again") from None
 
 

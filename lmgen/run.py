@@ -21,7 +21,7 @@ import numpy as np
 
 from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
 from lmgen.errors import CheckpointError, InputError, LmgenError
-from lmgen.text import Piece, Text
+from lmgen.text import SEQUENCES, Piece, Text
 from lmgen.vocab import Vocab
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
@@ -45,6 +45,8 @@ class TextSettings:
             found = cls(files, valid_files, content["sequence"], content["encoding"], content["errors"])
             if not all(isinstance(word, str) for word in (*files, *valid_files, found.sequence, found.encoding, found.errors)):
                 raise TypeError("what should be text is none")
+            if found.sequence not in SEQUENCES or found.errors not in ("strict", "replace"):
+                raise TypeError("sequence or errors has no usable value")
             return found
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"config.json does not say how the text was read ({error}): copy the model again") from None
@@ -101,7 +103,8 @@ class Run:
                     with contextlib.suppress(LmgenError):
                         self.save()
                     saved = time.monotonic()
-                    report = replace(report, trouble=self.trouble or metrics.trouble)
+                    self.trouble = self.trouble or metrics.trouble
+                    report = replace(report, trouble=self.trouble)
                 yield report
 
     def save(self) -> None:
@@ -261,7 +264,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         try:
             checkpoint.read_model(path)
         except CheckpointError as error:
-            complaints.append(f"{error.args[0].rpartition(': ')[0]}; the next validation writes the model anew")
+            complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)
     if data.sha256 != about["text_sha256"]:
         checkpoint.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
@@ -280,6 +283,9 @@ def _left_off(path: Path, about: dict[str, Any]) -> tuple[training.Config, train
                 if type(getattr(part, one.name)) not in wanted:
                     raise TypeError(f"{one.name} has no usable value")
         config, progress = found
+        ends = [end for end in (config.steps, config.epochs, config.budget) if end is not None]
+        if not ends or not min(ends) > 0:
+            raise ValueError("no end has a usable value")
         numbers = (config.batch, config.window, config.validate_every, progress.step + 1)
         if not all(1 <= n < 1 << 31 for n in numbers) or config.precision not in ("f32", "bf16") or config.seed < 0:
             raise ValueError("a number has no usable value")

@@ -207,6 +207,18 @@ def test_force_leaves_alone_what_is_not_ours(tmp_path, names):
     assert sorted(p.name for p in (tmp_path / "other").iterdir()) == sorted(names)
 
 
+def test_force_replaces_what_a_killed_start_has_left(tmp_path):
+    """An empty directory, or one with half a file in it."""
+    for name in (None, ".config.json.123.part"):
+        (tmp_path / "m").mkdir(exist_ok=True)
+        if name:
+            (tmp_path / "m" / name).write_text("{")
+        checkpoint.create(tmp_path / "m", {"config.json": "{}", "vocab.json": "{}"}, force=True)
+        assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["config.json", "vocab.json"]
+        for path in (tmp_path / "m").iterdir():
+            path.unlink()
+
+
 def test_force_leaves_a_link_and_a_running_training_alone(tmp_path):
     checkpoint.create(tmp_path / "m", {"config.json": "{}"})
     (tmp_path / "link").symlink_to(tmp_path / "m")

@@ -26,6 +26,7 @@ ROOT = HERE.parent.parent
 LONG = bool(os.environ.get("LMGEN_LONG"))  # the long level: hours of faults instead of seconds
 STRACE = shutil.which("strace")
 CALLS = ("mkdir", "openat", "write", "fsync", "rename", "unlink", "close")
+ERRORS = {"ENOSPC": "No space left on device", "EDQUOT": "Disk quota exceeded", "EIO": "Input/output error"}
 SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
 
 
@@ -110,6 +111,11 @@ def calls(path: Path, step: int) -> list[Call]:
         elif inside:
             found.append(Call(name, counted[name], words))
     return found
+
+
+def writing(stops: list[Call]) -> list[Call]:
+    """Those of the calls of a save that a broken or a full disk can refuse."""
+    return [call for call in stops if ".part" in call.words or call.name == "fsync"]
 
 
 def states(path: Path) -> tuple[int, int]:

@@ -141,6 +141,7 @@ def test_configurations_that_do_not_fit_are_refused_at_once(model_path, tmp_path
         {"text": {"sequence": "line", "files": [3], "valid_files": [], "encoding": "utf-8", "errors": "strict"}},
         {"text": {"sequence": "line", "files": "abc", "valid_files": 7, "encoding": "utf-8", "errors": "strict"}},
         {"text": {"sequence": ["line"]}},
+        {"text": {"sequence": "line", "files": [], "valid_files": [], "encoding": "utf-8", "errors": "surrogateescape"}},
         {"model": []},
         {"model": 7},
     ],
@@ -206,6 +207,17 @@ def test_arrays_that_do_not_belong_are_named(model_path, tmp_path, change, messa
     assert "copy the" in str(error.value) or "another configuration" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "known",
+    [np.zeros(3), np.array([[1, 2]], np.uint64), np.array([2, 1], np.uint64), np.array([1, 1], np.uint64), None],
+)
+def test_fingerprints_that_are_none_are_refused(model_path, tmp_path, known):
+    path = shutil.copytree(model_path, tmp_path / "m")
+    checkpoint.write_arrays(path / "known.safetensors", "known", {} if known is None else {"known": known}, {})
+    with pytest.raises(CheckpointError, match="holds no fingerprints"):
+        lm.load(path)
+
+
 # ---- snapshots -----------------------------------------------------------------------------------------------------------
 
 
@@ -214,12 +226,15 @@ def test_arrays_that_do_not_belong_are_named(model_path, tmp_path, change, messa
     [
         {"train": {}},
         {"train": []},
-        {"train": {"batch": 1 << 60, "window": 8, "learning_rate": 0.1}},
-        {"train": {"batch": 1 << 20, "window": 1 << 20, "learning_rate": 0.1}},
-        {"train": {"batch": "x", "window": 8, "learning_rate": 0.1}},
-        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "seed": -1}},
-        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "precision": "evil"}},
-        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "evil": 1}},
+        {"train": {"batch": 1 << 60, "window": 8, "learning_rate": 0.1, "steps": 9}},
+        {"train": {"batch": 1 << 20, "window": 1 << 20, "learning_rate": 0.1, "steps": 9}},
+        {"train": {"batch": "x", "window": 8, "learning_rate": 0.1, "steps": 9}},
+        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "steps": 9, "seed": -1}},
+        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "steps": 9, "precision": "evil"}},
+        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "steps": 9, "evil": 1}},
+        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1}},
+        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "steps": 0}},
+        {"train": {"batch": 16, "window": 16, "learning_rate": 0.1, "epochs": float("nan")}},
         {"progress": {"step": -1}},
         {"progress": {"step": 1 << 70}},
         {"progress": {"best_nats": "1"}},
