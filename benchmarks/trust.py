@@ -96,8 +96,8 @@ def disk(run: Commands) -> Iterator[str]:
             counts[error][1] += 1
     survived, tried = (sum(count[k] for count in counts.values()) for k in (0, 1))
     yield (
-        f"Each system call of a save that writes was made to fail: **{survived} of {tried}** times the end was one sentence and exit "
-        "code 1, the snapshot and the model were whole, and the next save succeeded and left no part of a file."
+        f"Each system call of a save that writes was made to fail: **{survived} of {tried}** times the end was one sentence and "
+        "exit code 1, the snapshot and the model were whole, and the next save succeeded and left no part of a file."
     )
     rows = [(faults.ERRORS[error], f"{good} of {count}") for error, (good, count) in counts.items()]
     yield table(("error", "survived"), *rows)

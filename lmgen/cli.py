@@ -68,6 +68,8 @@ def main() -> None:
     except MemoryError:
         console.note(OUT_OF_MEMORY)
         code = 1
+    except (KeyboardInterrupt, click.Abort):  # an Abort is a RuntimeError, too
+        code = INTERRUPTED
     except (RuntimeError, ValueError) as error:
         from lmgen import devices
 
@@ -75,8 +77,6 @@ def main() -> None:
             raise
         console.note(OUT_OF_MEMORY)
         code = 1
-    except (KeyboardInterrupt, click.Abort):
-        code = INTERRUPTED
     except console.ReaderGoneError:
         code = 0
     except OSError as error:

@@ -144,11 +144,9 @@ class Stop:
     """Set by the first signal, which asks for an end after the step; a second Ctrl-C ends at once, a third without a word."""
 
     code = 0
-    hurried = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.code and number == signal.SIGINT:
-            self.hurried = True
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise KeyboardInterrupt
         self.code = INTERRUPTED if number == signal.SIGINT else TERMINATED
@@ -163,7 +161,7 @@ def _stopping() -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if stop.hurried else handler)
+            signal.signal(number, signal.SIG_DFL if stop.code else handler)  # who is about to end needs no more asking
 
 
 def _drive(run: Any, quiet: bool) -> None:
