@@ -127,6 +127,7 @@ def main() -> None:
         title, measure = SECTIONS[name]
         with tempfile.TemporaryDirectory() as folder:
             run = Commands(Path(folder))
+            run.done.append(f"python benchmarks/fuzz.py {name}")
             section = section_of(title, measure(run), run)
         write(name, section)
 

@@ -428,6 +428,7 @@ def _clear_leftovers(path: Path) -> None:
 def free(path: Path) -> Path:
     """This path, or the first of path-2, path-3, … that is free."""
     number = 1
+    path = path if path.name else path.absolute() / "model"  # . and / have no name to count on from
     candidate = path
     while os.path.lexists(candidate):
         number += 1

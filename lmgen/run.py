@@ -287,10 +287,14 @@ def _left_off(path: Path, about: dict[str, Any]) -> tuple[training.Config, train
         if not ends or not min(ends) > 0:
             raise ValueError("no end has a usable value")
         numbers = (config.batch, config.window, config.validate_every, progress.step + 1)
-        if not all(1 <= n < 1 << 31 for n in numbers) or config.precision not in ("f32", "bf16") or config.seed < 0:
+        if not all(1 <= n < 1 << 31 for n in numbers) or config.precision not in ("f32", "bf16"):
             raise ValueError("a number has no usable value")
-        if config.batch * config.window > recipe.MOST_A_STEP or not isinstance(about["text_sha256"], str):
-            raise ValueError("a step or the text has no usable value")
+        if (
+            not 0 <= config.seed < 1 << 63
+            or config.batch * config.window > recipe.MOST_A_STEP
+            or not isinstance(about["text_sha256"], str)
+        ):
+            raise ValueError("a seed, a step or the text has no usable value")
         return found
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the snapshot of {path} does not say how to go on ({error}): train it anew") from None

@@ -20,3 +20,19 @@ def test_any_input_works_or_is_refused_in_a_sentence(kind):
         use(drawn)
 
     run()
+
+
+FOUND = [
+    ("vocabularies", (b"\x80", "")),
+    ("configurations", ("net", [("seed", 1 << 70)])),
+    ("options", (["compress", "running", "/dev/zero", "--output", "x"], b"")),
+    ("options", (["score", "grams", "folder"], b"")),
+    ("options", (["train", "text.txt", "--output", "."], b"")),
+    ("options", (["arpa", "read", "grams.arpa", "--output", "/"], b"")),
+]
+
+
+@pytest.mark.parametrize(("kind", "drawn"), FOUND, ids=str)
+def test_what_was_found_stays_mended(kind, drawn):
+    """Inputs that once ended in a traceback, or not at all."""
+    KINDS[kind][1](drawn)
