@@ -44,7 +44,10 @@ def scorecards(run: Commands) -> Iterator[str]:
     )
     yield quoted(run(f"eval {model(run, 'names')} DATA/names/test.txt"))
     yield quoted(run(f"eval {model(run, 'shakespeare')} DATA/tinyshakespeare/valid.txt"))
-    yield quoted(run(f"eval {model(run, 'wikitext')} DATA/wikitext-2/test.txt"))
+    name = model(run, "wikitext")
+    took, memory = run.seconds, run.memory
+    yield quoted(run(f"eval {name} DATA/wikitext-2/test.txt"))
+    yield f"{run.shape(name)}; the training command took {took:.0f} s in all and **{memory:.2f} GiB** at its peak (target: 4 GB)."
     yield "The same with an n-gram model mixed in, the weight fitted on the validation text:"
     yield quoted(run(f"eval {model(run, 'wikitext')} DATA/wikitext-2/test.txt --with {model(run, 'wikitext5')} --no-baselines"))
 

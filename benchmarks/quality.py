@@ -101,25 +101,6 @@ def precision(run: Commands) -> Iterator[str]:
     yield table(*rows)
 
 
-def wikitext(run: Commands) -> Iterator[str]:
-    run(
-        "train DATA/wikitext-2/train.txt --valid DATA/wikitext-2/valid.txt --unit word --carry --unk-token <unk> "
-        "--budget 300s --output wikitext --quiet"
-    )
-    took, memory = run.seconds, run.memory
-    test = run.measures("wikitext", "DATA/wikitext-2/test.txt")
-    measuring, measuring_memory = run.seconds, run.memory
-    vocabulary = json.loads(quietly(run, "show wikitext --json"))["vocabulary"]
-    yield (
-        f"{run.shape('wikitext')}; vocabulary {vocabulary:,}. The training command took {took:.0f} s in all and "
-        f"**{memory:.2f} GiB** at its peak (target: 4 GB), measuring {measuring:.0f} s and {measuring_memory:.2f} GiB."
-    )
-    yield table(
-        ("text", "perplexity per word", "symbols", "unknown", "without unknowns"),
-        ("test", f"{test['perplexity']:.1f}", f"{test['symbols']:,}", f"{test['unknown']:,}", f"{test['perplexity_known']:.1f}"),
-    )
-
-
 def tang(run: Commands) -> Iterator[str]:
     run("train DATA/tang-poems/all.txt --carry --budget 180s --output tang --quiet")
     held_out = json.loads(run("eval tang --json"))
@@ -174,7 +155,6 @@ SECTIONS: Sections = {
     "tinyshakespeare": ("tinyshakespeare in two minutes", tinyshakespeare),
     "minute": ("tinyshakespeare in a minute", minute),
     "precision": ("Whole trainings at both precisions, with kernels and without", precision),
-    "wikitext-2": ("WikiText-2, words", wikitext),
     "deep": ("Six layers on names", deep),
     "blanks": ("Letters of names, blanked and filled", blanks),
     "tang-poems": ("Tang poems, four lines each", tang),
