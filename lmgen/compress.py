@@ -269,7 +269,7 @@ def _constriction() -> Any:
     try:
         import constriction
     except ImportError:
-        raise InputError("compression needs the package constriction: pip install 'lmgen[compress]'") from None
+        raise InputError("compression needs constriction, which is not installed: pip install constriction") from None
     return constriction.stream
 
 

@@ -183,7 +183,8 @@ def _library(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError:
         package = name.split(".")[0]
-        raise InputError(f"looking for copies needs {package}, which is not installed: pip install {package}") from None
+        way = "pip install pydivsufsort rapidfuzz"
+        raise InputError(f"looking for copies needs {package}, which is not installed: {way}") from None
 
 
 def _encoded(text: str) -> bytes:
