@@ -1,9 +1,9 @@
 """The compiled kernels of native/, as functions of JAX arrays; everything works without them, more slowly.
 
 They serve CPUs, at the precision "f32" or "bf16" (operands of products rounded to bfloat16, sums in float32). "Stored" arrays,
-which go from kernel to kernel, are of that type. Shapes as in recurrence.py; P is N rounded up to what the kernels want, and
-weights of G gates are padded gate by gate with zeros, [.., G N] -> [.., G P]. What is wrong with an array raises JaxRuntimeError,
-and so does memory that does not suffice.
+which go from kernel to kernel, are of that type. Shapes as in recurrence.py; P is N rounded up to what the kernels want, and what
+they store of G gates is padded gate by gate with zeros, [.., G P]. What is wrong with an array raises JaxRuntimeError, and so does
+memory that does not suffice.
 
 In the environment: LMGEN_NATIVE=off (or avx2, avx512, avx512bf16, amx: the most that is used) holds them back, LMGEN_THREADS says
 on how many threads they run, LMGEN_LIBRARY=path loads another library than the one installed, as the tests of native/ do.
@@ -113,24 +113,40 @@ def _call(
 
 
 def product(
-    a: Array, b: Array, precision: str, *, bias: Array | None = None, inputs: bool = False, shape: tuple = (), **meant: Any
+    a: Array,
+    b: Array,
+    precision: str,
+    *,
+    bias: Array | None = None,
+    weights: Array | None = None,
+    stored: bool = False,
+    shape: tuple = (),
+    **meant: Any,
 ) -> Array:
-    """a b + bias, of matrices: [M, K] [K, N] -> [M, N], in float32, or as stored if it becomes the `inputs` of a time loop.
+    """a b + bias, of matrices: [M, K] [K, N] -> [M, N], in float32, or as `stored`.
 
-    `transposed_a` and `transposed_b` take the transpose of what is given; `a_from` and `b_from` are the first columns that are
-    meant of a wider array, and `shape` says how many then.
+    `transposed_a` and `transposed_b` take the transpose of what is given, whose rows `weights` multiply in the case of a;
+    `a_from` and `b_from` are the first columns that are meant of a wider array, and `shape` is that of the result where they do
+    not say it. `b_gates` and `c_gates` say of how many gates b and the result are: the other arrays have them padded, from gate
+    `first_gate` on.
     """
-    meant = {"transposed_a": False, "transposed_b": False, "a_from": 0, "b_from": 0} | meant
-    M, N = shape or (a.shape[meant["transposed_a"]], b.shape[not meant["transposed_b"]])
-    attributes: dict[str, Any] = {name: np.int64(value) if name.endswith("from") else value for name, value in meant.items()}
-    bias = jnp.zeros(0) if bias is None else bias
-    out = _stored(precision) if inputs else jnp.float32
-    return _call("product", [((M, N), out)], a, b, bias, precision=precision, **attributes)[0]
+    attributes: dict[str, Any] = {"transposed_a": False, "transposed_b": False, "a_from": 0, "b_from": 0}
+    attributes |= {"b_gates": 1, "c_gates": 1, "first_gate": 0} | meant
+    shape = shape or (a.shape[attributes["transposed_a"]], b.shape[not attributes["transposed_b"]])
+    attributes = {name: value if name.startswith("transposed") else np.int64(value) for name, value in attributes.items()}
+    bias, weights = (jnp.zeros(0) if x is None else x for x in (bias, weights))
+    out = _stored(precision) if stored else jnp.float32
+    return _call("product", [(shape, out)], a, b, bias, weights, precision=precision, **attributes)[0]
 
 
 def sum_rows(ids: Array, x: Array, rows: int, precision: str) -> Array:
     """The sums [rows, C] of those rows of x [n, C], stored, that have the same id [n]."""
-    return _call("sum_rows", [((rows, x.shape[1]), jnp.float32)], ids, x, precision=precision)[0]
+    return _call("sum_rows", [((rows, x.shape[1]), jnp.float32)], ids, x, jnp.zeros(0), precision=precision)[0]
+
+
+def weighted_sum(weights: Array, x: Array, columns: int, precision: str) -> Array:
+    """The sum [C] of the rows of x [n, C or more], stored, each times its weight [n]."""
+    return _call("sum_rows", [((1, columns), jnp.float32)], jnp.zeros(0, int), x, weights, precision=precision)[0][0]
 
 
 # ---- time loops --------------------------------------------------------------------------------------------------------
@@ -142,19 +158,10 @@ def padded(size: int, precision: str) -> int:
     return -(-size // unit) * unit
 
 
-def pad_gates(w: Array, gates: int, P: int) -> Array:
-    """[.., G N] -> [.., G P]."""
-    N = w.shape[-1] // gates
-    if N == P:
-        return w
-    apart = w.reshape(*w.shape[:-1], gates, N)
-    return jnp.pad(apart, [(0, 0)] * (apart.ndim - 1) + [(0, P - N)]).reshape(*w.shape[:-1], gates * P)
-
-
-def unpad_gates(w: Array, gates: int, N: int) -> Array:
-    """[.., G P] -> [.., G N]."""
-    P = w.shape[-1] // gates
-    return w if N == P else w.reshape(*w.shape[:-1], gates, P)[..., :N].reshape(*w.shape[:-1], gates * N)
+def inputs(x: Array, W: Array, b: Array, gates: int, shape: tuple, precision: str) -> Array:
+    """What a time loop reads, x W + b of x [n, D], stored [*shape, G, P]."""
+    size = (*shape, gates, padded(W.shape[1] // gates, precision))
+    return product(x, W, precision, bias=b, stored=True, b_gates=gates, shape=size)
 
 
 class Kept(NamedTuple):
@@ -179,7 +186,7 @@ def forward(
 ) -> tuple[Array, Array, Kept | None]:
     """The outputs hs [T, B, N] of a layer, its last memory c, and what the gradient needs if `keep`.
 
-    inputs [T B, G P] stored, or [R, G P] with ids [T, B]; U [N, G P], b_u [P], h0 and c0 [B, N], forget [T, B].
+    inputs [T, B, G, P] stored, or [R, G, P] with ids [T, B]; U [N, G N], b_u [N], h0 and c0 [B, N], forget [T, B].
     """
     T, B = forget.shape
     P = padded(h0.shape[1], precision)
@@ -188,7 +195,6 @@ def forward(
     if keep:
         results += [((T, B, 4, P), stored), ((0,) if gru else (T, B, P), f32)]
     reuse = {0: 3} if keep and ids is None and not gru else None  # an LSTM's gates take the place of their inputs
-    inputs = inputs.reshape(T, B, 4, P) if reuse else inputs
     ids = jnp.zeros((0, 0), jnp.int32) if ids is None else ids
     arrays = (inputs, ids, U, b_u, h0, c0, forget)
     hs, c, *rest = _call("forward", results, *arrays, precision=precision, in_place=reuse, gru=gru)
@@ -198,12 +204,12 @@ def forward(
 def backward(
     gru: bool, precision: str, kept: Kept, U: Array, c0: Array, forget: Array, dhs: Array, dh: Array, dc: Array
 ) -> list[Array]:
-    """The cotangents du [T, B, 4, P] stored, their sums db [4, P], dh0 and dc0, of a layer's way back in time.
+    """The cotangents du [T, B, 4, P] stored, their sums db [4, N], dh0 and dc0, of a layer's way back in time.
 
     The four of an LSTM are i f o g; of a GRU n z r and q, what r weighs: the first three belong to inputs, the last three to U h.
     """
     T, B, _, P = kept.gates.shape
-    results = [((T, B, 4, P), _stored(precision)), ((4, P), jnp.float32), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
+    results = [((T, B, 4, P), _stored(precision)), ((4, dh.shape[1]), jnp.float32), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
     return _call("backward", results, U, c0, forget, *kept, dhs, dh, dc, precision=precision, in_place={4: 0}, gru=gru)
 
 
@@ -211,11 +217,12 @@ def backward(
 
 
 def head(h: Array, W: Array, b: Array, targets: Array, precision: str, transposed: bool, keep: bool) -> list[Array]:
-    """−ln p [n] of the targets under softmax(h W + b), from h [n, N]; and p less the one-hot target [n, V], stored, if `keep`."""
+    """−ln p [n] of the targets under softmax(h W + b), from h [n, N]; if `keep` also p less the one-hot target, stored, in the
+    first V columns of an array that may have more."""
     packed = library().functions.lmgen_packed_size(precision == "bf16", h.shape[1], b.size)
     results: list[tuple] = [((h.shape[0],), jnp.float32), ((packed,), jnp.float32)]
     if keep:
-        results.append(((h.shape[0], b.size), _stored(precision)))
+        results.append(((h.shape[0], padded(b.size, precision)), _stored(precision)))
     nats, _, *excess = _call("head", results, h, W, b, targets, precision=precision, transposed=transposed)
     return [nats, *excess]
 
@@ -243,8 +250,9 @@ def adamw(
 # ---- sampling ----------------------------------------------------------------------------------------------------------
 
 
-def pack_gates(w: Array, gates: int, P: int, precision: str) -> Array:
-    """A padded matrix [N, G P] in the order in which the time loop reads it."""
+def pack_gates(w: Array, gates: int, precision: str) -> Array:
+    """A matrix [N, G N] in the order in which the time loop reads it."""
+    P = padded(w.shape[1] // gates, precision)
     size = library().functions.lmgen_packed_size(precision == "bf16", P, gates * P)
     return _call("pack", [((size,), jnp.float32)], w, precision=precision, transposed=False, gates=np.int64(gates))[0]
 
@@ -259,12 +267,13 @@ def pack_head(W: Array, precision: str, transposed: bool) -> Array:
 def sample(weights: list[Array], layers: list[dict[str, Array]], states: list[dict[str, Array]], **settings: Any) -> list[Array]:
     """Symbols that a network writes: ids and nats [steps, B], what is read next and how many EOS are to come [B], the states.
 
-    weights: inputs of the first layer by symbol [V, G P] stored, packed head, its bias, forced ids [steps], uniforms [steps, B],
+    weights: inputs of the first layer by symbol [V, G, P] stored, packed head, its bias, forced ids [steps], uniforms [steps, B],
     (temperature, top p, min p), top k, what is read next and EOS to come [B], gain and shift of the head's norm or [0]; layers:
     packed U and, from the second on, packed W and b, of a GRU b_u, of a norm gain and shift; states h and c [B, N] of each layer.
     """
     none, empty = jnp.zeros(0), jnp.zeros((0, 0))
-    vocab, (steps, B), N, P = weights[2].size, weights[4].shape, states[0]["h"].shape[1], settings.pop("P")
+    vocab, (steps, B), N = weights[2].size, weights[4].shape, states[0]["h"].shape[1]
+    P = padded(N, settings["precision"])
     for p, state in zip(layers, states, strict=True):
         weights += [p["U"], p.get("b_u", none), p.get("W", none), p.get("b", none), state["h"], state.get("c", empty)]
         weights += [p.get("gain", none), p.get("shift", none)]

@@ -170,37 +170,29 @@ def compiled(
 
 
 def _compiled(cell, precision, p, state, rows, ids, forget, keep):
-    gru, N = isinstance(cell, GRU), state["h"].shape[1]
-    P = native.padded(N, precision)
-    W, U, b = (native.pad_gates(p[name], cell.gates, P) for name in ("W", "U", "b"))
-    b_u = native.pad_gates(p["b_u"], 1, P) if gru else jnp.zeros(0)
-    c0 = jnp.zeros((0, 0)) if gru else state["c"]
-    inputs = native.product(rows.reshape(-1, rows.shape[-1]), W, precision, bias=b, inputs=True)
-    hs, c, kept = native.forward(gru, precision, keep, inputs, ids, U, b_u, state["h"], c0, forget)
+    gru = isinstance(cell, GRU)
+    b_u, c0 = (p["b_u"], jnp.zeros((0, 0))) if gru else (jnp.zeros(0), state["c"])
+    inputs = native.inputs(rows.reshape(-1, rows.shape[-1]), p["W"], p["b"], cell.gates, rows.shape[:-1], precision)
+    hs, c, kept = native.forward(gru, precision, keep, inputs, ids, p["U"], b_u, state["h"], c0, forget)
     after = {"h": hs[-1]} if gru else {"h": hs[-1], "c": c}
-    return (after, hs), (kept, W, U, c0, rows, ids, forget)
+    return (after, hs), (kept, p["W"], p["U"], c0, rows, ids, forget)
 
 
 def _compiled_backward(cell, precision, residuals, cotangent):
     kept, W, U, c0, rows, ids, forget = residuals
     dstate, dhs = cotangent
-    gru, G, N, D = isinstance(cell, GRU), cell.gates, dhs.shape[-1], rows.shape[-1]
-    P = U.shape[1] // G
+    gru, G, N = isinstance(cell, GRU), cell.gates, dhs.shape[-1]
     dc = jnp.zeros((0, 0)) if gru else dstate["c"]
     du, db, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
-    du = du.reshape(-1, 4 * P)
+    P = du.shape[-1]
+    du = du.reshape(-1, 4 * P)  # of a GRU n z r q: U has gates z r q, and W has z r n
     product = partial(native.product, precision=precision)
-    dU = product(kept.fed.reshape(-1, P), du, transposed_a=True, b_from=(4 - G) * P, shape=(N, G * P))
-    if gru:  # du holds n z r q
-        W, db, db_u = jnp.roll(W, P, 1), jnp.roll(db[:3], -1, 0), db[3, :N]
+    dU = product(kept.fed.reshape(-1, P), du, transposed_a=True, b_from=(4 - G) * P, shape=U.shape, c_gates=G)
     dx = du if ids is None else native.sum_rows(ids.reshape(-1), du, rows.shape[0], precision)
-    flat = rows.reshape(-1, D)
-    dW = product(flat, dx, transposed_a=True, shape=(D, G * P))
-    drows = product(dx, W, transposed_b=True, shape=flat.shape).reshape(rows.shape)
-    if gru:
-        dW = jnp.roll(dW, -P, 1)
-    dp = {"W": dW, "U": dU, "b": db.reshape(-1)}
-    dp = {name: native.unpad_gates(w, G, N) for name, w in dp.items()} | ({"b_u": db_u} if gru else {})
+    flat, first = rows.reshape(-1, rows.shape[-1]), 2 if gru else 0
+    dW = product(flat, dx, transposed_a=True, shape=W.shape, c_gates=G, first_gate=first)
+    drows = product(dx, W, transposed_b=True, shape=flat.shape, b_gates=G, first_gate=first).reshape(rows.shape)
+    dp = {"W": dW, "U": dU, "b": (jnp.roll(db[:3], -1, 0) if gru else db).reshape(-1)} | ({"b_u": db[3]} if gru else {})
     return dp, {"h": dh0} if gru else {"h": dh0, "c": dc0}, drows, None, None
 
 

@@ -24,13 +24,13 @@ def _forward(precision: str, transposed: bool, h: Array, W: Array, b: Array, tar
     return nats, (h, W, excess)
 
 
-def _backward(precision: str, transposed: bool, kept, cotangent: Array):
+def _backward(precision: str, transposed: bool, kept, g: Array):
     h, W, excess = kept
-    g = cotangent[:, None]
-    dh = g * native.product(excess, W, precision, transposed_b=not transposed)
-    product = partial(native.product, precision=precision, transposed_a=True)
-    dW = product(excess, g * h) if transposed else product(g * h, excess)
-    return dh, dW, product(g, excess)[0], None
+    product = partial(native.product, precision=precision, weights=g)
+    dh = product(excess, W, transposed_b=not transposed, shape=h.shape)
+    a, b = (excess, h) if transposed else (h, excess)
+    dW = product(a, b, transposed_a=True, shape=W.shape)
+    return dh, dW, native.weighted_sum(g, excess, W.shape[not transposed], precision), None
 
 
 nats.defvjp(_forward, _backward)

@@ -70,17 +70,16 @@ def _written(lm: LanguageModel) -> Writer | None:
 def _packed(
     network: model.Config, precision: str, params: model.Params
 ) -> tuple[Array, dict[str, Array], list[dict[str, Array]]]:
-    P, gates = native.padded(network.size, precision), CELLS[network.cell].gates
-    pad = partial(native.pad_gates, gates=gates, P=P)
-    pack = partial(native.pack_gates, gates=gates, P=P, precision=precision)
+    gates = CELLS[network.cell].gates
+    pack = partial(native.pack_gates, gates=gates, precision=precision)
     first = params["layers"][0]
     read = model.normalised(params["norms"][0], params["embedding"]) if network.layer_norm else params["embedding"]
-    inputs = native.product(read, pad(first["W"]), precision, bias=pad(first["b"]), inputs=True)
-    layers = [{"U": pack(pad(p["U"]))} for p in params["layers"]]
+    inputs = native.inputs(read, first["W"], first["b"], gates, (network.vocab,), precision)
+    layers = [{"U": pack(p["U"])} for p in params["layers"]]
     for k, (p, packed) in enumerate(zip(params["layers"], layers, strict=True)):
-        packed |= {"W": pack(pad(p["W"])), "b": pad(p["b"])} if k else {}
+        packed |= {"W": pack(p["W"]), "b": p["b"]} if k else {}
         packed |= params["norms"][k] if k and network.layer_norm else {}
-        packed |= {"b_u": native.pad_gates(p["b_u"], 1, P)} if "b_u" in p else {}
+        packed |= {"b_u": p["b_u"]} if "b_u" in p else {}
     head = params["head"]
     if "W" in head:
         packed_head = native.pack_head(head["W"], precision, transposed=False)
@@ -112,7 +111,6 @@ def _steps(
     norm = [head.get(name, jnp.zeros(0)) for name in ("gain", "shift")]
     settings = {
         "precision": precision,
-        "P": native.padded(network.size, precision),
         "gru": network.cell == "gru",
         "eos": np.int64(EOS),
         "unk": np.int64(-1 if unknown else UNK),

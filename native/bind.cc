@@ -57,14 +57,18 @@ class Arrays {
     auto buffer = results_.get<ffi::AnyBuffer>(i);
     return buffer.has_value() && dimension < int((*buffer)->dimensions().size()) ? (*buffer)->dimensions()[dimension] : 0;
   }
-  // Floats of any shape, so many of them.
-  const float* numbers(int i, int64_t n) {
+  // Numbers of a type in any shape, so many of them.
+  const void* numbers(int i, DataType type, int64_t n) {
     auto buffer = arguments_.get<ffi::AnyBuffer>(i);
-    return static_cast<const float*>(floats_of(buffer.has_value() ? &*buffer : nullptr, "argument", i, n));
+    return counted(buffer.has_value() ? &*buffer : nullptr, "argument", i, type, n);
   }
-  float* numbers_out(int i, int64_t n) {
+  void* numbers_out(int i, DataType type, int64_t n) {
     auto buffer = results_.get<ffi::AnyBuffer>(i);
-    return static_cast<float*>(floats_of(buffer.has_value() ? &**buffer : nullptr, "result", i, n));
+    return counted(buffer.has_value() ? &**buffer : nullptr, "result", i, type, n);
+  }
+  int64_t count_out(int i) {
+    auto buffer = results_.get<ffi::AnyBuffer>(i);
+    return buffer.has_value() ? int64_t((*buffer)->element_count()) : 0;
   }
   int64_t count(int i) {
     auto buffer = arguments_.get<ffi::AnyBuffer>(i);
@@ -86,9 +90,9 @@ class Arrays {
   ffi::Error error() const { return ffi::Error::InvalidArgument("lmgen: " + error_); }
 
  private:
-  void* floats_of(const ffi::AnyBuffer* buffer, const char* kind, int i, int64_t n) {
-    const bool fine = buffer && buffer->element_type() == DataType::F32 && int64_t(buffer->element_count()) == n;
-    require(fine, std::string(kind) + " " + std::to_string(i) + " is not so many floats as the kernel reads");
+  void* counted(const ffi::AnyBuffer* buffer, const char* kind, int i, DataType type, int64_t n) {
+    const bool fine = buffer && buffer->element_type() == type && int64_t(buffer->element_count()) == n;
+    require(fine, std::string(kind) + " " + std::to_string(i) + " is not so many numbers of the type that the kernel reads");
     return fine ? buffer->untyped_data() : nullptr;
   }
   void* checked(const ffi::AnyBuffer* buffer, const char* kind, int i, DataType type, Shape shape) {
@@ -126,49 +130,61 @@ ffi::Error no_kernels() {
   return ffi::Error(ffi::ErrorCode::kUnimplemented, "lmgen: no kernels for this processor and precision");
 }
 
-// a, b, bias [columns] or [0] -> c. `a_from` and `b_from` are the first columns that are meant in wider arrays.
+// a, b, bias [columns] or [0], weights [rows of a in memory] or [0] -> c. `a_from` and `b_from` are the first columns that are
+// meant in wider arrays. Where b_gates or c_gates is not 1, a row of that matrix is so many gates, of which `first_gate` comes
+// first for the other matrices, where each gate is padded. c may have more than two dimensions.
 ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed_a, bool transposed_b,
-                   int64_t a_from, int64_t b_from) {
+                   int64_t a_from, int64_t b_from, int64_t b_gates, int64_t c_gates, int64_t first_gate) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
+  auto gates = [&](int64_t count, int64_t width) {  // of a row in memory
+    if (count == 1) return one_gate(width);
+    arrays.require(count > 1 && width % count == 0 && first_gate >= 0 && first_gate < count, "the gates do not fit the arrays");
+    const int64_t N = width / std::max<int64_t>(count, 1);
+    return Gates{N, kernels->padded(N), count, first_gate};
+  };
   Product p{};
-  p.rows = arrays.size_out(0, 0), p.columns = arrays.size_out(0, 1);
-  p.inner = transposed_a ? arrays.size(0, 0) : arrays.size(1, transposed_b ? 1 : 0);
-  auto matrix = [&](int i, int64_t height, int64_t width, int64_t from, bool transposed) {
+  p.rows = transposed_a ? arrays.size_out(0, 0) : arrays.size(0, 0);
+  const int64_t c_width = p.rows ? arrays.count_out(0) / p.rows : 0;
+  p.c_gates = gates(c_gates, c_width), p.columns = c_gates == 1 ? c_width : c_gates * p.c_gates.P;
+  p.b.gates = b_gates == 1 ? one_gate(transposed_b ? arrays.size(1, 1) - b_from : p.columns) : gates(b_gates, arrays.size(1, 1));
+  const int64_t b_width = b_gates == 1 ? p.b.gates.N : b_gates * p.b.gates.P;
+  p.inner = transposed_a ? arrays.size(0, 0) : transposed_b ? b_width : arrays.size(1, 0);
+  arrays.require(b_gates == 1 || b_from == 0, "the gates do not fit the arrays");
+  auto matrix = [&](int i, int64_t height, int64_t width, int64_t from, bool transposed, const Gates& gates) {
     const bool narrow = bf16 && arrays.type(i) == DataType::BF16;
-    if (transposed) std::swap(height, width);
     const char* data = arrays.in<char>(i, stored(narrow), {height, Arrays::ANY});
     arrays.require(from >= 0 && from <= arrays.size(i, 1) - width,
                    "the columns meant lie outside of argument " + std::to_string(i));
-    return Matrix{data + from * (narrow ? 2 : 4), arrays.size(i, 1), narrow, transposed};
+    return Matrix{data + from * (narrow ? 2 : 4), arrays.size(i, 1), narrow, transposed, gates};
   };
-  p.a = matrix(0, p.rows, p.inner, a_from, transposed_a);
-  p.b = matrix(1, p.inner, p.columns, b_from, transposed_b);
-  if (arrays.size(2, 0)) p.bias = arrays.floats(2, {p.columns});
+  const int64_t a_height = transposed_a ? p.inner : p.rows, a_width = transposed_a ? p.rows : p.inner;
+  p.a = matrix(0, a_height, a_width, a_from, transposed_a, one_gate(a_width));
+  p.b = matrix(1, transposed_b ? p.columns : p.inner, p.b.gates.N * p.b.gates.count, b_from, transposed_b, p.b.gates);
+  arrays.require(b_width == (transposed_b ? p.inner : p.columns), "the matrices do not fit each other");
+  if (arrays.size(2, 0)) p.bias = arrays.floats(2, {transposed_b ? p.columns : p.b.gates.N * p.b.gates.count});
+  if (arrays.size(3, 0)) p.weights = arrays.floats(3, {a_height});
   p.c_bf16 = bf16 && arrays.type_out(0) == DataType::BF16;
-  p.c = arrays.out<void>(0, stored(p.c_bf16), {p.rows, p.columns}), p.c_stride = p.columns;
+  p.c = arrays.numbers_out(0, stored(p.c_bf16), p.rows * c_width), p.c_stride = c_width;
   return run(arrays, double(p.rows) * double(p.columns) * double(p.inner), [&](const Worker& w) { kernels->product(p, w); });
 }
 
-// inputs, ids [T, B] or [0, 0], U, b_u [P] or [0], h0, c0 or [0, 0], forget -> hs, c, fed, and for a gradient gates, cs.
+// inputs, ids [T, B] or [0, 0], U, b_u [N] or [0], h0, c0 or [0, 0], forget -> hs, c, fed, and for a gradient gates, cs.
 ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4,
-                P = arrays.size(2, 1) / gates;
+                P = kernels->padded(N);
   Forward f{};
   f.cell = gru ? GRU : LSTM, f.T = T, f.B = B, f.N = N, f.P = P;
-  const bool apart = arrays.rank(0) == 4;  // [T, B, 4, P], where the gates take the place of the inputs
-  f.rows = arrays.size(0, 0) * (apart ? B : 1);
-  f.inputs = apart ? arrays.in<void>(0, stored(bf16), {T, B, 4, P}) : arrays.in<void>(0, stored(bf16), {Arrays::ANY, gates * P});
   if (arrays.size(1, 0)) f.ids = arrays.in<int32_t>(1, DataType::S32, {T, B});
-  arrays.require(!(apart && gru), "the gates of a GRU are not as many as its inputs");
-  arrays.require(f.ids || f.rows == T * B, "the inputs are not as many as the time steps");
-  arrays.require(T >= 1 && B >= 1 && P >= N && P % kernels->padding == 0, "the sizes do not fit each other");
-  f.U = arrays.floats(2, {N, gates * P});
-  f.b_u = gru ? arrays.floats(3, {P}) : nullptr;
+  f.rows = f.ids ? arrays.size(0, 0) : T * B;
+  f.inputs = f.ids ? arrays.in<void>(0, stored(bf16), {f.rows, gates, P}) : arrays.in<void>(0, stored(bf16), {T, B, gates, P});
+  arrays.require(T >= 1 && B >= 1, "there is nothing to read");
+  f.U = arrays.floats(2, {N, gates * N});
+  f.b_u = gru ? arrays.floats(3, {N}) : nullptr;
   f.h0 = arrays.floats(4, {B, N});
   f.c0 = gru ? nullptr : arrays.floats(5, {B, N});
   f.forget = arrays.in<uint8_t>(6, DataType::PRED, {T, B});
@@ -189,11 +205,11 @@ ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   const int64_t T = arrays.size(2, 0), B = arrays.size(2, 1), N = arrays.size(0, 0), gates = gru ? 3 : 4,
-                P = arrays.size(0, 1) / gates;
-  arrays.require(T >= 1 && B >= 1 && P >= N && P % kernels->padding == 0, "the sizes do not fit each other");
+                P = kernels->padded(N);
+  arrays.require(T >= 1 && B >= 1, "there is nothing to read");
   Backward b{};
   b.cell = gru ? GRU : LSTM, b.T = T, b.B = B, b.N = N, b.P = P;
-  b.U = arrays.floats(0, {N, gates * P});
+  b.U = arrays.floats(0, {N, gates * N});
   b.c0 = gru ? nullptr : arrays.floats(1, {B, N});
   b.forget = arrays.in<uint8_t>(2, DataType::PRED, {T, B});
   b.fed = arrays.in<void>(3, stored(bf16), {T, B, P});
@@ -203,7 +219,7 @@ ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   b.dh = arrays.floats(7, {B, N});
   b.dc = gru ? nullptr : arrays.floats(8, {B, N});
   b.du = arrays.out<void>(0, stored(bf16), {T, B, 4, P});
-  b.db = arrays.floats_out(1, {4, P});
+  b.db = arrays.floats_out(1, {4, N});
   b.dh0 = arrays.floats_out(2, {B, N});
   b.dc0 = gru ? nullptr : arrays.floats_out(3, {B, N});
   const double work = double(T) * double(B) * double(N) * double(gates * P);
@@ -218,27 +234,31 @@ ffi::Error head(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool b
   Head h{};
   h.rows = arrays.size(0, 0), h.N = arrays.size(0, 1), h.V = arrays.size(2, 0);
   h.h = arrays.floats(0, {h.rows, h.N});
-  h.W = {arrays.floats(1, {transposed ? h.V : h.N, transposed ? h.N : h.V}), transposed ? h.N : h.V, false, transposed};
+  h.W = {arrays.floats(1, {transposed ? h.V : h.N, transposed ? h.N : h.V}), transposed ? h.N : h.V, false, transposed,
+         one_gate(transposed ? h.N : h.V)};
   h.b = arrays.floats(2, {h.V});
   h.targets = arrays.in<int32_t>(3, DataType::S32, {h.rows});
   h.nats = arrays.floats_out(0, {h.rows});
   h.packed = arrays.floats_out(1, {kernels->packed_size(h.N, h.V)});
-  if (results.size() > 2) h.excess = arrays.out<void>(2, stored(bf16), {h.rows, h.V});
+  h.stride = kernels->padded(h.V);
+  if (results.size() > 2) h.excess = arrays.out<void>(2, stored(bf16), {h.rows, h.stride});
   require_ids(arrays, h.targets, h.rows, h.V);
   return run(arrays, double(h.rows) * double(h.N) * double(h.V), [&](const Worker& w) { kernels->head(h, w); });
 }
 
-// ids [n], x [n, columns] -> sums [rows, columns].
+// ids [n] or [0], x [n, columns or more], weights [n] or [0] -> sums [rows, columns].
 ffi::Error sum_rows(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   RowSums s{};
-  s.n = arrays.size(0, 0), s.rows = arrays.size_out(0, 0), s.columns = arrays.size_out(0, 1);
-  s.ids = arrays.in<int32_t>(0, DataType::S32, {s.n});
-  s.x = arrays.in<void>(1, stored(bf16), {s.n, s.columns});
+  s.n = arrays.size(1, 0), s.stride = arrays.size(1, 1), s.rows = arrays.size_out(0, 0), s.columns = arrays.size_out(0, 1);
+  if (arrays.size(0, 0)) s.ids = arrays.in<int32_t>(0, DataType::S32, {s.n});
+  s.x = arrays.in<void>(1, stored(bf16), {s.n, s.stride});
+  if (arrays.size(2, 0)) s.weights = arrays.floats(2, {s.n});
   s.sums = arrays.floats_out(0, {s.rows, s.columns});
-  require_ids(arrays, s.ids, s.n, s.rows);
+  arrays.require(s.columns <= s.stride && (s.ids || s.rows == 1), "the sizes do not fit each other");
+  if (s.ids) require_ids(arrays, s.ids, s.n, s.rows);
   return run(arrays, double(s.n) * double(s.columns), [&](const Worker& w) { kernels->sum_rows(s, w); });
 }
 
@@ -259,11 +279,11 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
     const float* before[3];
     float* after[3];
     for (int part = 0; part < 3; part++) {
-      before[part] = arrays.numbers(2 + part * leaves + k, size);
-      after[part] = arrays.numbers_out(part * leaves + k, size);
+      before[part] = static_cast<const float*>(arrays.numbers(2 + part * leaves + k, DataType::F32, size));
+      after[part] = static_cast<float*>(arrays.numbers_out(part * leaves + k, DataType::F32, size));
       if (!arrays.wrong() && before[part] != after[part]) std::memcpy(after[part], before[part], size_t(size) * sizeof(float));
     }
-    all.push_back({size, arrays.numbers(2 + 3 * leaves + k, size), after[0], after[1], after[2], decay.begin()[k]});
+    all.push_back({size, static_cast<const float*>(arrays.numbers(2 + 3 * leaves + k, DataType::F32, size)), after[0], after[1], after[2], decay.begin()[k]});
     total += size, pieces += kernels->pieces(size);
   }
   uint8_t* fine = arrays.out<uint8_t>(3 * leaves, DataType::PRED, {});
@@ -291,21 +311,22 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
   });
 }
 
-// w [inner, gates P] -> packed for the time loop; with no gates, the head [N, V] or transposed [V, N] -> packed.
+// w [inner, gates N] -> packed for the time loop; with no gates, the head [N, V] or transposed [V, N] -> packed.
 ffi::Error pack(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed, int64_t gates) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   const int64_t height = arrays.size(0, 0), width = arrays.size(0, 1);
   const float* w = arrays.floats(0, {height, width});
-  const int64_t inner = transposed ? width : height, columns = transposed ? height : width, P = gates ? width / gates : 0;
-  float* out = arrays.floats_out(0, {gates ? kernels->packed_size(P, width) : kernels->packed_size(inner, columns)});
-  arrays.require(!gates || (P >= height && P % kernels->padding == 0), "the sizes do not fit each other");
+  const int64_t inner = transposed ? width : height, columns = transposed ? height : width, N = gates ? width / gates : 0,
+                P = kernels->padded(N);
+  float* out = arrays.floats_out(0, {gates ? kernels->packed_size(P, gates * P) : kernels->packed_size(inner, columns)});
+  arrays.require(!gates || (N >= height && width == gates * N), "the sizes do not fit each other");
   return run(arrays, 0, [&](const Worker&) {
     if (gates)
-      kernels->pack_gates(w, P, inner, gates, out);
+      kernels->pack_gates(w, {N, P, gates, 0}, inner, out);
     else
-      kernels->pack_head({w, width, false, transposed}, inner, columns, out);
+      kernels->pack_head({w, width, false, transposed, one_gate(width)}, inner, columns, out);
   });
 }
 
@@ -314,7 +335,7 @@ void order(const float* values, int64_t n, int32_t* out) {
   std::sort(out, out + n, [&](int32_t a, int32_t b) { return values[a] > values[b] || (values[a] == values[b] && a < b); });
 }
 
-// inputs [V, G P], packed head, its bias, forced [steps], uniforms [steps, B], [temperature, top_p, min_p], top_k, last, left,
+// inputs [V, G, P], packed head, its bias, forced [steps], uniforms [steps, B], [temperature, top_p, min_p], top_k, last, left,
 // the gain and shift of the head's norm or [0]; then of each layer packed U, b_u or [0], packed W or [0], b or [0], h, c or [0,
 // 0], and the gain and shift of its norm or [0]
 // -> ids, nats, fed, logits, last, left, sums, read, then of each layer h, c. (fed, logits, sums, read are memory.)
@@ -328,11 +349,11 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
   s.cell = gru ? GRU : LSTM, s.layers = (int64_t(arguments.size()) - first) / parts;
   arrays.require(s.layers >= 1 && s.layers <= MOST_LAYERS && int64_t(arguments.size()) == first + parts * s.layers,
                  "so many layers cannot be");
-  s.V = arrays.size(2, 0), s.P = arrays.size(0, 1) / gates, s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1),
-  s.N = arrays.size(first + 4, 1);
-  arrays.require(s.P >= s.N && s.P % kernels->padding == 0 && s.V > 0 && eos < s.V && unk < s.V,
+  s.V = arrays.size(2, 0), s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1),
+  s.N = arrays.size(first + 4, 1), s.P = kernels->padded(s.N);
+  arrays.require(s.V > 0 && eos < s.V && unk < s.V,
                  "the sizes do not fit each other");
-  s.inputs = arrays.in<void>(0, stored(bf16), {s.V, gates * s.P});
+  s.inputs = arrays.in<void>(0, stored(bf16), {s.V, gates, s.P});
   s.head = arrays.floats(1, {kernels->packed_size(s.N, s.V)});
   s.head_b = arrays.floats(2, {s.V});
   s.forced = arrays.in<int32_t>(3, DataType::S32, {s.steps});
@@ -361,8 +382,8 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
     const int i = int(first + parts * l), o = int(8 + 2 * l);
     const int64_t size = kernels->packed_size(s.P, gates * s.P);
     s.U[l] = arrays.floats(i, {size});
-    if (gru) s.b_u[l] = arrays.floats(i + 1, {s.P});
-    if (l) s.W[l] = arrays.floats(i + 2, {size}), s.b[l] = arrays.floats(i + 3, {gates * s.P});
+    if (gru) s.b_u[l] = arrays.floats(i + 1, {s.N});
+    if (l) s.W[l] = arrays.floats(i + 2, {size}), s.b[l] = arrays.floats(i + 3, {gates * s.N});
     if (l) norm(i + 6, l);
     arrays.require(!l || !s.gain[l] == !s.gain[s.layers], "some layers are normalised and some are not");
     s.h[l] = in_place(arrays.floats(i + 4, {s.B, s.N}), arrays.floats_out(o, {s.B, s.N}), s.B * s.N);
@@ -402,7 +423,10 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_product, Guarded<product>::call,
                                   .Attr<bool>("transposed_a")
                                   .Attr<bool>("transposed_b")
                                   .Attr<int64_t>("a_from")
-                                  .Attr<int64_t>("b_from"));
+                                  .Attr<int64_t>("b_from")
+                                  .Attr<int64_t>("b_gates")
+                                  .Attr<int64_t>("c_gates")
+                                  .Attr<int64_t>("first_gate"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_forward, Guarded<forward>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, Guarded<backward>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sum_rows, Guarded<sum_rows>::call, ARRAYS.Attr<bool>("bf16"));

@@ -24,7 +24,7 @@ inline void head_row(const Head& h, int64_t row, float* l, int64_t padded) {
   const float total = softmax(l, padded, top);
   h.nats[row] = __builtin_logf(total) + (top - logit);
   if (!h.excess) return;
-  Stored* out = static_cast<Stored*>(h.excess) + row * h.V;
+  Stored* out = static_cast<Stored*>(h.excess) + row * h.stride;
   const V scale = broadcast(1 / total);
   const float p = l[target] / total;
   for (int64_t v = 0; v < h.V; v += WIDTH) store(out + v, load(l + v) * scale, h.V - v);
@@ -36,20 +36,19 @@ inline void head_row(const Head& h, int64_t row, float* l, int64_t padded) {
 }
 
 inline void pack_head(const Matrix& W, int64_t inner, int64_t columns, float* out) {
-  const Cut groups((columns + WIDTH - 1) / WIDTH, PANELS);
-  for (int64_t g = 0; g < groups.pieces; g++)
-    pack(W, 0, lanes_of(inner), inner, groups.at(g) * WIDTH, columns, groups.size(g),
-         out + groups.at(g) * lanes_of(inner) * WIDTH);
+  pack(W, 0, lanes_of(inner), inner, columns, Groups(0, (columns + WIDTH - 1) / WIDTH), out);
 }
 
 constexpr float NEVER = -1e30f;  // the logit of what cannot come
 
 inline void head(const Head& h, const Worker& worker) {
   const int64_t lanes = lanes_of(h.N), panels = (h.V + WIDTH - 1) / WIDTH, padded = panels * WIDTH;
-  const Cut groups(panels, PANELS), blocks(h.rows, BLOCK_ROWS);
+  const Groups groups(0, panels);
+  const Cut blocks(h.rows, BLOCK_ROWS);
   float* packed = static_cast<float*>(h.packed);
-  for (int64_t g = worker.number; g < groups.pieces; g += worker.count)
-    pack(h.W, 0, lanes, h.N, groups.at(g) * WIDTH, h.V, groups.size(g), packed + groups.at(g) * lanes * WIDTH);
+  Groups mine = groups;
+  mine.begin = share(groups.end, worker.number, worker.count), mine.end = share(groups.end, worker.number + 1, worker.count);
+  pack(h.W, 0, lanes, h.N, h.V, mine, packed);
   float* bias = worker.array<float>(padded);
   for (int64_t v = 0; v < padded; v++) bias[v] = v < h.V ? h.b[v] : NEVER;
   float* left = worker.array<float>(BLOCK_ROWS * lanes + WIDTH);
@@ -60,8 +59,8 @@ inline void head(const Head& h, const Worker& worker) {
   for (int64_t i = share(blocks.pieces, worker.number, worker.count); i < end; i++) {
     const int64_t r0 = blocks.at(i);
     const Cut few(blocks.size(i), tile_rows(PANELS));
-    pack_left({h.h, h.N, false, false}, r0, blocks.size(i), 0, lanes, h.N, left);
-    for (int64_t g = 0; g < groups.pieces; g++)
+    pack_left({h.h, h.N, false, false, one_gate(h.N)}, r0, few, 0, lanes, h.N, nullptr, left);
+    for (int64_t g = 0; g < groups.end; g++)
       for (int64_t j = 0; j < few.pieces; j++) {
         const int rows = few.size(j), width = groups.size(g);
         tile_of(width, rows, left + few.at(j) * lanes, lanes, 1, packed + groups.at(g) * lanes * WIDTH, lanes, z);

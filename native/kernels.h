@@ -22,19 +22,29 @@ struct Worker {  // one of the threads that share a call
   }
 };
 
+// How the columns of a matrix lie in memory: gate after gate of N numbers, which kernels see as P, the rest zeros. Their gate g is
+// gate (g + first) % count there.
+struct Gates {
+  int64_t N, P, count, first;
+};
+inline Gates one_gate(int64_t columns) { return {columns, INT64_MAX, 1, 0}; }
+
 struct Matrix {  // rows of float, or of bfloat16
   const void* data;
   int64_t stride;  // numbers from row to row
   bool bf16;
   bool transposed;  // whether the matrix meant is the transpose of the one in memory
+  Gates gates;      // of what lies in a row
 };
 
 struct Product {  // c [rows, columns] = a [rows, inner] b [inner, columns] + bias [columns]
   Matrix a, b;
-  const float* bias;  // or null
+  const float* weights;  // or null: what the rows of a, as they lie in memory, are multiplied by
+  const float* bias;     // or null; it lies as the columns of b do
   void* c;
   int64_t c_stride;
   bool c_bf16;
+  Gates c_gates;
   int64_t rows, columns, inner;
 };
 
@@ -46,8 +56,8 @@ struct Forward {  // a layer's time loop
   const void* inputs;     // stored [T B or R, G P]: W x + b of each time and column, or of each row of a table
   const int32_t* ids;     // [T, B] rows of the table, or null
   int64_t rows;           // R
-  const float* U;         // [N, G P]
-  const float* b_u;       // GRU: [P], the bias that the reset gate weighs
+  const float* U;         // [N, G N]
+  const float* b_u;       // GRU: [N], the bias that the reset gate weighs
   const float *h0, *c0;   // [B, N]; c0 of the LSTM only
   const uint8_t* forget;  // [T, B] true where the state is given up before the step
   float* hs;              // [T, B, N]
@@ -67,7 +77,7 @@ struct Backward {  // the same loop, back in time
   const float* cs;
   const float *dhs, *dh, *dc;  // cotangents of hs, of the last h and of the last c
   void* du;          // stored [T, B, 4, P]: cotangents of LSTM i f o g; of GRU n z r (inputs), z r q (products): n z r q
-  float* db;         // [4, P]: their sums over T and B
+  float* db;         // [4, N]: their sums over T and B
   float *dh0, *dc0;  // [B, N]
 };
 
@@ -79,13 +89,16 @@ struct Head {  // softmax cross-entropy of the logits h W + b
   const int32_t* targets;
   float* nats;   // [rows] -ln p of the targets
   void* excess;  // stored [rows, V]: p less the one-hot target, or null where no gradient is wanted
+  int64_t stride;  // numbers of it from row to row
   void* packed;  // memory of packed_size(N, V) lanes that the threads share
 };
 
-struct RowSums {  // sums [rows, columns] of those rows of x [n, columns], stored, that have the same id
+struct RowSums {  // sums [rows, columns] of those rows of x [n, columns], stored, that have the same id, each times its weight
   int64_t n, rows, columns;
-  const int32_t* ids;
+  const int32_t* ids;    // null: all are of one row
+  const float* weights;  // null: all are 1
   const void* x;
+  int64_t stride;  // numbers of x from row to row
   float* sums;
 };
 
@@ -107,9 +120,9 @@ struct Sampling {  // whole networks writing text, a symbol of every row at a ti
   int64_t layers, steps, B, N, P, V;
   const void* inputs;                                           // stored [V, G P]: what the first layer reads of each symbol
   const float* W[MOST_LAYERS];                                  // packed by `pack_gates`, from the second layer on
-  const float* b[MOST_LAYERS];                                  // [G P], from the second layer on
+  const float* b[MOST_LAYERS];                                  // [G N], from the second layer on
   const float* U[MOST_LAYERS];                                  // packed likewise
-  const float* b_u[MOST_LAYERS];                                // GRU: [P]
+  const float* b_u[MOST_LAYERS];                                // GRU: [N]
   const float *gain[MOST_LAYERS + 1], *shift[MOST_LAYERS + 1];  // [N] of what a layer reads, and last the head; or null
   bool residual;                           // what a layer read is added to what it gives, from the second layer on
   const float* head;                       // packed by `pack_head`
@@ -135,12 +148,13 @@ struct Sampling {  // whole networks writing text, a symbol of every row at a ti
 struct Kernels {  // what one kind of processor offers at one precision
   const char* name;
   int64_t padding;
+  int64_t padded(int64_t N) const { return (N + padding - 1) / padding * padding; }
   void (*product)(const Product&, const Worker&);
   void (*forward)(const Forward&, const Worker&);
   void (*backward)(const Backward&, const Worker&);
   void (*head)(const Head&, const Worker&);
   int64_t (*packed_size)(int64_t inner, int64_t columns);
-  void (*pack_gates)(const float* w, int64_t P, int64_t inner, int64_t gates, float* out);  // w [inner, gates P]
+  void (*pack_gates)(const float* w, const Gates& gates, int64_t inner, float* out);  // w [inner, gates]
   void (*pack_head)(const Matrix& W, int64_t inner, int64_t columns, float* out);
   void (*sample)(const Sampling&, const Worker&);
   void (*sum_rows)(const RowSums&, const Worker&);

@@ -43,9 +43,7 @@ inline V multiply_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm512_max_ps(a, b); }
 inline V smaller(V a, V b) { return _mm512_min_ps(a, b); }
 inline V square_root(V a) { return _mm512_sqrt_ps(a); }
-inline V power_of_two(V whole) {  // 2^whole, for whole numbers as floats in [-126, 127]
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(whole), _mm512_set1_epi32(127)), 23));
-}
+inline V scaled(V a, V whole) { return _mm512_scalef_ps(a, whole); }  // a 2^whole, for whole numbers as floats in [-126, 127]
 inline V nearest(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 template <int S>  // lanes j of a where j & S is 0, else lanes j ^ S of b
 inline V mixed_low(V a, V b) {
@@ -80,8 +78,8 @@ inline V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm256_max_ps(a, b); }
 inline V smaller(V a, V b) { return _mm256_min_ps(a, b); }
 inline V square_root(V a) { return _mm256_sqrt_ps(a); }
-inline V power_of_two(V whole) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127)), 23));
+inline V scaled(V a, V whole) {
+  return a * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127)), 23));
 }
 inline V nearest(V a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 template <int S>
@@ -119,9 +117,20 @@ inline V load(const uint16_t* p) {
 inline __m256i rounded(V v) { return (__m256i)_mm512_cvtneps_pbh(v); }
 inline void store(uint16_t* p, V v) { _mm256_storeu_si256((__m256i*)p, rounded(v)); }
 inline void store(uint16_t* p, V v, int64_t n) { _mm256_mask_storeu_epi16(checked(p, n, WIDTH), first(n), rounded(v)); }
+inline V joined(V low, V high) {  // 32 bfloat16 that follow each other, as lanes
+  return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
 inline V paired(V low, V high) {  // lanes that hold bfloat16(low) and bfloat16(high)
-  return _mm512_castsi512_ps(
-      _mm512_or_si512(_mm512_cvtepu16_epi32(rounded(low)), _mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded(high)), 16)));
+  const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
+                                         19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_castsi512_ps(_mm512_permutexvar_epi16(turns, _mm512_castps_si512(joined(low, high))));
+}
+inline V paired(const uint16_t* low, const uint16_t* high, int64_t n) {  // of numbers that are bfloat16 already; high may be null
+  const auto numbers = [n](const uint16_t* p) {
+    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), checked(p, n, WIDTH)));
+  };
+  const __m512i lower = numbers(low);
+  return _mm512_castsi512_ps(high ? _mm512_or_si512(lower, _mm512_slli_epi32(numbers(high), 16)) : lower);
 }
 inline V add_product(V sum, V a, V b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
 #else
@@ -156,7 +165,7 @@ inline V exponential(V x) {
   p = multiply_add(p, r, broadcast(0.0416662693f));
   p = multiply_add(p, r, broadcast(0.166665167f));
   p = multiply_add(p, r, broadcast(0.5f));
-  return multiply_add(p, r * r, r + broadcast(1)) * power_of_two(n);
+  return scaled(multiply_add(p, r * r, r + broadcast(1)), n);
 }
 
 inline V sigmoid(V x) { return broadcast(1) / (broadcast(1) + exponential(zero() - x)); }

@@ -6,6 +6,7 @@
 
 constexpr int PANELS = 4;
 constexpr int BLOCK_LANES = 512;  // of the inner dimension, that stay near while all columns pass by
+constexpr int64_t FAR = 1 << 14;  // numbers from row to row
 constexpr int CHUNK_PANELS = 32;  // of the right operand of a weight gradient, that stay near while all rows pass by
 
 // Each kind of tile says:
@@ -32,78 +33,23 @@ inline int64_t share(int64_t n, int64_t i, int64_t of) { return n * i / of; }
 
 // ---- packing --------------------------------------------------------------------------------------------------------------
 
-// One vector of a lane's numbers: rows k … k + PAIR - 1 of a matrix [inner, …] at column c, n columns.
+constexpr int64_t BAND = 8;  // lanes that are packed in all columns before the next: memory is read about as it lies
+
+// Asks for rows k … of a band of a matrix [inner, …], columns c … c + n, in the order in which they lie in memory.
 template <class T>
-inline V lane_of_rows(const T* data, int64_t stride, int64_t k, int64_t inner, int64_t c, int64_t n) {
-  const T* p = data + k * stride + c;
-#if LMGEN_BF16
-  return paired(k < inner ? load(p, n) : zero(), k + 1 < inner ? load(p + stride, n) : zero());
-#else
-  return k < inner ? load(p, n) : zero();
-#endif
+inline void ask_for(const T* data, int64_t stride, int64_t k, int64_t inner, int64_t c, int64_t n) {
+  constexpr int64_t LINE = 64 / sizeof(T);
+  for (int64_t row = k; row < least(k + BAND * PAIR, inner); row++)
+    for (int64_t i = 0; i < n; i += LINE) __builtin_prefetch(data + row * stride + c + i, 0, 2);
 }
 
-// WIDTH lanes along the inner dimension of one row [inner], from number k on.
-inline V lanes_of_row(const float* row, int64_t k, int64_t inner) {
-#if LMGEN_BF16
-  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  const V a = load(row + k, inner - k), b = inner - k > WIDTH ? load(row + k + WIDTH, inner - k - WIDTH) : zero();
-  const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-  return paired(_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b));
-#else
-  return load(row + k, inner - k);
-#endif
-}
+struct Place {  // of a column in memory, and how many numbers of its gate there are from it on: beyond them are zeros
+  int64_t column, n;
+};
 
-#if LMGEN_BF16
-inline V lanes_of_row(const uint16_t* row, int64_t k, int64_t inner) {
-  const int64_t n = inner - k;
-  const __mmask32 mask = n >= 32 ? ~__mmask32(0) : n <= 0 ? 0 : __mmask32((1u << n) - 1);
-  return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, checked(row + k, n, 2 * WIDTH)));
-}
-#endif
-
-// Columns c … of b [inner, columns], lanes from k0 on: out [lanes][panels][WIDTH].
-template <class T>
-void pack_columns(const T* b, int64_t stride, int64_t k0, int64_t lanes, int64_t inner, int64_t c, int64_t columns, int panels,
-                  float* out) {
-  for (int64_t k = k0; k < k0 + lanes; k++)
-    for (int p = 0; p < panels; p++, out += WIDTH)
-      store(out, lane_of_rows(b, stride, k * PAIR, inner, c + p * WIDTH, columns - c - p * WIDTH));
-}
-
-// The same of the transpose of b [columns, inner].
-template <class T>
-void pack_transposed(const T* b, int64_t stride, int64_t k0, int64_t lanes, int64_t inner, int64_t c, int64_t columns, int panels,
-                     float* out) {
-  for (int64_t k = 0; k < lanes; k += WIDTH)
-    for (int p = 0; p < panels; p++) {
-      V block[WIDTH];
-      for (int j = 0; j < WIDTH; j++) {
-        const int64_t column = c + p * WIDTH + j;
-        block[j] = column < columns ? lanes_of_row(b + column * stride, (k0 + k) * PAIR, inner) : zero();
-      }
-      transpose(block);
-      for (int j = 0; j < WIDTH && k + j < lanes; j++) store(out + ((k + j) * panels + p) * WIDTH, block[j]);
-    }
-}
-
-inline void pack(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, int64_t c, int64_t columns, int panels, float* out) {
-#if LMGEN_BF16
-  if (b.bf16) {
-    const uint16_t* data = static_cast<const uint16_t*>(b.data);
-    return (b.transposed ? pack_transposed<uint16_t> : pack_columns<uint16_t>)(data, b.stride, k0, lanes, inner, c, columns,
-                                                                               panels, out);
-  }
-#endif
-  const float* data = static_cast<const float*>(b.data);
-  (b.transposed ? pack_transposed<float> : pack_columns<float>)(data, b.stride, k0, lanes, inner, c, columns, panels, out);
-}
-
-// A block of units at column c of each of several gates: b [inner, gates P], out [lanes][gates][WIDTH], for inner <= 2 P.
-inline void pack_gates(const float* b, int64_t P, int64_t inner, int64_t c, int gates, float* out) {
-  for (int64_t k = 0; k < lanes_of(P); k++)
-    for (int g = 0; g < gates; g++, out += WIDTH) store(out, lane_of_rows(b + g * P, gates * P, k * PAIR, inner, c, WIDTH));
+inline Place place(const Gates& gates, int64_t c) {
+  const int64_t gate = c < gates.P ? 0 : c / gates.P, at = c - gate * gates.P;
+  return {(gate + gates.first) % gates.count * gates.N + at, gates.N - at};
 }
 
 // A row of things (rows, panels) cut in pieces of at most `most`, all about equal.
@@ -114,133 +60,277 @@ struct Cut {
   int size(int64_t i) const { return int(at(i + 1) - at(i)); }
 };
 
+// One vector of a lane's numbers: rows k … k + PAIR - 1 of a matrix [inner, …] at column c, n columns. `weights` [inner], unless
+// null, are what its rows are multiplied by.
+template <class T>
+inline V lane_of_rows(const T* data, int64_t stride, int64_t k, int64_t inner, int64_t c, int64_t n, const float* weights) {
+  const T* p = data + k * stride + c;
+#if LMGEN_BF16
+  const bool second = k + 1 < inner;
+  if (k >= inner) return zero();
+  if (weights)
+    return paired(load(p, n) * broadcast(weights[k]), second ? load(p + stride, n) * broadcast(weights[k + 1]) : zero());
+  if constexpr (sizeof(T) == sizeof(uint16_t)) return paired(p, second ? p + stride : nullptr, n);
+  return paired(load(p, n), second ? load(p + stride, n) : zero());
+#else
+  if (k >= inner) return zero();
+  return weights ? load(p, n) * broadcast(weights[k]) : load(p, n);
+#endif
+}
+
+// WIDTH lanes along the inner dimension of one row, whose numbers lie at these places.
+template <class T>
+inline V lanes_of_row(const T* row, const Place (&at)[PAIR]) {
+#if LMGEN_BF16
+  return joined(load(row + at[0].column, at[0].n), load(row + at[1].column, at[1].n));
+#else
+  return load(row + at[0].column, at[0].n);
+#endif
+}
+
+inline void places(const Gates& gates, int64_t lane, Place (&at)[PAIR]) {
+  for (int i = 0; i < PAIR; i++) at[i] = place(gates, lane * PAIR + i * WIDTH);
+}
+
+struct Groups {  // of panels, from panel0 on: those from number `begin` to `end`
+  int64_t panel0;
+  Cut cut;
+  int64_t begin, end;
+  Groups(int64_t panel0, int64_t panels) : panel0(panel0), cut(panels, PANELS), begin(0), end(cut.pieces) {}
+  int64_t at(int64_t g) const { return cut.at(g); }
+  int size(int64_t g) const { return cut.size(g); }
+};
+
+// Columns of b [inner, …], lanes k0 … k0 + lanes: group after group, each [lanes][panels][WIDTH].
+template <class T>
+void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, const Groups& groups, float* out) {
+  const T* data = static_cast<const T*>(b.data);
+  const int64_t c0 = place(b.gates, (groups.panel0 + groups.at(groups.begin)) * WIDTH).column, width = (groups.at(groups.end) - groups.at(groups.begin)) * WIDTH;
+  for (int64_t band = 0; band < lanes; band += BAND) {
+    ask_for(data, b.stride, (k0 + band + BAND) * PAIR, inner, c0, least(width, b.stride - c0));
+    for (int64_t g = groups.begin; g < groups.end; g++) {
+      const int64_t from = groups.at(g), panels = groups.size(g), end = least(lanes, band + BAND);
+      for (int64_t p = 0; p < panels; p++) {
+        const Place at = place(b.gates, (groups.panel0 + from + p) * WIDTH);
+        for (int64_t k = band; k < end; k++)
+          store(out + (from * lanes + k * panels + p) * WIDTH,
+                lane_of_rows(data, b.stride, (k0 + k) * PAIR, inner, at.column, at.n, nullptr));
+      }
+    }
+  }
+}
+
+// The same of the transpose of b [columns, inner].
+template <class T>
+void pack_transposed(const Matrix& b, int64_t k0, int64_t lanes, int64_t columns, const Groups& groups, float* out) {
+  for (int64_t g = groups.begin; g < groups.end; g++) {
+    const int64_t from = groups.at(g), panels = groups.size(g);
+    for (int64_t k = 0; k < lanes; k += WIDTH) {
+      Place at[PAIR];
+      places(b.gates, k0 + k, at);
+      for (int64_t p = 0; p < panels; p++) {
+        V block[WIDTH];
+        for (int64_t j = 0; j < WIDTH; j++) {
+          const int64_t column = (groups.panel0 + from + p) * WIDTH + j;
+          block[j] = column < columns ? lanes_of_row(static_cast<const T*>(b.data) + column * b.stride, at) : zero();
+        }
+        transpose(block);
+        for (int64_t j = 0; j < WIDTH && k + j < lanes; j++)
+          store(out + (from * lanes + (k + j) * panels + p) * WIDTH, block[j]);
+      }
+    }
+  }
+}
+
+// Rows r0 … of a left operand, lanes k0 …: [rows][lanes].
+template <class T>
+void pack_rows(const Matrix& a, int64_t r0, int64_t rows, int64_t k0, int64_t lanes, float* out) {
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t k = 0; k < lanes; k += WIDTH) {
+      Place at[PAIR];
+      places(a.gates, k0 + k, at);
+      store(out + r * lanes + k, lanes_of_row(static_cast<const T*>(a.data) + (r0 + r) * a.stride, at), lanes - k);
+    }
+}
+
+// Rows r0 … of a left operand that is the transpose of a [inner, rows], lanes k0 …, tile after tile: each [lanes][rows], or
+// [rows][lanes] for a tile without steps.
+template <class T>
+void pack_rows_transposed(const Matrix& a, int64_t r0, const Cut& tiles, int64_t k0, int64_t lanes, int64_t inner,
+                          const float* weights, float* out) {
+  const T* data = static_cast<const T*>(a.data);
+  for (int64_t band = 0; band < lanes; band += BAND) {
+    ask_for(data, a.stride, (k0 + band + BAND) * PAIR, inner, r0, tiles.n);
+    for (int64_t i = 0; i < tiles.pieces; i++) {
+      const int64_t from = tiles.at(i), rows = tiles.size(i), end = least(lanes, band + BAND);
+      float* tile = out + from * lanes;
+      if constexpr (STEPS) {
+        for (int64_t k = band; k < end; k++)
+          store(tile + k * rows, lane_of_rows(data, a.stride, (k0 + k) * PAIR, inner, r0 + from, rows, weights), rows);
+      } else {
+        for (int64_t r = 0; r < rows; r += WIDTH) {
+          V block[WIDTH];
+          for (int64_t j = 0; j < WIDTH; j++)
+            block[j] = lane_of_rows(data, a.stride, (k0 + band + j) * PAIR, inner, r0 + from + r, rows - r, weights);
+          transpose(block);
+          for (int64_t j = 0; j < WIDTH && r + j < rows; j++) store(tile + (r + j) * lanes + band, block[j], lanes - band);
+        }
+      }
+    }
+  }
+}
+
+// What of these functions reads numbers of the matrix's type.
+inline void pack(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, int64_t columns, const Groups& groups, float* out) {
+#if LMGEN_BF16
+  if (b.bf16)
+    return b.transposed ? pack_transposed<uint16_t>(b, k0, lanes, columns, groups, out)
+                        : pack_columns<uint16_t>(b, k0, lanes, inner, groups, out);
+#endif
+  b.transposed ? pack_transposed<float>(b, k0, lanes, columns, groups, out)
+               : pack_columns<float>(b, k0, lanes, inner, groups, out);
+}
+
+inline void pack_left(const Matrix& a, int64_t r0, const Cut& tiles, int64_t k0, int64_t lanes, int64_t inner,
+                      const float* weights, float* out) {
+#if LMGEN_BF16
+  if (a.bf16)
+    return a.transposed ? pack_rows_transposed<uint16_t>(a, r0, tiles, k0, lanes, inner, weights, out)
+                        : pack_rows<uint16_t>(a, r0, tiles.n, k0, lanes, out);
+#endif
+  a.transposed ? pack_rows_transposed<float>(a, r0, tiles, k0, lanes, inner, weights, out)
+               : pack_rows<float>(a, r0, tiles.n, k0, lanes, out);
+}
+
+// A block of units of all gates at column c of each: b [inner, gates], out [lanes][gates][WIDTH].
+inline void pack_gates(const float* b, const Gates& gates, int64_t inner, int64_t c, float* out) {
+  const int64_t stride = gates.count * gates.N;
+  for (int64_t k = 0; k < lanes_of(gates.P); k++)
+    for (int64_t g = 0; g < gates.count; g++, out += WIDTH)
+      store(out, lane_of_rows(b, stride, k * PAIR, inner, g * gates.N + c, gates.N - c, nullptr));
+}
+
 // ---- whole products ---------------------------------------------------------------------------------------------------------
 
-// Rows r0 …, lanes k0 … of a left operand that is the transpose of a [inner, rows]: [lanes][rows], or [rows][lanes] for a tile
-// without steps.
-template <class T>
-void pack_left_transposed(const T* a, int64_t stride, int64_t r0, int rows, int64_t k0, int64_t lanes, int64_t inner,
-                          float* out) {
-  if constexpr (STEPS) {
-    for (int64_t k = 0; k < lanes; k++) store(out + k * rows, lane_of_rows(a, stride, (k0 + k) * PAIR, inner, r0, rows), rows);
-  } else {
-    for (int64_t k = 0; k < lanes; k += WIDTH)
-      for (int r = 0; r < rows; r += WIDTH) {
-        V block[WIDTH];
-        for (int j = 0; j < WIDTH; j++) block[j] = lane_of_rows(a, stride, (k0 + k + j) * PAIR, inner, r0 + r, rows - r);
-        transpose(block);
-        for (int j = 0; j < WIDTH && r + j < rows; j++) store(out + (r + j) * lanes + k, block[j], lanes - k);
-      }
-  }
-}
-
-// Rows r0 … of the left operand, lanes k0 …, as the tile reads them: [rows][lanes], but for pack_left_transposed.
-inline void pack_left(const Matrix& a, int64_t r0, int rows, int64_t k0, int64_t lanes, int64_t inner, float* out) {
-  if (!a.transposed) {
-    for (int r = 0; r < rows; r++)
-      for (int64_t k = 0; k < lanes; k += WIDTH) {
-#if LMGEN_BF16
-        if (a.bf16) {
-          store(out + r * lanes + k,
-                lanes_of_row(static_cast<const uint16_t*>(a.data) + (r0 + r) * a.stride, (k0 + k) * PAIR, inner), lanes - k);
-          continue;
-        }
-#endif
-        store(out + r * lanes + k, lanes_of_row(static_cast<const float*>(a.data) + (r0 + r) * a.stride, (k0 + k) * PAIR, inner),
-              lanes - k);
-      }
-    return;
-  }
-#if LMGEN_BF16
-  if (a.bf16) return pack_left_transposed(static_cast<const uint16_t*>(a.data), a.stride, r0, rows, k0, lanes, inner, out);
-#endif
-  pack_left_transposed(static_cast<const float*>(a.data), a.stride, r0, rows, k0, lanes, inner, out);
-}
-
-inline void store_row(const Product& p, int64_t r, int64_t c, V v, int64_t n) {
-#if LMGEN_BF16
-  if (p.c_bf16) return store(static_cast<uint16_t*>(p.c) + r * p.c_stride + c, v, n);
-#endif
-  store(static_cast<float*>(p.c) + r * p.c_stride + c, v, n);
-}
-
-// The part of a product that one thread computes: columns are shared among the threads as far as there are some, then rows.
+// The part of a product that one thread computes: some of its columns, as far as there are enough for all threads, and some of
+// its rows; of a weight gradient the rows first where they are more, since every thread packs what it does not share.
 struct Part {
   int64_t panel0, panels, row0, rows;
   Part(const Product& p, const Worker& worker) {
-    const int64_t all = (p.columns + WIDTH - 1) / WIDTH;
-    const int64_t across = least(worker.count, all < 2 ? 1 : all / 2), down = worker.count / across;
+    const int64_t all = (p.columns + WIDTH - 1) / WIDTH, tiles = p.rows / tile_rows(PANELS);
+    int64_t across = least(worker.count, all < 2 ? 1 : all / 2), down = worker.count / across;
+    if (p.a.transposed && p.rows > p.columns) down = least(worker.count, tiles < 1 ? 1 : tiles), across = worker.count / down;
     const int64_t x = worker.number % across, y = worker.number / across;
     panel0 = share(all, x, across), panels = y < down ? share(all, x + 1, across) - panel0 : 0;
     row0 = share(p.rows, least(y, down), down), rows = share(p.rows, least(y + 1, down), down) - row0;
   }
 };
 
-inline void finish(const Product& p, const float* sum, int64_t r, int rows, int64_t panel, int panels) {
-  for (int s = 0; s < rows; s++)
-    for (int q = 0; q < panels; q++, sum += WIDTH) {
-      const int64_t c = (panel + q) * WIDTH;
-      store_row(p, r + s, c, p.bias ? load(sum) + load(p.bias + c, p.columns - c) : load(sum), p.columns - c);
-    }
-}
-
-// Weights on the right stay packed as a whole while the rows pass by. Where the left operand is transposed - a weight gradient,
-// whose inner dimension is long - it is packed a piece of that at a time, all rows of it; the right one likewise, some columns at
-// a time; and the sums of all rows wait from piece to piece.
-inline void product(const Product& p, const Worker& worker) {
-  const Part part(p, worker);
-  const bool gradient = p.a.transposed, direct = PAIR == 1 && !gradient;  // direct: the left operand can be read where it is
-  const int64_t lanes = lanes_of(p.inner), piece = least(lanes, BLOCK_LANES), pass = gradient ? piece : lanes;
-  const int64_t width = gradient ? least(part.panels, CHUNK_PANELS) : part.panels;
-  const Cut blocks(part.rows, BLOCK_ROWS);
-  float* right = worker.array<float>(pass * width * WIDTH);
-  float* left = direct ? nullptr : worker.array<float>((gradient ? part.rows : BLOCK_ROWS) * piece + WIDTH);
-  float* sums = worker.array<float>((pass < lanes ? part.rows : BLOCK_ROWS) * part.panels * WIDTH);
-  for (int64_t k0 = 0; k0 < lanes; k0 += pass) {
-    const int64_t end = least(lanes, k0 + pass);
-    for (int64_t c0 = 0; c0 < part.panels; c0 += width) {
-      const Cut groups(least(width, part.panels - c0), PANELS);
-      for (int64_t k = k0; k < end; k += piece)
-        for (int64_t g = 0; g < groups.pieces; g++)
-          pack(p.b, k, least(piece, end - k), p.inner, (part.panel0 + c0 + groups.at(g)) * WIDTH, p.columns, groups.size(g),
-               right + ((k - k0) * groups.n + groups.at(g) * least(piece, end - k)) * WIDTH);
-      for (int64_t i = 0; i < blocks.pieces; i++) {
-        const Cut few(blocks.size(i), tile_rows(PANELS));
-        for (int64_t k = k0; k < end; k += piece) {
-          const int64_t now = least(piece, end - k);
-          for (int64_t j = 0; j < few.pieces; j++) {
-            const int64_t row = blocks.at(i) + few.at(j);  // of the part
-            float* packed = left + (gradient ? row : few.at(j)) * now;
-            if (!direct && c0 == 0) pack_left(p.a, part.row0 + row, few.size(j), k, now, p.inner, packed);
-          }
-          for (int64_t g = 0; g < groups.pieces; g++)
-            for (int64_t j = 0; j < few.pieces; j++) {
-              const int rows = few.size(j), panels = groups.size(g);
-              const int64_t row = blocks.at(i) + few.at(j), r = part.row0 + row, waiting = pass < lanes ? row : few.at(j);
-              const float* packed = left + (gradient ? row : few.at(j)) * now;
-              const float* at = direct ? static_cast<const float*>(p.a.data) + r * p.a.stride + k : packed;
-              const bool steps = gradient && STEPS;
-              const int64_t down = direct ? p.a.stride : steps ? 1 : now, step = steps ? rows : 1;
-              float* sum = sums + (waiting * part.panels + (c0 + groups.at(g)) * rows) * WIDTH;
-              const float* group = right + ((k - k0) * groups.n + groups.at(g) * now) * WIDTH;
-              tile_of(panels, rows, at, down, step, group, now, sum, k > 0);
-              if (k + now == lanes) finish(p, sum, r, rows, part.panel0 + c0 + groups.at(g), panels);
-            }
-        }
+// Some rows of a product and a group of its panels, from their sums [rows][panels][WIDTH].
+inline void finish(const Product& p, const float* sums, int64_t r, int64_t rows, int64_t panel, int64_t panels) {
+  const Gates bias_gates = p.b.transposed ? one_gate(p.columns) : p.b.gates;
+  for (int64_t q = 0; q < panels; q++) {
+    const Place to = place(p.c_gates, (panel + q) * WIDTH), from = place(bias_gates, (panel + q) * WIDTH);
+    const V bias = p.bias ? load(p.bias + from.column, from.n) : zero();
+    for (int64_t s = 0; s < rows; s++) {
+      V v = load(sums + (s * panels + q) * WIDTH);
+      if (p.weights && !p.a.transposed) v = v * broadcast(p.weights[r + s]);
+      v = v + bias;
+      const int64_t at = (r + s) * p.c_stride + to.column;
+#if LMGEN_BF16
+      if (p.c_bf16) {
+        store(static_cast<uint16_t*>(p.c) + at, v, to.n);
+        continue;
       }
+#endif
+      store(static_cast<float*>(p.c) + at, v, to.n);
     }
   }
 }
 
-// sums [R, columns] of the rows of x [n, columns] that have the same id.
+// Whether lanes up to `end` of the left operand can be read where they are. Rows some powers of two apart would push each other
+// out of the cache.
+inline bool readable(const Matrix& a, int64_t end, int64_t inner) {
+  if (PAIR == 1) return true;
+  const bool aligned = a.stride % PAIR == 0 && reinterpret_cast<uintptr_t>(a.data) % sizeof(float) == 0;
+  return a.bf16 && aligned && a.stride % FAR && end * PAIR <= inner;
+}
+
+// Weights on the right stay packed as a whole while the rows pass by, some of them and a piece of their inner dimension at a time.
+inline void plain_product(const Product& p, const Part& part, const Worker& worker) {
+  const int64_t lanes = lanes_of(p.inner), piece = least(lanes, BLOCK_LANES), stride = p.a.stride / PAIR;
+  const Groups groups(part.panel0, part.panels);
+  const Cut blocks(part.rows, BLOCK_ROWS);
+  float* right = worker.array<float>(lanes * part.panels * WIDTH);
+  float* left = worker.array<float>(BLOCK_ROWS * piece + WIDTH);
+  float* sums = worker.array<float>(BLOCK_ROWS * part.panels * WIDTH);
+  for (int64_t k = 0; k < lanes; k += piece)
+    pack(p.b, k, least(piece, lanes - k), p.inner, p.columns, groups, right + k * part.panels * WIDTH);
+  for (int64_t i = 0; i < blocks.pieces; i++) {
+    const int64_t r0 = part.row0 + blocks.at(i);
+    const Cut tiles(blocks.size(i), tile_rows(PANELS));
+    for (int64_t k = 0; k < lanes; k += piece) {
+      const int64_t now = least(piece, lanes - k);
+      const bool direct = readable(p.a, k + now, p.inner);
+      if (!direct) pack_left(p.a, r0, tiles, k, now, p.inner, nullptr, left);
+      const float* rows = direct ? static_cast<const float*>(p.a.data) + r0 * stride + k : left;
+      const int64_t down = direct ? stride : now;
+      for (int64_t g = groups.begin; g < groups.end; g++)
+        for (int64_t j = 0; j < tiles.pieces; j++) {
+          const int64_t r = tiles.at(j), size = tiles.size(j), panel = groups.at(g), panels = groups.size(g);
+          float* sum = sums + (panel * tiles.n + r * panels) * WIDTH;
+          tile_of(int(panels), int(size), rows + r * down, down, 1, right + (k * part.panels + panel * now) * WIDTH, now, sum,
+                  k > 0);
+          if (k + now == lanes) finish(p, sum, r0 + r, size, groups.panel0 + panel, panels);
+        }
+    }
+  }
+}
+
+// A weight gradient: the left operand is transposed, the inner dimension is long. A piece of that at a time, all rows of the left
+// operand are packed, and some columns of the right one at a time; the sums of all rows wait from piece to piece.
+inline void gradient_product(const Product& p, const Part& part, const Worker& worker) {
+  const int64_t lanes = lanes_of(p.inner), piece = least(lanes, BLOCK_LANES), width = least(part.panels, CHUNK_PANELS);
+  const Cut tiles(part.rows, tile_rows(PANELS));
+  float* right = worker.array<float>(piece * width * WIDTH);
+  float* left = worker.array<float>(part.rows * piece + WIDTH);
+  float* sums = worker.array<float>((piece < lanes ? part.rows * part.panels : tile_rows(PANELS) * PANELS) * WIDTH);
+  for (int64_t k = 0; k < lanes; k += piece) {
+    const int64_t now = least(piece, lanes - k);
+    pack_left(p.a, part.row0, tiles, k, now, p.inner, p.weights, left);
+    for (int64_t c = 0; c < part.panels; c += width) {
+      const Groups groups(part.panel0 + c, least(width, part.panels - c));
+      pack(p.b, k, now, p.inner, p.columns, groups, right);
+      for (int64_t g = groups.begin; g < groups.end; g++)
+        for (int64_t j = 0; j < tiles.pieces; j++) {
+          const int64_t r = tiles.at(j), size = tiles.size(j), panel = groups.at(g), panels = groups.size(g);
+          float* sum = sums + (piece < lanes ? ((c + panel) * part.rows + r * panels) * WIDTH : 0);
+          tile_of(int(panels), int(size), left + r * now, STEPS ? 1 : now, STEPS ? size : 1, right + panel * now * WIDTH, now, sum,
+                  k > 0);
+          if (k + now == lanes) finish(p, sum, part.row0 + r, size, groups.panel0 + panel, panels);
+        }
+    }
+  }
+}
+
+inline void product(const Product& p, const Worker& worker) {
+  (p.a.transposed ? gradient_product : plain_product)(p, Part(p, worker), worker);
+}
+
+// sums [R, columns] of the weighted rows of x [n, columns] that have the same id.
 inline void sum_rows(const RowSums& s, const Worker& worker) {
-  const int64_t all = (s.columns + WIDTH - 1) / WIDTH, from = share(all, worker.number, worker.count) * WIDTH;
-  const int64_t end = least(s.columns, share(all, worker.number + 1, worker.count) * WIDTH);
-  for (int64_t r = 0; r < s.rows; r++)
-    for (int64_t c = from; c < end; c += WIDTH) store(s.sums + r * s.columns + c, zero(), end - c);
-  for (int64_t k = 0; k < s.n; k++) {
-    const Stored* x = static_cast<const Stored*>(s.x) + k * s.columns;
-    float* sum = s.sums + s.ids[k] * s.columns;
-    for (int64_t c = from; c < end; c += WIDTH) store(sum + c, load(sum + c, end - c) + load(x + c, end - c), end - c);
+  constexpr int64_t STRIP = 4096;  // columns whose sums stay near
+  const int64_t all = (s.columns + WIDTH - 1) / WIDTH, last = least(s.columns, share(all, worker.number + 1, worker.count) * WIDTH);
+  for (int64_t from = share(all, worker.number, worker.count) * WIDTH; from < last; from += STRIP) {
+    const int64_t end = least(last, from + STRIP);
+    for (int64_t r = 0; r < s.rows; r++)
+      for (int64_t c = from; c < end; c += WIDTH) store(s.sums + r * s.columns + c, zero(), end - c);
+    for (int64_t k = 0; k < s.n; k++) {
+      const Stored* x = static_cast<const Stored*>(s.x) + k * s.stride;
+      float* sum = s.sums + (s.ids ? s.ids[k] : 0) * s.columns;
+      const V weight = broadcast(s.weights ? s.weights[k] : 1);
+      for (int64_t c = from; c < end; c += WIDTH)
+        store(sum + c, multiply_add(weight, load(x + c, end - c), load(sum + c, end - c)), end - c);
+    }
   }
 }

@@ -66,7 +66,7 @@ void loop_forward(const Forward& f, const Worker& worker) {
   const int64_t u0 = share(all, worker.number, worker.count), blocks = share(all, worker.number + 1, worker.count) - u0;
   float* weights = worker.array<float>(blocks * lanes * G * WIDTH);
   for (int64_t u = 0; u < blocks; u++)  // the gates of a block of units, side by side
-    pack_gates(f.U, P, N, (u0 + u) * WIDTH, G, weights + u * lanes * G * WIDTH);
+    pack_gates(f.U, {N, P, G, 0}, N, (u0 + u) * WIDTH, weights + u * lanes * G * WIDTH);
   Stored* fed = static_cast<Stored*>(f.fed);
   const Stored* inputs = static_cast<const Stored*>(f.inputs);
   float* state = worker.array<float>(2 * B * blocks * WIDTH);  // [block][B] of h and of c, already forgotten for the next step
@@ -91,7 +91,7 @@ void loop_forward(const Forward& f, const Worker& worker) {
         tile_of(G, rows.size(i), reinterpret_cast<const float*>(here + b0 * P), P / PAIR, 1, weights + u * lanes * G * WIDTH,
                 lanes, z);
         const int64_t n = (u0 + u) * WIDTH;
-        const V b_u = f.b_u ? load(f.b_u + n) : zero();
+        const V b_u = f.b_u ? load(f.b_u + n, N - n) : zero();
         for (int r = 0; r < rows.size(i); r++) {
           const int64_t b = b0 + r, tb = t * B + b;
           float* s = state + (u * B + b) * 2 * WIDTH;
@@ -123,11 +123,9 @@ void loop_backward(const Backward& k, const Worker& worker) {
   constexpr int G = C::GATES, SKIP = 4 - G;
   const int64_t T = k.T, B = k.B, N = k.N, P = k.P, all = P / WIDTH, lanes = lanes_of(G * P);
   const int64_t u0 = share(all, worker.number, worker.count), blocks = share(all, worker.number + 1, worker.count) - u0;
-  const Cut groups(blocks, PANELS);
+  const Groups groups(u0, blocks);
   float* weights = worker.array<float>(lanes * blocks * WIDTH);
-  for (int64_t g = 0; g < groups.pieces; g++)
-    pack({k.U, G * P, false, true}, 0, lanes, G * P, (u0 + groups.at(g)) * WIDTH, N, groups.size(g),
-         weights + groups.at(g) * lanes * WIDTH);
+  pack({k.U, G * N, false, true, {N, P, G, 0}}, 0, lanes, G * P, N, groups, weights);
   float* carried = worker.array<float>(2 * B * blocks * WIDTH);  // [block][B]: dh past the products, dc
   float* sums = worker.array<float>(4 * blocks * WIDTH);
   for (int64_t i = 0; i < 4 * blocks; i++) store(sums + i * WIDTH, zero());
@@ -142,7 +140,7 @@ void loop_backward(const Backward& k, const Worker& worker) {
   alignas(64) float z[SUMS * WIDTH];
   for (int64_t t = T - 1; t >= -1; t--) {  // at -1 only what reaches the first state
     worker.wait();                         // until du of the step after is there as a whole
-    for (int64_t g = 0; g < groups.pieces; g++) {
+    for (int64_t g = groups.begin; g < groups.end; g++) {
       const int panels = groups.size(g);
       const Cut rows(B, tile_rows(panels));
       for (int64_t i = 0; i < rows.pieces; i++) {
@@ -185,7 +183,7 @@ void loop_backward(const Backward& k, const Worker& worker) {
     }
   }
   for (int64_t u = 0; u < blocks; u++)
-    for (int q = 0; q < 4; q++) store(k.db + q * P + (u0 + u) * WIDTH, load(sums + (u * 4 + q) * WIDTH));
+    for (int q = 0; q < 4; q++) store(k.db + q * N + (u0 + u) * WIDTH, load(sums + (u * 4 + q) * WIDTH), N - (u0 + u) * WIDTH);
 }
 
 inline void forward(const Forward& f, const Worker& worker) {

@@ -1,8 +1,8 @@
 // Writing text: every symbol is read by all layers, the head says what may follow, one is drawn, and so on. Threads share units,
 // then the vocabulary, then rows. What a row gets does not depend on the rows beside it.
 
-inline void pack_cell(const float* w, int64_t P, int64_t inner, int64_t gates, float* out) {
-  for (int64_t u = 0; u < P / WIDTH; u++) pack_gates(w, P, inner, u * WIDTH, int(gates), out + u * lanes_of(P) * gates * WIDTH);
+inline void pack_cell(const float* w, const Gates& gates, int64_t inner, float* out) {
+  for (int64_t c = 0; c < gates.P; c += WIDTH) pack_gates(w, gates, inner, c, out + c * lanes_of(gates.P) * gates.count);
 }
 
 // h of a layer as products read it [B, P]: after a step, and before it, by turns.
@@ -68,10 +68,10 @@ void sampling_layer(const Sampling& s, int64_t layer, int64_t step, const Worker
         V products[G], x[G];
         for (int g = 0; g < G; g++) {
           products[g] = load(z + (r * G + g) * WIDTH);
-          x[g] = layer ? load(zx + (r * G + g) * WIDTH) + load(s.b[layer] + g * P + n) : load(input + g * P);
+          x[g] = layer ? load(zx + (r * G + g) * WIDTH) + load(s.b[layer] + g * N + n, N - n) : load(input + g * P);
         }
         float *h = s.h[layer] + b * N + n, *c = s.c[layer] ? s.c[layer] + b * N + n : nullptr;
-        const V b_u = s.b_u[layer] ? load(s.b_u[layer] + n) : zero();
+        const V b_u = s.b_u[layer] ? load(s.b_u[layer] + n, N - n) : zero();
         const auto state = C::forward(products, x, b_u, load(h, N - n), c ? load(c, N - n) : zero(), nullptr, P);
         store(h, state.h, N - n);
         if (c) store(c, state.c, N - n);
