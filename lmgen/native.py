@@ -52,6 +52,7 @@ def library() -> Library:
             return Library(lack="built for a newer JAX than the one installed: install lmgen again with --no-build-isolation")
         functions.lmgen_kind.restype = ctypes.c_char_p
         functions.lmgen_padding.restype = functions.lmgen_packed_size.restype = ctypes.c_int64
+        functions.lmgen_told_size.restype, functions.lmgen_told_size.argtypes = ctypes.c_int64, [ctypes.c_bool, ctypes.c_int64]
         functions.lmgen_packed_size.argtypes = [ctypes.c_bool, ctypes.c_int64, ctypes.c_int64]
         for name in OPERATIONS:
             handler = jax.ffi.pycapsule(getattr(functions, f"lmgen_{name}"))
@@ -219,8 +220,8 @@ def backward(
 def head(h: Array, W: Array, b: Array, targets: Array, precision: str, transposed: bool, keep: bool) -> list[Array]:
     """−ln p [n] of the targets under softmax(h W + b), from h [n, N]; if `keep` also p less the one-hot target, stored, in the
     first V columns of an array that may have more."""
-    packed = library().functions.lmgen_packed_size(precision == "bf16", h.shape[1], b.size)
-    results: list[tuple] = [((h.shape[0],), jnp.float32), ((packed,), jnp.float32)]
+    told = 2 * library().functions.lmgen_told_size(precision == "bf16", b.size)
+    results: list[tuple] = [((h.shape[0],), jnp.float32), ((told,), jnp.float32)]
     if keep:
         results.append(((h.shape[0], padded(b.size, precision)), _stored(precision)))
     nats, _, *excess = _call("head", results, h, W, b, targets, precision=precision, transposed=transposed)

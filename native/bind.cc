@@ -175,8 +175,7 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
-  const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4,
-                P = kernels->padded(N);
+  const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4, P = kernels->padded(N);
   Forward f{};
   f.cell = gru ? GRU : LSTM, f.T = T, f.B = B, f.N = N, f.P = P;
   if (arrays.size(1, 0)) f.ids = arrays.in<int32_t>(1, DataType::S32, {T, B});
@@ -204,8 +203,7 @@ ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
-  const int64_t T = arrays.size(2, 0), B = arrays.size(2, 1), N = arrays.size(0, 0), gates = gru ? 3 : 4,
-                P = kernels->padded(N);
+  const int64_t T = arrays.size(2, 0), B = arrays.size(2, 1), N = arrays.size(0, 0), gates = gru ? 3 : 4, P = kernels->padded(N);
   arrays.require(T >= 1 && B >= 1, "there is nothing to read");
   Backward b{};
   b.cell = gru ? GRU : LSTM, b.T = T, b.B = B, b.N = N, b.P = P;
@@ -226,7 +224,7 @@ ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   return run(arrays, work, [&](const Worker& w) { kernels->backward(b, w); });
 }
 
-// h, W, b, targets -> nats, packed, and for a gradient excess. W is [N, V], or transposed [V, N].
+// h, W, b, targets -> nats, memory, and for a gradient excess. W is [N, V], or transposed [V, N].
 ffi::Error head(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
@@ -239,7 +237,7 @@ ffi::Error head(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool b
   h.b = arrays.floats(2, {h.V});
   h.targets = arrays.in<int32_t>(3, DataType::S32, {h.rows});
   h.nats = arrays.floats_out(0, {h.rows});
-  h.packed = arrays.floats_out(1, {kernels->packed_size(h.N, h.V)});
+  h.told = arrays.floats_out(1, {2 * kernels->told_size(h.V)});
   h.stride = kernels->padded(h.V);
   if (results.size() > 2) h.excess = arrays.out<void>(2, stored(bf16), {h.rows, h.stride});
   require_ids(arrays, h.targets, h.rows, h.V);
@@ -283,7 +281,8 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
       after[part] = static_cast<float*>(arrays.numbers_out(part * leaves + k, DataType::F32, size));
       if (!arrays.wrong() && before[part] != after[part]) std::memcpy(after[part], before[part], size_t(size) * sizeof(float));
     }
-    all.push_back({size, static_cast<const float*>(arrays.numbers(2 + 3 * leaves + k, DataType::F32, size)), after[0], after[1], after[2], decay.begin()[k]});
+    all.push_back({size, static_cast<const float*>(arrays.numbers(2 + 3 * leaves + k, DataType::F32, size)), after[0], after[1],
+                   after[2], decay.begin()[k]});
     total += size, pieces += kernels->pieces(size);
   }
   uint8_t* fine = arrays.out<uint8_t>(3 * leaves, DataType::PRED, {});
@@ -349,10 +348,9 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
   s.cell = gru ? GRU : LSTM, s.layers = (int64_t(arguments.size()) - first) / parts;
   arrays.require(s.layers >= 1 && s.layers <= MOST_LAYERS && int64_t(arguments.size()) == first + parts * s.layers,
                  "so many layers cannot be");
-  s.V = arrays.size(2, 0), s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1),
-  s.N = arrays.size(first + 4, 1), s.P = kernels->padded(s.N);
-  arrays.require(s.V > 0 && eos < s.V && unk < s.V,
-                 "the sizes do not fit each other");
+  s.V = arrays.size(2, 0), s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1), s.N = arrays.size(first + 4, 1),
+  s.P = kernels->padded(s.N);
+  arrays.require(s.V > 0 && eos < s.V && unk < s.V, "the sizes do not fit each other");
   s.inputs = arrays.in<void>(0, stored(bf16), {s.V, gates, s.P});
   s.head = arrays.floats(1, {kernels->packed_size(s.N, s.V)});
   s.head_b = arrays.floats(2, {s.V});
@@ -445,6 +443,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
 extern "C" {
 const char* lmgen_kind(bool bf16) { return kernels_for(bf16) ? kernels_for(bf16)->name : ""; }
 int64_t lmgen_padding(bool bf16) { return kernels_for(bf16)->padding; }
+int64_t lmgen_told_size(bool bf16, int64_t V) { return kernels_for(bf16)->told_size(V); }
 int64_t lmgen_packed_size(bool bf16, int64_t inner, int64_t columns) { return kernels_for(bf16)->packed_size(inner, columns); }
 // How many threads come when so many are called: for tests, where JAX cannot call.
 int lmgen_selftest(int threads) {

@@ -24,18 +24,7 @@ void within(const Task& task, const Worker& worker) {
 #define LMGEN_TEXT(name) #name
 #define LMGEN_NAME(name) LMGEN_TEXT(name)
 extern const Kernels kernels;
-const Kernels kernels = {LMGEN_NAME(LMGEN_KIND),
-                         PADDING,
-                         within<product>,
-                         within<forward>,
-                         within<backward>,
-                         within<head>,
-                         packed_size,
-                         pack_cell,
-                         pack_head,
-                         within<sample>,
-                         sum_rows,
-                         pieces,
-                         squares,
-                         adamw};
+const Kernels kernels = {LMGEN_NAME(LMGEN_KIND), PADDING,   within<product>, within<forward>, within<backward>,
+                         within<head>,           told_size, packed_size,     pack_cell,       pack_head,
+                         within<sample>,         sum_rows,  pieces,          squares,         adamw};
 }  // namespace lmgen::LMGEN_KIND

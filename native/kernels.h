@@ -22,8 +22,8 @@ struct Worker {  // one of the threads that share a call
   }
 };
 
-// How the columns of a matrix lie in memory: gate after gate of N numbers, which kernels see as P, the rest zeros. Their gate g is
-// gate (g + first) % count there.
+// How the columns of a matrix lie in memory: gate after gate of N numbers, which kernels see as P, the rest zeros. Their gate g
+// is gate (g + first) % count there.
 struct Gates {
   int64_t N, P, count, first;
 };
@@ -87,10 +87,10 @@ struct Head {  // softmax cross-entropy of the logits h W + b
   Matrix W;        // [N, V]
   const float* b;  // [V]
   const int32_t* targets;
-  float* nats;   // [rows] -ln p of the targets
-  void* excess;  // stored [rows, V]: p less the one-hot target, or null where no gradient is wanted
+  float* nats;     // [rows] -ln p of the targets
+  void* excess;    // stored [rows, V]: p less the one-hot target, or null where no gradient is wanted
   int64_t stride;  // numbers of it from row to row
-  void* packed;  // memory of packed_size(N, V) lanes that the threads share
+  float* told;     // memory of twice told_size(V) numbers that the threads share
 };
 
 struct RowSums {  // sums [rows, columns] of those rows of x [n, columns], stored, that have the same id, each times its weight
@@ -153,6 +153,7 @@ struct Kernels {  // what one kind of processor offers at one precision
   void (*forward)(const Forward&, const Worker&);
   void (*backward)(const Backward&, const Worker&);
   void (*head)(const Head&, const Worker&);
+  int64_t (*told_size)(int64_t V);
   int64_t (*packed_size)(int64_t inner, int64_t columns);
   void (*pack_gates)(const float* w, const Gates& gates, int64_t inner, float* out);  // w [inner, gates]
   void (*pack_head)(const Matrix& W, int64_t inner, int64_t columns, float* out);

@@ -100,6 +100,10 @@ inline V mixed_high(V a, V b) {
 }
 #endif
 
+// Asks for the cache line at p, which is needed after some thousand cycles.
+constexpr int64_t LINE = 64;  // bytes
+inline void ask_for(const void* p) { __builtin_prefetch(p, 0, 2); }
+
 inline V zero() { return broadcast(0); }
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t rounded_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }

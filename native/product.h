@@ -38,9 +38,8 @@ constexpr int64_t BAND = 8;  // lanes that are packed in all columns before the 
 // Asks for rows k … of a band of a matrix [inner, …], columns c … c + n, in the order in which they lie in memory.
 template <class T>
 inline void ask_for(const T* data, int64_t stride, int64_t k, int64_t inner, int64_t c, int64_t n) {
-  constexpr int64_t LINE = 64 / sizeof(T);
   for (int64_t row = k; row < least(k + BAND * PAIR, inner); row++)
-    for (int64_t i = 0; i < n; i += LINE) __builtin_prefetch(data + row * stride + c + i, 0, 2);
+    for (int64_t i = 0; i < n; i += LINE / int64_t(sizeof(T))) ask_for(data + row * stride + c + i);
 }
 
 struct Place {  // of a column in memory, and how many numbers of its gate there are from it on: beyond them are zeros
@@ -105,7 +104,8 @@ struct Groups {  // of panels, from panel0 on: those from number `begin` to `end
 template <class T>
 void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, const Groups& groups, float* out) {
   const T* data = static_cast<const T*>(b.data);
-  const int64_t c0 = place(b.gates, (groups.panel0 + groups.at(groups.begin)) * WIDTH).column, width = (groups.at(groups.end) - groups.at(groups.begin)) * WIDTH;
+  const int64_t c0 = place(b.gates, (groups.panel0 + groups.at(groups.begin)) * WIDTH).column,
+                width = (groups.at(groups.end) - groups.at(groups.begin)) * WIDTH;
   for (int64_t band = 0; band < lanes; band += BAND) {
     ask_for(data, b.stride, (k0 + band + BAND) * PAIR, inner, c0, least(width, b.stride - c0));
     for (int64_t g = groups.begin; g < groups.end; g++) {
@@ -135,8 +135,7 @@ void pack_transposed(const Matrix& b, int64_t k0, int64_t lanes, int64_t columns
           block[j] = column < columns ? lanes_of_row(static_cast<const T*>(b.data) + column * b.stride, at) : zero();
         }
         transpose(block);
-        for (int64_t j = 0; j < WIDTH && k + j < lanes; j++)
-          store(out + (from * lanes + (k + j) * panels + p) * WIDTH, block[j]);
+        for (int64_t j = 0; j < WIDTH && k + j < lanes; j++) store(out + (from * lanes + (k + j) * panels + p) * WIDTH, block[j]);
       }
     }
   }
@@ -256,7 +255,8 @@ inline bool readable(const Matrix& a, int64_t end, int64_t inner) {
   return a.bf16 && aligned && a.stride % FAR && end * PAIR <= inner;
 }
 
-// Weights on the right stay packed as a whole while the rows pass by, some of them and a piece of their inner dimension at a time.
+// Weights on the right stay packed as a whole while the rows pass by, some of them and a piece of their inner dimension at a
+// time.
 inline void plain_product(const Product& p, const Part& part, const Worker& worker) {
   const int64_t lanes = lanes_of(p.inner), piece = least(lanes, BLOCK_LANES), stride = p.a.stride / PAIR;
   const Groups groups(part.panel0, part.panels);
@@ -305,8 +305,8 @@ inline void gradient_product(const Product& p, const Part& part, const Worker& w
         for (int64_t j = 0; j < tiles.pieces; j++) {
           const int64_t r = tiles.at(j), size = tiles.size(j), panel = groups.at(g), panels = groups.size(g);
           float* sum = sums + (piece < lanes ? ((c + panel) * part.rows + r * panels) * WIDTH : 0);
-          tile_of(int(panels), int(size), left + r * now, STEPS ? 1 : now, STEPS ? size : 1, right + panel * now * WIDTH, now, sum,
-                  k > 0);
+          tile_of(int(panels), int(size), left + r * now, STEPS ? 1 : now, STEPS ? size : 1, right + panel * now * WIDTH, now,
+                  sum, k > 0);
           if (k + now == lanes) finish(p, sum, part.row0 + r, size, groups.panel0 + panel, panels);
         }
     }
@@ -317,20 +317,30 @@ inline void product(const Product& p, const Worker& worker) {
   (p.a.transposed ? gradient_product : plain_product)(p, Part(p, worker), worker);
 }
 
+// Adds ROWS weighted rows of x, from number k on, to sums [columns], columns `from` to `end`.
+template <int ROWS>
+void add_rows(const RowSums& s, int64_t k, int64_t from, int64_t end, float* sums) {
+  const Stored* x = static_cast<const Stored*>(s.x) + k * s.stride;
+  for (int64_t c = from; c < end; c += WIDTH) {
+    V sum = load(sums + c, end - c);
+    for (int r = 0; r < ROWS; r++)
+      sum = multiply_add(broadcast(s.weights ? s.weights[k + r] : 1), load(x + r * s.stride + c, end - c), sum);
+    store(sums + c, sum, end - c);
+  }
+}
+
 // sums [R, columns] of the weighted rows of x [n, columns] that have the same id.
 inline void sum_rows(const RowSums& s, const Worker& worker) {
   constexpr int64_t STRIP = 4096;  // columns whose sums stay near
-  const int64_t all = (s.columns + WIDTH - 1) / WIDTH, last = least(s.columns, share(all, worker.number + 1, worker.count) * WIDTH);
+  constexpr int TOGETHER = 4;      // rows of the same sum
+  const int64_t all = (s.columns + WIDTH - 1) / WIDTH,
+                last = least(s.columns, share(all, worker.number + 1, worker.count) * WIDTH);
   for (int64_t from = share(all, worker.number, worker.count) * WIDTH; from < last; from += STRIP) {
     const int64_t end = least(last, from + STRIP);
     for (int64_t r = 0; r < s.rows; r++)
       for (int64_t c = from; c < end; c += WIDTH) store(s.sums + r * s.columns + c, zero(), end - c);
-    for (int64_t k = 0; k < s.n; k++) {
-      const Stored* x = static_cast<const Stored*>(s.x) + k * s.stride;
-      float* sum = s.sums + (s.ids ? s.ids[k] : 0) * s.columns;
-      const V weight = broadcast(s.weights ? s.weights[k] : 1);
-      for (int64_t c = from; c < end; c += WIDTH)
-        store(sum + c, multiply_add(weight, load(x + c, end - c), load(sum + c, end - c)), end - c);
-    }
+    int64_t k = 0;
+    for (; !s.ids && k + TOGETHER <= s.n; k += TOGETHER) add_rows<TOGETHER>(s, k, from, end, s.sums);
+    for (; k < s.n; k++) add_rows<1>(s, k, from, end, s.sums + (s.ids ? s.ids[k] : 0) * s.columns);
   }
 }

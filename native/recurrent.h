@@ -87,10 +87,9 @@ void loop_forward(const Forward& f, const Worker& worker) {
     Stored* next = t + 1 < T ? fed + (t + 1) % slots * B * P : nullptr;
     for (int64_t u = 0; u < blocks; u++)
       for (int64_t i = 0; i < rows.pieces; i++) {
-        const int64_t b0 = rows.at(i);
+        const int64_t b0 = rows.at(i), n = (u0 + u) * WIDTH;
         tile_of(G, rows.size(i), reinterpret_cast<const float*>(here + b0 * P), P / PAIR, 1, weights + u * lanes * G * WIDTH,
                 lanes, z);
-        const int64_t n = (u0 + u) * WIDTH;
         const V b_u = f.b_u ? load(f.b_u + n, N - n) : zero();
         for (int r = 0; r < rows.size(i); r++) {
           const int64_t b = b0 + r, tb = t * B + b;
@@ -144,7 +143,17 @@ void loop_backward(const Backward& k, const Worker& worker) {
       const int panels = groups.size(g);
       const Cut rows(B, tile_rows(panels));
       for (int64_t i = 0; i < rows.pieces; i++) {
-        const int64_t b0 = rows.at(i);
+        const int64_t b0 = rows.at(i), n0 = (u0 + groups.at(g)) * WIDTH;
+        for (int64_t tb = t * B + b0; t >= 0 && tb < t * B + b0 + rows.size(i); tb++) {  // what the arithmetic will want
+          const int64_t last = n0 + panels * WIDTH;
+          for (int64_t n = n0; n < last; n += LINE / sizeof(float)) {
+            ask_for(k.dhs + tb * N + n);
+            if (k.cs) ask_for(k.cs + tb * P + n);
+          }
+          for (int q = 0; q < 4; q++)
+            for (int64_t n = n0; n < last; n += LINE / sizeof(Stored))
+              ask_for(gates + (tb * 4 + q) * P + n), ask_for(du + (tb * 4 + q) * P + n);
+        }
         const Stored* after = du + ((t + 1) * B + b0) * 4 * P + SKIP * P;
         if (t + 1 < T)
           tile_of(panels, rows.size(i), reinterpret_cast<const float*>(after), 4 * P / PAIR, 1,

@@ -135,7 +135,7 @@ inline void transform(const Sampling& s, float* l, int64_t padded, int32_t* orde
   if (s.top_p < 1) {
     s.order(l, s.V, order);
     for (int64_t v = 0; v < padded; v++) p[v] = v < s.V ? l[v] : NEVER;
-    const float total = softmax(p, padded, top);
+    const float total = exponentials(p, padded, top);
     float before = 0;
     for (int64_t k = 0; k < s.V; k++) {
       const int32_t v = order[k];
@@ -160,7 +160,7 @@ inline int32_t draw(float* l, int64_t V_, int64_t padded, float uniform) {
   for (int64_t v = V_; v < padded; v++) l[v] = NEVER;
   for (int64_t v = 0; v < padded; v++)
     if (!(l[v] > most - 80)) l[v] = NEVER;
-  softmax(l, padded, top);
+  exponentials(l, padded, top);
   for (int64_t v = 0; v < V_; v++) total += l[v] > 2e-37f ? l[v] : 0;  // what was left out is e^-87 there
   const float place = uniform * total;
   for (int64_t v = 0; v < V_; v++) {
@@ -177,7 +177,7 @@ inline void sampling_draw(const Sampling& s, int64_t step, const Worker& worker,
   for (int64_t b = share(s.B, worker.number, worker.count); b < end; b++) {
     float *l = s.logits + b * padded, top;
     for (int64_t v = 0; v < padded; v += WIDTH) store(p + v, load(l + v));
-    const float normaliser = __builtin_logf(softmax(p, padded, top)) + top;
+    const float normaliser = __builtin_logf(exponentials(p, padded, top)) + top;
     int32_t following = s.forced[step];
     const bool drawn = following < 0;
     if (drawn) {
