@@ -101,7 +101,8 @@ class Arena {
   size_t used_ = 0;
 };
 
-thread_local Arena arena;
+thread_local Arena of_thread;
+thread_local Arena* arena = &of_thread;
 
 }  // namespace
 
@@ -137,7 +138,7 @@ void Worker::wait() const {
   if (count > 1) meeting->wait();
 }
 
-void* Worker::memory(size_t bytes) const { return arena.take(bytes); }
+void* Worker::memory(size_t bytes) const { return arena->take(bytes); }
 
 namespace {
 
@@ -161,7 +162,9 @@ class Team {  // threads that live as long as the process
       failed_.store(false, std::memory_order_relaxed);
       call_.set(call_.get() + 1);
     }
+    arena = &of_caller_;
     share(work, {0, threads, &meeting});
+    arena = &of_thread;
     finished_.changed_from(before);
     if (failed_.load(std::memory_order_relaxed)) throw std::bad_alloc();
   }
@@ -200,11 +203,12 @@ class Team {  // threads that live as long as the process
       worker.meeting->abandon();
       fine = false;
     } catch (const Meeting::Abandoned&) {}
-    arena.reset();
+    arena->reset();
     return fine;
   }
 
   std::mutex busy_, mutex_;  // of a whole call; of the three that say what it is
+  Arena of_caller_;          // whoever that is: JAX calls from one of its threads or another
   const Work* work_ = nullptr;
   Meeting* meeting_ = nullptr;
   int threads_ = 0;
