@@ -14,15 +14,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lmgen import native, recurrence, softmax
+from lmgen import recurrence, softmax
 from lmgen.cells import CELLS, State
 from lmgen.devices import product
 from lmgen.lookup import lookup
 from lmgen.vocab import EOS, UNK
 
 Params = dict[str, Any]
-CHUNK = 1 << 24  # logits held at a time, in numbers
-COMPILED_CHUNK = 1 << 26  # the same where a kernel keeps only what the gradient needs
+KEPT = 1 << 26  # numbers that the softmax may keep for its gradient; more are computed a second time, some at a time
 BLANKED = 0.1  # the share of the symbols read that a cloze model gets blanked in training, to learn to do without
 
 
@@ -212,35 +211,29 @@ def logits(params: Params, hs: Array, precision: str) -> Array:
 
 
 def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
-    """−ln p of each target [T, B] given the outputs [T, B, N]; of the logits only some rows are held at a time."""
+    """−ln p of each target [T, B] given the outputs [T, B, N]; what is kept of so many for a gradient is bounded."""
+    head = params["head"]
 
     def of(rows: tuple[Array, Array]) -> Array:
-        if compiled:
-            return _compiled_nats(params, *rows, precision)
-        scores = logits(params, rows[0], precision)
-        return jax.nn.logsumexp(scores, -1) - jnp.take_along_axis(scores, rows[1][..., None], -1)[..., 0]
+        hs, targets = rows
+        if "gain" in head:
+            hs = normalised(head, hs)
+        if "P" in head:
+            hs = product(hs, head["P"], precision)
+        tied = "W" not in head
+        return softmax.nats(precision, tied, hs, params["embedding"] if tied else head["W"], head["b"], targets)
 
-    compiled = native.serves(precision, hs)
-    most = max(1, (COMPILED_CHUNK if compiled else CHUNK) // params["head"]["b"].size)
-    chunks = -(-targets.size // most)
+    n, flat = targets.size, hs.reshape(-1, hs.shape[-1])
+    chunks = -(-n // max(1, KEPT // head["b"].size))
     if chunks == 1:
-        return of((hs, targets))
-    rows = -(-targets.size // chunks)
-    padded = ((0, chunks * rows - targets.size), (0, 0))
-    cut_hs = jnp.pad(hs.reshape(-1, hs.shape[-1]), padded).reshape(chunks, rows, -1)
-    cut_targets = jnp.pad(targets.reshape(-1), padded[0]).reshape(chunks, rows)
-    return lax.map(jax.checkpoint(of), (cut_hs, cut_targets)).reshape(-1)[: targets.size].reshape(targets.shape)
-
-
-def _compiled_nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
-    head = params["head"]
-    if "gain" in head:
-        hs = normalised(head, hs)
-    if "P" in head:
-        hs = product(hs, head["P"], precision)
-    tied = "W" not in head
-    W = params["embedding"] if tied else head["W"]
-    return softmax.nats(precision, tied, hs.reshape(-1, hs.shape[-1]), W, head["b"], targets.reshape(-1)).reshape(targets.shape)
+        return of((flat, targets.reshape(-1))).reshape(targets.shape)
+    rows = -(-n // chunks)
+    spare = chunks * rows - n
+    cut = (
+        jnp.pad(flat, ((0, spare), (0, 0))).reshape(chunks, rows, -1),
+        jnp.pad(targets.reshape(-1), (0, spare)).reshape(chunks, rows),
+    )
+    return lax.map(jax.checkpoint(of), cut).reshape(-1)[:n].reshape(targets.shape)
 
 
 def _drop(hs: Array, rate: float, key: Array) -> Array:

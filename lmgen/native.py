@@ -1,9 +1,9 @@
 """The compiled kernels of native/, as functions of JAX arrays; everything works without them, more slowly.
 
 They serve CPUs, at the precision "f32" or "bf16" (operands of products rounded to bfloat16, sums in float32). "Stored" arrays,
-which go from kernel to kernel, are of that type. Shapes as in recurrence.py; P is N rounded up to what the kernels want, and what
-they store of G gates is padded gate by gate with zeros, [.., G P]. What is wrong with an array raises JaxRuntimeError, and so does
-memory that does not suffice.
+which go from kernel to kernel, are of that type. Shapes as in recurrence.py; P is N rounded up to what the kernels want, and
+what they store of G gates is padded gate by gate with zeros, [.., G P]. What is wrong with an array raises JaxRuntimeError, and
+so does memory that does not suffice.
 
 In the environment: LMGEN_NATIVE=off (or avx2, avx512, avx512bf16, amx: the most that is used) holds them back, LMGEN_THREADS says
 on how many threads they run, LMGEN_LIBRARY=path loads another library than the one installed, as the tests of native/ do.
@@ -210,7 +210,12 @@ def backward(
     The four of an LSTM are i f o g; of a GRU n z r and q, what r weighs: the first three belong to inputs, the last three to U h.
     """
     T, B, _, P = kept.gates.shape
-    results = [((T, B, 4, P), _stored(precision)), ((4, dh.shape[1]), jnp.float32), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
+    results = [
+        ((T, B, 4, P), _stored(precision)),
+        ((4, dh.shape[1]), jnp.float32),
+        (dh.shape, jnp.float32),
+        (c0.shape, jnp.float32),
+    ]
     return _call("backward", results, U, c0, forget, *kept, dhs, dh, dc, precision=precision, in_place={4: 0}, gru=gru)
 
 

@@ -181,7 +181,7 @@ def _compiled(cell, precision, p, state, rows, ids, forget, keep):
 def _compiled_backward(cell, precision, residuals, cotangent):
     kept, W, U, c0, rows, ids, forget = residuals
     dstate, dhs = cotangent
-    gru, G, N = isinstance(cell, GRU), cell.gates, dhs.shape[-1]
+    gru, G = isinstance(cell, GRU), cell.gates
     dc = jnp.zeros((0, 0)) if gru else dstate["c"]
     du, db, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
     P = du.shape[-1]

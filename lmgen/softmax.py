@@ -1,35 +1,68 @@
-"""Softmax cross-entropy by the kernels of native/: −ln p of targets, and its gradient."""
+"""Softmax cross-entropy: −ln p of targets, and its gradient, for which only p less the one-hot targets is kept."""
 
 from __future__ import annotations
 
 from functools import partial
 
 import jax
-from jax import Array
+import jax.numpy as jnp
+from jax import Array, lax
 
 from lmgen import native
+from lmgen.devices import product
+
+CHUNK = 1 << 24  # logits held at a time, in numbers, where no kernel holds fewer
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def nats(precision: str, transposed: bool, h: Array, W: Array, b: Array, targets: Array) -> Array:
     """−ln p [n] of targets [n] under softmax(h W + b), from h [n, N] and W [N, V], or `transposed` [V, N].
 
-    Where a gradient is wanted, p less the one-hot target is kept [n, V]; otherwise only a block of the logits ever exists.
+    Where a gradient is wanted, p less the one-hot target is kept [n, V], with "bf16" in bfloat16; otherwise only some of the
+    logits exist at a time.
     """
-    return native.head(h, W, b, targets, precision, transposed, keep=False)[0]
+    return _nats(precision, transposed, h, W, b, targets, keep=False)[0]
+
+
+def _nats(precision: str, transposed: bool, h: Array, W: Array, b: Array, targets: Array, keep: bool) -> list[Array]:
+    if native.serves(precision, h):
+        return native.head(h, W, b, targets, precision, transposed, keep)
+
+    def of(rows: tuple[Array, Array]) -> list[Array]:
+        h, targets = rows
+        scores = product(h, W.T if transposed else W, precision) + b
+        total = jax.nn.logsumexp(scores, -1)
+        nats = total - jnp.take_along_axis(scores, targets[:, None], -1)[:, 0]
+        if not keep:
+            return [nats]
+        excess = jnp.exp(scores - total[:, None]) - (targets[:, None] == jnp.arange(b.size))
+        return [nats, excess.astype(jnp.bfloat16 if precision == "bf16" else h.dtype)]
+
+    n = h.shape[0]
+    chunks = -(-n * b.size // CHUNK)
+    if chunks <= 1:
+        return of((h, targets))
+    rows = -(-n // chunks)
+    spare = chunks * rows - n
+    cut = jnp.pad(h, ((0, spare), (0, 0))).reshape(chunks, rows, -1), jnp.pad(targets, (0, spare)).reshape(chunks, rows)
+    return [whole.reshape(chunks * rows, *whole.shape[2:])[:n] for whole in lax.map(of, cut)]
 
 
 def _forward(precision: str, transposed: bool, h: Array, W: Array, b: Array, targets: Array):
-    nats, excess = native.head(h, W, b, targets, precision, transposed, keep=True)
+    nats, excess = _nats(precision, transposed, h, W, b, targets, keep=True)
     return nats, (h, W, excess)
 
 
 def _backward(precision: str, transposed: bool, kept, g: Array):
     h, W, excess = kept
-    product = partial(native.product, precision=precision, weights=g)
-    dh = product(excess, W, transposed_b=not transposed, shape=h.shape)
+    if not native.serves(precision, h):
+        dh = g[:, None] * product(excess.astype(h.dtype), W if transposed else W.T, precision)
+        dW = product((g[:, None] * h).T, excess.astype(h.dtype), precision)
+        return dh, dW.T if transposed else dW, product(g[None], excess.astype(h.dtype), "f32")[0], None
+    times = partial(native.product, precision=precision, weights=g)
+    dh = times(excess, W, transposed_b=not transposed, shape=h.shape)
     a, b = (excess, h) if transposed else (h, excess)
-    dW = product(a, b, transposed_a=True, shape=W.shape)
+    dW = times(a, b, transposed_a=True, shape=W.shape)
     return dh, dW, native.weighted_sum(g, excess, W.shape[not transposed], precision), None
 
 

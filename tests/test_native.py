@@ -103,7 +103,9 @@ def test_every_step_forgets_or_none(name, precision):
 
 @every_precision
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize(("n", "N", "V"), [(1, 1, 2), (7, 5, 3), (50, 33, 65), (97, 64, 1000), (3, 520, 17), (33, 31, 48)])
+@pytest.mark.parametrize(
+    ("n", "N", "V"), [(1, 1, 2), (7, 5, 3), (50, 33, 65), (97, 64, 1000), (3, 520, 17), (33, 31, 48), (101, 12, 3003)]
+)
 def test_cross_entropy_equals_log_softmax(n, N, V, transposed, precision):
     rng = np.random.default_rng(n)
     h, W, b, g = (rng.normal(size=shape).astype(np.float32) for shape in ((n, N), (V, N) if transposed else (N, V), V, n))
@@ -198,6 +200,68 @@ def test_products(M, K, N, precision):
 
 
 @every_precision
+@pytest.mark.parametrize(("M", "K", "N"), [(1, 2, 1), (13, 1090, 70), (31, 7, 33), (70, 64, 20), (25, 1063, 17)])
+def test_products_of_stored_and_weighted_rows(M, K, N, precision):
+    """Rows of what kernels stored, read where they lie or packed, aligned or not; the rows in memory may have weights."""
+    rng = np.random.default_rng(K)
+    narrow = jnp.bfloat16 if precision == "bf16" else jnp.float32
+    a, b = (jnp.asarray(rng.normal(size=shape), narrow) for shape in ((M, K), (K, N)))
+    exact = a.astype(jnp.float32) @ b.astype(jnp.float32)
+    heavy, light = rng.normal(size=M).astype(np.float32), rng.normal(size=K).astype(np.float32)
+    for spare, start in ((0, 0), (1, 0), (7, 3), (2**14 - K, 0)):
+        wide = jnp.pad(a, ((0, 0), (start, spare)), constant_values=np.nan)
+        close(native.product(wide, b, precision, a_from=start, shape=(M, N)), exact, LIMITS["f32"][0])
+        ours = native.product(wide, b, precision, a_from=start, shape=(M, N), weights=heavy)
+        close(ours, heavy[:, None] * exact, LIMITS["f32"][0])
+        tall = jnp.pad(a.T, ((0, 0), (start, spare)), constant_values=np.nan)
+        ours = native.product(tall, b, precision, transposed_a=True, a_from=start, shape=(M, N), weights=light)
+        close(ours, a.astype(jnp.float32) @ (light[:, None] * b.astype(jnp.float32)), LIMITS[precision][0])
+
+
+@every_precision
+@pytest.mark.parametrize(("gates", "N", "first"), [(4, 5, 0), (3, 20, 2), (2, 33, 1), (3, 16, 0)])
+def test_products_of_gates(gates, N, first, precision):
+    """They equal those of matrices that are padded, and turned to the first gate, beforehand."""
+    rng = np.random.default_rng(N)
+    P = native.padded(N, precision)
+    W, x, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((9, gates * N), (7, 9), gates * N))
+    dz = rng.normal(size=(7, gates * P)).astype(np.float32)
+
+    def padded(w):
+        apart = np.roll(w.reshape(-1, gates, N), -first, 1)
+        return np.pad(apart, ((0, 0), (0, 0), (0, P - N))).reshape(*w.shape[:-1], gates * P)
+
+    meant = {"first_gate": first, "precision": precision}
+    forward = native.product(x, W, bias=bias, b_gates=gates, shape=(7, gates, P), **meant)
+    close(forward.reshape(7, -1), native.product(x, padded(W), precision, bias=padded(bias)), 1e-6)
+    back = native.product(dz, W, transposed_b=True, b_gates=gates, shape=(7, 9), **meant)
+    close(back, native.product(dz, padded(W), precision, transposed_b=True), 1e-6)
+    gradient = native.product(x, dz, transposed_a=True, c_gates=gates, shape=W.shape, **meant)
+    whole = np.asarray(native.product(x, dz, precision, transposed_a=True)).reshape(9, gates, P)
+    close(gradient, np.roll(whole, first, 1)[:, :, :N].reshape(W.shape), 1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"b_gates": 2}, {"b_gates": 0}, {"c_gates": 2}, {"b_gates": 5, "first_gate": 5}])
+def test_gates_that_do_not_fit_are_an_error(wrong):
+    a, b = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="lmgen: "):
+        native.product(a, b, "f32", shape=(3, 5), **wrong).block_until_ready()
+
+
+@every_precision
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (6, 40), (9, 9001)])
+def test_sums_of_rows(n, columns, precision):
+    rng = np.random.default_rng(n)
+    narrow = jnp.bfloat16 if precision == "bf16" else jnp.float32
+    x, weights = jnp.asarray(rng.normal(size=(n, columns)), narrow), rng.normal(size=n).astype(np.float32)
+    exact = np.asarray(x, np.float32)
+    wide = jnp.pad(x, ((0, 0), (0, 5)), constant_values=np.nan)
+    close(native.weighted_sum(weights, wide, columns, precision), weights @ exact, 1e-6)
+    ids = rng.integers(0, 3, n).astype(np.int32)
+    close(native.sum_rows(ids, x, 3, precision), np.eye(3, dtype=np.float32)[ids].T @ exact, 1e-6)
+
+
+@every_precision
 @pytest.mark.parametrize("cell", native.CELLS)
 @pytest.mark.parametrize(
     "config",
@@ -230,10 +294,10 @@ def test_a_whole_training_step_equals_the_one_without_kernels(config, cell, prec
 PROGRAM = """
 import hashlib, jax, numpy as np
 from lmgen import devices, model, native, training
-network = model.Config(50, {cell!r}, 70, 2, 70)
+network = model.Config({vocab}, {cell!r}, 70, 2, 70)
 c = training.Config(6, 20, 1e-2, steps=1, precision=devices.precision_of("auto"))
 state = training.begin(c, network)
-w = np.random.default_rng(0).integers(0, 50, (21, 6)).astype(np.int32)
+w = np.random.default_rng(0).integers(0, {vocab}, (21, 6)).astype(np.int32)
 for k in range(5):
     state, nats = training.step(c.update, network, state, w, np.zeros(6, bool), 1e-2, k)
 bits = b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(state))
@@ -241,21 +305,21 @@ print(native.kind(c.precision) or "none", hashlib.sha256(bits).hexdigest(), floa
 """
 
 
-def trained_elsewhere(cell, *before, **environment):
+def trained_elsewhere(cell, *before, vocab=50, **environment):
     """What kernels a process of its own had, a hash of its weights after some steps, and its loss."""
-    words = [*before, sys.executable, "-c", PROGRAM.format(cell=cell)]
+    words = [*before, sys.executable, "-c", PROGRAM.format(cell=cell, vocab=vocab)]
     run = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=True)
     kind, bits, nats = run.stdout.split()
     return kind, bits, float(nats)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", native.CELLS)
-def test_the_same_bits_from_run_to_run_with_any_number_of_threads_and_on_one_core(cell):
-    runs = [trained_elsewhere(cell, LMGEN_THREADS=threads) for threads in ("1", "2", "2", "3")]
+@pytest.mark.parametrize(("cell", "vocab"), [("lstm", 50), ("gru", 50), ("lstm", 2000)])
+def test_the_same_bits_from_run_to_run_with_any_number_of_threads_and_on_one_core(cell, vocab):
+    runs = [trained_elsewhere(cell, vocab=vocab, LMGEN_THREADS=threads) for threads in ("1", "2", "2", "3")]
     if hasattr(os, "sched_getaffinity"):
         core = min(os.sched_getaffinity(0))
-        runs.append(trained_elsewhere(cell, "taskset", "-c", str(core)))
+        runs.append(trained_elsewhere(cell, "taskset", "-c", str(core), vocab=vocab))
     assert len(set(runs)) == 1
 
 
