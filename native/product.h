@@ -33,7 +33,7 @@ inline int64_t share(int64_t n, int64_t i, int64_t of) { return n * i / of; }
 
 // ---- packing --------------------------------------------------------------------------------------------------------------
 
-constexpr int64_t BAND = 8;  // lanes that are packed in all columns before the next: memory is read about as it lies
+constexpr int64_t BAND = STEPS ? 8 : WIDTH;  // lanes packed in all columns before the next: memory is read about as it lies
 
 // Asks for rows k … of a band of a matrix [inner, …], columns c … c + n, in the order in which they lie in memory.
 template <class T>
