@@ -26,6 +26,7 @@ import numpy as np
 from jax import Array, ShapeDtypeStruct
 
 CELLS = ("lstm", "gru")  # whose time loops there are
+NUMBERS = ("a_from", "b_from", "b_gates", "c_gates", "first_gate")  # of a product
 OPERATIONS = ("product", "forward", "backward", "head", "sum_rows", "adamw", "pack", "sample")
 
 
@@ -51,9 +52,9 @@ def library() -> Library:
         if functions.lmgen_api_minor() > _api_minor():  # JAX would not start with it
             return Library(lack="built for a newer JAX than the one installed: install lmgen again with --no-build-isolation")
         functions.lmgen_kind.restype = ctypes.c_char_p
-        functions.lmgen_padding.restype = functions.lmgen_packed_size.restype = ctypes.c_int64
-        functions.lmgen_told_size.restype, functions.lmgen_told_size.argtypes = ctypes.c_int64, [ctypes.c_bool, ctypes.c_int64]
-        functions.lmgen_packed_size.argtypes = [ctypes.c_bool, ctypes.c_int64, ctypes.c_int64]
+        functions.lmgen_padding.restype = ctypes.c_int64
+        for size in (functions.lmgen_packed_size, functions.lmgen_told_size):
+            size.restype, size.argtypes = ctypes.c_int64, [ctypes.c_bool, ctypes.c_int64, ctypes.c_int64]
         for name in OPERATIONS:
             handler = jax.ffi.pycapsule(getattr(functions, f"lmgen_{name}"))
             jax.ffi.register_ffi_target(f"lmgen_{name}", handler, platform="cpu")
@@ -131,13 +132,22 @@ def product(
     not say it. `b_gates` and `c_gates` say of how many gates b and the result are: the other arrays have them padded, from gate
     `first_gate` on.
     """
-    attributes: dict[str, Any] = {"transposed_a": False, "transposed_b": False, "a_from": 0, "b_from": 0}
-    attributes |= {"b_gates": 1, "c_gates": 1, "first_gate": 0} | meant
-    shape = shape or (a.shape[attributes["transposed_a"]], b.shape[not attributes["transposed_b"]])
-    attributes = {name: value if name.startswith("transposed") else np.int64(value) for name, value in attributes.items()}
     bias, weights = (jnp.zeros(0) if x is None else x for x in (bias, weights))
+    shape = shape or (a.shape[meant.get("transposed_a", False)], b.shape[not meant.get("transposed_b", False)])
     out = _stored(precision) if stored else jnp.float32
-    return _call("product", [(shape, out)], a, b, bias, weights, precision=precision, **attributes)[0]
+    return _call("product", [(shape, out)], a, b, bias, weights, precision=precision, **_meant(**meant))[0]
+
+
+def weight_gradient(a: Array, b: Array, weights: Array, shape: tuple, precision: str) -> list[Array]:
+    """Of a matrix of a shape [M, N] and of its bias [N], from what it read, a [K, M], the cotangents of what it gave, the first N
+    columns of b [K, …], and the weights [K] of these rows."""
+    results = [(shape, jnp.float32), (shape[1:], jnp.float32)]
+    return _call("product", results, a, b, jnp.zeros(0), weights, precision=precision, **_meant(transposed_a=True))
+
+
+def _meant(**given: Any) -> dict[str, Any]:
+    numbers = {name: np.int64(given.get(name, name.endswith("gates"))) for name in NUMBERS}
+    return {name: given.get(name, False) for name in ("transposed_a", "transposed_b")} | numbers
 
 
 def sum_rows(ids: Array, x: Array, rows: int, precision: str) -> Array:
@@ -223,14 +233,14 @@ def backward(
 
 
 def head(h: Array, W: Array, b: Array, targets: Array, precision: str, transposed: bool, keep: bool) -> list[Array]:
-    """−ln p [n] of the targets under softmax(h W + b), from h [n, N]; if `keep` also p less the one-hot target, stored, in the
-    first V columns of an array that may have more."""
-    told = 2 * library().functions.lmgen_told_size(precision == "bf16", b.size)
+    """−ln p [n] of the targets under softmax(h W + b), from h [n, N]; if `keep` also p less the one-hot target,
+    stored, in the first V columns of an array that may have more and but for factors [n] of its rows."""
+    told = library().functions.lmgen_told_size(precision == "bf16", h.shape[0], b.size)
     results: list[tuple] = [((h.shape[0],), jnp.float32), ((told,), jnp.float32)]
     if keep:
-        results.append(((h.shape[0], padded(b.size, precision)), _stored(precision)))
-    nats, _, *excess = _call("head", results, h, W, b, targets, precision=precision, transposed=transposed)
-    return [nats, *excess]
+        results += [((h.shape[0], padded(b.size, precision)), _stored(precision)), ((h.shape[0],), jnp.float32)]
+    nats, _, *kept = _call("head", results, h, W, b, targets, precision=precision, transposed=transposed)
+    return [nats, *kept]
 
 
 # ---- the optimiser -----------------------------------------------------------------------------------------------------

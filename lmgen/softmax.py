@@ -18,8 +18,8 @@ CHUNK = 1 << 24  # logits held at a time, in numbers, where no kernel holds fewe
 def nats(precision: str, transposed: bool, h: Array, W: Array, b: Array, targets: Array) -> Array:
     """−ln p [n] of targets [n] under softmax(h W + b), from h [n, N] and W [N, V], or `transposed` [V, N].
 
-    Where a gradient is wanted, p less the one-hot target is kept [n, V], with "bf16" in bfloat16; otherwise only some of the
-    logits exist at a time.
+    Where a gradient is wanted, p less the one-hot target is kept [n, V], with "bf16" in bfloat16, by kernels but for a factor of
+    each row; otherwise only some of the logits exist at a time.
     """
     return _nats(precision, transposed, h, W, b, targets, keep=False)[0]
 
@@ -49,21 +49,23 @@ def _nats(precision: str, transposed: bool, h: Array, W: Array, b: Array, target
 
 
 def _forward(precision: str, transposed: bool, h: Array, W: Array, b: Array, targets: Array):
-    nats, excess = _nats(precision, transposed, h, W, b, targets, keep=True)
-    return nats, (h, W, excess)
+    nats, excess, *factors = _nats(precision, transposed, h, W, b, targets, keep=True)
+    return nats, (h, W, excess, factors)
 
 
 def _backward(precision: str, transposed: bool, kept, g: Array):
-    h, W, excess = kept
+    h, W, excess, factors = kept
     if not native.serves(precision, h):
         dh = g[:, None] * product(excess.astype(h.dtype), W if transposed else W.T, precision)
         dW = product((g[:, None] * h).T, excess.astype(h.dtype), precision)
         return dh, dW.T if transposed else dW, product(g[None], excess.astype(h.dtype), "f32")[0], None
+    g *= factors[0]
     times = partial(native.product, precision=precision, weights=g)
     dh = times(excess, W, transposed_b=not transposed, shape=h.shape)
-    a, b = (excess, h) if transposed else (h, excess)
-    dW = times(a, b, transposed_a=True, shape=W.shape)
-    return dh, dW, native.weighted_sum(g, excess, W.shape[not transposed], precision), None
+    if not transposed:
+        return dh, *native.weight_gradient(h, excess, g, W.shape, precision), None
+    dW = times(excess, h, transposed_a=True, shape=W.shape)
+    return dh, dW, native.weighted_sum(g, excess, len(W), precision), None
 
 
 nats.defvjp(_forward, _backward)

@@ -132,7 +132,8 @@ ffi::Error no_kernels() {
 
 // a, b, bias [columns] or [0], weights [rows of a in memory] or [0] -> c. `a_from` and `b_from` are the first columns that are
 // meant in wider arrays. Where b_gates or c_gates is not 1, a row of that matrix is so many gates, of which `first_gate` comes
-// first for the other matrices, where each gate is padded. c may have more than two dimensions.
+// first for the other matrices, where each gate is padded. c may have more than two dimensions. A second result is the sums of
+// the weighted rows of b, where a is transposed and b is not.
 ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed_a, bool transposed_b,
                    int64_t a_from, int64_t b_from, int64_t b_gates, int64_t c_gates, int64_t first_gate) {
   const Kernels* kernels = kernels_for(bf16);
@@ -167,6 +168,10 @@ ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   if (arrays.size(3, 0)) p.weights = arrays.floats(3, {a_height});
   p.c_bf16 = bf16 && arrays.type_out(0) == DataType::BF16;
   p.c = arrays.numbers_out(0, stored(p.c_bf16), p.rows * c_width), p.c_stride = c_width;
+  if (results.size() > 1) {
+    p.totals = arrays.floats_out(1, {p.columns});
+    arrays.require(transposed_a && !transposed_b && b_gates == 1 && p.weights, "there are no weighted rows to sum");
+  }
   return run(arrays, double(p.rows) * double(p.columns) * double(p.inner), [&](const Worker& w) { kernels->product(p, w); });
 }
 
@@ -224,7 +229,7 @@ ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   return run(arrays, work, [&](const Worker& w) { kernels->backward(b, w); });
 }
 
-// h, W, b, targets -> nats, memory, and for a gradient excess. W is [N, V], or transposed [V, N].
+// h, W, b, targets -> nats, memory, and for a gradient what is kept and its factors. W is [N, V], or transposed [V, N].
 ffi::Error head(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
@@ -237,9 +242,12 @@ ffi::Error head(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool b
   h.b = arrays.floats(2, {h.V});
   h.targets = arrays.in<int32_t>(3, DataType::S32, {h.rows});
   h.nats = arrays.floats_out(0, {h.rows});
-  h.told = arrays.floats_out(1, {2 * kernels->told_size(h.V)});
+  h.told = arrays.floats_out(1, {kernels->told_size(h.rows, h.V)});
   h.stride = kernels->padded(h.V);
-  if (results.size() > 2) h.excess = arrays.out<void>(2, stored(bf16), {h.rows, h.stride});
+  if (results.size() > 2) {
+    h.kept = arrays.out<void>(2, stored(bf16), {h.rows, h.stride});
+    h.inverses = arrays.floats_out(3, {h.rows});
+  }
   require_ids(arrays, h.targets, h.rows, h.V);
   return run(arrays, double(h.rows) * double(h.N) * double(h.V), [&](const Worker& w) { kernels->head(h, w); });
 }
@@ -443,7 +451,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
 extern "C" {
 const char* lmgen_kind(bool bf16) { return kernels_for(bf16) ? kernels_for(bf16)->name : ""; }
 int64_t lmgen_padding(bool bf16) { return kernels_for(bf16)->padding; }
-int64_t lmgen_told_size(bool bf16, int64_t V) { return kernels_for(bf16)->told_size(V); }
+int64_t lmgen_told_size(bool bf16, int64_t rows, int64_t V) { return kernels_for(bf16)->told_size(rows, V); }
 int64_t lmgen_packed_size(bool bf16, int64_t inner, int64_t columns) { return kernels_for(bf16)->packed_size(inner, columns); }
 // How many threads come when so many are called: for tests, where JAX cannot call.
 int lmgen_selftest(int threads) {

@@ -1,12 +1,14 @@
-// Softmax cross-entropy of h W + b, a block of rows at a time: of the logits only a block exists.
+// Softmax cross-entropy of h W + b. Of the logits l only a tile exists, since what is summed and kept is e^l itself: the sum by
+// which a row is to be divided is known after its last column only, and who reads the row multiplies it by the inverse. A row
+// whose sum is too large or too small for that is computed once more, as e^(l - shift) with its largest logit as the shift.
 //
-// The vocabulary is cut into chunks. Each has its own maximum and its own sum of exponentials, from which those of the whole row
-// come, always in the same order: so the bits do not depend on how many threads there are. Those share the chunks where there are
-// enough of them, and meet once a block; else they share the rows.
+// The vocabulary is cut into chunks. Each has its own sum, from which that of the row comes, always in the same order: so the
+// bits do not depend on how many threads there are. Those share the chunks where there are enough of them, and meet when all rows
+// are done; else they share the rows.
 
-constexpr int64_t CHUNK = 16 * WIDTH;                               // columns, whose logits stay near from product to exponential
-constexpr int64_t HEAD_ROWS = STEPS ? BLOCK_ROWS / 2 : BLOCK_ROWS;  // of a block
-constexpr float NEVER = -1e30f;                                     // the logit of what cannot come
+constexpr int64_t CHUNK = 16;                         // panels
+constexpr float NEVER = -1e30f;                       // the logit of what cannot come
+constexpr float LEAST_SUM = 1e-9f, MOST_SUM = 1e16f;  // of a row without a shift
 
 inline int64_t packed_size(int64_t inner, int64_t columns) { return lanes_of(inner) * rounded_up(columns, WIDTH); }
 
@@ -14,32 +16,10 @@ inline void pack_head(const Matrix& W, int64_t inner, int64_t columns, float* ou
   pack(W, 0, lanes_of(inner), inner, columns, Groups(0, (columns + WIDTH - 1) / WIDTH), out);
 }
 
-inline int64_t chunks_of(int64_t V_) { return (V_ + CHUNK - 1) / CHUNK; }
+inline int64_t chunks_of(int64_t V_) { return (V_ + CHUNK * WIDTH - 1) / (CHUNK * WIDTH); }
 
-// What the threads tell each other of the rows of a block: of each chunk its maximum and its sum, and the target's logit.
-inline int64_t told_size(int64_t V_) { return HEAD_ROWS * (2 * chunks_of(V_) + 1); }
-
-// From logits l [n] (n a multiple of WIDTH) to e^(l - max) in place; returns the sum of them, and the largest in `top`.
-inline float exponentials(float* l, int64_t n, float& top) {
-  V most = broadcast(-3e38f), sums = zero();
-  for (int64_t v = 0; v < n; v += WIDTH) most = larger(load(l + v), most);
-  top = largest(most);
-  most = broadcast(top);
-  for (int64_t v = 0; v < n; v += WIDTH) {
-    const V e = exponential(load(l + v) - most);
-    store(l + v, e);
-    sums = sums + e;
-  }
-  return sum(sums);
-}
-
-// The same of a whole row, from those of its chunks.
-inline void of_chunks(const float* told, int64_t chunks, float& top, float& total) {
-  top = told[0];
-  for (int64_t c = 1; c < chunks; c++) top = told[2 * c] > top ? told[2 * c] : top;
-  total = 0;
-  for (int64_t c = 0; c < chunks; c++) total += told[2 * c + 1] * __builtin_expf(told[2 * c] - top);
-}
+// What the threads tell each other of each row: the sum and the largest logit of every chunk, and the target's logit.
+inline int64_t told_size(int64_t rows, int64_t V_) { return rows * (2 * chunks_of(V_) + 1); }
 
 class HeadPart {  // the chunks and rows of one thread
  public:
@@ -51,93 +31,133 @@ class HeadPart {  // the chunks and rows of one thread
         across_(chunks_ >= 2 * worker.count),
         begin_(across_ ? share(chunks_, worker.number, worker.count) : 0),
         end_(across_ ? share(chunks_, worker.number + 1, worker.count) : chunks_),
-        width_(rounded_up(least(h.V, end_ * CHUNK), WIDTH) - begin_ * CHUNK),
-        groups_(begin_ * CHUNK / WIDTH, width_ / WIDTH),
-        packed_(worker.array<float>(lanes_ * width_)),
-        bias_(worker.array<float>(width_)),
-        left_(worker.array<float>(HEAD_ROWS * lanes_ + WIDTH)),
-        logits_(worker.array<float>(HEAD_ROWS * width_)),
-        told_(across_ ? h.told : worker.array<float>(told_size(h.V))) {
-    pack(h.W, 0, lanes_, h.N, h.V, groups_, packed_);
-    for (int64_t v = 0; v < width_; v++) bias_[v] = begin_ * CHUNK + v < h.V ? h.b[begin_ * CHUNK + v] : NEVER;
+        panels_(least((h.V + WIDTH - 1) / WIDTH, end_ * CHUNK) - begin_ * CHUNK),
+        blocks_(h.rows, BLOCK_ROWS),
+        first_(across_ ? 0 : share(blocks_.pieces, worker.number, worker.count)),
+        last_(across_ ? blocks_.pieces : share(blocks_.pieces, worker.number + 1, worker.count)),
+        packed_(worker.array<float>(lanes_ * panels_ * WIDTH)),
+        bias_(worker.array<float>(panels_ * WIDTH)),
+        left_(worker.array<float>(BLOCK_ROWS * lanes_ + WIDTH)),
+        sums_(worker.array<float>(BLOCK_ROWS * WIDTH)),
+        tops_(worker.array<float>(BLOCK_ROWS * WIDTH)),
+        shifts_(worker.array<float>(h.rows)) {
+    const int64_t whole = panels_ / CHUNK * CHUNK;  // what remains makes groups of its own
+    pack_panels(0, whole), pack_panels(whole, panels_ - whole);
+    for (int64_t v = 0, first = begin_ * CHUNK * WIDTH; v < panels_ * WIDTH; v++)
+      bias_[v] = first + v < h.V ? h.b[first + v] : NEVER;
+    for (int64_t row = 0; row < h.rows; row++) shifts_[row] = 0;
   }
 
   void run() {
-    const Cut blocks(h_.rows, HEAD_ROWS);
-    int64_t i = across_ ? 0 : share(blocks.pieces, worker_.number, worker_.count);
-    const int64_t last = across_ ? blocks.pieces : share(blocks.pieces, worker_.number + 1, worker_.count);
-    for (; i < last; i++) {
-      const int64_t row0 = blocks.at(i), rows = blocks.size(i);
-      float* told = told_ + (across_ ? i % 2 * told_size(h_.V) : 0);  // others may still read what was told before
-      products(row0, rows, told);
-      if (across_) worker_.wait();  // until all is told
-      for (int64_t r = 0; r < rows; r++) outcome(row0 + r, logits_ + r * width_, told + r * (2 * chunks_ + 1));
+    for (int64_t i = first_; i < last_; i++) block(i);
+    meet();
+    if (shifted()) {
+      meet();  // until all have seen what will be told anew
+      for (int64_t i = first_; i < last_; i++)
+        if (shifted(i)) block(i);
+      meet();
     }
+    for (int64_t row = blocks_.at(first_); row < blocks_.at(last_); row++) outcome(row);
   }
 
  private:
-  // Logits and exponentials of a block, chunk by chunk.
-  void products(int64_t row0, int64_t rows, float* told) {
-    const Cut tiles(rows, tile_rows(PANELS));
+  void pack_panels(int64_t from, int64_t panels) {
+    pack(h_.W, 0, lanes_, h_.N, h_.V, Groups(begin_ * CHUNK + from, panels), packed_ + from * lanes_ * WIDTH);
+  }
+
+  void meet() const {
+    if (across_) worker_.wait();
+  }
+
+  float* told(int64_t row) const { return h_.told + row * (2 * chunks_ + 1); }
+
+  void block(int64_t i) {
+    const int64_t row0 = blocks_.at(i);
+    const Cut tiles(blocks_.size(i), tile_rows(PANELS));
     pack_left({h_.h, h_.N, false, false, one_gate(h_.N)}, row0, tiles, 0, lanes_, h_.N, nullptr, left_);
-    int64_t g = 0;
     for (int64_t c = begin_; c < end_; c++) {
-      const int64_t from = (c - begin_) * CHUNK, n = least(CHUNK, width_ - from);
-      for (; g < groups_.end && groups_.at(g) * WIDTH < from + n; g++) logits(g, tiles);
-      for (int64_t r = 0; r < rows; r++) {
-        float *l = logits_ + r * width_ + from, *to = told + r * (2 * chunks_ + 1);
-        const int64_t target = h_.targets[row0 + r] - c * CHUNK;
-        if (target >= 0 && target < n) to[2 * chunks_] = l[target];
-        to[2 * c + 1] = exponentials(l, n, to[2 * c]);
+      for (int64_t r = 0; r < tiles.n; r++) store(sums_ + r * WIDTH, zero()), store(tops_ + r * WIDTH, broadcast(NEVER));
+      const int64_t from = (c - begin_) * CHUNK;
+      const Groups groups(begin_ * CHUNK + from, least(CHUNK, panels_ - from));
+      for (int64_t g = groups.begin; g < groups.end; g++)
+        for (int64_t j = 0; j < tiles.pieces; j++)
+          exponentials(row0, tiles.at(j), tiles.size(j), from + groups.at(g), groups.size(g));
+      for (int64_t r = 0; r < tiles.n; r++) {
+        told(row0 + r)[2 * c] = sum(load(sums_ + r * WIDTH));
+        told(row0 + r)[2 * c + 1] = largest(load(tops_ + r * WIDTH));
       }
     }
   }
 
-  // Those of a group of panels.
-  void logits(int64_t g, const Cut& tiles) {
+  // Of rows r0 … of a block that begins at row0, and some of this thread's panels.
+  void exponentials(int64_t row0, int64_t r0, int rows, int64_t panel, int panels) {
     alignas(64) float z[SUMS * WIDTH];
-    const int64_t panel = groups_.at(g), panels = groups_.size(g);
-    for (int64_t j = 0; j < tiles.pieces; j++) {
-      const int64_t r0 = tiles.at(j), rows = tiles.size(j);
-      tile_of(int(panels), int(rows), left_ + r0 * lanes_, lanes_, 1, packed_ + panel * lanes_ * WIDTH, lanes_, z);
+    tile_of(panels, rows, left_ + r0 * lanes_, lanes_, 1, packed_ + panel * lanes_ * WIDTH, lanes_, z);
+    const int64_t column = (begin_ * CHUNK + panel) * WIDTH;
+    for (int64_t r = r0; r < r0 + rows; r++) {
+      const float* products = z + (r - r0) * panels * WIDTH;
+      const int64_t row = row0 + r, target = h_.targets[row] - column;
+      if (target >= 0 && target < panels * WIDTH) told(row)[2 * chunks_] = products[target] + bias_[panel * WIDTH + target];
+      const V shift = broadcast(shifts_[row]);
+      V total = load(sums_ + r * WIDTH), top = load(tops_ + r * WIDTH);
+      Stored* kept = h_.kept ? static_cast<Stored*>(h_.kept) + row * h_.stride + column : nullptr;
       for (int64_t p = 0; p < panels; p++) {
-        const V bias = load(bias_ + (panel + p) * WIDTH);
-        for (int64_t r = 0; r < rows; r++)
-          store(logits_ + (r0 + r) * width_ + (panel + p) * WIDTH, load(z + (r * panels + p) * WIDTH) + bias);
+        const V logit = load(products + p * WIDTH) + load(bias_ + (panel + p) * WIDTH), e = exponential(logit - shift);
+        total = total + e, top = larger(top, logit);
+        if (kept && column + (p + 1) * WIDTH <= h_.V)
+          store(kept + p * WIDTH, e);
+        else if (kept)
+          store(kept + p * WIDTH, e, h_.V - column - p * WIDTH);
       }
+      store(sums_ + r * WIDTH, total), store(tops_ + r * WIDTH, top);
     }
   }
 
-  // One row's nats, and of this thread's chunks the probabilities less the one-hot target.
-  void outcome(int64_t row, const float* e, const float* told) {
-    float top, total;
-    of_chunks(told, chunks_, top, total);
-    const int64_t target = h_.targets[row], first = begin_ * CHUNK;
-    const bool mine = target >= first && target < end_ * CHUNK;
-    if (mine) h_.nats[row] = __builtin_logf(total) + (top - told[2 * chunks_]);
-    if (!h_.excess) return;
-    Stored* out = static_cast<Stored*>(h_.excess) + row * h_.stride;
-    for (int64_t c = begin_; c < end_; c++) {
-      const V scale = broadcast(__builtin_expf(told[2 * c] - top) / total);
-      for (int64_t v = c * CHUNK; v < least(c * CHUNK + CHUNK, h_.V); v += WIDTH)
-        store(out + v, load(e + v - first) * scale, h_.V - v);
+  float total(int64_t row) const {
+    float sum = 0;
+    for (int64_t c = 0; c < chunks_; c++) sum += told(row)[2 * c];
+    return sum;
+  }
+
+  // Finds the rows that need a shift; returns whether any does.
+  bool shifted() {
+    bool any = false;
+    for (int64_t row = blocks_.at(first_); row < blocks_.at(last_); row++) {
+      const float sum = total(row);
+      if (sum >= LEAST_SUM && sum <= MOST_SUM) continue;
+      shifts_[row] = told(row)[1];
+      for (int64_t c = 1; c < chunks_; c++)
+        shifts_[row] = told(row)[2 * c + 1] > shifts_[row] ? told(row)[2 * c + 1] : shifts_[row];
+      any = true;
     }
-    if (!mine) return;
-    const float p = e[target - first] * (__builtin_expf(told[2 * (target / CHUNK)] - top) / total);
-#if LMGEN_BF16
-    store(out + target, broadcast(p - 1), 1);
-#else
-    out[target] = p - 1;
-#endif
+    return any;
+  }
+
+  bool shifted(int64_t i) const {
+    for (int64_t row = blocks_.at(i); row < blocks_.at(i + 1); row++)
+      if (shifts_[row] != 0) return true;
+    return false;
+  }
+
+  // Who has the target's chunk says what the row comes to, and takes the one-hot target from what is kept.
+  void outcome(int64_t row) const {
+    const int64_t target = h_.targets[row], chunk = target / (CHUNK * WIDTH);
+    if (chunk < begin_ || chunk >= end_) return;
+    const float sum = total(row), logit = told(row)[2 * chunks_] - shifts_[row];
+    h_.nats[row] = __builtin_logf(sum) - logit;
+    if (!h_.kept) return;
+    h_.inverses[row] = 1 / sum;
+    store(static_cast<Stored*>(h_.kept) + row * h_.stride + target, exponential(broadcast(logit)) - broadcast(sum), 1);
   }
 
   const Head& h_;
   const Worker& worker_;
   const int64_t lanes_, chunks_;
   const bool across_;
-  const int64_t begin_, end_, width_;  // chunks, and how many columns they are
-  const Groups groups_;
-  float *const packed_, *const bias_, *const left_, *const logits_, *const told_;
+  const int64_t begin_, end_, panels_;  // chunks, and how many panels they are
+  const Cut blocks_;
+  const int64_t first_, last_;  // blocks
+  float *const packed_, *const bias_, *const left_, *const sums_, *const tops_, *const shifts_;
 };
 
 inline void head(const Head& h, const Worker& worker) { HeadPart(h, worker).run(); }

@@ -46,6 +46,7 @@ struct Product {  // c [rows, columns] = a [rows, inner] b [inner, columns] + bi
   bool c_bf16;
   Gates c_gates;
   int64_t rows, columns, inner;
+  float* totals;  // or null; where a is transposed: [columns] the sums of the rows of b, weighted likewise
 };
 
 enum Cell { LSTM, GRU };
@@ -87,10 +88,11 @@ struct Head {  // softmax cross-entropy of the logits h W + b
   Matrix W;        // [N, V]
   const float* b;  // [V]
   const int32_t* targets;
-  float* nats;     // [rows] -ln p of the targets
-  void* excess;    // stored [rows, V]: p less the one-hot target, or null where no gradient is wanted
-  int64_t stride;  // numbers of it from row to row
-  float* told;     // memory of twice told_size(V) numbers that the threads share
+  float* nats;      // [rows] -ln p of the targets
+  void* kept;       // stored [rows, V]: p less the one-hot target, but for a factor; or null where no gradient is wanted
+  float* inverses;  // [rows] that factor; or null likewise
+  int64_t stride;   // numbers of `kept` from row to row
+  float* told;      // memory of told_size(rows, V) numbers that the threads share
 };
 
 struct RowSums {  // sums [rows, columns] of those rows of x [n, columns], stored, that have the same id, each times its weight
@@ -153,7 +155,7 @@ struct Kernels {  // what one kind of processor offers at one precision
   void (*forward)(const Forward&, const Worker&);
   void (*backward)(const Backward&, const Worker&);
   void (*head)(const Head&, const Worker&);
-  int64_t (*told_size)(int64_t V);
+  int64_t (*told_size)(int64_t rows, int64_t V);
   int64_t (*packed_size)(int64_t inner, int64_t columns);
   void (*pack_gates)(const float* w, const Gates& gates, int64_t inner, float* out);  // w [inner, gates]
   void (*pack_head)(const Matrix& W, int64_t inner, int64_t columns, float* out);

@@ -45,6 +45,8 @@ inline V smaller(V a, V b) { return _mm512_min_ps(a, b); }
 inline V square_root(V a) { return _mm512_sqrt_ps(a); }
 inline V scaled(V a, V whole) { return _mm512_scalef_ps(a, whole); }  // a 2^whole, for whole numbers as floats in [-126, 127]
 inline V nearest(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline float sum(V a) { return _mm512_reduce_add_ps(a); }
+inline float largest(V a) { return _mm512_reduce_max_ps(a); }
 template <int S>  // lanes j of a where j & S is 0, else lanes j ^ S of b
 inline V mixed_low(V a, V b) {
   constexpr Mask high = S == 1 ? 0xaaaa : S == 2 ? 0xcccc : S == 4 ? 0xf0f0 : 0xff00;
@@ -82,6 +84,16 @@ inline V scaled(V a, V whole) {
   return a * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127)), 23));
 }
 inline V nearest(V a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline float sum(V a) {
+  __m128 s = _mm256_castps256_ps128(a) + _mm256_extractf128_ps(a, 1);
+  s = s + _mm_movehl_ps(s, s);
+  return s[0] + s[1];
+}
+inline float largest(V a) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return s[0] > s[1] ? s[0] : s[1];
+}
 template <int S>
 inline V swapped(V a) {
   return _mm256_permutevar8x32_ps(a, _mm256_xor_si256(_mm256_set1_epi32(S), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
@@ -159,17 +171,17 @@ inline void transpose(V (&rows)[WIDTH]) {  // lane j of row i <-> lane i of row 
 }
 
 // e^x to about two units in the last place: e^x = 2^n e^r, |r| <= ln(2) / 2, and a polynomial for e^r (least squares at Chebyshev
-// nodes). What is below -87 counts as -87, what is above 88 as 88; NaN stays NaN.
+// nodes, 1 at 0). What is below -87 counts as -87, what is above 88 as 88; NaN stays NaN.
 inline V exponential(V x) {
   x = larger(broadcast(-87.f), smaller(broadcast(88.f), x));  // in this order the comparisons return x where it is NaN
   const V n = nearest(x * broadcast(1.44269504f));
   const V r = multiply_add(n, broadcast(2.12194440e-4f), multiply_add(n, broadcast(-0.693359375f), x));
-  V p = broadcast(0.00139461947f);
-  p = multiply_add(p, r, broadcast(0.00836914405f));
-  p = multiply_add(p, r, broadcast(0.0416662693f));
-  p = multiply_add(p, r, broadcast(0.166665167f));
-  p = multiply_add(p, r, broadcast(0.5f));
-  return scaled(multiply_add(p, r * r, r + broadcast(1)), n);
+  V p = broadcast(0.008261531f);
+  p = multiply_add(p, r, broadcast(0.041898732f));
+  p = multiply_add(p, r, broadcast(0.166681143f));
+  p = multiply_add(p, r, broadcast(0.49999141f));
+  p = multiply_add(p, r, broadcast(0.999999532f));
+  return scaled(multiply_add(p, r, broadcast(1)), n);
 }
 
 inline V sigmoid(V x) { return broadcast(1) / (broadcast(1) + exponential(zero() - x)); }
@@ -180,20 +192,4 @@ inline V kept_lanes(V v, int64_t n) {
   alignas(64) float lanes[WIDTH];
   store(lanes, v);
   return load(lanes, n);
-}
-
-inline float sum(V v) {
-  alignas(64) float lanes[WIDTH];
-  store(lanes, v);
-  float total = 0;
-  for (float lane : lanes) total += lane;
-  return total;
-}
-
-inline float largest(V v) {
-  alignas(64) float lanes[WIDTH];
-  store(lanes, v);
-  float top = lanes[0];
-  for (float lane : lanes) top = lane > top ? lane : top;
-  return top;
 }

@@ -125,10 +125,10 @@ template <class T>
 void pack_transposed(const Matrix& b, int64_t k0, int64_t lanes, int64_t columns, const Groups& groups, float* out) {
   for (int64_t g = groups.begin; g < groups.end; g++) {
     const int64_t from = groups.at(g), panels = groups.size(g);
-    for (int64_t k = 0; k < lanes; k += WIDTH) {
-      Place at[PAIR];
-      places(b.gates, k0 + k, at);
-      for (int64_t p = 0; p < panels; p++) {
+    for (int64_t p = 0; p < panels; p++)
+      for (int64_t k = 0; k < lanes; k += WIDTH) {
+        Place at[PAIR];
+        places(b.gates, k0 + k, at);
         V block[WIDTH];
         for (int64_t j = 0; j < WIDTH; j++) {
           const int64_t column = (groups.panel0 + from + p) * WIDTH + j;
@@ -137,7 +137,6 @@ void pack_transposed(const Matrix& b, int64_t k0, int64_t lanes, int64_t columns
         transpose(block);
         for (int64_t j = 0; j < WIDTH && k + j < lanes; j++) store(out + (from * lanes + (k + j) * panels + p) * WIDTH, block[j]);
       }
-    }
   }
 }
 
@@ -288,16 +287,20 @@ inline void plain_product(const Product& p, const Part& part, const Worker& work
 }
 
 // A weight gradient: the left operand is transposed, the inner dimension is long. A piece of that at a time, all rows of the left
-// operand are packed, and some columns of the right one at a time; the sums of all rows wait from piece to piece.
+// operand are packed, and some columns of the right one at a time; the sums of all rows wait from piece to piece. The totals are
+// one more row, whose left operand are the weights.
 inline void gradient_product(const Product& p, const Part& part, const Worker& worker) {
   const int64_t lanes = lanes_of(p.inner), piece = least(lanes, BLOCK_LANES), width = least(part.panels, CHUNK_PANELS);
   const Cut tiles(part.rows, tile_rows(PANELS));
   float* right = worker.array<float>(piece * width * WIDTH);
   float* left = worker.array<float>(part.rows * piece + WIDTH);
   float* sums = worker.array<float>((piece < lanes ? part.rows * part.panels : tile_rows(PANELS) * PANELS) * WIDTH);
+  float* totals = p.totals && part.row0 == 0 ? worker.array<float>(part.panels * WIDTH) : nullptr;
+  float* weights = totals ? worker.array<float>(piece + WIDTH) : nullptr;
   for (int64_t k = 0; k < lanes; k += piece) {
     const int64_t now = least(piece, lanes - k);
     pack_left(p.a, part.row0, tiles, k, now, p.inner, p.weights, left);
+    if (totals) pack_left({p.weights, p.inner, false, false, one_gate(p.inner)}, 0, Cut(1, 1), k, now, p.inner, nullptr, weights);
     for (int64_t c = 0; c < part.panels; c += width) {
       const Groups groups(part.panel0 + c, least(width, part.panels - c));
       pack(p.b, k, now, p.inner, p.columns, groups, right);
@@ -309,8 +312,13 @@ inline void gradient_product(const Product& p, const Part& part, const Worker& w
                   sum, k > 0);
           if (k + now == lanes) finish(p, sum, part.row0 + r, size, groups.panel0 + panel, panels);
         }
+      for (int64_t g = groups.begin; totals && g < groups.end; g++)
+        tile_of(groups.size(g), 1, weights, now, 1, right + groups.at(g) * now * WIDTH, now, totals + (c + groups.at(g)) * WIDTH,
+                k > 0);
     }
   }
+  for (int64_t q = 0, column = part.panel0 * WIDTH; totals && q < part.panels; q++, column += WIDTH)
+    store(p.totals + column, load(totals + q * WIDTH), p.columns - column);
 }
 
 inline void product(const Product& p, const Worker& worker) {

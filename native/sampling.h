@@ -118,6 +118,20 @@ inline void sampling_logits(const Sampling& s, int64_t step, const Worker& worke
     }
 }
 
+// From logits l [n] (n a multiple of WIDTH) to e^(l - max) in place; returns the sum of them, and the largest in `top`.
+inline float exponentials(float* l, int64_t n, float& top) {
+  V most = broadcast(-3e38f), sums = zero();
+  for (int64_t v = 0; v < n; v += WIDTH) most = larger(load(l + v), most);
+  top = largest(most);
+  most = broadcast(top);
+  for (int64_t v = 0; v < n; v += WIDTH) {
+    const V e = exponential(load(l + v) - most);
+    store(l + v, e);
+    sums = sums + e;
+  }
+  return sum(sums);
+}
+
 // The transforms of lmgen/sample.py, in their order: what they leave out gets NEVER. `order` and `p` are memory for V numbers.
 inline void transform(const Sampling& s, float* l, int64_t padded, int32_t* order, float* p) {
   float top = l[0];

@@ -123,6 +123,31 @@ def test_cross_entropy_equals_log_softmax(n, N, V, transposed, precision):
     close(ours(h, W, b), a, 0)
 
 
+@every_precision
+@pytest.mark.parametrize("V", [65, 3003])
+def test_rows_of_large_and_small_logits_stand_beside_others(V, precision):
+    rng = np.random.default_rng(V)
+    scale = np.where(np.arange(101) % 10 == 3, 300, np.where(np.arange(101) % 10 == 7, 30, 1)).astype(np.float32)
+    h = scale[:, None] * np.abs(rng.normal(size=(101, 12))).astype(np.float32) / 8
+    W = (rng.normal(size=(12, V)) + np.linspace(-1, 1, V)).astype(np.float32).astype(jnp.bfloat16).astype(np.float32)
+    b, g = rng.normal(size=V).astype(np.float32), rng.normal(size=101).astype(np.float32)
+    h, targets = h.astype(jnp.bfloat16).astype(np.float32), rng.integers(0, V, 101).astype(np.int32)
+
+    def theirs(h, W, b):
+        scores = jnp.matmul(h, W, precision="highest") + b
+        return jax.nn.logsumexp(scores, -1) - jnp.take_along_axis(scores, targets[:, None], -1)[:, 0]
+
+    def ours(h, W, b, rows=slice(None)):
+        return softmax.nats(precision, False, h[rows], W, b, targets[rows])
+
+    (a, pull_a), (b_, pull_b) = (jax.vjp(f, h, W, b) for f in (ours, theirs))
+    assert np.abs(b_).max() > 200
+    close(a / np.maximum(1, b_), b_ / np.maximum(1, b_), LIMITS[precision][0])
+    close(pull_a(g), pull_b(g), LIMITS[precision][1])
+    quiet = np.flatnonzero(scale == 1)
+    close(ours(h, W, b, quiet), a[quiet], 0)  # whatever stands beside them
+
+
 def test_extreme_logits_stay_exact():
     h, W = np.ones((3, 1), np.float32), np.array([[-300.0, 0.0, 300.0]], np.float32)
     ours = softmax.nats("f32", False, h, W, np.zeros(3, np.float32), np.arange(3, dtype=np.int32))
