@@ -138,11 +138,12 @@ def product(
     return _call("product", [(shape, out)], a, b, bias, weights, precision=precision, **_meant(**meant))[0]
 
 
-def weight_gradient(a: Array, b: Array, weights: Array, shape: tuple, precision: str) -> list[Array]:
-    """Of a matrix of a shape [M, N] and of its bias [N], from what it read, a [K, M], the cotangents of what it gave, the first N
-    columns of b [K, …], and the weights [K] of these rows."""
+def weight_gradient(a: Array, b: Array, shape: tuple, precision: str, weights: Array | None = None, **meant: Any) -> list[Array]:
+    """Of a matrix of a shape [M, N] and of its bias [N], from what it read, a [K, M], and the cotangents of what it gave, columns
+    of b [K, …], whose rows `weights` [K] multiply; what else is meant is as for `product`."""
     results = [(shape, jnp.float32), (shape[1:], jnp.float32)]
-    return _call("product", results, a, b, jnp.zeros(0), weights, precision=precision, **_meant(transposed_a=True))
+    arrays = a, b, jnp.zeros(0), jnp.zeros(0) if weights is None else weights
+    return _call("product", results, *arrays, precision=precision, **_meant(transposed_a=True, **meant))
 
 
 def _meant(**given: Any) -> dict[str, Any]:
@@ -215,17 +216,12 @@ def forward(
 def backward(
     gru: bool, precision: str, kept: Kept, U: Array, c0: Array, forget: Array, dhs: Array, dh: Array, dc: Array
 ) -> list[Array]:
-    """The cotangents du [T, B, 4, P] stored, their sums db [4, N], dh0 and dc0, of a layer's way back in time.
+    """The cotangents du [T, B, 4, P] stored, dh0 and dc0, of a layer's way back in time.
 
     The four of an LSTM are i f o g; of a GRU n z r and q, what r weighs: the first three belong to inputs, the last three to U h.
     """
     T, B, _, P = kept.gates.shape
-    results = [
-        ((T, B, 4, P), _stored(precision)),
-        ((4, dh.shape[1]), jnp.float32),
-        (dh.shape, jnp.float32),
-        (c0.shape, jnp.float32),
-    ]
+    results = [((T, B, 4, P), _stored(precision)), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
     return _call("backward", results, U, c0, forget, *kept, dhs, dh, dc, precision=precision, in_place={4: 0}, gru=gru)
 
 

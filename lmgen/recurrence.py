@@ -183,16 +183,15 @@ def _compiled_backward(cell, precision, residuals, cotangent):
     dstate, dhs = cotangent
     gru, G = isinstance(cell, GRU), cell.gates
     dc = jnp.zeros((0, 0)) if gru else dstate["c"]
-    du, db, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
+    du, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
     P = du.shape[-1]
     du = du.reshape(-1, 4 * P)  # of a GRU n z r q: U has gates z r q, and W has z r n
-    product = partial(native.product, precision=precision)
-    dU = product(kept.fed.reshape(-1, P), du, transposed_a=True, b_from=(4 - G) * P, shape=U.shape, c_gates=G)
+    dU, dbs = native.weight_gradient(kept.fed.reshape(-1, P), du, U.shape, precision, b_from=(4 - G) * P, c_gates=G)
     dx = du if ids is None else native.sum_rows(ids.reshape(-1), du, rows.shape[0], precision)
     flat, first = rows.reshape(-1, rows.shape[-1]), 2 if gru else 0
-    dW = product(flat, dx, transposed_a=True, shape=W.shape, c_gates=G, first_gate=first)
-    drows = product(dx, W, transposed_b=True, shape=flat.shape, b_gates=G, first_gate=first).reshape(rows.shape)
-    dp = {"W": dW, "U": dU, "b": (jnp.roll(db[:3], -1, 0) if gru else db).reshape(-1)} | ({"b_u": db[3]} if gru else {})
+    dW, db = native.weight_gradient(flat, dx, W.shape, precision, c_gates=G, first_gate=first)
+    drows = native.product(dx, W, precision, transposed_b=True, shape=flat.shape, b_gates=G, first_gate=first).reshape(rows.shape)
+    dp = {"W": dW, "U": dU, "b": db} | ({"b_u": dbs[2 * len(U) :]} if gru else {})
     return dp, {"h": dh0} if gru else {"h": dh0, "c": dc0}, drows, None, None
 
 

@@ -63,7 +63,7 @@ def _backward(precision: str, transposed: bool, kept, g: Array):
     times = partial(native.product, precision=precision, weights=g)
     dh = times(excess, W, transposed_b=not transposed, shape=h.shape)
     if not transposed:
-        return dh, *native.weight_gradient(h, excess, g, W.shape, precision), None
+        return dh, *native.weight_gradient(h, excess, W.shape, precision, g), None
     dW = times(excess, h, transposed_a=True, shape=W.shape)
     return dh, dW, native.weighted_sum(g, excess, len(W), precision), None
 

@@ -133,7 +133,7 @@ ffi::Error no_kernels() {
 // a, b, bias [columns] or [0], weights [rows of a in memory] or [0] -> c. `a_from` and `b_from` are the first columns that are
 // meant in wider arrays. Where b_gates or c_gates is not 1, a row of that matrix is so many gates, of which `first_gate` comes
 // first for the other matrices, where each gate is padded. c may have more than two dimensions. A second result is the sums of
-// the weighted rows of b, where a is transposed and b is not.
+// the rows of b, weighted likewise, where a is transposed and b is not.
 ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed_a, bool transposed_b,
                    int64_t a_from, int64_t b_from, int64_t b_gates, int64_t c_gates, int64_t first_gate) {
   const Kernels* kernels = kernels_for(bf16);
@@ -169,8 +169,8 @@ ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   p.c_bf16 = bf16 && arrays.type_out(0) == DataType::BF16;
   p.c = arrays.numbers_out(0, stored(p.c_bf16), p.rows * c_width), p.c_stride = c_width;
   if (results.size() > 1) {
-    p.totals = arrays.floats_out(1, {p.columns});
-    arrays.require(transposed_a && !transposed_b && b_gates == 1 && p.weights, "there are no weighted rows to sum");
+    p.totals = arrays.floats_out(1, {c_width});
+    arrays.require(transposed_a && !transposed_b && b_gates == 1, "only what a weight gradient reads has totals");
   }
   return run(arrays, double(p.rows) * double(p.columns) * double(p.inner), [&](const Worker& w) { kernels->product(p, w); });
 }
@@ -183,6 +183,7 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4, P = kernels->padded(N);
   Forward f{};
   f.cell = gru ? GRU : LSTM, f.T = T, f.B = B, f.N = N, f.P = P;
+  f.near = near(kernels->packed_size(P, gates * P));
   if (arrays.size(1, 0)) f.ids = arrays.in<int32_t>(1, DataType::S32, {T, B});
   f.rows = f.ids ? arrays.size(0, 0) : T * B;
   f.inputs = f.ids ? arrays.in<void>(0, stored(bf16), {f.rows, gates, P}) : arrays.in<void>(0, stored(bf16), {T, B, gates, P});
@@ -203,7 +204,7 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   return run(arrays, work, [&](const Worker& w) { kernels->forward(f, w); });
 }
 
-// U, c0 or [0, 0], forget, fed, gates, cs or [0], dhs, dh, dc or [0, 0] -> du, db, dh0, dc0.
+// U, c0 or [0, 0], forget, fed, gates, cs or [0], dhs, dh, dc or [0, 0] -> du, dh0, dc0.
 ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
@@ -212,6 +213,7 @@ ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   arrays.require(T >= 1 && B >= 1, "there is nothing to read");
   Backward b{};
   b.cell = gru ? GRU : LSTM, b.T = T, b.B = B, b.N = N, b.P = P;
+  b.near = near(kernels->packed_size(P, gates * P));
   b.U = arrays.floats(0, {N, gates * N});
   b.c0 = gru ? nullptr : arrays.floats(1, {B, N});
   b.forget = arrays.in<uint8_t>(2, DataType::PRED, {T, B});
@@ -222,9 +224,8 @@ ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   b.dh = arrays.floats(7, {B, N});
   b.dc = gru ? nullptr : arrays.floats(8, {B, N});
   b.du = arrays.out<void>(0, stored(bf16), {T, B, 4, P});
-  b.db = arrays.floats_out(1, {4, N});
-  b.dh0 = arrays.floats_out(2, {B, N});
-  b.dc0 = gru ? nullptr : arrays.floats_out(3, {B, N});
+  b.dh0 = arrays.floats_out(1, {B, N});
+  b.dc0 = gru ? nullptr : arrays.floats_out(2, {B, N});
   const double work = double(T) * double(B) * double(N) * double(gates * P);
   return run(arrays, work, [&](const Worker& w) { kernels->backward(b, w); });
 }

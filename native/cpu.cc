@@ -79,4 +79,13 @@ const Kernels* kernels_for(bool bf16) {
   return level() >= AVX512 && &avx512::kernels ? &avx512::kernels : level() >= AVX2 ? &avx2::kernels : nullptr;
 }
 
+bool near(int64_t floats) {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  static const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);  // 0 or less where the system does not know
+#else
+  constexpr long bytes = 0;
+#endif
+  return double(floats) * sizeof(float) <= 0.75 * double(bytes);
+}
+
 }  // namespace lmgen

@@ -46,13 +46,14 @@ struct Product {  // c [rows, columns] = a [rows, inner] b [inner, columns] + bi
   bool c_bf16;
   Gates c_gates;
   int64_t rows, columns, inner;
-  float* totals;  // or null; where a is transposed: [columns] the sums of the rows of b, weighted likewise
+  float* totals;  // or null; where a is transposed: the sums of the rows of b, weighted likewise; they lie as a row of c
 };
 
 enum Cell { LSTM, GRU };
 
 struct Forward {  // a layer's time loop
   Cell cell;
+  bool near;  // whether the cache of each thread holds all weights
   int64_t T, B, N, P;
   const void* inputs;     // stored [T B or R, G P]: W x + b of each time and column, or of each row of a table
   const int32_t* ids;     // [T, B] rows of the table, or null
@@ -70,6 +71,7 @@ struct Forward {  // a layer's time loop
 
 struct Backward {  // the same loop, back in time
   Cell cell;
+  bool near;
   int64_t T, B, N, P;
   const float* U;
   const float* c0;
@@ -78,7 +80,6 @@ struct Backward {  // the same loop, back in time
   const float* cs;
   const float *dhs, *dh, *dc;  // cotangents of hs, of the last h and of the last c
   void* du;          // stored [T, B, 4, P]: cotangents of LSTM i f o g; of GRU n z r (inputs), z r q (products): n z r q
-  float* db;         // [4, N]: their sums over T and B
   float *dh0, *dc0;  // [B, N]
 };
 

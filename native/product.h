@@ -286,6 +286,12 @@ inline void plain_product(const Product& p, const Part& part, const Worker& work
   }
 }
 
+inline const float* ones(int64_t n, const Worker& worker) {
+  float* out = worker.array<float>(n);
+  for (int64_t i = 0; i < n; i++) out[i] = 1;
+  return out;
+}
+
 // A weight gradient: the left operand is transposed, the inner dimension is long. A piece of that at a time, all rows of the left
 // operand are packed, and some columns of the right one at a time; the sums of all rows wait from piece to piece. The totals are
 // one more row, whose left operand are the weights.
@@ -297,10 +303,11 @@ inline void gradient_product(const Product& p, const Part& part, const Worker& w
   float* sums = worker.array<float>((piece < lanes ? part.rows * part.panels : tile_rows(PANELS) * PANELS) * WIDTH);
   float* totals = p.totals && part.row0 == 0 ? worker.array<float>(part.panels * WIDTH) : nullptr;
   float* weights = totals ? worker.array<float>(piece + WIDTH) : nullptr;
+  const float* all = totals && !p.weights ? ones(p.inner, worker) : p.weights;
   for (int64_t k = 0; k < lanes; k += piece) {
     const int64_t now = least(piece, lanes - k);
     pack_left(p.a, part.row0, tiles, k, now, p.inner, p.weights, left);
-    if (totals) pack_left({p.weights, p.inner, false, false, one_gate(p.inner)}, 0, Cut(1, 1), k, now, p.inner, nullptr, weights);
+    if (totals) pack_left({all, p.inner, false, false, one_gate(p.inner)}, 0, Cut(1, 1), k, now, p.inner, nullptr, weights);
     for (int64_t c = 0; c < part.panels; c += width) {
       const Groups groups(part.panel0 + c, least(width, part.panels - c));
       pack(p.b, k, now, p.inner, p.columns, groups, right);
@@ -317,8 +324,10 @@ inline void gradient_product(const Product& p, const Part& part, const Worker& w
                 k > 0);
     }
   }
-  for (int64_t q = 0, column = part.panel0 * WIDTH; totals && q < part.panels; q++, column += WIDTH)
-    store(p.totals + column, load(totals + q * WIDTH), p.columns - column);
+  for (int64_t q = 0; totals && q < part.panels; q++) {
+    const Place to = place(p.c_gates, (part.panel0 + q) * WIDTH);
+    store(p.totals + to.column, load(totals + q * WIDTH), to.n);
+  }
 }
 
 inline void product(const Product& p, const Worker& worker) {

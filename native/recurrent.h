@@ -1,7 +1,22 @@
-// The time loop of a layer, forward and back. Threads share the units of the layer, and wait for each other once a step.
+// The time loop of a layer, forward and back.
 //
 // A block of units is WIDTH of them; for a block and some columns of the batch the tile gives the products of all gates, and the
 // gates' arithmetic follows while they are near. What a cell is, is said by its two small structs of arithmetic.
+
+// What a thread computes: all units of some rows of the batch, where its cache holds all weights; else some units of all rows,
+// and the threads wait for each other once a step.
+struct LoopPart {
+  bool alone;
+  int64_t u0, blocks, b0, rows;
+  LoopPart(bool near, int64_t B, int64_t P, int panels, const Worker& worker)
+      : alone(near && B >= worker.count * tile_rows(panels)),
+        u0(alone ? 0 : share(P / WIDTH, worker.number, worker.count)),
+        blocks((alone ? P / WIDTH : share(P / WIDTH, worker.number + 1, worker.count)) - u0),
+        b0(alone ? share(B, worker.number, worker.count) : 0),
+        rows((alone ? share(B, worker.number + 1, worker.count) : B) - b0) {}
+  int64_t state(int64_t u, int64_t b) const { return (u * rows + b - b0) * 2 * WIDTH; }  // where the two vectors of a state are
+  int64_t states() const { return 2 * rows * blocks * WIDTH; }
+};
 
 // ---- LSTM: gates i f o g --------------------------------------------------------------------------------------------------
 
@@ -62,38 +77,38 @@ struct GRUCell {
 template <class C>
 void loop_forward(const Forward& f, const Worker& worker) {
   constexpr int G = C::GATES;
-  const int64_t T = f.T, B = f.B, N = f.N, P = f.P, all = P / WIDTH, lanes = lanes_of(P), slots = f.gates ? T : 2;
-  const int64_t u0 = share(all, worker.number, worker.count), blocks = share(all, worker.number + 1, worker.count) - u0;
-  float* weights = worker.array<float>(blocks * lanes * G * WIDTH);
-  for (int64_t u = 0; u < blocks; u++)  // the gates of a block of units, side by side
-    pack_gates(f.U, {N, P, G, 0}, N, (u0 + u) * WIDTH, weights + u * lanes * G * WIDTH);
+  const int64_t T = f.T, B = f.B, N = f.N, P = f.P, lanes = lanes_of(P), slots = f.gates ? T : 2;
+  const LoopPart part(f.near, B, P, G, worker);
+  float* weights = worker.array<float>(part.blocks * lanes * G * WIDTH);
+  for (int64_t u = 0; u < part.blocks; u++)  // the gates of a block of units, side by side
+    pack_gates(f.U, {N, P, G, 0}, N, (part.u0 + u) * WIDTH, weights + u * lanes * G * WIDTH);
   Stored* fed = static_cast<Stored*>(f.fed);
   const Stored* inputs = static_cast<const Stored*>(f.inputs);
-  float* state = worker.array<float>(2 * B * blocks * WIDTH);  // [block][B] of h and of c, already forgotten for the next step
-  for (int64_t u = 0; u < blocks; u++)
-    for (int64_t b = 0; b < B; b++) {
-      const int64_t n = (u0 + u) * WIDTH;
+  float* state = worker.array<float>(part.states());  // of h and of c, already forgotten for the next step
+  for (int64_t u = 0; u < part.blocks; u++)
+    for (int64_t b = part.b0; b < part.b0 + part.rows; b++) {
+      const int64_t n = (part.u0 + u) * WIDTH;
       const bool gone = f.forget[b];
-      float* s = state + (u * B + b) * 2 * WIDTH;
+      float* s = state + part.state(u, b);
       store(s, gone ? zero() : load(f.h0 + b * N + n, N - n));
       store(s + WIDTH, gone || !f.c0 ? zero() : load(f.c0 + b * N + n, N - n));
       store(fed + b * P + n, load(s));
     }
-  const Cut rows(B, tile_rows(G));
+  const Cut rows(part.rows, tile_rows(G));
   alignas(64) float z[SUMS * WIDTH];
   for (int64_t t = 0; t < T; t++) {
-    worker.wait();  // until h of the step before is there as a whole
+    if (!part.alone) worker.wait();  // until h of the step before is there as a whole
     const Stored* here = fed + t % slots * B * P;
     Stored* next = t + 1 < T ? fed + (t + 1) % slots * B * P : nullptr;
-    for (int64_t u = 0; u < blocks; u++)
+    for (int64_t u = 0; u < part.blocks; u++)
       for (int64_t i = 0; i < rows.pieces; i++) {
-        const int64_t b0 = rows.at(i), n = (u0 + u) * WIDTH;
+        const int64_t b0 = part.b0 + rows.at(i), n = (part.u0 + u) * WIDTH;
         tile_of(G, rows.size(i), reinterpret_cast<const float*>(here + b0 * P), P / PAIR, 1, weights + u * lanes * G * WIDTH,
                 lanes, z);
         const V b_u = f.b_u ? load(f.b_u + n, N - n) : zero();
         for (int r = 0; r < rows.size(i); r++) {
           const int64_t b = b0 + r, tb = t * B + b;
-          float* s = state + (u * B + b) * 2 * WIDTH;
+          float* s = state + part.state(u, b);
           const Stored* input = inputs + (f.ids ? int64_t(f.ids[tb]) : tb) * G * P + n;
           V products[G], x[G];
           for (int g = 0; g < G; g++) products[g] = load(z + (r * G + g) * WIDTH), x[g] = load(input + g * P);
@@ -120,30 +135,28 @@ void loop_forward(const Forward& f, const Worker& worker) {
 template <class C>
 void loop_backward(const Backward& k, const Worker& worker) {
   constexpr int G = C::GATES, SKIP = 4 - G;
-  const int64_t T = k.T, B = k.B, N = k.N, P = k.P, all = P / WIDTH, lanes = lanes_of(G * P);
-  const int64_t u0 = share(all, worker.number, worker.count), blocks = share(all, worker.number + 1, worker.count) - u0;
-  const Groups groups(u0, blocks);
-  float* weights = worker.array<float>(lanes * blocks * WIDTH);
+  const int64_t T = k.T, B = k.B, N = k.N, P = k.P, lanes = lanes_of(G * P);
+  const LoopPart part(k.near, B, P, PANELS, worker);
+  const Groups groups(part.u0, part.blocks);
+  float* weights = worker.array<float>(lanes * part.blocks * WIDTH);
   pack({k.U, G * N, false, true, {N, P, G, 0}}, 0, lanes, G * P, N, groups, weights);
-  float* carried = worker.array<float>(2 * B * blocks * WIDTH);  // [block][B]: dh past the products, dc
-  float* sums = worker.array<float>(4 * blocks * WIDTH);
-  for (int64_t i = 0; i < 4 * blocks; i++) store(sums + i * WIDTH, zero());
-  for (int64_t u = 0; u < blocks; u++)
-    for (int64_t b = 0; b < B; b++) {
-      const int64_t n = (u0 + u) * WIDTH;
-      store(carried + (u * B + b) * 2 * WIDTH, load(k.dh + b * N + n, N - n));
-      store(carried + (u * B + b) * 2 * WIDTH + WIDTH, k.dc ? load(k.dc + b * N + n, N - n) : zero());
+  float* carried = worker.array<float>(part.states());  // dh past the products, and dc
+  for (int64_t u = 0; u < part.blocks; u++)
+    for (int64_t b = part.b0; b < part.b0 + part.rows; b++) {
+      const int64_t n = (part.u0 + u) * WIDTH;
+      store(carried + part.state(u, b), load(k.dh + b * N + n, N - n));
+      store(carried + part.state(u, b) + WIDTH, k.dc ? load(k.dc + b * N + n, N - n) : zero());
     }
   const Stored *fed = static_cast<const Stored*>(k.fed), *gates = static_cast<const Stored*>(k.gates);
   Stored* du = static_cast<Stored*>(k.du);
   alignas(64) float z[SUMS * WIDTH];
   for (int64_t t = T - 1; t >= -1; t--) {  // at -1 only what reaches the first state
-    worker.wait();                         // until du of the step after is there as a whole
+    if (!part.alone) worker.wait();        // until du of the step after is there as a whole
     for (int64_t g = groups.begin; g < groups.end; g++) {
       const int panels = groups.size(g);
-      const Cut rows(B, tile_rows(panels));
+      const Cut rows(part.rows, tile_rows(panels));
       for (int64_t i = 0; i < rows.pieces; i++) {
-        const int64_t b0 = rows.at(i), n0 = (u0 + groups.at(g)) * WIDTH;
+        const int64_t b0 = part.b0 + rows.at(i), n0 = (part.u0 + groups.at(g)) * WIDTH;
         for (int64_t tb = t * B + b0; t >= 0 && tb < t * B + b0 + rows.size(i); tb++) {  // what the arithmetic will want
           const int64_t last = n0 + panels * WIDTH;
           for (int64_t n = n0; n < last; n += LINE / sizeof(float)) {
@@ -160,8 +173,8 @@ void loop_backward(const Backward& k, const Worker& worker) {
                   weights + groups.at(g) * lanes * WIDTH, lanes, z);
         for (int r = 0; r < rows.size(i); r++)
           for (int p = 0; p < panels; p++) {
-            const int64_t b = b0 + r, tb = t * B + b, u = groups.at(g) + p, n = (u0 + u) * WIDTH;
-            float* s = carried + (u * B + b) * 2 * WIDTH;
+            const int64_t b = b0 + r, tb = t * B + b, u = groups.at(g) + p, n = (part.u0 + u) * WIDTH;
+            float* s = carried + part.state(u, b);
             V dh = load(s), dc = load(s + WIDTH);
             if (t + 1 < T) {
               const bool gone = k.forget[tb + B];
@@ -180,19 +193,13 @@ void loop_backward(const Backward& k, const Worker& worker) {
               if (!k.forget[tb]) c_before = t ? load(k.cs + (tb - B) * P + n) : load(k.c0 + b * N + n, N - n);
             }
             dh = C::backward(gates + tb * 4 * P + n, P, load(fed + tb * P + n), c_before, c, dh, dc, d);
-            for (int q = 0; q < 4; q++) {
-              store(du + (tb * 4 + q) * P + n, d[q]);
-              float* db = sums + (u * 4 + q) * WIDTH;
-              store(db, load(db) + d[q]);
-            }
+            for (int q = 0; q < 4; q++) store(du + (tb * 4 + q) * P + n, d[q]);
             store(s, dh);
             store(s + WIDTH, dc);
           }
       }
     }
   }
-  for (int64_t u = 0; u < blocks; u++)
-    for (int q = 0; q < 4; q++) store(k.db + q * N + (u0 + u) * WIDTH, load(sums + (u * 4 + q) * WIDTH), N - (u0 + u) * WIDTH);
 }
 
 inline void forward(const Forward& f, const Worker& worker) {

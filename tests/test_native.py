@@ -320,11 +320,11 @@ PROGRAM = """
 import hashlib, jax, numpy as np
 from lmgen import devices, model, native, training
 network = model.Config({vocab}, {cell!r}, 70, 2, 70)
-c = training.Config(6, 20, 1e-2, steps=1, precision=devices.precision_of("auto"))
+c = training.Config(15, 20, 1e-2, steps=1, precision=devices.precision_of("auto"))
 state = training.begin(c, network)
-w = np.random.default_rng(0).integers(0, {vocab}, (21, 6)).astype(np.int32)
+w = np.random.default_rng(0).integers(0, {vocab}, (21, 15)).astype(np.int32)
 for k in range(5):
-    state, nats = training.step(c.update, network, state, w, np.zeros(6, bool), 1e-2, k)
+    state, nats = training.step(c.update, network, state, w, np.zeros(15, bool), 1e-2, k)
 bits = b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(state))
 print(native.kind(c.precision) or "none", hashlib.sha256(bits).hexdigest(), float(nats))
 """
