@@ -19,6 +19,7 @@ namespace lmgen {
 namespace {
 
 constexpr int SPINS = 2000;  // so often a thread looks before it gives way: some ten microseconds
+constexpr int MOST_THREADS = 64;
 constexpr int YIELDS = 100;  // so often it gives way before it sleeps: some tens of microseconds where no other wants the core
 
 // A number that others wait to see changed. Who waits sleeps in the end: where processes share the cores, the one waited for may
@@ -112,7 +113,27 @@ class Meeting {
  public:
   struct Abandoned {};
 
-  explicit Meeting(int count) : count_(count) {}
+  explicit Meeting(int count) : count_(count) {
+    for (int i = 0; i < count; i++) cores_[i].store(-1, std::memory_order_relaxed);
+  }
+
+  // Goes to another core if one of a lower number is on this thread's. They would take turns, each waiting for the other, until
+  // the system moves one, and that takes milliseconds, since it sees two that are busy.
+  void spread(int number) {
+    const int core = sched_getcpu();
+    if (core < 0) return;
+    if (cores_[number].load(std::memory_order_relaxed) != core) cores_[number].store(core, std::memory_order_relaxed);
+    bool shared = false;
+    for (int i = 0; i < number; i++) shared |= cores_[i].load(std::memory_order_relaxed) == core;
+    cpu_set_t all;
+    if (!shared || sched_getaffinity(0, sizeof all, &all)) return;
+    cpu_set_t others = all;
+    for (int i = 0; i < number; i++)
+      if (const int other = cores_[i].load(std::memory_order_relaxed); other >= 0) CPU_CLR(other, &others);
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others)) return;
+    cores_[number].store(sched_getcpu(), std::memory_order_relaxed);
+    sched_setaffinity(0, sizeof all, &all);  // it may go where it likes again
+  }
 
   void wait() {
     int round = round_.get();
@@ -132,10 +153,13 @@ class Meeting {
   const int count_;
   std::atomic<int> arrived_{0};
   Signal round_;
+  std::atomic<int> cores_[MOST_THREADS];  // where each was seen last; -1 where that is not known
 };
 
 void Worker::wait() const {
-  if (count > 1) meeting->wait();
+  if (count == 1) return;
+  meeting->wait();
+  meeting->spread(number);
 }
 
 void* Worker::memory(size_t bytes) const { return arena->take(bytes); }
@@ -197,6 +221,7 @@ class Team {  // threads that live as long as the process
 
   static bool perform(const Work& work, const Worker& worker) {  // false where the memory did not suffice
     bool fine = true;
+    if (worker.count > 1) worker.meeting->spread(worker.number);
     try {
       work(worker);
     } catch (const std::bad_alloc&) {
@@ -229,7 +254,7 @@ Team* team = [] {
 int most_threads() {
   static const int found = [] {
     if (const char* wanted = std::getenv("LMGEN_THREADS"))
-      if (const int n = std::atoi(wanted); n > 0) return std::min(n, 64);
+      if (const int n = std::atoi(wanted); n > 0) return std::min(n, MOST_THREADS);
     cpu_set_t cores;
     return sched_getaffinity(0, sizeof cores, &cores) ? 1 : std::clamp(CPU_COUNT(&cores), 1, 16);
   }();

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -346,6 +348,16 @@ def test_the_same_bits_from_run_to_run_with_any_number_of_threads_and_on_one_cor
         core = min(os.sched_getaffinity(0))
         runs.append(trained_elsewhere(cell, "taskset", "-c", str(core), vocab=vocab))
     assert len(set(runs)) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux which cores a thread may use")
+def test_threads_may_go_where_they_like_after_a_kernel():
+    a = np.ones((400, 400), np.float32)
+    for _ in range(20):
+        native.product(a, a, "f32").block_until_ready()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it has ended
+            assert os.sched_getaffinity(int(thread.name)) == os.sched_getaffinity(0)
 
 
 @pytest.mark.slow
