@@ -221,8 +221,9 @@ class Team {  // threads that live as long as the process
 
   static bool perform(const Work& work, const Worker& worker) {  // false where the memory did not suffice
     bool fine = true;
-    if (worker.count > 1) worker.meeting->spread(worker.number);
     try {
+      if (worker.count > 1) worker.meeting->spread(worker.number);
+      worker.wait();  // so that each is on a core, and on one of its own, before any works for long
       work(worker);
     } catch (const std::bad_alloc&) {
       worker.meeting->abandon();
