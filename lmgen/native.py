@@ -27,6 +27,7 @@ from jax import Array, ShapeDtypeStruct
 
 CELLS = ("lstm", "gru")  # whose time loops there are
 NUMBERS = ("a_from", "b_from", "b_gates", "c_gates", "first_gate")  # of a product
+LINE = 64  # bytes of a line of the caches: rows that begin one can be written past them
 OPERATIONS = ("product", "forward", "backward", "head", "sum_rows", "adamw", "pack", "sample")
 
 
@@ -234,7 +235,8 @@ def head(h: Array, W: Array, b: Array, targets: Array, precision: str, transpose
     told = library().functions.lmgen_told_size(precision == "bf16", h.shape[0], b.size)
     results: list[tuple] = [((h.shape[0],), jnp.float32), ((told,), jnp.float32)]
     if keep:
-        results += [((h.shape[0], padded(b.size, precision)), _stored(precision)), ((h.shape[0],), jnp.float32)]
+        row = LINE // jnp.dtype(_stored(precision)).itemsize
+        results += [((h.shape[0], -(-b.size // row) * row), _stored(precision)), ((h.shape[0],), jnp.float32)]
     nats, _, *kept = _call("head", results, h, W, b, targets, precision=precision, transposed=transposed)
     return [nats, *kept]
 

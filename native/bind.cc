@@ -244,8 +244,10 @@ ffi::Error head(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool b
   h.targets = arrays.in<int32_t>(3, DataType::S32, {h.rows});
   h.nats = arrays.floats_out(0, {h.rows});
   h.told = arrays.floats_out(1, {kernels->told_size(h.rows, h.V)});
-  h.stride = kernels->padded(h.V);
   if (results.size() > 2) {
+    h.stride = arrays.size_out(2, 1);
+    arrays.require(h.stride >= h.V, "the sizes do not fit each other");
+    h.far = far(double(h.rows) * double(h.stride) * (bf16 ? sizeof(uint16_t) : sizeof(float)));
     h.kept = arrays.out<void>(2, stored(bf16), {h.rows, h.stride});
     h.inverses = arrays.floats_out(3, {h.rows});
   }

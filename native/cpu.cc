@@ -88,4 +88,7 @@ bool near(int64_t floats) {
   return double(floats) * sizeof(float) <= 0.75 * double(bytes);
 }
 
+// No system is asked: a virtual machine calls the last cache of the whole package its own.
+bool far(double bytes) { return bytes > (8 << 20); }
+
 }  // namespace lmgen

@@ -11,4 +11,7 @@ const Kernels* kernels_for(bool bf16);
 // Whether the second cache of a core holds so many floats, and leaves some room for what passes by.
 bool near(int64_t floats);
 
+// Whether so many bytes leave the caches before they are read again, so that they had better be written past them.
+bool far(double bytes);
+
 }  // namespace lmgen

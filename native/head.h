@@ -1,6 +1,7 @@
 // Softmax cross-entropy of h W + b. Of the logits l only a tile exists, since what is summed and kept is e^l itself: the sum by
 // which a row is to be divided is known after its last column only, and who reads the row multiplies it by the inverse. A row
-// whose sum is too large or too small for that is computed once more, as e^(l - shift) with its largest logit as the shift.
+// whose sum is too large or too small for that is computed once more, as e^(l - shift) with its largest logit as the shift. What
+// is too much for the caches is written past them, whole lines at a time.
 //
 // The vocabulary is cut into chunks. Each has its own sum, from which that of the row comes, always in the same order: so the
 // bits do not depend on how many threads there are. Those share the chunks where there are enough of them, and meet when all rows
@@ -50,11 +51,13 @@ class HeadPart {  // the chunks and rows of one thread
 
   void run() {
     for (int64_t i = first_; i < last_; i++) block(i);
+    streamed();
     meet();
     if (shifted()) {
       meet();  // until all have seen what will be told anew
       for (int64_t i = first_; i < last_; i++)
         if (shifted(i)) block(i);
+      streamed();
       meet();
     }
     for (int64_t row = blocks_.at(first_); row < blocks_.at(last_); row++) outcome(row);
@@ -101,9 +104,19 @@ class HeadPart {  // the chunks and rows of one thread
       const V shift = broadcast(shifts_[row]);
       V total = load(sums_ + r * WIDTH), top = load(tops_ + r * WIDTH);
       Stored* kept = h_.kept ? static_cast<Stored*>(h_.kept) + row * h_.stride + column : nullptr;
-      for (int64_t p = 0; p < panels; p++) {
+      const auto next = [&](int64_t p) {
         const V logit = load(products + p * WIDTH) + load(bias_ + (panel + p) * WIDTH), e = exponential(logit - shift);
         total = total + e, top = larger(top, logit);
+        return e;
+      };
+      int64_t p = 0;
+      for (const int64_t lines = h_.far ? whole_lines(kept, panels, h_.V - column) : 0; p < lines; p += LINE_VECTORS) {
+        V e[LINE_VECTORS];
+        for (int q = 0; q < LINE_VECTORS; q++) e[q] = next(p + q);
+        stream(kept + p * WIDTH, e);
+      }
+      for (; p < panels; p++) {
+        const V e = next(p);
         if (kept && column + (p + 1) * WIDTH <= h_.V)
           store(kept + p * WIDTH, e);
         else if (kept)
@@ -111,6 +124,12 @@ class HeadPart {  // the chunks and rows of one thread
       }
       store(sums_ + r * WIDTH, total), store(tops_ + r * WIDTH, top);
     }
+  }
+
+  // Of so many panels at p those that fill lines of the cache, where p begins one and has `left` numbers.
+  static int64_t whole_lines(const Stored* p, int64_t panels, int64_t left) {
+    const bool begins = p && reinterpret_cast<uintptr_t>(p) % LINE == 0;
+    return begins ? least(panels, left / WIDTH) / LINE_VECTORS * LINE_VECTORS : 0;
   }
 
   float total(int64_t row) const {

@@ -92,6 +92,7 @@ struct Head {  // softmax cross-entropy of the logits h W + b
   float* nats;      // [rows] -ln p of the targets
   void* kept;       // stored [rows, V]: p less the one-hot target, but for a factor; or null where no gradient is wanted
   float* inverses;  // [rows] that factor; or null likewise
+  bool far;         // whether that is more than caches hold
   int64_t stride;   // numbers of `kept` from row to row
   float* told;      // memory of told_size(rows, V) numbers that the threads share
 };

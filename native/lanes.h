@@ -155,6 +155,20 @@ constexpr int PAIR = 1;
 inline V add_product(V sum, V a, V b) { return multiply_add(a, b, sum); }
 #endif
 
+// Stores a whole cache line at p, which begins one, past the caches. Other threads see it after `streamed` only.
+constexpr int LINE_VECTORS = int(LINE / (WIDTH * int64_t(sizeof(Stored))));
+inline void stream(Stored* p, const V (&v)[LINE_VECTORS]) {
+  checked(p, LINE_VECTORS * WIDTH, LINE_VECTORS * WIDTH);
+#if LMGEN_BF16
+  _mm512_stream_si512((__m512i*)p, (__m512i)_mm512_cvtne2ps_pbh(v[1], v[0]));
+#elif defined(__AVX512F__)
+  _mm512_stream_ps(p, v[0]);
+#else
+  _mm256_stream_ps(p, v[0]), _mm256_stream_ps(p + WIDTH, v[1]);
+#endif
+}
+inline void streamed() { _mm_sfence(); }
+
 template <int S>
 inline void transpose_step(V* rows) {
   for (int i = 0; i < WIDTH; i++)
