@@ -131,7 +131,7 @@ def _read_stack(
         elif config.vocab <= ids.size:  # fewer products: take every row of the embedding once, then look up
             rows, named = table, ids
         else:
-            rows, named = lookup(table, ids), None
+            rows, named = lookup(table, ids, precision), None
         if config.layer_norm:
             rows = normalised(stack["norms"][k], rows)
         s, outputs = recurrence.layer(cell, p, s, rows, named, forget, precision)
@@ -207,7 +207,7 @@ def logits(params: Params, hs: Array, precision: str) -> Array:
         return product(hs, head["W"], precision) + head["b"]
     if "P" in head:
         hs = product(hs, head["P"], precision)
-    return product(hs, params["embedding"].T, precision) + head["b"]
+    return product(hs, params["embedding"], precision, transposed=True) + head["b"]
 
 
 def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:

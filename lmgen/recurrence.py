@@ -19,7 +19,7 @@ from jax import Array, lax
 
 from lmgen import native
 from lmgen.cells import GRU, LSTM, Cell, LinearCell, Params, State
-from lmgen.devices import product
+from lmgen.devices import product, weight_gradient
 from lmgen.lookup import lookup
 
 
@@ -32,7 +32,7 @@ def layer(
     ):  # a single step would only pack the weights
         return compiled(cell, precision, p, state, rows, ids, forget)
     xs = cell.inputs(p, rows, partial(product, precision=precision))
-    return run(cell, p, state, xs if ids is None else lookup(xs, ids), forget, precision)
+    return run(cell, p, state, xs if ids is None else lookup(xs, ids, precision), forget, precision)
 
 
 def run(cell: Cell, p: Params, state: State, xs: Array, forget: Array, precision: str) -> tuple[State, Array]:
@@ -115,8 +115,7 @@ def _backward(cell: Cell, precision: str, kept, cotangent):
     dp, dstate, dxs, dus = pullback(cotangent)
     names = [name for name, _ in products(cell, p, dstate, dxs[0])]
     for name, a, du in zip(names, factors, dus, strict=True):
-        rows = a.reshape(-1, a.shape[-1])
-        dU = product(rows.T, du.reshape(rows.shape[0], -1), precision)
+        dU = weight_gradient(a, du, precision)
         dp[name] = dp[name] + dU if name in dp else dU
     return dp, dstate, dxs, None
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from lmgen import native
-from lmgen.devices import product
+from lmgen.devices import product, weight_gradient
 
 CHUNK = 1 << 24  # logits held at a time, in numbers, where no kernel holds fewer
 
@@ -30,7 +30,7 @@ def _nats(precision: str, transposed: bool, h: Array, W: Array, b: Array, target
 
     def of(rows: tuple[Array, Array]) -> list[Array]:
         h, targets = rows
-        scores = product(h, W.T if transposed else W, precision) + b
+        scores = product(h, W, precision, transposed) + b
         total = jax.nn.logsumexp(scores, -1)
         nats = total - jnp.take_along_axis(scores, targets[:, None], -1)[:, 0]
         if not keep:
@@ -56,9 +56,10 @@ def _forward(precision: str, transposed: bool, h: Array, W: Array, b: Array, tar
 def _backward(precision: str, transposed: bool, kept, g: Array):
     h, W, excess, factors = kept
     if not native.serves(precision, h):
-        dh = g[:, None] * product(excess.astype(h.dtype), W if transposed else W.T, precision)
-        dW = product((g[:, None] * h).T, excess.astype(h.dtype), precision)
-        return dh, dW.T if transposed else dW, product(g[None], excess.astype(h.dtype), "f32")[0], None
+        excess, weighted = excess.astype(h.dtype), g[:, None] * h
+        dh = g[:, None] * product(excess, W, precision, not transposed)
+        dW = weight_gradient(*((excess, weighted) if transposed else (weighted, excess)), precision)
+        return dh, dW, product(g[None], excess, "f32")[0], None
     g *= factors[0]
     times = partial(native.product, precision=precision, weights=g)
     dh = times(excess, W, transposed_b=not transposed, shape=h.shape)
