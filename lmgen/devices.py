@@ -17,6 +17,8 @@ from jax import Array
 
 from lmgen import cache, memory, native
 
+Axes = tuple[int, ...]
+
 
 def product(a: Array, b: Array, precision: str, transposed: bool = False) -> Array:
     """The matrix product a b of a [..., N] and b [N, M], or with `transposed` a bᵀ of b [M, N], summed and returned in a's type.
@@ -35,9 +37,6 @@ def weight_gradient(a: Array, g: Array, precision: str) -> Array:
     parts = next((k for k in (2, 3, 5, 7, 11) if len(a) % k == 0), 1) if jax.default_backend() == "cpu" else 1
     a, g = (x.reshape(parts, -1, x.shape[-1]) for x in (a, g))
     return _narrow(a, g, (0, 1), (0, 1))
-
-
-Axes = tuple[int, ...]
 
 
 def _axes(a: Array, transposed: bool) -> tuple[Axes, Axes]:
