@@ -18,8 +18,8 @@ namespace lmgen {
 
 namespace {
 
-constexpr int SPINS = 2000;  // so often a thread looks before it gives way: some ten microseconds
 constexpr int MOST_THREADS = 64;
+constexpr int SPINS = 2000;  // so often a thread looks before it gives way: some ten microseconds
 constexpr int YIELDS = 100;  // so often it gives way before it sleeps: some tens of microseconds where no other wants the core
 
 // A number that others wait to see changed. Who waits sleeps in the end: where processes share the cores, the one waited for may
