@@ -140,8 +140,11 @@ def product(
 
 
 def weight_gradient(a: Array, b: Array, shape: tuple, precision: str, weights: Array | None = None, **meant: Any) -> list[Array]:
-    """Of a matrix of a shape [M, N] and of its bias [N], from what it read, a [K, M], and the cotangents of what it gave, columns
-    of b [K, …], whose rows `weights` [K] multiply; what else is meant is as for `product`."""
+    """The gradients of weights of a shape [M, N] and of their bias [N]: aᵀ b, and the sum of b's rows.
+
+    a [K, M] is what the weights read, columns of b [K, …] are the cotangents of what they gave, `weights` [K] multiply its rows;
+    what else is meant is as for `product`.
+    """
     results = [(shape, jnp.float32), (shape[1:], jnp.float32)]
     arrays = a, b, jnp.zeros(0), jnp.zeros(0) if weights is None else weights
     return _call("product", results, *arrays, precision=precision, **_meant(transposed_a=True, **meant))
