@@ -78,13 +78,16 @@ class HeadPart {  // the chunks and rows of one thread
     const int64_t row0 = blocks_.at(i);
     const Cut tiles(blocks_.size(i), tile_rows(PANELS));
     pack_left({h_.h, h_.N, false, false, one_gate(h_.N)}, row0, tiles, 0, lanes_, h_.N, nullptr, left_);
+    Soon soon;
+    if (i + 1 < last_) soon.add(h_.h + blocks_.at(i + 1) * h_.N, blocks_.size(i + 1), h_.N, h_.N);
+    soon.within(panels_ / PANELS * tiles.pieces * turns(lanes_));
     for (int64_t c = begin_; c < end_; c++) {
       for (int64_t r = 0; r < tiles.n; r++) store(sums_ + r * WIDTH, zero()), store(tops_ + r * WIDTH, broadcast(NEVER));
       const int64_t from = (c - begin_) * CHUNK;
       const Groups groups(begin_ * CHUNK + from, least(CHUNK, panels_ - from));
       for (int64_t g = groups.begin; g < groups.end; g++)
         for (int64_t j = 0; j < tiles.pieces; j++)
-          exponentials(row0, tiles.at(j), tiles.size(j), from + groups.at(g), groups.size(g));
+          exponentials(row0, tiles.at(j), tiles.size(j), from + groups.at(g), groups.size(g), soon);
       for (int64_t r = 0; r < tiles.n; r++) {
         told(row0 + r)[2 * c] = sum(load(sums_ + r * WIDTH));
         told(row0 + r)[2 * c + 1] = largest(load(tops_ + r * WIDTH));
@@ -93,9 +96,9 @@ class HeadPart {  // the chunks and rows of one thread
   }
 
   // Of rows r0 … of a block that begins at row0, and some of this thread's panels.
-  void exponentials(int64_t row0, int64_t r0, int rows, int64_t panel, int panels) {
+  void exponentials(int64_t row0, int64_t r0, int rows, int64_t panel, int panels, Soon& soon) {
     alignas(64) float z[SUMS * WIDTH];
-    tile_of(panels, rows, left_ + r0 * lanes_, lanes_, 1, packed_ + panel * lanes_ * WIDTH, lanes_, z);
+    tile_of(panels, rows, left_ + r0 * lanes_, lanes_, 1, packed_ + panel * lanes_ * WIDTH, lanes_, z, false, &soon);
     const int64_t column = (begin_ * CHUNK + panel) * WIDTH;
     for (int64_t r = r0; r < r0 + rows; r++) {
       const float* products = z + (r - r0) * panels * WIDTH;

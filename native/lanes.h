@@ -43,8 +43,8 @@ inline V multiply_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm512_max_ps(a, b); }
 inline V smaller(V a, V b) { return _mm512_min_ps(a, b); }
 inline V square_root(V a) { return _mm512_sqrt_ps(a); }
-inline V scaled(V a, V whole) { return _mm512_scalef_ps(a, whole); }  // a 2^whole, for whole numbers as floats in [-126, 127]
-inline V nearest(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline V fraction(V a) { return _mm512_reduce_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }  // a less the whole below it
+inline V scaled(V a, V power) { return _mm512_scalef_ps(a, power); }                               // a 2^(the whole below power)
 inline float sum(V a) { return _mm512_reduce_add_ps(a); }
 inline float largest(V a) { return _mm512_reduce_max_ps(a); }
 template <int S>  // lanes j of a where j & S is 0, else lanes j ^ S of b
@@ -80,10 +80,12 @@ inline V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm256_max_ps(a, b); }
 inline V smaller(V a, V b) { return _mm256_min_ps(a, b); }
 inline V square_root(V a) { return _mm256_sqrt_ps(a); }
-inline V scaled(V a, V whole) {
-  return a * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127)), 23));
+inline V fraction(V a) { return a - _mm256_floor_ps(a); }
+inline V scaled(V a, V power) {  // in this order the comparisons return power where it is NaN
+  const V within = larger(broadcast(-126), smaller(broadcast(127), power));
+  const __m256i whole = _mm256_cvtps_epi32(_mm256_floor_ps(within));
+  return a * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(whole, _mm256_set1_epi32(127)), 23));
 }
-inline V nearest(V a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline float sum(V a) {
   __m128 s = _mm256_castps256_ps128(a) + _mm256_extractf128_ps(a, 1);
   s = s + _mm_movehl_ps(s, s);
@@ -115,6 +117,7 @@ inline V mixed_high(V a, V b) {
 // Asks for the cache line at p, which is needed after some thousand cycles.
 constexpr int64_t LINE = 64;  // bytes
 inline void ask_for(const void* p) { __builtin_prefetch(p, 0, 2); }
+inline void ask_once(const void* p) { __builtin_prefetch(p, 0, 0); }  // is read once: it takes no place from what is kept near
 
 inline V zero() { return broadcast(0); }
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -184,22 +187,21 @@ inline void transpose(V (&rows)[WIDTH]) {  // lane j of row i <-> lane i of row 
   if constexpr (WIDTH == 16) transpose_step<WIDTH / 2>(rows);
 }
 
-// e^x to about two units in the last place: e^x = 2^n e^r, |r| <= ln(2) / 2, and a polynomial for e^r (least squares at Chebyshev
-// nodes, 1 at 0). What is below -87 counts as -87, what is above 88 as 88; NaN stays NaN.
-inline V exponential(V x) {
-  x = larger(broadcast(-87.f), smaller(broadcast(88.f), x));  // in this order the comparisons return x where it is NaN
-  const V n = nearest(x * broadcast(1.44269504f));
-  const V r = multiply_add(n, broadcast(2.12194440e-4f), multiply_add(n, broadcast(-0.693359375f), x));
-  V p = broadcast(0.008261531f);
-  p = multiply_add(p, r, broadcast(0.041898732f));
-  p = multiply_add(p, r, broadcast(0.166681143f));
-  p = multiply_add(p, r, broadcast(0.49999141f));
-  p = multiply_add(p, r, broadcast(0.999999532f));
-  return scaled(multiply_add(p, r, broadcast(1)), n);
+// 2^x = 2^n 2^r, n whole, 0 <= r < 1, and a polynomial for 2^r (least squares at Chebyshev nodes, 1 at 0; 1.5e-7 off at most).
+inline V power_of_2(V x) {
+  const V r = fraction(x);
+  V p = broadcast(0.0018671829f);
+  p = multiply_add(p, r, broadcast(0.009016688f));
+  p = multiply_add(p, r, broadcast(0.0558004454f));
+  p = multiply_add(p, r, broadcast(0.240164161f));
+  p = multiply_add(p, r, broadcast(0.693151355f));
+  return scaled(multiply_add(p, r, broadcast(1)), x);
 }
 
-inline V sigmoid(V x) { return broadcast(1) / (broadcast(1) + exponential(zero() - x)); }
-inline V tanh(V x) { return broadcast(1) - broadcast(2) / (broadcast(1) + exponential(x + x)); }
+constexpr float LOG2_E = 1.44269504f;
+inline V exponential(V x) { return power_of_2(x * broadcast(LOG2_E)); }
+inline V sigmoid(V x) { return broadcast(1) / (broadcast(1) + power_of_2(x * broadcast(-LOG2_E))); }
+inline V tanh(V x) { return broadcast(1) - broadcast(2) / (broadcast(1) + power_of_2(x * broadcast(2 * LOG2_E))); }
 
 // The first n lanes, and zeros.
 inline V kept_lanes(V v, int64_t n) {

@@ -7,7 +7,7 @@
 constexpr int PANELS = 4;
 constexpr int BLOCK_LANES = 512;  // of the inner dimension, that stay near while all columns pass by
 constexpr int64_t FAR = 1 << 14;  // numbers from row to row
-constexpr int CHUNK_PANELS = 32;  // of the right operand of a weight gradient, that stay near while all rows pass by
+constexpr int CHUNK_PANELS = 16;  // of the right operand of a weight gradient, that stay near while all rows pass by
 
 // Each kind of tile says:
 //   tile_rows(panels)  how many rows it takes at the most
@@ -17,6 +17,7 @@ constexpr int CHUNK_PANELS = 32;  // of the right operand of a weight gradient, 
 //   BLOCK_ROWS         rows of the left operand that stay near while all columns pass by
 //   Tiles              what exists while a kernel runs on a thread
 //   tile_of            z [rows][panels][WIDTH] (+)= the product of rows of lanes and a packed group of panels
+#include "soon.h"
 #if LMGEN_AMX
 #include "tile_amx.h"
 #else
@@ -47,7 +48,8 @@ struct Place {  // of a column in memory, and how many numbers of its gate there
 };
 
 inline Place place(const Gates& gates, int64_t c) {
-  const int64_t gate = c < gates.P ? 0 : c / gates.P, at = c - gate * gates.P;
+  if (c < gates.P) return {gates.first * gates.N + c, gates.N - c};
+  const int64_t gate = c / gates.P, at = c - gate * gates.P;
   return {(gate + gates.first) % gates.count * gates.N + at, gates.N - at};
 }
 
@@ -274,12 +276,18 @@ inline void plain_product(const Product& p, const Part& part, const Worker& work
       if (!direct) pack_left(p.a, r0, tiles, k, now, p.inner, nullptr, left);
       const float* rows = direct ? static_cast<const float*>(p.a.data) + r0 * stride + k : left;
       const int64_t down = direct ? stride : now;
+      Soon soon;
+      if (k + now < lanes)
+        soon.add(p.a, r0, tiles.n, (k + now) * PAIR, least(piece * PAIR, p.inner - (k + now) * PAIR));
+      else if (i + 1 < blocks.pieces)
+        soon.add(p.a, part.row0 + blocks.at(i + 1), blocks.size(i + 1), 0, least(piece * PAIR, p.inner));
+      soon.within(groups.end * tiles.pieces * turns(now));
       for (int64_t g = groups.begin; g < groups.end; g++)
         for (int64_t j = 0; j < tiles.pieces; j++) {
           const int64_t r = tiles.at(j), size = tiles.size(j), panel = groups.at(g), panels = groups.size(g);
           float* sum = sums + (panel * tiles.n + r * panels) * WIDTH;
           tile_of(int(panels), int(size), rows + r * down, down, 1, right + (k * part.panels + panel * now) * WIDTH, now, sum,
-                  k > 0);
+                  k > 0, &soon);
           if (k + now == lanes) finish(p, sum, r0 + r, size, groups.panel0 + panel, panels);
         }
     }
@@ -290,6 +298,23 @@ inline const float* ones(int64_t n, const Worker& worker) {
   float* out = worker.array<float>(n);
   for (int64_t i = 0; i < n; i++) out[i] = 1;
   return out;
+}
+
+// What a weight gradient packs after the panels c … c + width of the lanes k … k + now: the next panels, or the first ones of the
+// next lanes, and a share of the left operand there.
+inline Soon soon_of_gradient(const Product& p, const Part& part, int64_t k, int64_t now, int64_t c, int64_t width) {
+  const bool last = c + width >= part.panels;
+  const int64_t row = k * PAIR, next_row = (k + now) * PAIR, next_rows = least(now * PAIR, p.inner - next_row),
+                from = last ? 0 : c + width, end = least(from + width, part.panels), left = last ? part.panels : c + width;
+  const auto column = [&](int64_t panel) { return least(p.columns, (part.panel0 + panel) * WIDTH); };
+  Soon soon;
+  soon.add(p.b, last ? next_row : row, last ? next_rows : least(now * PAIR, p.inner - row), column(from),
+           column(end) - column(from));
+  if (next_rows > 0) {
+    const int64_t first = share(next_rows, c, part.panels);
+    soon.add(p.a, next_row + first, share(next_rows, left, part.panels) - first, part.row0, part.rows);
+  }
+  return soon;
 }
 
 // A weight gradient: the left operand is transposed, the inner dimension is long. A piece of that at a time, all rows of the left
@@ -311,12 +336,14 @@ inline void gradient_product(const Product& p, const Part& part, const Worker& w
     for (int64_t c = 0; c < part.panels; c += width) {
       const Groups groups(part.panel0 + c, least(width, part.panels - c));
       pack(p.b, k, now, p.inner, p.columns, groups, right);
+      Soon soon = soon_of_gradient(p, part, k, now, c, width);
+      soon.within(groups.end * tiles.pieces * turns(now));
       for (int64_t g = groups.begin; g < groups.end; g++)
         for (int64_t j = 0; j < tiles.pieces; j++) {
           const int64_t r = tiles.at(j), size = tiles.size(j), panel = groups.at(g), panels = groups.size(g);
           float* sum = sums + (piece < lanes ? ((c + panel) * part.rows + r * panels) * WIDTH : 0);
           tile_of(int(panels), int(size), left + r * now, STEPS ? 1 : now, STEPS ? size : 1, right + panel * now * WIDTH, now,
-                  sum, k > 0);
+                  sum, k > 0, &soon);
           if (k + now == lanes) finish(p, sum, part.row0 + r, size, groups.panel0 + panel, panels);
         }
       for (int64_t g = groups.begin; totals && g < groups.end; g++)
@@ -338,26 +365,41 @@ inline void product(const Product& p, const Worker& worker) {
 template <int ROWS>
 void add_rows(const RowSums& s, int64_t k, int64_t from, int64_t end, float* sums) {
   const Stored* x = static_cast<const Stored*>(s.x) + k * s.stride;
-  for (int64_t c = from; c < end; c += WIDTH) {
-    V sum = load(sums + c, end - c);
-    for (int r = 0; r < ROWS; r++)
-      sum = multiply_add(broadcast(s.weights ? s.weights[k + r] : 1), load(x + r * s.stride + c, end - c), sum);
-    store(sums + c, sum, end - c);
+  V weights[ROWS];
+  for (int r = 0; r < ROWS; r++) weights[r] = broadcast(s.weights ? s.weights[k + r] : 1);
+  int64_t c = from;
+  for (; c + WIDTH <= end; c += WIDTH) {
+    V sum = load(sums + c);
+    for (int r = 0; r < ROWS; r++) sum = multiply_add(weights[r], load(x + r * s.stride + c), sum);
+    store(sums + c, sum);
   }
+  if (c == end) return;
+  V sum = load(sums + c, end - c);
+  for (int r = 0; r < ROWS; r++) sum = multiply_add(weights[r], load(x + r * s.stride + c, end - c), sum);
+  store(sums + c, sum, end - c);
 }
 
 // sums [R, columns] of the weighted rows of x [n, columns] that have the same id.
 inline void sum_rows(const RowSums& s, const Worker& worker) {
   constexpr int64_t STRIP = 4096;  // columns whose sums stay near
   constexpr int TOGETHER = 4;      // rows of the same sum
+  constexpr int64_t AHEAD = 8;     // rows from asking for one to adding it
   const int64_t all = (s.columns + WIDTH - 1) / WIDTH,
                 last = least(s.columns, share(all, worker.number + 1, worker.count) * WIDTH);
   for (int64_t from = share(all, worker.number, worker.count) * WIDTH; from < last; from += STRIP) {
     const int64_t end = least(last, from + STRIP);
     for (int64_t r = 0; r < s.rows; r++)
       for (int64_t c = from; c < end; c += WIDTH) store(s.sums + r * s.columns + c, zero(), end - c);
+    const auto ask = [&](int64_t row) {
+      const Stored* x = static_cast<const Stored*>(s.x) + row * s.stride;
+      for (int64_t c = from; row < s.n && c < end; c += LINE / int64_t(sizeof(Stored))) ask_for(x + c);
+    };
+    for (int64_t row = 0; row < AHEAD; row++) ask(row);
     int64_t k = 0;
-    for (; !s.ids && k + TOGETHER <= s.n; k += TOGETHER) add_rows<TOGETHER>(s, k, from, end, s.sums);
-    for (; k < s.n; k++) add_rows<1>(s, k, from, end, s.sums + (s.ids ? s.ids[k] : 0) * s.columns);
+    for (; !s.ids && k + TOGETHER <= s.n; k += TOGETHER) {
+      for (int r = 0; r < TOGETHER; r++) ask(k + AHEAD + r);
+      add_rows<TOGETHER>(s, k, from, end, s.sums);
+    }
+    for (; k < s.n; k++) ask(k + AHEAD), add_rows<1>(s, k, from, end, s.sums + (s.ids ? s.ids[k] : 0) * s.columns);
   }
 }

@@ -103,8 +103,11 @@ void loop_forward(const Forward& f, const Worker& worker) {
     for (int64_t u = 0; u < part.blocks; u++)
       for (int64_t i = 0; i < rows.pieces; i++) {
         const int64_t b0 = part.b0 + rows.at(i), n = (part.u0 + u) * WIDTH;
+        Soon soon;
+        if (!f.ids) soon.add(inputs + (t * B + b0) * G * P + n, G * rows.size(i), P, WIDTH);
+        soon.within(turns(lanes));
         tile_of(G, rows.size(i), reinterpret_cast<const float*>(here + b0 * P), P / PAIR, 1, weights + u * lanes * G * WIDTH,
-                lanes, z);
+                lanes, z, false, &soon);
         const V b_u = f.b_u ? load(f.b_u + n, N - n) : zero();
         for (int r = 0; r < rows.size(i); r++) {
           const int64_t b = b0 + r, tb = t * B + b;
@@ -157,20 +160,18 @@ void loop_backward(const Backward& k, const Worker& worker) {
       const Cut rows(part.rows, tile_rows(panels));
       for (int64_t i = 0; i < rows.pieces; i++) {
         const int64_t b0 = part.b0 + rows.at(i), n0 = (part.u0 + groups.at(g)) * WIDTH;
-        for (int64_t tb = t * B + b0; t >= 0 && tb < t * B + b0 + rows.size(i); tb++) {  // what the arithmetic will want
-          const int64_t last = n0 + panels * WIDTH;
-          for (int64_t n = n0; n < last; n += LINE / sizeof(float)) {
-            ask_for(k.dhs + tb * N + n);
-            if (k.cs) ask_for(k.cs + tb * P + n);
-          }
-          for (int q = 0; q < 4; q++)
-            for (int64_t n = n0; n < last; n += LINE / sizeof(Stored))
-              ask_for(gates + (tb * 4 + q) * P + n), ask_for(du + (tb * 4 + q) * P + n);
+        const int64_t width = panels * WIDTH, now = t * B + b0;
+        Soon soon;
+        if (t >= 0) {  // what the arithmetic will want
+          soon.add(k.dhs + now * N + n0, rows.size(i), N, least(width, N - n0));
+          if (k.cs) soon.add(k.cs + now * P + n0, rows.size(i), P, width);
+          soon.add(gates + now * 4 * P + n0, 4 * rows.size(i), P, width);  // and in their place it will write du
         }
         const Stored* after = du + ((t + 1) * B + b0) * 4 * P + SKIP * P;
+        soon.within(turns(lanes));
         if (t + 1 < T)
           tile_of(panels, rows.size(i), reinterpret_cast<const float*>(after), 4 * P / PAIR, 1,
-                  weights + groups.at(g) * lanes * WIDTH, lanes, z);
+                  weights + groups.at(g) * lanes * WIDTH, lanes, z, false, &soon);
         for (int r = 0; r < rows.size(i); r++)
           for (int p = 0; p < panels; p++) {
             const int64_t b = b0 + r, tb = t * B + b, u = groups.at(g) + p, n = (part.u0 + u) * WIDTH;

@@ -10,48 +10,55 @@ struct Tiles {};
 
 // z [R][P][WIDTH] (+)= the product of R rows of lanes and a packed group of P panels.
 template <int R, int P>
-void tile(const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z, bool add) {
+void tile(const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z, bool add, Soon* soon) {
   V sum[R][P];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int p = 0; p < P; p++) sum[r][p] = add ? load(z + (r * P + p) * WIDTH) : zero();
-  for (int64_t k = 0; k < lanes; k++, a += step, b += P * WIDTH) {
-    V right[P];
+    for (int p = 0; p < P; p++) sum[r][p] = zero();
+  for (int i = 0; add && i < R * P * WIDTH; i += LINE / int(sizeof(float))) __builtin_prefetch(z + i, 1, 3);
+  for (int64_t k = 0; k < lanes;) {
+    if (soon) soon->turn();
+    for (const int64_t end = least(lanes, k + TURN); k < end; k++, a += step, b += P * WIDTH) {
+      V right[P];
 #pragma GCC unroll 4
-    for (int p = 0; p < P; p++) right[p] = load(b + p * WIDTH);
+      for (int p = 0; p < P; p++) right[p] = load(b + p * WIDTH);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; r++) {
-      const V left = broadcast(a[r * row]);
+      for (int r = 0; r < R; r++) {
+        const V left = broadcast(a[r * row]);
 #pragma GCC unroll 4
-      for (int p = 0; p < P; p++) sum[r][p] = add_product(sum[r][p], left, right[p]);
+        for (int p = 0; p < P; p++) sum[r][p] = add_product(sum[r][p], left, right[p]);
+      }
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int p = 0; p < P; p++) store(z + (r * P + p) * WIDTH, sum[r][p]);
+    for (int p = 0; p < P; p++) {
+      float* to = z + (r * P + p) * WIDTH;
+      store(to, add ? load(to) + sum[r][p] : sum[r][p]);
+    }
 }
 
 template <int R, int P>
-void tile_of(int rows, const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z, bool add) {
+void tile_of(int rows, const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z, bool add, Soon* soon) {
   if constexpr (R > 0) {
-    if (rows == R) return tile<R, P>(a, row, step, b, lanes, z, add);
-    tile_of<R - 1, P>(rows, a, row, step, b, lanes, z, add);
+    if (rows == R) return tile<R, P>(a, row, step, b, lanes, z, add, soon);
+    tile_of<R - 1, P>(rows, a, row, step, b, lanes, z, add, soon);
   }
 }
 
 // … for up to tile_rows(panels) rows.
 inline void tile_of(int panels, int rows, const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z,
-                    bool add = false) {
+                    bool add = false, Soon* soon = nullptr) {
   switch (panels) {
     case 1:
-      return tile_of<tile_rows(1), 1>(rows, a, row, step, b, lanes, z, add);
+      return tile_of<tile_rows(1), 1>(rows, a, row, step, b, lanes, z, add, soon);
     case 2:
-      return tile_of<tile_rows(2), 2>(rows, a, row, step, b, lanes, z, add);
+      return tile_of<tile_rows(2), 2>(rows, a, row, step, b, lanes, z, add, soon);
     case 3:
-      return tile_of<tile_rows(3), 3>(rows, a, row, step, b, lanes, z, add);
+      return tile_of<tile_rows(3), 3>(rows, a, row, step, b, lanes, z, add, soon);
     case 4:
-      return tile_of<tile_rows(4), 4>(rows, a, row, step, b, lanes, z, add);
+      return tile_of<tile_rows(4), 4>(rows, a, row, step, b, lanes, z, add, soon);
   }
 }

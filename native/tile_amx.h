@@ -65,7 +65,7 @@ class Tiles {  // leaves the thread's configuration as it was: libraries under J
 
 // R registers of rows, the first of them with `first` rows, times P panels of a group of `panels`.
 template <int R, int P>
-void tile(const float* a, int64_t row, int first, const float* b, int panels, int64_t lanes, float* z, bool add) {
+void tile(const float* a, int64_t row, int first, const float* b, int panels, int64_t lanes, float* z, bool add, Soon* soon) {
   constexpr bool second = P > 1, third = R > 1 || P > 2, fourth = R > 1 ? P > 1 : P > 3;  // registers of sums in use, besides 0
   const int64_t down = int64_t(sizeof(float)) * row, across = int64_t(sizeof(float)) * panels * WIDTH;  // bytes from row to row
   const float* a2 = a + first * row;
@@ -81,6 +81,7 @@ void tile(const float* a, int64_t row, int first, const float* b, int panels, in
     if constexpr (fourth) { _tile_loadd(3, z3 + WIDTH, across); }
   }
   for (int64_t k = 0; k < lanes; k += LANES, b += LANES * panels * WIDTH) {
+    if (soon && k % TURN == 0) soon->turn();
     _tile_loadd(4, a + k, down);
     _tile_loadd(6, b, across);
     _tile_dpbf16ps(0, 4, 6);
@@ -111,16 +112,16 @@ void tile(const float* a, int64_t row, int first, const float* b, int panels, in
 
 // … for up to tile_rows(panels) rows.
 inline void tile_of(int panels, int rows, const float* a, int64_t row, int64_t, const float* b, int64_t lanes, float* z,
-                    bool add = false) {
+                    bool add = false, Soon* soon = nullptr) {
   if (rows != configured) configure(rows);
   settle(z);
   const int first = first_rows(rows);
   if (first < rows) {
     for (int p = 0; p < panels; p += 2)
-      (p + 1 < panels ? tile<2, 2> : tile<2, 1>)(a, row, first, b + p * WIDTH, panels, lanes, z + p * WIDTH, add);
+      (p + 1 < panels ? tile<2, 2> : tile<2, 1>)(a, row, first, b + p * WIDTH, panels, lanes, z + p * WIDTH, add, soon);
   } else {
     constexpr decltype(&tile<1, 1>) tiles[PANELS] = {tile<1, 1>, tile<1, 2>, tile<1, 3>, tile<1, 4>};
-    tiles[panels - 1](a, row, first, b, panels, lanes, z, add);
+    tiles[panels - 1](a, row, first, b, panels, lanes, z, add, soon);
   }
   settle(z);
 }
