@@ -19,13 +19,18 @@ def lookup(table: Array, ids: Array, precision: str = "f32") -> Array:
     return table[ids]
 
 
+def summed(rows: int, ids: Array, values: Array, precision: str = "f32") -> Array:
+    """A table [rows, D] whose rows are the sums of those values [..., D] that have their numbers as ids [...]: what `lookup`'s
+    gradient is of the cotangents of what it gave."""
+    flat, values = ids.reshape(-1), values.reshape(-1, values.shape[-1])
+    if rows <= ONE_HOT:
+        return product(jax.nn.one_hot(flat, rows, axis=0, dtype=values.dtype), values, precision)
+    return jnp.zeros((rows, values.shape[-1]), values.dtype).at[flat].add(values)
+
+
 def _backward(precision: str, kept: tuple[Array, Array], cotangent: Array):
     ids, table = kept
-    rows = cotangent.reshape(-1, cotangent.shape[-1])
-    flat = ids.reshape(-1)
-    if table.shape[0] <= ONE_HOT:
-        return product(jax.nn.one_hot(flat, table.shape[0], axis=0, dtype=rows.dtype), rows, precision), None
-    return jnp.zeros(table.shape, rows.dtype).at[flat].add(rows), None
+    return summed(len(table), ids, cotangent, precision), None
 
 
 lookup.defvjp(lambda table, ids, precision: (table[ids], (ids, table)), _backward)

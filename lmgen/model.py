@@ -98,13 +98,25 @@ def start(config: Config, batch: int) -> list[State]:
 
 
 def read(
-    config: Config, precision: str, params: Params, state: list[State], ids: Array, dropout: Array | None = None
+    config: Config,
+    precision: str,
+    params: Params,
+    state: list[State],
+    ids: Array,
+    dropout: Array | None = None,
+    rows: Array | None = None,
 ) -> tuple[list[State], Array]:
     """Read ids [T, B]; the state after them and the top layer's outputs [T, B, N].
 
     `dropout` is a random key in training and None otherwise. What is dropped are the outputs of each layer (Zaremba et al. 2014).
+    `rows` [T, B, E] are those of the embedding that ids name, if they were looked up before.
     """
-    return _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout)
+    return _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout, rows)
+
+
+def reads_few_rows(config: Config, ids: Array) -> bool:
+    """Whether nothing but the rows of the embedding that ids [T, B] name enters a loss, and they are fewer than all."""
+    return config.direction == "forward" and not config.tie and config.vocab > ids.size
 
 
 def _forget(config: Config, ids: Array) -> Array:
@@ -120,6 +132,7 @@ def _read_stack(
     ids: Array,
     forget: Array,
     dropout: Array | None,
+    looked_up: Array | None = None,
 ) -> tuple[list[State], Array]:
     cell = CELLS[config.cell]
     after: list[State] = []
@@ -128,6 +141,8 @@ def _read_stack(
     for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
         if hs is not None:
             rows, named = hs, None
+        elif looked_up is not None:
+            rows, named = looked_up, None
         elif config.vocab <= ids.size:  # fewer products: take every row of the embedding once, then look up
             rows, named = table, ids
         else:

@@ -127,9 +127,9 @@ def step(config: update.Config, network: model.Config, state: State, window: Arr
     carried = jax.tree.map(lambda s: jnp.where(begins[:, None], 0, s), state.carried)
     dropout = jax.random.fold_in(jax.random.wrap_key_data(state.key), number)
 
-    def loss(params):
+    def loss(params, rows):
         if network.direction == "forward":
-            after, hs = model.read(network, config.precision, params, carried, window[:-1], dropout)
+            after, hs = model.read(network, config.precision, params, carried, window[:-1], dropout, rows)
             return model.nats(params, hs, window[1:], config.precision).mean(), after
         fresh = jax.tree.map(jnp.zeros_like, carried)  # what comes after the window is not known
         after, hs = model.read_between(network, config.precision, params, carried, fresh, window, dropout=dropout)
@@ -138,7 +138,7 @@ def step(config: update.Config, network: model.Config, state: State, window: Arr
         nats = jnp.where(counted, model.nats(params, hs, targets, config.precision), 0)
         return nats.sum() / jnp.maximum(counted.sum(), 1), after
 
-    (nats, after), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+    (nats, after), gradient = _differentiated(loss, network, state.params, window[:-1])
     params, moments, fine = update.updated(config, state.params, state.optimiser, gradient, nats, rate)
     return State(
         params,
@@ -148,6 +148,19 @@ def step(config: update.Config, network: model.Config, state: State, window: Arr
         jnp.where(fine, 0, state.bad + 1),
         state.skipped + ~fine,
     ), nats
+
+
+def _differentiated(loss: Callable, network: model.Config, params: model.Params, ids: Array) -> tuple[Any, model.Params]:
+    """A loss of the parameters and of the rows of the embedding, if they are given, and its gradient. Where the network reads few
+    rows, the gradient of the embedding consists of theirs."""
+    if not model.reads_few_rows(network, ids):
+        return jax.value_and_grad(loss, has_aux=True)(params, None)
+    others = {name: p for name, p in params.items() if name != "embedding"}
+    table = params["embedding"]
+    outcome, (gradient, rows) = jax.value_and_grad(
+        lambda others, rows: loss(others | {"embedding": table}, rows), (0, 1), has_aux=True
+    )(others, table[ids])
+    return outcome, gradient | {"embedding": update.Rows(ids, rows)}
 
 
 def learning_rate(config: Config, step: int, progress: float) -> float:

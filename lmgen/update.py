@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from lmgen import native
+from lmgen import lookup, native
 
 Params = Any
 BETAS = (0.9, 0.99)
@@ -24,6 +24,14 @@ class Config:
     clip: float = 1.0
     weight_decay: float = 0.01
     precision: str = "f32"
+
+
+class Rows(NamedTuple):
+    """The gradient of a table [V, D] of which only some rows were read: ids [T, B], and the cotangents [T, B, D] of what they gave.
+    That of a row read more than once is the sum of them, that of all others is zero."""
+
+    ids: Array
+    cotangents: Array
 
 
 def optimiser(config: Config) -> optax.GradientTransformation:
@@ -42,13 +50,21 @@ def _decayed(params: Params) -> Params:
 def updated(
     config: Config, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
 ) -> tuple[Params, Any, Array]:
-    """New weights and moments, and whether the step was fine: without a finite loss and gradient both stay as they are."""
+    """New weights and moments, and whether the step was fine: without a finite loss and gradient both stay as they are.
+
+    The gradient of one of the weights may be `Rows`.
+    """
     way = compiled if all(native.serves("f32", p) for p in jax.tree.leaves(params)) else plain
     return way(config, params, moments, gradient, nats, rate)
 
 
 def plain(config: Config, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array) -> tuple[Params, Any, Array]:
     """`updated` by optax."""
+
+    def whole(p: Array, g: Any) -> Array:
+        return lookup.summed(len(p), *g, config.precision) if isinstance(g, Rows) else g
+
+    gradient = jax.tree.map(whole, params, gradient)
     updates, following = optimiser(config).update(gradient, moments, params)
     fine = jnp.isfinite(nats) & jnp.isfinite(optax.tree.norm(gradient))
     after = jax.tree.map(lambda p, u: p - rate * u, params, updates), following
@@ -61,12 +77,16 @@ def compiled(
 ) -> tuple[Params, Any, Array]:
     """`updated` by a kernel, which changes weights and moments in place."""
     clipping, adam, decay = moments
-    trees = (params, adam.mu, adam.nu, gradient)
     leaves, structure = jax.tree.flatten(params)
-    arrays = [leaf for tree in trees for leaf in jax.tree.leaves(tree)]
+    arrays = [leaf for tree in (params, adam.mu, adam.nu) for leaf in jax.tree.leaves(tree)]
+    ids, of = None, None
+    for k, g in enumerate(structure.flatten_up_to(gradient)):
+        if isinstance(g, Rows):
+            ids, of, g = g.ids.reshape(-1), k, g.cotangents.reshape(-1, g.cotangents.shape[-1])
+        arrays.append(g)
     decays = [config.weight_decay * on for on in jax.tree.leaves(_decayed(params))]
     *after, fine = native.adamw(
-        jnp.stack([nats, jnp.asarray(rate, nats.dtype)]), adam.count, arrays, decays, config.clip, BETAS, EPSILON
+        jnp.stack([nats, jnp.asarray(rate, nats.dtype)]), adam.count, arrays, decays, config.clip, BETAS, EPSILON, ids, of
     )
 
     def tree(part: int) -> Params:

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <new>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -271,17 +272,40 @@ ffi::Error sum_rows(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   return run(arrays, double(s.n) * double(s.columns), [&](const Worker& w) { kernels->sum_rows(s, w); });
 }
 
-// [nats, rate], count [], then weights, means, squares, gradients (n of each) -> weights, means, squares in place, fine [].
-// A step whose nats or gradient norm is not finite leaves all as it was.
+// The gradient of a table by those of its rows that were read: rows that have the same id are one, their sum.
+struct TableGradient {
+  std::vector<int32_t> places, numbers;  // of each row of the table that in `sums`, or -1; of each row read likewise
+  std::vector<float> sums;
+  RowSums task;
+
+  TableGradient(const int32_t* ids, int64_t n, int64_t rows, int64_t width, const float* read)
+      : places(size_t(rows), -1), numbers(static_cast<size_t>(n)) {
+    int32_t found = 0;
+    for (int64_t k = 0; k < n; k++) {
+      int32_t& at = places[size_t(ids[k])];
+      if (at < 0) at = found++;
+      numbers[size_t(k)] = at;
+    }
+    sums.resize(size_t(found * width));
+    task = {n, found, width, numbers.data(), nullptr, read, width, sums.data()};
+  }
+};
+
+// [nats, rate], count [], then weights, means, squares, gradients (n of each), ids [rows] or [0] -> weights, means, squares in
+// place, fine []. The gradient number `table` has a row for each of the ids instead of all. A step whose nats or gradient norm is
+// not finite leaves all as it was.
 ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float clip, float beta1, float beta2, float epsilon,
-                 ffi::Span<const float> decay) {
+                 int64_t table, ffi::Span<const float> decay) {
   const Kernels* kernels = kernels_for(false);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   const int leaves = int(decay.size());
   const float* scalars = arrays.floats(0, {2});
   const int32_t* count = arrays.in<int32_t>(1, DataType::S32, {});
+  const int64_t read = arrays.size(2 + 4 * leaves, 0);
+  const int32_t* ids = arrays.in<int32_t>(2 + 4 * leaves, DataType::S32, {read});
   std::vector<AdamW> all;
+  std::optional<TableGradient> rows;
   int64_t total = 0, pieces = 0;
   for (int k = 0; k < leaves; k++) {
     const int64_t size = arrays.count(2 + k);
@@ -292,16 +316,30 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
       after[part] = static_cast<float*>(arrays.numbers_out(part * leaves + k, DataType::F32, size));
       if (!arrays.wrong() && before[part] != after[part]) std::memcpy(after[part], before[part], size_t(size) * sizeof(float));
     }
-    all.push_back({size, static_cast<const float*>(arrays.numbers(2 + 3 * leaves + k, DataType::F32, size)), after[0], after[1],
-                   after[2], decay.begin()[k]});
+    AdamW leaf{size, nullptr, after[0], after[1], after[2], decay.begin()[k], 0, nullptr};
+    if (k == table) {
+      const int64_t height = arrays.size(2 + k, 0), width = arrays.size(2 + k, 1);
+      const float* gradient = arrays.floats(2 + 3 * leaves + k, {read, width});
+      arrays.require(width > 0 && height * width == size, "only a table can have the gradient of some rows");
+      require_ids(arrays, ids, read, height);
+      if (arrays.wrong()) return arrays.error();
+      rows.emplace(ids, read, height, width, gradient);
+      leaf.gradient = rows->sums.data(), leaf.width = width, leaf.places = rows->places.data();
+    } else {
+      leaf.gradient = static_cast<const float*>(arrays.numbers(2 + 3 * leaves + k, DataType::F32, size));
+    }
+    all.push_back(leaf);
     total += size, pieces += kernels->pieces(size);
   }
   uint8_t* fine = arrays.out<uint8_t>(3 * leaves, DataType::PRED, {});
   std::vector<float> sums(size_t(pieces), 0.0f);
   return run(arrays, double(total), [&](const Worker& worker) {
+    if (rows) kernels->sum_rows(rows->task, worker), worker.wait();
     int64_t at = 0;
-    for (const AdamW& leaf : all)
-      kernels->squares(leaf.gradient, leaf.size, sums.data() + at, worker), at += kernels->pieces(leaf.size);
+    for (const AdamW& leaf : all) {
+      const int64_t size = leaf.places ? int64_t(rows->sums.size()) : leaf.size;
+      kernels->squares(leaf.gradient, size, sums.data() + at, worker), at += kernels->pieces(size);
+    }
     worker.wait();
     double squared = 0;
     for (float sum : sums) squared += sum;
@@ -446,10 +484,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
     lmgen_sample, Guarded<sample>::call,
     ARRAYS.Attr<bool>("bf16").Attr<bool>("gru").Attr<int64_t>("eos").Attr<int64_t>("unk").Attr<bool>("forgets").Attr<bool>(
         "residual"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    lmgen_adamw, Guarded<adamw>::call,
-    ARRAYS.Attr<float>("clip").Attr<float>("beta1").Attr<float>("beta2").Attr<float>("epsilon").Attr<ffi::Span<const float>>(
-        "decay"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_adamw, Guarded<adamw>::call,
+                              ARRAYS.Attr<float>("clip")
+                                  .Attr<float>("beta1")
+                                  .Attr<float>("beta2")
+                                  .Attr<float>("epsilon")
+                                  .Attr<int64_t>("table")
+                                  .Attr<ffi::Span<const float>>("decay"));
 
 extern "C" {
 const char* lmgen_kind(bool bf16) { return kernels_for(bf16) ? kernels_for(bf16)->name : ""; }

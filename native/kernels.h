@@ -111,6 +111,8 @@ struct AdamW {  // one array of weights; they and the moments are updated in pla
   const float* gradient;
   float *weights, *mean, *square;
   float decay;
+  int64_t width;          // numbers in a row, where the gradient has not all rows
+  const int32_t* places;  // of each row in the gradient, or -1; null where that has all
 };
 
 struct AdamWStep {  // corrections: 1 / (1 - beta^count)

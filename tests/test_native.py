@@ -192,6 +192,35 @@ def test_the_optimiser_equals_optax(scale):
         ours = new
 
 
+@pytest.mark.parametrize(("rows", "width", "read"), [(40, 7, 90), (3001, 33, 70), (11, 16, 1)])
+def test_the_optimiser_takes_the_gradient_of_a_table_from_the_rows_that_were_read(rows, width, read):
+    """As optax does from the whole table: rows that were read twice count by their sum, those that were not by their moments."""
+    rng = np.random.default_rng(read)
+    config = update.Config(clip=1.0, weight_decay=0.1)
+    params = {name: rng.normal(size=shape).astype(np.float32) for name, shape in (("E", (rows, width)), ("W", (9, 5)))}
+    ours = theirs = params, update.optimiser(config).init(params)
+    for _ in range(3):
+        ids = rng.integers(0, rows, (read, 2)).astype(np.int32)
+        gradient = {"E": rng.normal(size=(read, 2, width)).astype(np.float32), "W": params["W"]}
+        whole = np.zeros_like(params["E"])
+        np.add.at(whole, ids, gradient["E"])
+        some = gradient | {"E": update.Rows(ids, gradient["E"])}
+        results = [way(config, *ours, some, np.float32(2), np.float32(0.01)) for way in (update.compiled, update.plain)]
+        *theirs, fine = update.plain(config, *theirs, gradient | {"E": whole}, np.float32(2), np.float32(0.01))
+        for *ours, fine_ours in results:
+            assert [fine.item(), fine_ours.item()] == [True, True]
+            close(ours, theirs, 1e-5)
+
+
+def test_the_optimiser_refuses_rows_that_the_table_does_not_have():
+    config, params = update.Config(), {"E": np.ones((6, 3), np.float32)}
+    moments = update.optimiser(config).init(params)
+    for wrong in (6, -1):
+        gradient = {"E": update.Rows(np.array([[1, wrong]], np.int32), np.ones((1, 2, 3), np.float32))}
+        with pytest.raises(jax.errors.JaxRuntimeError, match="outside of the table"):
+            update.compiled(config, params, moments, gradient, np.float32(1), np.float32(1))[2].block_until_ready()
+
+
 def test_rows_of_a_table_that_does_not_have_them_are_an_error():
     (p, state, rows), (ids, forget), _ = problem("gru", 3, 2, 5, 4, 6)
     ids[1, 1] = 6
