@@ -27,7 +27,7 @@ class Config:
 
 
 class Rows(NamedTuple):
-    """The gradient of a table [V, D] of which only some rows were read: ids [T, B], and the cotangents [T, B, D] of what they gave.
+    """The gradient of a table [V, D] of which only some rows were read: ids [T, B], and cotangents [T, B, D] of what they gave.
     That of a row read more than once is the sum of them, that of all others is zero."""
 
     ids: Array
