@@ -114,9 +114,9 @@ def read(
     return _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout, rows)
 
 
-def reads_few_rows(config: Config, ids: Array) -> bool:
-    """Whether nothing but the rows of the embedding that ids [T, B] name enters a loss, and they are fewer than all."""
-    return config.direction == "forward" and not config.tie and config.vocab > ids.size
+def reads_few_rows(config: Config, symbols: int) -> bool:
+    """Whether nothing of the embedding but the rows of so many symbols enters a loss, and they are fewer than all."""
+    return config.direction == "forward" and not config.tie and config.vocab > symbols
 
 
 def _forget(config: Config, ids: Array) -> Array:

@@ -65,15 +65,16 @@ def check(wanted: dict[str, Any]) -> None:
 
 
 def need(network: model.Config, config: training.Config) -> int:
-    """The bytes that a training takes at least: four numbers for each weight (itself, its gradient, two moments), and what the
-    layers keep of a step."""
+    """The bytes that a training takes at least: four numbers for each weight (itself, its gradient, two moments), three where
+    few rows of the embedding have a gradient, and what the layers keep of a step."""
     gates, recurrent = CELLS[network.cell].gates, sum(CELLS[network.cell].recurrent.values())
     stacks, N = (2 if network.direction == "both" else 1), network.size
     inputs = network.embedding + (network.layers - 1) * N
     weights = network.vocab * (network.embedding + (0 if network.tie else network.outputs))
     weights += stacks * N * (gates * inputs + recurrent * network.layers * N)
     kept = stacks * config.batch * config.window * network.layers * N * (1 + gates)
-    return 4 * (4 * weights + kept)
+    without = network.vocab * network.embedding if model.reads_few_rows(network, config.batch * config.window) else 0
+    return 4 * (4 * weights - without + kept)
 
 
 def check_memory(network: model.Config, config: training.Config) -> None:

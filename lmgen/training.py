@@ -153,7 +153,7 @@ def step(config: update.Config, network: model.Config, state: State, window: Arr
 def _differentiated(loss: Callable, network: model.Config, params: model.Params, ids: Array) -> tuple[Any, model.Params]:
     """A loss of the parameters and of the rows of the embedding, if they are given, and its gradient. Where the network reads few
     rows, the gradient of the embedding consists of theirs."""
-    if not model.reads_few_rows(network, ids):
+    if not model.reads_few_rows(network, ids.size):
         return jax.value_and_grad(loss, has_aux=True)(params, None)
     others = {name: p for name, p in params.items() if name != "embedding"}
     table = params["embedding"]

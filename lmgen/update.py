@@ -80,7 +80,7 @@ def compiled(
     leaves, structure = jax.tree.flatten(params)
     arrays = [leaf for tree in (params, adam.mu, adam.nu) for leaf in jax.tree.leaves(tree)]
     ids, of = None, None
-    for k, g in enumerate(structure.flatten_up_to(gradient)):
+    for k, g in enumerate(jax.tree.leaves(gradient, is_leaf=lambda g: isinstance(g, Rows))):
         if isinstance(g, Rows):
             ids, of, g = g.ids.reshape(-1), k, g.cotangents.reshape(-1, g.cotangents.shape[-1])
         arrays.append(g)
