@@ -25,7 +25,7 @@ import speed_profile
 from report import Commands, quietly, section_of, table, write
 from speed_workers import SECONDS, WINDOWS, Job, Reply, Shape, serve
 
-ROUNDS = 3
+ROUNDS = 5
 PAUSE = 0.05  # seconds before it, in which the threads of the process before it come to rest
 SYMBOLS = 1000  # drawn from each stream of a sampling step, as many as `lmgen sample` draws at the most unasked
 SPAWN = multiprocessing.get_context("spawn")

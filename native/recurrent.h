@@ -165,6 +165,7 @@ void loop_backward(const Backward& k, const Worker& worker) {
         if (t >= 0) {  // what the arithmetic will want
           soon.add(k.dhs + now * N + n0, rows.size(i), N, least(width, N - n0));
           if (k.cs) soon.add(k.cs + now * P + n0, rows.size(i), P, width);
+          if (k.cs && t) soon.add(k.cs + (now - B) * P + n0, rows.size(i), P, width);
           soon.add(gates + now * 4 * P + n0, 4 * rows.size(i), P, width);  // and in their place it will write du
         }
         const Stored* after = du + ((t + 1) * B + b0) * 4 * P + SKIP * P;
