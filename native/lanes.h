@@ -80,10 +80,11 @@ inline V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm256_max_ps(a, b); }
 inline V smaller(V a, V b) { return _mm256_min_ps(a, b); }
 inline V square_root(V a) { return _mm256_sqrt_ps(a); }
-inline V fraction(V a) { return a - _mm256_floor_ps(a); }
-inline V scaled(V a, V power) {  // in this order the comparisons return power where it is NaN
-  const V within = larger(broadcast(-126), smaller(broadcast(127), power));
-  const __m256i whole = _mm256_cvtps_epi32(_mm256_floor_ps(within));
+// As a power of 2 that a float can have; in this order the comparisons return a where it is NaN.
+inline V bounded(V a) { return larger(broadcast(-126), smaller(broadcast(127), a)); }
+inline V fraction(V a) { return bounded(a) - _mm256_floor_ps(bounded(a)); }
+inline V scaled(V a, V power) {
+  const __m256i whole = _mm256_cvtps_epi32(_mm256_floor_ps(bounded(power)));
   return a * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(whole, _mm256_set1_epi32(127)), 23));
 }
 inline float sum(V a) {
@@ -188,6 +189,7 @@ inline void transpose(V (&rows)[WIDTH]) {  // lane j of row i <-> lane i of row 
 }
 
 // 2^x = 2^n 2^r, n whole, 0 <= r < 1, and a polynomial for 2^r (least squares at Chebyshev nodes, 1 at 0; 1.5e-7 off at most).
+// Beyond what a float holds it is 0 and infinity, or near to them; NaN stays NaN.
 inline V power_of_2(V x) {
   const V r = fraction(x);
   V p = broadcast(0.0018671829f);

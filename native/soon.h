@@ -40,7 +40,8 @@ class Soon {
     const char* row;
     int64_t rows, stride, width;  // the last two in bytes
   };
-  Strip strips_[4];
+  static constexpr int MOST = 4;
+  Strip strips_[MOST];
   int count_ = 0, now_ = 0;
   int64_t lines_ = 0, a_turn_ = 0, at_ = 0;
 };

@@ -157,6 +157,16 @@ def test_extreme_logits_stay_exact():
     np.testing.assert_allclose(ours, [600, 300, 0], rtol=1e-6)
 
 
+@every_precision
+@pytest.mark.parametrize("name", native.CELLS)
+def test_gates_saturate_however_large_what_they_read(name, precision):
+    (p, state, rows), (ids, forget), _ = problem(name, 3, 2, 20, 9, 0)
+    p["b"] *= np.float32(1e30)
+    (_, ours), (_, theirs) = (way(CELLS[name], precision, p, state, rows, ids, forget) for way in (recurrence.compiled, plain))
+    assert np.isfinite(ours).all()
+    close(ours, theirs, LIMITS[precision][0])
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_is_not_a_number_is_not_hidden(precision):
     (p, state, rows), others, _ = problem("lstm", 3, 2, 20, 9, 0)
