@@ -30,8 +30,8 @@ def sigmoid(a: Array) -> Array:
 class Cell:
     """A cell, described by the sizes of what it computes, feeds back and remembers, in units of N, and by its step.
 
-    Of most cells the step is one recurrent product, h_{t-1} U, and an elementwise `update` after it; a cell with other products
-    writes its whole `step`. The state is a dict of [B, …] arrays; "h" [B, N] is what the cell outputs.
+    Of most cells the step is an elementwise `update` from the sum of x and one recurrent product, h_{t-1} U; others write their
+    whole `step`. The state is a dict of [B, …] arrays; "h" [B, N] is what the cell outputs.
     """
 
     gates: int = 1
@@ -63,10 +63,10 @@ class Cell:
 
     def step(self, p: Params, state: State, x: Array, times: Times) -> State:
         """The state after one step, from one row of `inputs` for each column [B, G N]; recurrent products go through `times`."""
-        return self.update(p, state, x, times(state["h"], "U"))
+        return self.update(p, state, x + times(state["h"], "U"))
 
-    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
-        """The state after one step, from x = W x_t + b and u = U h_{t-1}, both [B, G N]."""
+    def update(self, p: Params, state: State, a: Array) -> State:
+        """The state after one step, from a = W x_t + U h_{t-1} + b [B, G N]."""
         raise NotImplementedError
 
 
@@ -78,8 +78,8 @@ class Elman(Cell):
 
     activation = staticmethod(jnp.tanh)
 
-    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
-        return {"h": self.activation(x + u)}
+    def update(self, p: Params, state: State, a: Array) -> State:
+        return {"h": self.activation(a)}
 
 
 class ElmanRelu(Elman):
@@ -168,8 +168,8 @@ class LSTM(Cell):
     def vectors(self, size: int) -> Params:
         return {"b": jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), size)}
 
-    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
-        i, f, o, g = jnp.split(x + u, 4, axis=-1)
+    def update(self, p: Params, state: State, a: Array) -> State:
+        i, f, o, g = jnp.split(a, 4, axis=-1)
         c = sigmoid(f) * state["c"] + sigmoid(i) * jnp.tanh(g)
         return {"h": sigmoid(o) * jnp.tanh(c), "c": c}
 
@@ -183,8 +183,8 @@ class PeepholeLSTM(LSTM):
     def vectors(self, size: int) -> Params:
         return super().vectors(size) | {"v": jnp.zeros(3 * size)}
 
-    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
-        i, f, o, g = jnp.split(x + u, 4, axis=-1)
+    def update(self, p: Params, state: State, a: Array) -> State:
+        i, f, o, g = jnp.split(a, 4, axis=-1)
         v_i, v_f, v_o = jnp.split(p["v"], 3)
         c = sigmoid(f + v_f * state["c"]) * state["c"] + sigmoid(i + v_i * state["c"]) * jnp.tanh(g)
         return {"h": sigmoid(o + v_o * c) * jnp.tanh(c), "c": c}
@@ -203,8 +203,8 @@ class CoupledLSTM(LSTM):
     def vectors(self, size: int) -> Params:
         return {"b": jnp.repeat(jnp.array([-1.0, 0.0, 0.0]), size)}
 
-    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
-        i, o, g = jnp.split(x + u, 3, axis=-1)
+    def update(self, p: Params, state: State, a: Array) -> State:
+        i, o, g = jnp.split(a, 3, axis=-1)
         i = sigmoid(i)
         c = (1 - i) * state["c"] + i * jnp.tanh(g)
         return {"h": sigmoid(o) * jnp.tanh(c), "c": c}
@@ -222,8 +222,8 @@ class NoForgetLSTM(LSTM):
     def vectors(self, size: int) -> Params:
         return {"b": jnp.zeros(3 * size)}
 
-    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
-        i, o, g = jnp.split(x + u, 3, axis=-1)
+    def update(self, p: Params, state: State, a: Array) -> State:
+        i, o, g = jnp.split(a, 3, axis=-1)
         c = state["c"] + sigmoid(i) * jnp.tanh(g)
         return {"h": sigmoid(o) * jnp.tanh(c), "c": c}
 
@@ -244,9 +244,9 @@ class GRU(Cell):
     def vectors(self, size: int) -> Params:
         return {"b": jnp.zeros(3 * size), "b_u": jnp.zeros(size)}
 
-    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
+    def step(self, p: Params, state: State, x: Array, times: Times) -> State:
         x_z, x_r, x_n = jnp.split(x, 3, axis=-1)
-        u_z, u_r, u_n = jnp.split(u, 3, axis=-1)
+        u_z, u_r, u_n = jnp.split(times(state["h"], "U"), 3, axis=-1)
         z, r = sigmoid(x_z + u_z), sigmoid(x_r + u_r)
         n = jnp.tanh(x_n + r * (u_n + p["b_u"]))
         return {"h": z * n + (1 - z) * state["h"]}
@@ -279,8 +279,8 @@ class SimpleGRU(Cell):
     gates = 2
     recurrent: ClassVar[dict[str, int]] = {"U": 2}
 
-    def update(self, p: Params, state: State, x: Array, u: Array) -> State:
-        z, n = jnp.split(x + u, 2, axis=-1)
+    def update(self, p: Params, state: State, a: Array) -> State:
+        z, n = jnp.split(a, 2, axis=-1)
         z = sigmoid(z)
         return {"h": z * jnp.tanh(n) + (1 - z) * state["h"]}
 

@@ -2,8 +2,9 @@
 
 Four ways, tested equal. `plain` scans the step and leaves the gradient to JAX: it serves every cell and is the oracle.
 `hoisted` takes the weight gradients out of the reverse loop: for a product u_t = a_t U of the step, the cotangents du_t of all
-times give dU = Σ_t a_tᵀ du_t as one product, instead of a small one at every step. `parallel` serves the cells that are linear in
-their state: all times at once, by an associative scan. `compiled` is a whole layer of LSTM or GRU by the kernels of native/.
+times give dU = Σ_t a_tᵀ du_t as one product, instead of a small one at every step; they are dx_t where the step sees x_t + u_t
+only. `parallel` serves the cells that are linear in their state: all times at once, by an associative scan. `compiled` is a whole
+layer of LSTM or GRU by the kernels of native/.
 
 Shapes: T time, B batch, N cell size, G gates; xs [T, B, G N] are the input products of all times, forget [T, B] is true where
 the state is given up before the step (where EOS is read).
@@ -83,12 +84,17 @@ def hoisted(cell: Cell, precision: str, p: Params, state: State, xs: Array, forg
     return plain(cell, precision, p, state, xs, forget)
 
 
+def _sees_sums(cell: Cell) -> bool:
+    """Whether x_t and the product of a step enter it as their sum alone, so that both have one cotangent."""
+    return type(cell).step is Cell.step
+
+
 def _forward(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array):
     made = products(cell, p, state, xs[0])
     names = [name for name, _ in made]
 
     def loop(others: Params, state: State, xs: Array, taps: list[Array]):
-        """`taps` are zeros added to every product u_t: their cotangents are the du_t."""
+        """`taps` are zeros added to every product u_t, unless it has x_t's cotangent: theirs are the du_t."""
 
         def at(state: State, now: tuple[Array, list[Array], Array]):
             x, taps, forget = now
@@ -96,7 +102,8 @@ def _forward(cell: Cell, precision: str, p: Params, state: State, xs: Array, for
 
             def times(a: Array, name: str) -> Array:
                 factors.append(a)
-                return product(a, p[name], precision) + taps[len(factors) - 1]
+                u = product(a, p[name], precision)
+                return u + taps[len(factors) - 1] if taps else u
 
             state = cell.step(others, forgotten(state, forget), x, times)
             return state, (state["h"], factors)
@@ -105,7 +112,7 @@ def _forward(cell: Cell, precision: str, p: Params, state: State, xs: Array, for
         return (state, hs), factors
 
     others = {name: w for name, w in p.items() if name not in names}
-    taps = [jnp.zeros((len(xs), *u.shape), u.dtype) for _, u in made]
+    taps = [] if _sees_sums(cell) else [jnp.zeros((len(xs), *u.shape), u.dtype) for _, u in made]
     out, pullback, factors = jax.vjp(loop, others, state, xs, taps, has_aux=True)
     return out, (pullback, factors, p)
 
@@ -113,6 +120,7 @@ def _forward(cell: Cell, precision: str, p: Params, state: State, xs: Array, for
 def _backward(cell: Cell, precision: str, kept, cotangent):
     pullback, factors, p = kept
     dp, dstate, dxs, dus = pullback(cotangent)
+    dus = [dxs] if _sees_sums(cell) else dus
     names = [name for name, _ in products(cell, p, dstate, dxs[0])]
     for name, a, du in zip(names, factors, dus, strict=True):
         dU = weight_gradient(a, du, precision)

@@ -417,9 +417,9 @@ def test_exchanging_z_and_one_minus_z_flips_the_sign_of_one_gate():
     """Outputs are the same; of the gradient that with respect to this gate's weights changes its sign, too, and no other."""
 
     class Exchanged(cells.GRU):
-        def update(self, p, state, x, u):
+        def step(self, p, state, x, times):
             x_z, x_r, x_n = jnp.split(x, 3, axis=-1)
-            u_z, u_r, u_n = jnp.split(u, 3, axis=-1)
+            u_z, u_r, u_n = jnp.split(times(state["h"], "U"), 3, axis=-1)
             z, r = jax.nn.sigmoid(x_z + u_z), jax.nn.sigmoid(x_r + u_r)
             n = jnp.tanh(x_n + r * (u_n + p["b_u"]))
             return {"h": (1 - z) * n + z * state["h"]}
