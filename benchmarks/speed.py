@@ -265,7 +265,7 @@ def profile_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Itera
     yield (
         f"Of {speed_profile.STEPS} training steps under JAX's profiler. The share of the limit compares the multiply-adds of a "
         "step's products with those that one large product reaches in the same time, all else of the step counting as time lost. "
-        "No program is faster than its products at the highest limit that was seen, which bounds the ratios above."
+        "The last row is what the products alone would take at the highest limit that was seen."
     )
     yield table(*speed_profile.rows(shapes, "lstm"))
     yield table(*speed_profile.rows(shapes, "gru"))
