@@ -49,7 +49,7 @@ WORDS = (
     Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True),
 )
 # Dropout for up to so many passes over the text: the oftener the same text is read, the more.
-DROPOUT = ((6, 0.0), (12, 0.1), (25, 0.2), (50, 0.3), (float("inf"), 0.4))
+DROPOUT = ((5, 0.0), (12, 0.1), (25, 0.2), (50, 0.3), (float("inf"), 0.4))
 
 
 def check(wanted: dict[str, Any]) -> None:
