@@ -256,22 +256,22 @@ def adamw(
     betas: tuple[float, float],
     epsilon: float,
     ids: Array | None = None,
-    of: int | None = None,
+    table: int | None = None,
 ) -> list[Array]:
     """Weights, means and squares after a step of AdamW on the gradient clipped by its global norm, and whether it was finite.
 
     scalars are the loss and the learning rate, count the steps before; `arrays` holds all weights, means, squares and gradients,
     each flat, `decay` the weight decay of each array of weights. Weights and moments are changed in place where XLA lets them.
-    The gradient of the array with the number `of`, a table, has rows only for those of its rows that ids [n] name.
+    The gradient of the array with the number `table` has rows only for those of its rows that ids [n] name.
     """
     assert library().functions, library().lack
     n = 3 * len(decay)
     results = [*(ShapeDtypeStruct(a.shape, a.dtype) for a in arrays[:n]), ShapeDtypeStruct((), jnp.bool_)]
     call = jax.ffi.ffi_call("lmgen_adamw", results, input_output_aliases={2 + i: i for i in range(n)})
     numbers = {"clip": clip, "beta1": betas[0], "beta2": betas[1], "epsilon": epsilon}
-    attributes = {name: np.float32(value) for name, value in numbers.items()} | {"table": np.int64(-1 if of is None else of)}
-    ids = jnp.zeros(0, jnp.int32) if ids is None else ids
-    return list(call(scalars, count, *arrays, ids, decay=np.asarray(decay, np.float32), **attributes))
+    attributes: dict[str, Any] = {name: np.float32(value) for name, value in numbers.items()}
+    attributes |= {"table": np.int64(-1 if table is None else table), "decay": np.asarray(decay, np.float32)}
+    return list(call(scalars, count, *arrays, jnp.zeros(0, jnp.int32) if ids is None else ids, **attributes))
 
 
 # ---- sampling ----------------------------------------------------------------------------------------------------------

@@ -65,8 +65,8 @@ def check(wanted: dict[str, Any]) -> None:
 
 
 def need(network: model.Config, config: training.Config) -> int:
-    """The bytes that a training takes at least: four numbers for each weight (itself, its gradient, two moments), three where
-    few rows of the embedding have a gradient, and what the layers keep of a step."""
+    """The bytes that a training takes at least: four numbers for each weight (itself, its gradient, two moments), three for those
+    of an embedding of which a step reads few rows, and what the layers keep of a step."""
     gates, recurrent = CELLS[network.cell].gates, sum(CELLS[network.cell].recurrent.values())
     stacks, N = (2 if network.direction == "both" else 1), network.size
     inputs = network.embedding + (network.layers - 1) * N

@@ -79,14 +79,14 @@ def compiled(
     clipping, adam, decay = moments
     leaves, structure = jax.tree.flatten(params)
     arrays = [leaf for tree in (params, adam.mu, adam.nu) for leaf in jax.tree.leaves(tree)]
-    ids, of = None, None
+    ids, table = None, None
     for k, g in enumerate(jax.tree.leaves(gradient, is_leaf=lambda g: isinstance(g, Rows))):
         if isinstance(g, Rows):
-            ids, of, g = g.ids.reshape(-1), k, g.cotangents.reshape(-1, g.cotangents.shape[-1])
+            ids, table, g = g.ids.reshape(-1), k, g.cotangents.reshape(-1, g.cotangents.shape[-1])
         arrays.append(g)
     decays = [config.weight_decay * on for on in jax.tree.leaves(_decayed(params))]
     *after, fine = native.adamw(
-        jnp.stack([nats, jnp.asarray(rate, nats.dtype)]), adam.count, arrays, decays, config.clip, BETAS, EPSILON, ids, of
+        jnp.stack([nats, jnp.asarray(rate, nats.dtype)]), adam.count, arrays, decays, config.clip, BETAS, EPSILON, ids, table
     )
 
     def tree(part: int) -> Params:

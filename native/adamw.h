@@ -19,48 +19,37 @@ inline void squares(const float* x, int64_t n, float* sums, const Worker& worker
   }
 }
 
-// Adam with decoupled weight decay (Loshchilov & Hutter 2019), weights and moments in place.
-class AdamWLeaf {
- public:
-  AdamWLeaf(const AdamW& leaf, const AdamWStep& step) : leaf_(leaf), step_(step) {}
-
-  // Of the numbers from `begin` to `end`, with their gradient; without one it is zero.
-  template <bool SOME>
-  void update(int64_t begin, int64_t end, const float* gradient) const {
-    const V scale = broadcast(step_.scale), rate = broadcast(step_.rate), decay = broadcast(leaf_.decay);
-    const V beta1 = broadcast(step_.beta1), beta2 = broadcast(step_.beta2), rest1 = broadcast(1 - step_.beta1),
-            rest2 = broadcast(1 - step_.beta2);
-    const V correction1 = broadcast(step_.correction1), correction2 = broadcast(step_.correction2),
-            epsilon = broadcast(step_.epsilon);
-    for (int64_t k = begin; k < end; k += WIDTH) {
-      const int64_t n = end - k;
-      const V g = SOME ? load(gradient + (k - begin), n) * scale : zero(), p = load(leaf_.weights + k, n);
-      const V m = multiply_add(beta1, load(leaf_.mean + k, n), rest1 * g),
-              v = multiply_add(beta2, load(leaf_.square + k, n), rest2 * g * g);
-      store(leaf_.mean + k, m, n);
-      store(leaf_.square + k, v, n);
-      store(leaf_.weights + k, p - rate * (m * correction1 / (square_root(v * correction2) + epsilon) + decay * p), n);
-    }
+// Adam with decoupled weight decay (Loshchilov & Hutter 2019), weights and moments in place: of the numbers from `begin` to
+// `end`, which have this gradient, or none, that is zero.
+template <bool GIVEN>
+void update(const AdamW& leaf, const AdamWStep& step, int64_t begin, int64_t end, const float* gradient) {
+  const V scale = broadcast(step.scale), rate = broadcast(step.rate), decay = broadcast(leaf.decay);
+  const V beta1 = broadcast(step.beta1), beta2 = broadcast(step.beta2), rest1 = broadcast(1 - step.beta1),
+          rest2 = broadcast(1 - step.beta2);
+  const V correction1 = broadcast(step.correction1), correction2 = broadcast(step.correction2), epsilon = broadcast(step.epsilon);
+  for (int64_t k = begin; k < end; k += WIDTH) {
+    const int64_t n = end - k;
+    const V g = GIVEN ? load(gradient + (k - begin), n) * scale : zero(), p = load(leaf.weights + k, n);
+    const V m = multiply_add(beta1, load(leaf.mean + k, n), rest1 * g),
+            v = multiply_add(beta2, load(leaf.square + k, n), rest2 * g * g);
+    store(leaf.mean + k, m, n);
+    store(leaf.square + k, v, n);
+    store(leaf.weights + k, p - rate * (m * correction1 / (square_root(v * correction2) + epsilon) + decay * p), n);
   }
-
- private:
-  const AdamW& leaf_;
-  const AdamWStep& step_;
-};
+}
 
 inline void adamw(const AdamW& leaf, const AdamWStep& step, const Worker& worker) {
-  const AdamWLeaf all(leaf, step);
   if (!leaf.places) {
     const int64_t begin = PIECE * share(pieces(leaf.size), worker.number, worker.count),
                   end = least(leaf.size, PIECE * share(pieces(leaf.size), worker.number + 1, worker.count));
-    return all.update<true>(begin, end, leaf.gradient + begin);
+    return update<true>(leaf, step, begin, end, leaf.gradient + begin);
   }
   const int64_t rows = leaf.size / leaf.width, last = share(rows, worker.number + 1, worker.count);
   for (int64_t r = share(rows, worker.number, worker.count); r < last; r++) {
     const int64_t begin = r * leaf.width, end = begin + leaf.width;
     if (leaf.places[r] < 0)
-      all.update<false>(begin, end, nullptr);
+      update<false>(leaf, step, begin, end, nullptr);
     else
-      all.update<true>(begin, end, leaf.gradient + leaf.places[r] * leaf.width);
+      update<true>(leaf, step, begin, end, leaf.gradient + leaf.places[r] * leaf.width);
   }
 }

@@ -80,7 +80,7 @@ class HeadPart {  // the chunks and rows of one thread
     pack_left({h_.h, h_.N, false, false, one_gate(h_.N)}, row0, tiles, 0, lanes_, h_.N, nullptr, left_);
     Soon soon;
     if (i + 1 < last_) soon.add(h_.h + blocks_.at(i + 1) * h_.N, blocks_.size(i + 1), h_.N, h_.N);
-    soon.within(panels_ / PANELS * tiles.pieces * turns(lanes_));
+    soon.within((panels_ + PANELS - 1) / PANELS * tiles.pieces * turns(lanes_));
     for (int64_t c = begin_; c < end_; c++) {
       for (int64_t r = 0; r < tiles.n; r++) store(sums_ + r * WIDTH, zero()), store(tops_ + r * WIDTH, broadcast(NEVER));
       const int64_t from = (c - begin_) * CHUNK;

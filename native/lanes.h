@@ -118,6 +118,7 @@ inline V mixed_high(V a, V b) {
 // Asks for the cache line at p, which is needed after some thousand cycles.
 constexpr int64_t LINE = 64;  // bytes
 inline void ask_for(const void* p) { __builtin_prefetch(p, 0, 2); }
+inline void ask_to_change(void* p) { __builtin_prefetch(p, 1, 3); }
 inline void ask_once(const void* p) { __builtin_prefetch(p, 0, 0); }  // is read once: it takes no place from what is kept near
 
 inline V zero() { return broadcast(0); }

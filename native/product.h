@@ -16,7 +16,8 @@ constexpr int CHUNK_PANELS = 16;  // of the right operand of a weight gradient, 
 //   STEPS              whether lanes of the left operand may lie apart, so that a transposed one is packed [lanes][rows]
 //   BLOCK_ROWS         rows of the left operand that stay near while all columns pass by
 //   Tiles              what exists while a kernel runs on a thread
-//   tile_of            z [rows][panels][WIDTH] (+)= the product of rows of lanes and a packed group of panels
+//   tile_of            z [rows][panels][WIDTH] (+)= the product of rows of lanes and a packed group of panels;
+//                      meanwhile it takes the turns of what is wanted soon
 #include "soon.h"
 #if LMGEN_AMX
 #include "tile_amx.h"

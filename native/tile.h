@@ -16,7 +16,8 @@ void tile(const float* a, int64_t row, int64_t step, const float* b, int64_t lan
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
     for (int p = 0; p < P; p++) sum[r][p] = zero();
-  for (int i = 0; add && i < R * P * WIDTH; i += LINE / int(sizeof(float))) __builtin_prefetch(z + i, 1, 3);
+  // What the sums are added to is asked for now and read when all is multiplied: it may be far away.
+  for (int i = 0; add && i < R * P * WIDTH; i += LINE / int(sizeof(float))) ask_to_change(z + i);
   for (int64_t k = 0; k < lanes;) {
     if (soon) soon->turn();
     for (const int64_t end = least(lanes, k + TURN); k < end; k++, a += step, b += P * WIDTH) {
