@@ -169,6 +169,7 @@ ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   if (arrays.size(3, 0)) p.weights = arrays.floats(3, {a_height});
   p.c_bf16 = bf16 && arrays.type_out(0) == DataType::BF16;
   p.c = arrays.numbers_out(0, stored(p.c_bf16), p.rows * c_width), p.c_stride = c_width;
+  p.near = near(kernels->packed_size(p.inner, p.columns));
   if (results.size() > 1) {
     p.totals = arrays.floats_out(1, {c_width});
     arrays.require(transposed_a && !transposed_b && b_gates == 1, "only what a weight gradient reads has totals");

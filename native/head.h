@@ -3,9 +3,9 @@
 // whose sum is too large or too small for that is computed once more, as e^(l - shift) with its largest logit as the shift. What
 // is too much for the caches is written past them, whole lines at a time.
 //
-// The vocabulary is cut into chunks. Each has its own sum, from which that of the row comes, always in the same order: so the
-// bits do not depend on how many threads there are. Those share the chunks where there are enough of them, and meet when all rows
-// are done; else they share the rows.
+// The vocabulary is cut into chunks. The weights of one at a time are packed, and stay near while all rows pass by. Each has its
+// own sum, from which that of the row comes, always in the same order: so the bits do not depend on how many threads there are.
+// Those share the chunks where there are enough of them, and meet when all rows are done; else they share the rows.
 
 constexpr int64_t CHUNK = 16;                         // panels
 constexpr float NEVER = -1e30f;                       // the logit of what cannot come
@@ -36,70 +36,92 @@ class HeadPart {  // the chunks and rows of one thread
         blocks_(h.rows, BLOCK_ROWS),
         first_(across_ ? 0 : share(blocks_.pieces, worker.number, worker.count)),
         last_(across_ ? blocks_.pieces : share(blocks_.pieces, worker.number + 1, worker.count)),
-        packed_(worker.array<float>(lanes_ * panels_ * WIDTH)),
+        packed_(worker.array<float>(lanes_ * least(CHUNK, panels_) * WIDTH)),
         bias_(worker.array<float>(panels_ * WIDTH)),
-        left_(worker.array<float>(BLOCK_ROWS * lanes_ + WIDTH)),
+        left_(worker.array<float>((end_ - begin_ > 1 ? blocks_.at(last_) - blocks_.at(first_) : BLOCK_ROWS) * lanes_ + WIDTH)),
         sums_(worker.array<float>(BLOCK_ROWS * WIDTH)),
         tops_(worker.array<float>(BLOCK_ROWS * WIDTH)),
         shifts_(worker.array<float>(h.rows)) {
-    const int64_t whole = panels_ / CHUNK * CHUNK;  // what remains makes groups of its own
-    pack_panels(0, whole), pack_panels(whole, panels_ - whole);
     for (int64_t v = 0, first = begin_ * CHUNK * WIDTH; v < panels_ * WIDTH; v++)
       bias_[v] = first + v < h.V ? h.b[first + v] : NEVER;
     for (int64_t row = 0; row < h.rows; row++) shifts_[row] = 0;
   }
 
   void run() {
-    for (int64_t i = first_; i < last_; i++) block(i);
-    streamed();
-    meet();
+    chunks([](int64_t) { return true; });
     if (shifted()) {
       meet();  // until all have seen what will be told anew
-      for (int64_t i = first_; i < last_; i++)
-        if (shifted(i)) block(i);
-      streamed();
-      meet();
+      chunks([this](int64_t i) { return shifted(i); });
     }
     for (int64_t row = blocks_.at(first_); row < blocks_.at(last_); row++) outcome(row);
   }
 
  private:
-  void pack_panels(int64_t from, int64_t panels) {
-    pack(h_.W, 0, lanes_, h_.N, h_.V, Groups(begin_ * CHUNK + from, panels), packed_ + from * lanes_ * WIDTH);
-  }
-
   void meet() const {
     if (across_) worker_.wait();
   }
 
   float* told(int64_t row) const { return h_.told + row * (2 * chunks_ + 1); }
 
-  void block(int64_t i) {
-    const int64_t row0 = blocks_.at(i);
-    const Cut tiles(blocks_.size(i), tile_rows(PANELS));
-    pack_left({h_.h, h_.N, false, false, one_gate(h_.N)}, row0, tiles, 0, lanes_, h_.N, nullptr, left_);
-    Soon soon;
-    if (i + 1 < last_) soon.add(h_.h + blocks_.at(i + 1) * h_.N, blocks_.size(i + 1), h_.N, h_.N);
-    soon.within((panels_ + PANELS - 1) / PANELS * tiles.pieces * turns(lanes_));
+  Groups groups_of(int64_t c) const {
+    const int64_t from = (c - begin_) * CHUNK;
+    return Groups(begin_ * CHUNK + from, least(CHUNK, panels_ - from));
+  }
+
+  // Block i of rows of the left operand: all of them are kept where more than one chunk reads them.
+  float* left(int64_t i) const { return left_ + (end_ - begin_ > 1 ? blocks_.at(i) - blocks_.at(first_) : 0) * lanes_; }
+
+  // All chunks of the blocks that are wanted.
+  template <class F>
+  void chunks(F wanted) {
     for (int64_t c = begin_; c < end_; c++) {
-      for (int64_t r = 0; r < tiles.n; r++) store(sums_ + r * WIDTH, zero()), store(tops_ + r * WIDTH, broadcast(NEVER));
-      const int64_t from = (c - begin_) * CHUNK;
-      const Groups groups(begin_ * CHUNK + from, least(CHUNK, panels_ - from));
-      for (int64_t g = groups.begin; g < groups.end; g++)
-        for (int64_t j = 0; j < tiles.pieces; j++)
-          exponentials(row0, tiles.at(j), tiles.size(j), from + groups.at(g), groups.size(g), soon);
-      for (int64_t r = 0; r < tiles.n; r++) {
-        told(row0 + r)[2 * c] = sum(load(sums_ + r * WIDTH));
-        told(row0 + r)[2 * c + 1] = largest(load(tops_ + r * WIDTH));
+      pack(h_.W, 0, lanes_, h_.N, h_.V, groups_of(c), packed_);
+      for (int64_t i = first_; i < last_; i++) {
+        if (!wanted(i)) continue;
+        if (c == begin_)
+          pack_left({h_.h, h_.N, false, false, one_gate(h_.N)}, blocks_.at(i), blocks_.size(i), 0, lanes_, h_.N, nullptr,
+                    left(i));
+        block(c, i);
       }
+    }
+    streamed();
+    meet();
+  }
+
+  // What is packed after a block: the next rows, if they are not yet, and a share of the next chunk's weights.
+  Soon soon_of(int64_t c, int64_t i) const {
+    Soon soon;
+    if (c == begin_ && i + 1 < last_) soon.add(h_.h + blocks_.at(i + 1) * h_.N, blocks_.size(i + 1), h_.N, h_.N);
+    if (c + 1 == end_) return soon;
+    const int64_t v0 = (c + 1) * CHUNK * WIDTH, columns = least(CHUNK * WIDTH, h_.V - v0),
+                  rows = h_.W.transposed ? columns : h_.N;
+    const int64_t from = share(rows, i - first_, last_ - first_), n = share(rows, i - first_ + 1, last_ - first_) - from;
+    h_.W.transposed ? soon.add(h_.W, v0 + from, n, 0, h_.N) : soon.add(h_.W, from, n, v0, columns);
+    return soon;
+  }
+
+  void block(int64_t c, int64_t i) {
+    const int64_t row0 = blocks_.at(i), first = (c - begin_) * CHUNK;
+    const Cut tiles(blocks_.size(i), tile_rows(PANELS));
+    const Groups groups = groups_of(c);
+    Soon soon = soon_of(c, i);
+    soon.within(groups.count * tiles.pieces * turns(lanes_));
+    for (int64_t r = 0; r < tiles.n; r++) store(sums_ + r * WIDTH, zero()), store(tops_ + r * WIDTH, broadcast(NEVER));
+    for (int64_t g = 0; g < groups.count; g++)
+      for (int64_t j = 0; j < tiles.pieces; j++)
+        exponentials(i, tiles.at(j), tiles.size(j), packed_ + groups.at(g) * lanes_ * WIDTH, first + groups.at(g), groups.size(g),
+                     soon);
+    for (int64_t r = 0; r < tiles.n; r++) {
+      told(row0 + r)[2 * c] = sum(load(sums_ + r * WIDTH));
+      told(row0 + r)[2 * c + 1] = largest(load(tops_ + r * WIDTH));
     }
   }
 
-  // Of rows r0 … of a block that begins at row0, and some of this thread's panels.
-  void exponentials(int64_t row0, int64_t r0, int rows, int64_t panel, int panels, Soon& soon) {
+  // Of rows r0 … of block i, and a group of this thread's panels.
+  void exponentials(int64_t i, int64_t r0, int rows, const float* weights, int64_t panel, int panels, Soon& soon) {
     alignas(64) float z[SUMS * WIDTH];
-    tile_of(panels, rows, left_ + r0 * lanes_, lanes_, 1, packed_ + panel * lanes_ * WIDTH, lanes_, z, false, &soon);
-    const int64_t column = (begin_ * CHUNK + panel) * WIDTH;
+    tile_of(panels, rows, left(i) + r0 * lanes_, lanes_, 1, weights, lanes_, z, false, &soon);
+    const int64_t row0 = blocks_.at(i), column = (begin_ * CHUNK + panel) * WIDTH;
     for (int64_t r = r0; r < r0 + rows; r++) {
       const float* products = z + (r - r0) * panels * WIDTH;
       const int64_t row = row0 + r, target = h_.targets[row] - column;

@@ -46,6 +46,7 @@ struct Product {  // c [rows, columns] = a [rows, inner] b [inner, columns] + bi
   bool c_bf16;
   Gates c_gates;
   int64_t rows, columns, inner;
+  bool near;      // whether the cache of each thread holds all of b
   float* totals;  // or null; where a is transposed: the sums of the rows of b, weighted likewise; they lie as a row of c
 };
 

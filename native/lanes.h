@@ -39,6 +39,9 @@ inline V load(const float* p) { return _mm512_loadu_ps(p); }
 inline V load(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), checked(p, n, WIDTH)); }
 inline void store(float* p, V v) { _mm512_storeu_ps(p, v); }
 inline void store(float* p, V v, int64_t n) { _mm512_mask_storeu_ps(checked(p, n, WIDTH), first(n), v); }
+inline void store_halves(float* low, float* high, V v) {
+  _mm256_storeu_ps(low, _mm512_castps512_ps256(v)), _mm256_storeu_ps(high, _mm512_extractf32x8_ps(v, 1));
+}
 inline V multiply_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm512_max_ps(a, b); }
 inline V smaller(V a, V b) { return _mm512_min_ps(a, b); }
@@ -75,6 +78,9 @@ inline void store(float* p, V v) { _mm256_storeu_ps(p, v); }
 inline void store(float* p, V v, int64_t n) {
   if (n >= WIDTH) return store(p, v);
   _mm256_maskstore_ps(checked(p, n, WIDTH), first(n), v);
+}
+inline void store_halves(float* low, float* high, V v) {
+  _mm_storeu_ps(low, _mm256_castps256_ps128(v)), _mm_storeu_ps(high, _mm256_extractf128_ps(v, 1));
 }
 inline V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm256_max_ps(a, b); }
@@ -141,6 +147,7 @@ inline void store(uint16_t* p, V v, int64_t n) { _mm256_mask_storeu_epi16(checke
 inline V joined(V low, V high) {  // 32 bfloat16 that follow each other, as lanes
   return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low));
 }
+inline void store(uint16_t* p, V low, V high) { store(reinterpret_cast<float*>(p), joined(low, high)); }
 inline V paired(V low, V high) {  // lanes that hold bfloat16(low) and bfloat16(high)
   const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
                                          19, 3, 18, 2, 17, 1, 16, 0);
@@ -152,6 +159,13 @@ inline V paired(const uint16_t* low, const uint16_t* high, int64_t n) {  // of n
   };
   const __m512i lower = numbers(low);
   return _mm512_castsi512_ps(high ? _mm512_or_si512(lower, _mm512_slli_epi32(numbers(high), 16)) : lower);
+}
+inline void paired(const uint16_t* low, const uint16_t* high, V& first, V& second) {  // the same of twice as many, none null
+  const __m512i turns = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4,
+                                         35, 3, 34, 2, 33, 1, 32, 0);
+  const __m512i a = _mm512_loadu_si512(low), b = _mm512_loadu_si512(high);
+  first = _mm512_castsi512_ps(_mm512_permutex2var_epi16(a, turns, b));
+  second = _mm512_castsi512_ps(_mm512_permutex2var_epi16(a, _mm512_add_epi16(turns, _mm512_set1_epi16(WIDTH)), b));
 }
 inline V add_product(V sum, V a, V b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
 #else

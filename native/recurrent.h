@@ -155,7 +155,7 @@ void loop_backward(const Backward& k, const Worker& worker) {
   alignas(64) float z[SUMS * WIDTH];
   for (int64_t t = T - 1; t >= -1; t--) {  // at -1 only what reaches the first state
     if (!part.alone) worker.wait();        // until du of the step after is there as a whole
-    for (int64_t g = groups.begin; g < groups.end; g++) {
+    for (int64_t g = 0; g < groups.count; g++) {
       const int panels = groups.size(g);
       const Cut rows(part.rows, tile_rows(panels));
       for (int64_t i = 0; i < rows.pieces; i++) {

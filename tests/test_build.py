@@ -127,7 +127,7 @@ native.product(small, small, "f32").block_until_ready()
 wide = jax.block_until_ready(jnp.ones((1, 40_000_000)))
 one = jnp.ones((1, 1))
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20), used + (400 << 20)))
+resource.setrlimit(resource.RLIMIT_AS, (used + (250 << 20), used + (250 << 20)))
 try:
     native.product(one, wide, "f32").block_until_ready()
     print("enough")
