@@ -356,7 +356,8 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
                          float(1 / (1 - std::pow(double(beta1), steps))),
                          float(1 / (1 - std::pow(double(beta2), steps))),
                          epsilon};
-    for (const AdamW& leaf : all) kernels->adamw(leaf, step, worker);
+    // The last gradients first: they are still near.
+    for (auto leaf = all.rbegin(); leaf != all.rend(); leaf++) kernels->adamw(*leaf, step, worker);
   });
 }
 
