@@ -20,7 +20,7 @@ namespace {
 
 constexpr int MOST_THREADS = 64;
 constexpr int SPINS = 2000;  // so often a thread looks before it gives way: some ten microseconds
-constexpr int YIELDS = 100;  // so often it gives way before it sleeps: some tens of microseconds where no other wants the core
+constexpr int YIELDS = 1000;  // so often it gives way before it sleeps: for longer than lies between two steps, if no other works
 
 // A number that others wait to see changed. Who waits sleeps in the end: where processes share the cores, the one waited for may
 // need the core of the one that waits, and the system moves nobody to a core that only seems busy.
