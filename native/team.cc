@@ -19,7 +19,7 @@ namespace lmgen {
 namespace {
 
 constexpr int MOST_THREADS = 64;
-constexpr int SPINS = 2000;  // so often a thread looks before it gives way: some ten microseconds
+constexpr int SPINS = 2000;   // so often a thread looks before it gives way: some ten microseconds
 constexpr int YIELDS = 1000;  // so often it gives way before it sleeps: for longer than lies between two steps, if no other works
 
 // A number that others wait to see changed. Who waits sleeps in the end: where processes share the cores, the one waited for may
