@@ -81,7 +81,8 @@ struct Groups {  // of panels, from panel0 on
   int size(int64_t g) const { return cut.size(g); }
 };
 
-struct Strip {  // where the lanes of a panel go: `step` numbers apart, and with `half` the second half of each so far behind it
+struct Destination {  // where the lanes of a panel go: `step` numbers apart, and with `half` the second half of each so far
+                      // behind it
   float* to;
   int64_t step, half;
   void put(int64_t k, V v) const {
@@ -90,10 +91,10 @@ struct Strip {  // where the lanes of a panel go: `step` numbers apart, and with
   }
 };
 
-// Columns of b [inner, …], lanes k0 … k0 + lanes, from panel0 on: panel q to strip_of(q). `weights` as above.
+// Columns of b [inner, …], lanes k0 … k0 + lanes, from panel0 on: panel q to destination(q). `weights` as above.
 template <class T, class F>
 void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, int64_t panel0, int64_t panels, const float* weights,
-                  F strip_of) {
+                  F destination) {
   const T* data = static_cast<const T*>(b.data);
   const int64_t c0 = place(b.gates, panel0 * WIDTH).column, whole = inner / PAIR - k0;  // lanes that have all their rows
   for (int64_t band = 0; band < lanes; band += BAND) {
@@ -101,17 +102,17 @@ void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, int
     const int64_t end = least(lanes, band + BAND);
     for (int64_t q = 0; q < panels; q++) {
       const Place at = place(b.gates, (panel0 + q) * WIDTH);
-      const Strip strip = strip_of(q);
+      const Destination here = destination(q);
       if (q + 1 < panels && at.n >= 2 * WIDTH && end <= whole && !weights) {
-        const Strip next = strip_of(++q);
+        const Destination next = destination(++q);
         for (int64_t k = band; k < end; k++) {
           V first, second;
           lane_of_rows(data + (k0 + k) * PAIR * b.stride + at.column, b.stride, first, second);
-          strip.put(k, first), next.put(k, second);
+          here.put(k, first), next.put(k, second);
         }
       } else {
         for (int64_t k = band; k < end; k++)
-          strip.put(k, lane_of_rows(data, b.stride, (k0 + k) * PAIR, inner, at.column, at.n, weights));
+          here.put(k, lane_of_rows(data, b.stride, (k0 + k) * PAIR, inner, at.column, at.n, weights));
       }
     }
   }
@@ -121,8 +122,8 @@ void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, int
 template <class T>
 void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, const Groups& groups, float* out) {
   pack_columns<T>(b, k0, lanes, inner, groups.panel0, groups.cut.n, nullptr, [&](int64_t q) {
-    const int64_t g = groups.cut.piece_of(q), from = groups.at(g), panels = groups.size(g);
-    return Strip{out + (from * lanes + q - from) * WIDTH, panels * WIDTH, 0};
+    const int64_t g = groups.cut.piece_with(q), from = groups.at(g), panels = groups.size(g);
+    return Destination{out + (from * lanes + q - from) * WIDTH, panels * WIDTH, 0};
   });
 }
 
@@ -171,7 +172,7 @@ void pack_rows_transposed(const Matrix& a, int64_t r0, int64_t rows, int64_t k0,
     constexpr int64_t tile = WIDTH / 2;
     const Matrix shifted{data, a.stride, a.bf16, false, one_gate(rows)};
     return pack_columns<T>(shifted, k0, lanes, inner, 0, (rows + WIDTH - 1) / WIDTH, weights,
-                           [&](int64_t q) { return Strip{out + q * WIDTH * lanes, tile, tile * lanes}; });
+                           [&](int64_t q) { return Destination{out + q * WIDTH * lanes, tile, tile * lanes}; });
   }
   for (int64_t band = 0; band < lanes; band += BAND) {
     ask_for(data, a.stride, (k0 + band + BAND) * PAIR, inner, 0, rows);

@@ -35,7 +35,7 @@ constexpr int PADDING = LANES * PAIR > WIDTH ? LANES* PAIR : WIDTH;
 inline int64_t lanes_of(int64_t inner) { return rounded_up((inner + PAIR - 1) / PAIR, LANES); }
 
 // A long inner dimension is cut in equal pieces of whole vectors, none of which then reaches over two gates.
-inline int64_t piece_of(int64_t lanes) {
+inline int64_t lanes_of_piece(int64_t lanes) {
   const int64_t pieces = (lanes + BLOCK_LANES / 2) / BLOCK_LANES;
   return pieces > 1 ? rounded_up((lanes + pieces - 1) / pieces, WIDTH) : lanes;
 }
@@ -50,7 +50,7 @@ struct Cut {
   Cut(int64_t n, int64_t most) : n(n), pieces((n + most - 1) / most) {}
   int64_t at(int64_t i) const { return pieces ? share(n, i, pieces) : 0; }
   int size(int64_t i) const { return int(at(i + 1) - at(i)); }
-  int64_t piece_of(int64_t k) const { return ((k + 1) * pieces - 1) / n; }  // which piece thing number k is in
+  int64_t piece_with(int64_t k) const { return ((k + 1) * pieces - 1) / n; }  // which piece thing number k is in
 };
 
 #include "pack.h"
@@ -64,11 +64,10 @@ struct Part {
   Part(const Product& p, const Worker& worker) {
     constexpr int64_t PACKING = 32;  // rows multiplied by a vector while another is packed
     const int64_t all = (p.columns + WIDTH - 1) / WIDTH, tiles = p.rows / tile_rows(PANELS);
-    int64_t across = least(worker.count, all < 2 ? 1 : all / 2);
+    int64_t across = least(worker.count, all < 2 ? 1 : all / 2), down = worker.count / across;
     const int64_t idle = (all + across - 1) / across * across - all;  // panels' time
     const bool rows_first = p.a.transposed ? p.rows > p.columns : p.near && idle * p.rows > PACKING * all;
-    if (rows_first) across = worker.count / least(worker.count, tiles < 1 ? 1 : tiles);
-    const int64_t down = worker.count / across;
+    if (rows_first) down = least(worker.count, tiles < 1 ? 1 : tiles), across = worker.count / down;
     const int64_t x = worker.number % across, y = worker.number / across;
     panel0 = share(all, x, across), panels = y < down ? share(all, x + 1, across) - panel0 : 0;
     row0 = share(p.rows, least(y, down), down), rows = share(p.rows, least(y + 1, down), down) - row0;
@@ -119,7 +118,7 @@ inline bool readable(const Matrix& a, int64_t end, int64_t inner) {
 // Weights on the right stay packed as a whole while the rows pass by, some of them and a piece of their inner dimension at a
 // time.
 inline void plain_product(const Product& p, const Part& part, const Worker& worker) {
-  const int64_t lanes = lanes_of(p.inner), piece = piece_of(lanes), stride = p.a.stride / PAIR;
+  const int64_t lanes = lanes_of(p.inner), piece = lanes_of_piece(lanes), stride = p.a.stride / PAIR;
   const Groups groups(part.panel0, part.panels);
   const Cut blocks(part.rows, BLOCK_ROWS);
   float* right = worker.array<float>(lanes * part.panels * WIDTH);
@@ -187,7 +186,7 @@ __attribute__((noinline)) inline void tile_apart(int panels, int rows, const flo
 // operand are packed, and some columns of the right one at a time; the sums of all rows wait from piece to piece. The totals are
 // one more row, whose left operand are the weights.
 inline void gradient_product(const Product& p, const Part& part, const Worker& worker) {
-  const int64_t lanes = lanes_of(p.inner), piece = piece_of(lanes), width = least(part.panels, CHUNK_PANELS);
+  const int64_t lanes = lanes_of(p.inner), piece = lanes_of_piece(lanes), width = least(part.panels, CHUNK_PANELS);
   constexpr int64_t tile = tile_rows(GRADIENT_PANELS);
   float* right = worker.array<float>(piece * width * WIDTH);
   float* left = worker.array<float>(rounded_up(part.rows, WIDTH) * piece);
