@@ -101,14 +101,18 @@ def cpu_flags() -> frozenset[str]:
 def prepare() -> None:
     """Settings for a process of ours: compiled programs are kept on disk, freed memory is kept for the next step.
 
-    Called by the command line and never by importing the library.
+    Called by the command line and never by importing the library. What the environment sets for JAX stays as it is.
     """
-    if not (named := os.environ.get("JAX_COMPILATION_CACHE_DIR")):
-        named = str(cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}")
-        jax.config.update("jax_compilation_cache_dir", named)
-    _mend_cache(Path(named))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compiled = cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
+    settings = {
+        "jax_compilation_cache_dir": str(compiled),
+        "jax_persistent_cache_min_compile_time_secs": 0.2,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        if not os.environ.get(name.upper()):
+            jax.config.update(name, value)
+    _mend_cache(Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or compiled))
     memory.keep_freed()
 
 
