@@ -61,7 +61,7 @@ def detached(state: Any) -> Any:
 def training(shape: Any, cell: str, precision: str, ids: np.ndarray) -> Work:
     """Training steps, the state carried from window to window."""
     model, windows = Model(shape, cell), cycle(torch.from_numpy(ids).long())
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.999), weight_decay=0.2, fused=True)
     state = None
 
     def work(steps: int) -> None:

@@ -57,6 +57,7 @@ INTERRUPTED, TERMINATED = 130, 75
 @click.option("--epochs", type=Bounded(0, 1e6, open_low=True), help="… or so many passes over the text …")
 @click.option("--budget", type=Duration(), help="… or for so long: 90s, 5m, 1h30m.")
 @click.option("--learning-rate", type=Bounded(0, 10, open_low=True), help="Of AdamW, at its peak.")
+@click.option("--weight-decay", type=Bounded(0, 10), help="Of AdamW, for all matrices.  [default: 0.2]")
 @click.option("--clip", type=Bounded(0, open_low=True), help="The gradient's greatest global norm.  [default: 1]")
 @click.option("--patience", type=Whole(0), help="Stop after so many validations without a better one; 0 never.  [default: 10]")
 @PRECISION
@@ -125,7 +126,7 @@ def _refuse_other_options() -> None:
 
 WANTED = (
     *("cell", "size", "layers", "residual", "layer_norm", "direction", "embedding", "tie", "dropout", "batch", "window"),
-    *("steps", "epochs", "budget", "learning_rate", "clip", "patience", "precision", "seed"),
+    *("steps", "epochs", "budget", "learning_rate", "weight_decay", "clip", "patience", "precision", "seed"),
 )
 
 

@@ -41,7 +41,7 @@ class Config:
     epochs: float | None = None
     budget: float | None = None
     clip: float = 1.0
-    weight_decay: float = 0.01
+    weight_decay: float = 0.2
     warmup: int = 50
     patience: int = 10
     validate_every: int = 100

@@ -13,7 +13,7 @@ from jax import Array
 from lmgen import lookup, native
 
 Params = Any
-BETAS = (0.9, 0.99)
+BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
@@ -22,7 +22,7 @@ class Config:
     """How a gradient is taken and becomes an update."""
 
     clip: float = 1.0
-    weight_decay: float = 0.01
+    weight_decay: float = 0.2
     precision: str = "f32"
 
 

@@ -232,7 +232,7 @@ def test_help_names_every_option_that_scripts_rely_on(lmgen):
     code, out, _ = lmgen("train", "--help")
     names = (
         "valid unit sequence carry min-count vocab-size unk-token cell size layers embedding tie dropout batch window steps "
-        "epochs budget learning-rate clip precision seed resume output"
+        "epochs budget learning-rate weight-decay clip precision seed resume output"
     )
     assert code == 0
     assert all(f"--{name}" in out for name in names.split())

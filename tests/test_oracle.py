@@ -135,7 +135,7 @@ def test_optimiser_is_adamw_of_pytorch_after_clipping():
     params = {"W": rng.normal(size=(3, 4)), "b": rng.normal(size=4)}
     peers = {key: tensor(p) for key, p in params.items()}
     groups = [{"params": [peers["W"]], "weight_decay": 0.1}, {"params": [peers["b"]], "weight_decay": 0.0}]
-    peer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.99), eps=1e-8)
+    peer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.999), eps=1e-8)
     with jax.enable_x64(True):
         ours = update.optimiser(config)
         params = jax.tree.map(jnp.asarray, params)

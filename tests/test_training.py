@@ -76,9 +76,9 @@ def test_step_is_adamw_written_down():
         g = [np.float64(x) for x in jax.tree.leaves(g)]
         g = [x * min(1, CONFIG.clip / np.sqrt(sum((x**2).sum() for x in g))) for x in g]
         m = [0.9 * a + 0.1 * x for a, x in zip(m, g, strict=True)]
-        v = [0.99 * a + 0.01 * x**2 for a, x in zip(v, g, strict=True)]
+        v = [0.999 * a + 0.001 * x**2 for a, x in zip(v, g, strict=True)]
         for j, p in enumerate(θ):
-            adam = m[j] / (1 - 0.9 ** (k + 1)) / (np.sqrt(v[j] / (1 - 0.99 ** (k + 1))) + 1e-8)
+            adam = m[j] / (1 - 0.9 ** (k + 1)) / (np.sqrt(v[j] / (1 - 0.999 ** (k + 1))) + 1e-8)
             θ[j] = p - CONFIG.learning_rate * (adam + CONFIG.weight_decay * p * (p.ndim > 1))
         state, before = step(state, k, network=network, seed=k)
         carried = copied(state.carried)

@@ -1,0 +1,55 @@
+"""Defaults: what is asked for stands, and what is not follows from the amount of text and of training."""
+
+from dataclasses import fields
+from types import SimpleNamespace
+
+import pytest
+
+from lmgen import model, recipe, training
+from lmgen.errors import InputError
+
+
+def corpus(symbols, unit="char", length=40):
+    """What a recipe looks at: a text of so many symbols in lines of a length."""
+    text = SimpleNamespace(symbols=symbols, sequences=symbols // length)
+    return SimpleNamespace(train=text, valid=None, vocab=SimpleNamespace(unit=unit))
+
+
+def test_what_is_asked_for_stands():
+    """Every setting that the command line has, at a value that no recipe chooses."""
+    shape = {"cell": "gru", "size": 33, "layers": 2, "residual": True, "layer_norm": True, "direction": "both", "embedding": 7}
+    shape |= {"tie": True, "dropout": 0.55}
+    train = {"batch": 3, "window": 9, "learning_rate": 0.03, "steps": 11, "weight_decay": 0.07, "clip": 0.4, "seed": 5}
+    train |= {"precision": "f32", "patience": 2}
+    for unit in ("char", "word"):
+        chosen = recipe.choose(corpus(50_000, unit), False, shape | train)
+        assert chosen == (shape, train)
+    assert {*shape, *train, "epochs", "budget"} >= {*recipe.TRAIN, *(f.name for f in fields(model.Config))} - {"vocab", "carry"}
+
+
+@pytest.mark.parametrize("unit", ["char", "word"])
+def test_more_text_bears_a_larger_network_and_more_passes_want_more_dropout(unit):
+    sizes = [recipe.choose(corpus(n, unit), True, {"epochs": 3.0})[0]["size"] for n in (10**4, 10**5, 10**6, 10**7)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+    dropout = [recipe.choose(corpus(10**5, unit), True, {"epochs": float(n)})[0]["dropout"] for n in (1, 10, 30, 90)]
+    assert dropout == sorted(set(dropout))
+
+
+def test_how_long_a_training_takes_when_nobody_says():
+    """Passes over the text, many over a small one and few over a large one; a budget has them, too, as its end at the latest."""
+    epochs = [recipe.choose(corpus(n), True, {})[1]["epochs"] for n in (10**3, 10**6, 10**8)]
+    assert epochs == sorted(epochs, reverse=True)
+    assert (epochs[0], epochs[-1]) == (recipe.PASSES, 3)
+    assert recipe.choose(corpus(10**6), True, {"budget": 60.0})[1]["epochs"] == recipe.PASSES
+
+
+def test_what_is_chosen_is_a_configuration():
+    shape, train = recipe.choose(corpus(10**6), True, {"budget": 5.0})
+    assert model.Config(vocab=10, **shape).size == recipe.IN_HASTE.size
+    assert training.Config(**train).weight_decay == training.Config(1, 1, 1.0).weight_decay
+
+
+def test_a_step_that_is_too_large_is_refused():
+    with pytest.raises(InputError, match="smaller --batch or --window"):
+        recipe.choose(corpus(10**6), True, {"batch": 10**5, "window": 10**5})
