@@ -21,8 +21,9 @@ from lmgen.lm import KINDS, MOST_LAYERS
 SYMBOLS = 8_000_000  # about what a training without --steps, --epochs or --budget reads: minutes on two cores
 MOST_A_STEP = 1 << 24  # symbols
 DEEP = 3  # layers, from which on residual connections and layer norm are what makes them train
+HASTE = 1_000_000  # symbols that a budget reads in all, below which a smaller network learns more of them
 PASSES = 30  # over the text: what a time budget leaves after them is not used, since more would learn it by heart
-SPEED, SPEED_COMPILED = 30_000, 100_000  # symbols a second, roughly, without kernels and with them: what a budget comes to
+PACE, PACE_COMPILED = 75e9, 250e9  # multiply-adds a second, roughly, without kernels and with them: what a budget comes to
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ CHARACTERS = (
     Size(2e6, 384, 64, 16, 1e-2, layer_norm=True),
     Size(float("inf"), 384, 128, 32, 1e-2, layer_norm=True),
 )
-IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for much text in little time
-HASTE = 2_500_000  # symbols that are read in all, below which time is little
+IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)
 WORDS = (
     Size(3e5, 128, 128, 16, 4e-3),
     Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True),
@@ -68,14 +68,24 @@ def check(wanted: dict[str, Any]) -> None:
 def need(network: model.Config, config: training.Config) -> int:
     """The bytes that a training takes at least: four numbers for each weight (itself, its gradient, two moments), three for those
     of an embedding of which a step reads few rows, and what the layers keep of a step."""
-    gates, recurrent = CELLS[network.cell].gates, sum(CELLS[network.cell].recurrent.values())
-    stacks, N = (2 if network.direction == "both" else 1), network.size
-    inputs = network.embedding + (network.layers - 1) * N
-    weights = network.vocab * (network.embedding + (0 if network.tie else network.outputs))
-    weights += stacks * N * (gates * inputs + recurrent * network.layers * N)
-    kept = stacks * config.batch * config.window * network.layers * N * (1 + gates)
+    weights = network.vocab * (network.embedding + (0 if network.tie else network.outputs)) + _of_layers(network)
+    kept = config.batch * config.window * network.layers * network.outputs * (1 + CELLS[network.cell].gates)
     without = network.vocab * network.embedding if model.reads_few_rows(network, config.batch * config.window) else 0
     return 4 * (4 * weights - without + kept)
+
+
+def _of_layers(network: model.Config) -> int:
+    """How many weights the layers have, in all stacks."""
+    gates, recurrent = CELLS[network.cell].gates, sum(CELLS[network.cell].recurrent.values())
+    inputs = network.embedding + (network.layers - 1) * network.size
+    return network.outputs * (gates * inputs + recurrent * network.layers * network.size)
+
+
+def speed(network: model.Config) -> float:
+    """About how many symbols a second a training reads: each is multiplied with the weights of the layers and of the head, and
+    in two ways back."""
+    kernels = native.kind("f32") and network.cell in native.CELLS
+    return (PACE_COMPILED if kernels else PACE) / (3 * (_of_layers(network) + network.vocab * network.outputs))
 
 
 def check_memory(network: model.Config, config: training.Config) -> None:
@@ -114,11 +124,14 @@ def _bytes(count: float) -> str:
 
 def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of model.Config and training.Config for this corpus; what the user wants (what is not None) stands."""
-    symbols, speed = corpus.train.symbols, SPEED_COMPILED if native.kind("f32") else SPEED
+    symbols = corpus.train.symbols
     characters = corpus.vocab.unit == "char"
     fit = next(size for size in (CHARACTERS if characters else WORDS) if symbols <= size.symbols)
-    if fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * speed < HASTE:
+    shape = _shape(fit, not characters, wanted)
+    reads = speed(model.Config(vocab=len(corpus.vocab), **shape))
+    if fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * reads < HASTE:
         fit = IN_HASTE
+        shape = _shape(fit, not characters, wanted)
     short = not carry and symbols / max(1, corpus.train.sequences) < 24
     train: dict[str, Any] = {
         "batch": min(fit.batch, max(1, symbols // 8)),
@@ -135,12 +148,19 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
         train["epochs"] = float(min(PASSES, max(3, round(SYMBOLS / max(1, symbols)))))
     elif wanted.get("budget") is not None:
         train["epochs"] = float(PASSES)
-    expected = [train["epochs"]] if "epochs" in train else []
-    expected += [train["steps"] * per_step / max(1, symbols)] if "steps" in train else []
-    expected += [train["budget"] * speed / max(1, symbols)] if "budget" in train else []
-    passes = min(expected)
+    if wanted.get("dropout") is None:
+        passes = _passes(train, symbols, reads)
+        shape["dropout"] = next(rate for most, rate in DROPOUT if passes <= most)
+    if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
+        cost = corpus.valid.symbols / per_step / 3
+        train["validate_every"] = max(10, round(9 * cost), min(250, symbols // per_step))
+    return shape, train
+
+
+def _shape(fit: Size, words: bool, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The fields of model.Config, without dropout where none is wanted."""
     deep = (wanted.get("layers") or 1) >= DEEP
-    shape = {
+    shape: dict[str, Any] = {
         "cell": "lstm",
         "size": fit.size,
         "layers": 1,
@@ -148,16 +168,19 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
         "layer_norm": deep or fit.layer_norm,
         "direction": "forward",
         "embedding": fit.embedding,
-        "tie": not characters,
-        "dropout": next(rate for most, rate in DROPOUT if passes <= most),
+        "tie": words,
+        "dropout": 0.0,
     }
     shape |= {name: wanted[name] for name in shape if wanted.get(name) is not None}
     if shape["tie"] and wanted.get("embedding") is None:
         shape["embedding"] = shape["size"]
-    if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
-        cost = corpus.valid.symbols / per_step / 3
-        train["validate_every"] = max(10, round(9 * cost), min(250, symbols // per_step))
-    return shape, train
+    return shape
+
+
+def _passes(train: dict[str, Any], symbols: int, speed: float) -> float:
+    """How often the text will be read, by what ends the training first."""
+    read = {"epochs": symbols, "steps": train["batch"] * train["window"], "budget": speed}
+    return min(train[name] * each / max(1, symbols) for name, each in read.items() if name in train)
 
 
 TRAIN = ("batch", "window", "learning_rate", "steps", "epochs", "budget", "weight_decay", "clip", "seed", "precision", "patience")

@@ -9,10 +9,17 @@ from lmgen import model, recipe, training
 from lmgen.errors import InputError
 
 
-def corpus(symbols, unit="char", length=40):
-    """What a recipe looks at: a text of so many symbols in lines of a length."""
-    text = SimpleNamespace(symbols=symbols, sequences=symbols // length)
-    return SimpleNamespace(train=text, valid=None, vocab=SimpleNamespace(unit=unit))
+class Kinds(list):
+    """As much of a vocabulary as a recipe looks at."""
+
+    unit = "char"
+
+
+def corpus(symbols, unit="char", kinds=90, length=40):
+    """What a recipe looks at: a text of so many symbols, of so many kinds, in lines of a length."""
+    vocab = Kinds(range(kinds))
+    vocab.unit = unit
+    return SimpleNamespace(train=SimpleNamespace(symbols=symbols, sequences=symbols // length), valid=None, vocab=vocab)
 
 
 def test_what_is_asked_for_stands():
@@ -44,10 +51,25 @@ def test_how_long_a_training_takes_when_nobody_says():
     assert recipe.choose(corpus(10**6), True, {"budget": 60.0})[1]["epochs"] == recipe.PASSES
 
 
-def test_what_is_chosen_is_a_configuration():
-    shape, train = recipe.choose(corpus(10**6), True, {"budget": 5.0})
-    assert model.Config(vocab=10, **shape).size == recipe.IN_HASTE.size
-    assert training.Config(**train).weight_decay == training.Config(1, 1, 1.0).weight_decay
+def test_a_budget_reads_fewer_symbols_of_many_kinds(monkeypatch):
+    """The head multiplies with each of them; what is read seldom wants less dropout. Without kernels all takes longer."""
+    monkeypatch.setattr(recipe.native, "kind", lambda precision: "some")
+    shapes = [recipe.choose(corpus(10**6, "word", n), True, {"budget": 120.0})[0] for n in (100, 2_000, 50_000)]
+    assert [shape["dropout"] for shape in shapes] == sorted({shape["dropout"] for shape in shapes}, reverse=True)
+    networks = [model.Config(vocab=n, **shape) for n, shape in zip((100, 2_000, 50_000), shapes, strict=True)]
+    fast = [recipe.speed(network) for network in networks]
+    assert fast == sorted(fast, reverse=True)
+    monkeypatch.setattr(recipe.native, "kind", lambda precision: "")
+    assert all(recipe.speed(network) < compiled for network, compiled in zip(networks, fast, strict=True))
+
+
+def test_little_time_wants_a_smaller_network_and_no_dropout(monkeypatch):
+    monkeypatch.setattr(recipe.native, "kind", lambda precision: "some")
+    hasty, usual = (recipe.choose(corpus(10**6), True, {"budget": seconds}) for seconds in (3.0, 60.0))
+    assert hasty[0]["size"] == recipe.IN_HASTE.size < usual[0]["size"]
+    assert hasty[0]["dropout"] == 0
+    assert recipe.choose(corpus(10**6), True, {"budget": 3.0, "size": 99})[0]["size"] == 99
+    assert training.Config(**usual[1]).weight_decay == training.Config(1, 1, 1.0).weight_decay
 
 
 def test_a_step_that_is_too_large_is_refused():
