@@ -50,7 +50,7 @@ WORDS = (
     Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True),
 )
 # Dropout for up to so many passes over the text: the oftener the same text is read, the more.
-DROPOUT = ((8, 0.0), (20, 0.1), (50, 0.2), (float("inf"), 0.3))
+DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (float("inf"), 0.3))
 
 
 def check(wanted: dict[str, Any]) -> None:
