@@ -44,7 +44,7 @@ CHARACTERS = (
     Size(2e6, 384, 64, 16, 1e-2, layer_norm=True),
     Size(float("inf"), 384, 128, 32, 1e-2, layer_norm=True),
 )
-IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)
+IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for characters, where a budget reads fewer than HASTE
 WORDS = (
     Size(3e5, 128, 128, 16, 4e-3),
     Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True),
@@ -128,8 +128,8 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
     characters = corpus.vocab.unit == "char"
     fit = next(size for size in (CHARACTERS if characters else WORDS) if symbols <= size.symbols)
     shape = _shape(fit, not characters, wanted)
-    reads = speed(model.Config(vocab=len(corpus.vocab), **shape))
-    if fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * reads < HASTE:
+    a_second = speed(model.Config(vocab=len(corpus.vocab), **shape))
+    if fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * a_second < HASTE:
         fit = IN_HASTE
         shape = _shape(fit, not characters, wanted)
     short = not carry and symbols / max(1, corpus.train.sequences) < 24
@@ -149,7 +149,7 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
     elif wanted.get("budget") is not None:
         train["epochs"] = float(PASSES)
     if wanted.get("dropout") is None:
-        passes = _passes(train, symbols, reads)
+        passes = _passes(train, symbols, a_second)
         shape["dropout"] = next(rate for most, rate in DROPOUT if passes <= most)
     if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
         cost = corpus.valid.symbols / per_step / 3
@@ -177,9 +177,9 @@ def _shape(fit: Size, words: bool, wanted: dict[str, Any]) -> dict[str, Any]:
     return shape
 
 
-def _passes(train: dict[str, Any], symbols: int, speed: float) -> float:
-    """How often the text will be read, by what ends the training first."""
-    read = {"epochs": symbols, "steps": train["batch"] * train["window"], "budget": speed}
+def _passes(train: dict[str, Any], symbols: int, a_second: float) -> float:
+    """How often a text of so many symbols will be read, at so many a second, by what ends the training first."""
+    read = {"epochs": symbols, "steps": train["batch"] * train["window"], "budget": a_second}
     return min(train[name] * each / max(1, symbols) for name, each in read.items() if name in train)
 
 
