@@ -29,8 +29,8 @@ BLANKED = 0.1  # the share of the symbols read that a cloze model gets blanked i
 class Config:
     """What rebuilds a model. With `carry` the state flows on over EOS, without it every sequence starts anew.
 
-    `residual` adds what a layer reads to what it gives, from the second layer on (He et al. 2015); with `layer_norm` every layer
-    and the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model.
+    `residual` adds the output of the layer below to that of a layer, from the second layer on (He et al. 2015); with `layer_norm`
+    every layer and the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model.
     """
 
     vocab: int
@@ -106,12 +106,14 @@ def read(
     dropout: Array | None = None,
     rows: Array | None = None,
 ) -> tuple[list[State], Array]:
-    """Read ids [T, B]; the state after them and the top layer's outputs [T, B, N].
+    """Read ids [T, B]; the state after them and what the head reads [T, B, N].
 
-    `dropout` is a random key in training and None otherwise. What is dropped are the outputs of each layer (Zaremba et al. 2014).
-    `rows` [T, B, E] are those of the embedding that ids name, if they were looked up before.
+    `dropout` is a random key in training and None otherwise. Dropped is what a layer hands to the next one and to the head
+    (Zaremba et al. 2014), after the layer norm: before it, the norm would divide by the larger spread of dropped outputs in
+    training and not in evaluation. `rows` [T, B, E] are those of the embedding that ids name, if they were looked up before.
     """
-    return _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout, rows)
+    after, hs = _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout, rows)
+    return after, _head_inputs(config, params, hs, dropout)
 
 
 def reads_few_rows(config: Config, symbols: int) -> bool:
@@ -149,13 +151,28 @@ def _read_stack(
             rows, named = lookup(table, ids, precision), None
         if config.layer_norm:
             rows = normalised(stack["norms"][k], rows)
+        if k:
+            rows = _dropped(config, rows, dropout, k - 1)
         s, outputs = recurrence.layer(cell, p, s, rows, named, forget, precision)
-        if dropout is not None and config.dropout:
-            outputs = _drop(outputs, config.dropout, jax.random.fold_in(dropout, k))
         hs = hs + outputs if config.residual and hs is not None else outputs
         after.append(s)
     assert hs is not None
     return after, hs
+
+
+def _head_inputs(config: Config, params: Params, hs: Array, dropout: Array | None) -> Array:
+    """What the head reads of the top layer's outputs: normalised, and in training dropped."""
+    if config.layer_norm:
+        hs = normalised(params["head"], hs)
+    return _dropped(config, hs, dropout, config.layers - 1)
+
+
+def _dropped(config: Config, rows: Array, dropout: Array | None, layer: int) -> Array:
+    """What is left of a layer's outputs in training: a share of them is 0, and the others are larger for it."""
+    if dropout is None or not config.dropout:
+        return rows
+    keep = jax.random.bernoulli(jax.random.fold_in(dropout, layer), 1 - config.dropout, rows.shape)
+    return jnp.where(keep, rows / (1 - config.dropout), 0)
 
 
 def read_between(
@@ -168,7 +185,7 @@ def read_between(
     beyond: Array | None = None,
     dropout: Array | None = None,
 ) -> tuple[list[State], Array]:
-    """Read a window [T + 2, B] from both sides; for each of its T inner symbols the outputs [T, B, 2 N] of what is around it.
+    """Read a window [T + 2, B] from both sides; what the head reads [T, B, 2 N] for each of its T inner symbols.
 
     Symbol t is seen by neither: the left stack has read up to t − 1, the right one from the other end down to t + 1. `left` and
     `right` are their states before the window; that of the left one after it is returned, too. `beyond` as in `read_back`. In
@@ -177,10 +194,11 @@ def read_between(
     if dropout is not None:
         dropout, blanks = jax.random.split(dropout)
         window = jnp.where((window != EOS) & jax.random.bernoulli(blanks, BLANKED, window.shape), UNK, window)
-    left, lefts = read(config, precision, params, left, window[:-2], dropout)
+    ids = window[:-2]
+    left, lefts = _read_stack(config, precision, params, params["embedding"], left, ids, _forget(config, ids), dropout)
     other = None if dropout is None else jax.random.fold_in(dropout, config.layers)
     _, rights = read_back(config, precision, params, right, window[2:], None if beyond is None else beyond[2:], other)
-    return left, jnp.concatenate([lefts, rights], -1)
+    return left, _head_inputs(config, params, jnp.concatenate([lefts, rights], -1), dropout)
 
 
 def read_back(
@@ -192,7 +210,8 @@ def read_back(
     beyond: Array | None = None,
     dropout: Array | None = None,
 ) -> tuple[list[State], Array]:
-    """Read ids [T, B] from the last to the first by the right stack; its state, and its outputs [T, B, N] after each of them.
+    """Read ids [T, B] from the last to the first by the right stack; its state, and its outputs [T, B, N] after each of them,
+    as they are: the head reads them beside those of the left stack.
 
     `beyond` [T, B] is true where the text has ended, so that reading begins anew there.
     """
@@ -214,10 +233,8 @@ def normalised(p: Params, rows: Array) -> Array:
 
 
 def logits(params: Params, hs: Array, precision: str) -> Array:
-    """Unnormalised log-probabilities [..., V] of what follows, from outputs [..., N]."""
+    """Unnormalised log-probabilities [..., V] of what follows, from what the head reads [..., N]."""
     head = params["head"]
-    if "gain" in head:
-        hs = normalised(head, hs)
     if "W" in head:
         return product(hs, head["W"], precision) + head["b"]
     if "P" in head:
@@ -226,13 +243,11 @@ def logits(params: Params, hs: Array, precision: str) -> Array:
 
 
 def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
-    """−ln p of each target [T, B] given the outputs [T, B, N]; what is kept of so many for a gradient is bounded."""
+    """−ln p of each target [T, B] given what the head reads [T, B, N]; what is kept of so many for a gradient is bounded."""
     head = params["head"]
 
     def of(rows: tuple[Array, Array]) -> Array:
         hs, targets = rows
-        if "gain" in head:
-            hs = normalised(head, hs)
         if "P" in head:
             hs = product(hs, head["P"], precision)
         tied = "W" not in head
@@ -249,8 +264,3 @@ def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
         jnp.pad(targets.reshape(-1), (0, spare)).reshape(chunks, rows),
     )
     return lax.map(jax.checkpoint(of), cut).reshape(-1)[:n].reshape(targets.shape)
-
-
-def _drop(hs: Array, rate: float, key: Array) -> Array:
-    keep = jax.random.bernoulli(key, 1 - rate, hs.shape)
-    return jnp.where(keep, hs / (1 - rate), 0)

@@ -175,9 +175,9 @@ def test_residual_and_layer_norm_are_what_is_written_down(T, residual, layer_nor
         _, hs = recurrence.plain(CELLS["gru"], "f32", p, start[k], rows @ p["W"] + p["b"], jnp.asarray(ids == EOS))
         xs = xs + np.asarray(hs) if residual and k else np.asarray(hs)
     _, outputs = model.read(config, "f32", params, start, ids)
-    close(outputs, xs, 1e-5)
-    wanted = normal(params["head"], xs) @ params["head"]["W"] + params["head"]["b"]
-    close(model.logits(params, outputs, "f32"), wanted, 1e-5)
+    read = normal(params["head"], xs)
+    close(outputs, read, 1e-5)
+    close(model.logits(params, outputs, "f32"), read @ params["head"]["W"] + params["head"]["b"], 1e-5)
 
 
 def test_layer_norm_starts_as_mere_normalisation():
@@ -254,6 +254,40 @@ def test_dropout_zeroes_its_share_of_outputs_and_scales_the_rest():
     assert (zero != (np.asarray(others) == 0)).any()
     close(state_in_training, state, 0)
     close(read(replace(config, dropout=0.0), "f32", params, start, ids, jax.random.key(0))[1], whole, 0)
+
+
+@every_cell
+@pytest.mark.parametrize("around", [{}, {"direction": "both", "layer_norm": True}], ids=str)
+def test_mean_logits_over_many_masks_are_those_without_dropout(cell, around, monkeypatch):
+    """Dropout must not change the scale of what the head reads, else a model is too sure of itself in evaluation."""
+    assert mean_share(replace(TINY, cell=cell, size=24, dropout=0.5, **around), monkeypatch) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("around", [{"residual": True}, {"layer_norm": True}, {"residual": True, "layer_norm": True}], ids=str)
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_dropout_in_a_stack_moves_the_mean_logits_by_no_more_than_the_noise_of_lower_layers(around, direction, monkeypatch):
+    """A layer norm cannot but see the noise that the layer below makes of what it read; nothing else may move the mean."""
+    config = replace(TINY, cell="gru", size=24, layers=2, dropout=0.2, direction=direction, **around)
+    assert mean_share(config, monkeypatch) == pytest.approx(1, abs=0.16 if "layer_norm" in around else 0.02)
+
+
+def mean_share(config, monkeypatch):
+    """The mean logits under many masks as a share of those without dropout: of 2,000 columns each reads the same text with a mask
+    of its own."""
+    monkeypatch.setattr(model, "BLANKED", 0.0)
+    params, ids = model.init(config, jax.random.key(1)), np.repeat(random_ids(6, 1), 500, 1)
+    start = model.start(config, 500)
+
+    @jax.jit
+    def logits(key):
+        if config.direction == "both":
+            hs = model.read_between(config, "f32", params, start, start, ids, dropout=key)[1]
+        else:
+            hs = model.read(config, "f32", params, start, ids, key)[1]
+        return model.logits(params, hs, "f32").mean(1)
+
+    clean, dropped = np.float64(logits(None)), np.mean([np.float64(logits(jax.random.key(k))) for k in range(4)], 0)
+    return (dropped * clean).sum() / (clean**2).sum()
 
 
 # ---- it learns ---------------------------------------------------------------------------------------------------------
