@@ -10,7 +10,7 @@ from heapq import nsmallest
 
 import numpy as np
 
-from lmgen.corpus import Split, fingerprint, split_of
+from lmgen.split import WHOLE, fingerprint, split_of
 from lmgen.text import Piece, Text
 from lmgen.vocab import SPECIAL, UNITS
 
@@ -115,16 +115,14 @@ def counted(pieces: Iterable[Piece], unit: str) -> Counts:
 
 def parts(text: Text, valid: Text | None, test: Text | None, unit: str) -> dict[str, Counts]:
     """The symbols of the training part, and of each part that measures: given, or held out as `lmgen train` would."""
-    split = Split() if valid else split_of(text, text.keep_blank)
+    split = WHOLE if valid else split_of(text, text.keep_blank)
     parts = {"training": Counts(unit), "held-out": Counts(unit)}
     for held_out, piece in split.sides(text):
         parts["held-out" if held_out else "training"].add(piece)
     for part in parts.values():
         part.flush()
     parts |= {name: counted(given, unit) for name, given in (("validation", valid), ("test", test)) if given}
-    if not parts["training"].total("char"):
-        parts["training"] = parts.pop("held-out")  # a text so small that all of it fell to the other side
-    elif not parts["held-out"].total("char"):
+    if not parts["held-out"].total("char"):
         del parts["held-out"]
     return parts
 

@@ -20,14 +20,12 @@ import numpy as np
 
 from lmgen import cache, damage
 from lmgen.errors import InputError
+from lmgen.split import LEAST_HELD_OUT, WHOLE, Split, fingerprint, split_of
 from lmgen.text import Piece, Text
 from lmgen.vocab import EOS, UNITS, UNK, Vocab
 
-HELD_OUT = 0.1  # the share of a text that validates, where no validation text is given …
-WORTH_SPLITTING = 2_000  # characters in so few sequences that they all fell to one side, from which on the tail is held out
-LONG = 1_000  # characters of a line that may be cut to hold out its end
-HELD_OUT_CHARACTERS = 500_000  # … and about the most characters it takes
 RESTARTS = 1 / 50  # how often a column of running text gives up its state between two windows
+PER_WORD = 5  # characters, about
 COUNTS = 7 + 256  # numbers behind the ids of a file
 MAX_BLOCKS = 1 << 16  # sequences are shuffled one by one up to this number, beyond it in blocks of neighbours
 
@@ -53,63 +51,6 @@ class Ids:
     def symbols(self) -> int:
         """How many symbols are predicted, each EOS included."""
         return len(self.stream) - 1
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which sequences of a text are held out.
-
-    By item (`share` of the distinct sequences, chosen by their hash, so that equal ones stand on one side), by tail (what comes
-    after `head` characters, for running text), or not at all. The side is True where a piece is held out.
-    """
-
-    share: float = 0.0
-    head: int | None = None
-
-    def sides(self, text: Text) -> Iterator[tuple[bool, Piece]]:
-        """Each piece with its side."""
-        if self.head is not None:
-            return self._by_tail(text, self.head)
-        return self._by_item(text) if self.share else ((False, piece) for piece in text)
-
-    def part(self, text: Text, held_out: bool) -> Iterator[Piece]:
-        """The pieces of one side."""
-        return (piece for side, piece in self.sides(text) if side == held_out)
-
-    def _by_item(self, text: Text) -> Iterator[tuple[bool, Piece]]:
-        side = False
-        for piece in text:
-            if piece.begins:
-                side = fingerprint(piece.text) < self.share * 2.0**64
-            yield side, piece
-
-    def _by_tail(self, text: Text, head: int) -> Iterator[tuple[bool, Piece]]:
-        seen, side = 0, False
-        for piece in text:
-            if not side and seen >= head and piece.begins:
-                side = True
-            part = not (piece.begins and piece.ends)
-            long = text.sequence == "file" or part or len(piece.text) > max(LONG, head // 10)
-            if not side and long and seen + len(piece.text) > head:
-                cut = piece.text.find("\n", head - seen, -1) + 1 or head - seen  # at the end of a line that is not the last
-                yield False, Piece(piece.text[:cut], piece.begins, True, 0)
-                side, piece = True, Piece(piece.text[cut:], True, piece.ends, piece.gap)
-            yield side, piece
-            seen += len(piece.text) + piece.gap
-
-
-def fingerprint(sequence: str) -> int:
-    """A 64-bit hash of a sequence: the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(sequence.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-
-
-def split_of(text: Text, carry: bool) -> Split:
-    """How to hold out a part of this text: by tail where order matters, by distinct item where it does not."""
-    characters = sum(len(piece.text) + piece.gap for piece in text)
-    share = min(HELD_OUT, HELD_OUT_CHARACTERS / max(1, characters))
-    if carry or text.sequence == "file":
-        return Split(head=round((1 - share) * characters))
-    return Split(share=share)
 
 
 def encode(pieces: Iterator[Piece], vocab: Vocab, key: str | None = None) -> Ids:
@@ -225,7 +166,7 @@ class Corpus:
     sha256: str
     signs: Signs
     notes: tuple[str, ...] = ()
-    split: Split = Split()
+    split: Split = WHOLE
 
     @cached_property
     def characters_per_symbol(self) -> float:
@@ -241,19 +182,16 @@ def load(
     vocab_size: int | None = None,
     unk_token: str | None = None,
     vocab: Vocab | None = None,
+    hold_out: bool | None = None,
 ) -> Corpus:
     """Count, split and encode a text; with `vocab` (a training that goes on) nothing is counted.
 
-    Vocabulary and every other choice come from the training part only. Raises InputError where there is nothing to train on.
+    A part is held out, without a validation text, if `hold_out` says so; None decides by the size of that part. Vocabulary and
+    every other choice come from the training part only. Raises InputError where there is nothing to train on.
     """
-    split = Split() if valid else split_of(text, carry)
+    least = 1 if hold_out else LEAST_HELD_OUT * (1 if unit == "char" else PER_WORD)
+    split = WHOLE if valid or hold_out is False else split_of(text, carry, least)
     read = _count(text, split, unit, unk_token)
-    if split.share and not (read.some_held_out and read.counts) and read.characters >= WORTH_SPLITTING:  # one long line
-        split = Split(head=round((1 - split.share) * read.characters))
-        read = _count(text, split, unit, unk_token)
-    if not read.counts:  # so small a text that all of it fell to the other side
-        split = Split()
-        read = _count(text, split, unit, unk_token)
     if not read.counts:
         raise InputError(f"there is no text in {', '.join(map(str, text.paths))}: give a file with at least one line of it")
     vocab = vocab or Vocab.of(read.counts, unit, min_count, vocab_size, unk_token)
@@ -273,7 +211,7 @@ def load(
         raise InputError(f"there is no text in {', '.join(map(str, valid.paths))}: give validation text, or leave --valid out")
     notes = (*text.notes, *(valid.notes if valid else ()))
     known = np.unique(read.hashes)
-    signs = _signs(text, carry, read, known, _count(valid, Split(), unit, unk_token).hashes if valid else read.hashes[:0])
+    signs = _signs(text, carry, read, known, _count(valid, WHOLE, unit, unk_token).hashes if valid else read.hashes[:0])
     if unk_token is None:  # a corpus that marks its unknown words knows of them
         signs = replace(signs, held_out=rest.symbols - rest.sequences, unknown=rest.unknown)
     return Corpus(train, rest if rest.symbols else None, vocab, known, sha256, signs, notes, split)
@@ -324,18 +262,17 @@ def _unchanged(pieces: Iterator[Piece], text: Text, sha256: str) -> Iterator[Pie
 @dataclass(frozen=True)
 class _Read:
     """What a first reading finds: how often each symbol of the training side occurs, the fingerprints of all sequences (as the
-    vocabulary writes them) in their order, and whether any is held out."""
+    vocabulary writes them) in their order."""
 
     unit: str
     counts: Counter[str]
     hashes: np.ndarray
-    some_held_out: bool
     characters: int
     garbled: Counter[str]
 
 
 def _count(text: Text, split: Split, unit: str, unk_token: str | None) -> _Read:
-    some_held_out, characters = False, 0
+    characters = 0
     counts: Counter[str] = Counter()
     garbled: Counter[str] = Counter()
     hashes = array("Q")
@@ -345,13 +282,12 @@ def _count(text: Text, split: Split, unit: str, unk_token: str | None) -> _Read:
         found = piece.text if plain else symbols(piece.text, piece.begins)
         if piece.begins and piece.ends:
             hashes.append(fingerprint(UNITS[unit].join(found)))
-        some_held_out |= held_out
         characters += len(piece.text)
         if not held_out:
             counts.update(found)
         if not piece.text.isascii():
             garbled["garbled"] += sum(len(was) for _, was in damage.garbled(piece.text))
-    return _Read(unit, counts, np.frombuffer(hashes, np.uint64), some_held_out, characters, garbled)
+    return _Read(unit, counts, np.frombuffer(hashes, np.uint64), characters, garbled)
 
 
 class Windows:

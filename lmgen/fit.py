@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ def new(
     if foreign := sorted(name for name, value in wanted.items() if value is not None and name not in MINE):
         raise InputError(f"an n-gram model has no {', '.join(foreign).replace('_', '-')}: leave out what is of networks")
     begun = time.monotonic()
-    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token)
+    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, hold_out=text.hold_out)
+    text = replace(text, hold_out=data.valid is not None)
     checkpoint.check_free(path, force)
     valid = data.valid.stream if data.valid else None
     found = fitted(data.train.stream, valid, data.vocab, carry, order, sequence=text.sequence, known=data.known, path=path)
@@ -131,7 +132,7 @@ def card(path: Path, model: lm.Counted, rows: dict[str, str]) -> str:
 
 def write_foreign(path: Path, model: lm.Counted, source: Path, force: bool = False) -> None:
     """Write the directory of a model that another program fitted."""
-    text = run.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict")
+    text = run.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict", hold_out=False)
     about = {"step": 0, "valid_nats": None, "parameters": 2 * sum(len(level.keys) for level in model.levels), "text_sha256": ""}
     write(path, model, {"train": {}, "text": asdict(text)}, about, force)
     checkpoint.write_bytes(path / "README.md", card(path, model, {"made from": source.name}).encode("utf-8", "replace"))

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmgen.corpus import WORTH_SPLITTING, Split, split_of
 from lmgen.errors import InputError
+from lmgen.split import Split, split_of
 from lmgen.text import Text, whole
 
 NGRAM = 5  # characters
@@ -343,22 +343,13 @@ def reference(corpus: Text, control: Text | None = None, carry: bool = False) ->
         notes = [] if held_out else ["the control has no text, so there is nothing to compare with"]
     else:
         split = split_of(corpus, carry)
-        train, held_out = _sides(corpus, split)
-        if split.share and not (train and held_out) and (characters := sum(map(len, train + held_out))) >= WORTH_SPLITTING:
-            split = Split(head=round((1 - split.share) * characters))
-            train, held_out = _sides(corpus, split)
-        if not train:  # so small a text that all of it fell to the other side
-            train, held_out = held_out, []
+        train, held_out = (list(whole(split.part(corpus, side))) for side in (False, True))
         notes = [_about(held_out, split, corpus.sequence)]
     if not train:
         raise InputError(
             f"there is no text in {', '.join(map(str, corpus.paths))}: give the corpus that the model was trained on"
         )
     return Reference(Index(train), held_out, [*corpus.notes, *(control.notes if control else ()), *notes])
-
-
-def _sides(corpus: Text, split: Split) -> tuple[list[str], list[str]]:
-    return list(whole(split.part(corpus, False))), list(whole(split.part(corpus, True)))
 
 
 def _about(held_out: list[str], split: Split, noun: str) -> str:

@@ -22,7 +22,9 @@ SYMBOLS = 8_000_000  # about what a training without --steps, --epochs or --budg
 MOST_A_STEP = 1 << 24  # symbols
 DEEP = 3  # layers, from which on residual connections and layer norm are what makes them train
 HASTE = 1_000_000  # symbols that a budget reads in all, below which a smaller network learns more of them
-PASSES = 30  # over the text: what a time budget leaves after them is not used, since more would learn it by heart
+PASSES = 30  # over the text, at most, where no end is given or no validation says when to stop …
+LEAST_STEPS = 1_500  # … but as many steps as this: what even a poem takes to be learnt
+ENOUGH_PASSES = 100  # after which validation has ended a training, whatever time is left
 PACE, PACE_COMPILED = 75e9, 250e9  # multiply-adds a second, roughly, without kernels and with them: what a budget comes to
 
 
@@ -50,7 +52,7 @@ WORDS = (
     Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True),
 )
 # Dropout for up to so many passes over the text: the oftener the same text is read, the more.
-DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (float("inf"), 0.3))
+DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
 
 
 def check(wanted: dict[str, Any]) -> None:
@@ -144,17 +146,23 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
         raise InputError(
             f"a step of {train['batch']:,} × {train['window']:,} symbols is too large: give a smaller --batch or --window"
         )
-    if all(wanted.get(name) is None for name in ("steps", "epochs", "budget")):
-        train["epochs"] = float(min(PASSES, max(3, round(SYMBOLS / max(1, symbols)))))
-    elif wanted.get("budget") is not None:
-        train["epochs"] = float(PASSES)
+    train |= _ends(train, symbols, bool(corpus.valid))
     if wanted.get("dropout") is None:
-        passes = _passes(train, symbols, a_second)
+        passes = min(_passes(train, symbols, a_second), ENOUGH_PASSES if corpus.valid else float("inf"))
         shape["dropout"] = next(rate for most, rate in DROPOUT if passes <= most)
     if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
         cost = corpus.valid.symbols / per_step / 3
         train["validate_every"] = max(10, round(9 * cost), min(250, symbols // per_step))
     return shape, train
+
+
+def _ends(train: dict[str, Any], symbols: int, validated: bool) -> dict[str, Any]:
+    """The end of a training that has none, or has a budget alone and no validation to end it before."""
+    if "steps" in train or "epochs" in train or ("budget" in train and validated):
+        return {}
+    passes = PASSES if "budget" in train else min(PASSES, max(3, round(SYMBOLS / max(1, symbols))))
+    few = passes * symbols < LEAST_STEPS * train["batch"] * train["window"]
+    return {"steps": LEAST_STEPS} if few else {"epochs": float(passes)}
 
 
 def _shape(fit: Size, words: bool, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -183,4 +191,17 @@ def _passes(train: dict[str, Any], symbols: int, a_second: float) -> float:
     return min(train[name] * each / max(1, symbols) for name, each in read.items() if name in train)
 
 
-TRAIN = ("batch", "window", "learning_rate", "steps", "epochs", "budget", "weight_decay", "clip", "seed", "precision", "patience")
+TRAIN = (
+    "batch",
+    "window",
+    "learning_rate",
+    "steps",
+    "epochs",
+    "budget",
+    "weight_decay",
+    "clip",
+    "seed",
+    "precision",
+    "patience",
+    "keep",
+)

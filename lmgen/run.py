@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -24,6 +25,7 @@ from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.text import SEQUENCES, Piece, Text
 from lmgen.vocab import Vocab
 
+KEPT = ("best", "last")  # weights that may become the model
 SAVE_SECONDS = 30  # a snapshot is written at least so often
 
 
@@ -36,17 +38,21 @@ class TextSettings:
     sequence: str
     encoding: str
     errors: str
+    hold_out: bool | None = None  # whether a part was held out; None, before the text was read: where it is large enough
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> TextSettings:
         """From config.json."""
         try:
             files, valid_files = tuple(content["files"]), tuple(content["valid_files"])
-            found = cls(files, valid_files, content["sequence"], content["encoding"], content["errors"])
+            hold_out = content.get("hold_out", True)
+            found = cls(files, valid_files, content["sequence"], content["encoding"], content["errors"], hold_out)
             if not all(isinstance(word, str) for word in (*files, *valid_files, found.sequence, found.encoding, found.errors)):
                 raise TypeError("what should be text is none")
             if found.sequence not in SEQUENCES or found.errors not in ("strict", "replace"):
                 raise TypeError("sequence or errors has no usable value")
+            if not isinstance(hold_out, bool):
+                raise TypeError("hold_out has no usable value")
             return found
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"config.json does not say how the text was read ({error}): copy the model again") from None
@@ -79,6 +85,7 @@ class Run:
         validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
         self.trouble = ""  # why the last save failed
         self._better: _Weights | None = None  # the best weights, where they are not yet written
+        self._validated: tuple[int, float | None] = (0, None)  # the last validation: its step, and nats where they are finite
         self.training = training.Training(config, network, windows, validate, state, progress, valid_symbols)
 
     @property
@@ -97,7 +104,9 @@ class Run:
             for report in self.training:
                 if report.train_nats is not None or report.valid_nats is not None:
                     metrics.add(json.dumps(_line(report)))
-                if report.best:
+                if report.valid_nats is not None:
+                    self._validated = report.step, report.valid_nats if math.isfinite(report.valid_nats) else None
+                if report.best and self.config.keep == "best":
                     self._better = self._weights(report.valid_nats)
                 if report.valid_nats is not None or self.progress.finished or time.monotonic() - saved > SAVE_SECONDS:
                     with contextlib.suppress(LmgenError):
@@ -108,8 +117,9 @@ class Run:
                 yield report
 
     def save(self) -> None:
-        """Write the best weights, where they are not yet written, and a snapshot; where nothing is validated or nothing was good
-        enough yet, the weights as they are.
+        """Write the weights that are kept, where they are not yet written, and a snapshot.
+
+        The last weights are kept where the user says so, and where none are the best: nothing was validated, or nothing finite.
 
         Raises LmgenError where that fails, and keeps the sentence in `trouble`: training can go on, the next save tries again.
         """
@@ -117,7 +127,9 @@ class Run:
         params = self.training.state.params
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
             return  # what is not finite is worth nothing: the training is about to say so
-        weights = self._weights(None) if self.progress.best_nats is None else self._better
+        keeps_last = self.config.keep == "last" or self.progress.best_nats is None
+        step, nats = self._validated
+        weights = self._weights(nats if step == self.progress.step else None) if keeps_last else self._better
         try:
             if weights:
                 checkpoint.write_model(self.path, weights.arrays, weights.about)
@@ -213,7 +225,8 @@ def new(
     if strange := sorted(wanted.keys() - known):
         raise TypeError(f"there is no option {', '.join(strange)}: the options are {', '.join(sorted(known))}")
     recipe.check(wanted)
-    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token)
+    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, hold_out=text.hold_out)
+    text = replace(text, hold_out=data.valid is not None)
     shape, pace = recipe.choose(data, carry, wanted)
     network = model.Config(vocab=len(data.vocab), carry=carry, **shape)
     precision = devices.precision_of(pace.get("precision", "auto"), network.cell)
@@ -253,7 +266,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     if ends:
         config = replace(config, **{"steps": None, "epochs": None, "budget": None, **ends})
     if ends and progress.finished:
-        progress = replace(progress, finished="", since_best=0)
+        progress = replace(progress, finished="", since_best=0, scale=1.0)
     text = TextSettings.of(settings["text"])
     if files:
         text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files)
@@ -287,7 +300,7 @@ def _left_off(path: Path, about: dict[str, Any]) -> tuple[training.Config, train
         if not ends or not min(ends) > 0:
             raise ValueError("no end has a usable value")
         numbers = (config.batch, config.window, config.validate_every, progress.step + 1)
-        if not all(1 <= n < 1 << 31 for n in numbers) or config.precision not in ("f32", "bf16"):
+        if not all(1 <= n < 1 << 31 for n in numbers) or config.precision not in ("f32", "bf16") or config.keep not in KEPT:
             raise ValueError("a number has no usable value")
         if (
             not 0 <= config.seed < 1 << 63
@@ -344,7 +357,7 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
     for name in (*text.files, *text.valid_files):
         if not Path(name).exists():
             raise InputError(f"the text {name} that {path} was trained on is not there any more: name the text")
-    data = corpus.load(*text.open(carry), vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token)
+    data = corpus.load(*text.open(carry), vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token, hold_out=text.hold_out)
     if sha256 is not None and data.sha256 != sha256:
         raise InputError(
             f"the text has changed since {path} was trained on it (sha256 {sha256[:12]} then, {data.sha256[:12]} now): "

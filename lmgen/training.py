@@ -25,13 +25,16 @@ BAD_STEPS = 20  # so many steps in a row without a finite gradient end the train
 FRESH = 4  # steps, after which the memory of one step is reused by the next
 SLOW = 0.03  # seconds of a step, from which on the next one waits for it
 FLOOR = 0.02  # the share of the learning rate at the end of its decay
+PLATEAU = 3  # validations in a row without a better one, after which the learning rate …
+SLOWER = 0.3  # … is multiplied by this
 
 
 @dataclass(frozen=True)
 class Config:
     """How to train. `steps`, `epochs` and `budget` (seconds) say how long: what is reached first ends it, one must be given.
 
-    `patience` is the number of validations without a better one after which training stops; 0 never stops early.
+    `patience` is the number of validations without a better one after which training stops; 0 never stops early. `keep` says
+    which weights become the model: those of the best validation, or the last ones.
     """
 
     batch: int
@@ -47,6 +50,7 @@ class Config:
     validate_every: int = 100
     seed: int = 0
     precision: str = "f32"
+    keep: str = "best"
 
     @property
     def update(self) -> update.Config:
@@ -105,6 +109,7 @@ class Progress:
     validating: float = 0.0
     sum_nats: float = 0.0  # of the steps since the last line
     counted: int = 0
+    scale: float = 1.0  # of the learning rate, smaller after every plateau of the validation
     finished: str = ""
 
 
@@ -223,13 +228,15 @@ class Training:
         config, progress = self.config, self.progress
         report_every = max(1, config.validate_every // 4)
         last = (progress.step, self.seconds)
-        while (done := self.done()) < 1 and not progress.finished:
-            k = progress.step
+        if self.done() >= 1:  # a training that is resumed may have no step left
+            progress.finished = progress.finished or self._reached()
+        while not progress.finished:
+            k, done = progress.step, self.done()
             if self._slow():
                 self.settle()
             if k < self._first + FRESH:
                 memory.give_back()
-            rate = learning_rate(config, k, done)
+            rate = progress.scale * learning_rate(config, k, done)
             self.state, nats = step(config.update, self.network, self.state, self.windows[k], self.windows.begins(k), rate, k)
             self.settle()  # waiting for the step before keeps the device busy with this one
             self._pending = nats
@@ -250,10 +257,15 @@ class Training:
                 last = (progress.step, self.seconds)
             if self.validate and (ends or progress.step % config.validate_every == 0):
                 report = self._validated(report)
+                ends = ends or self.done() >= 1
             progress.seconds = self.seconds
             if ends:
-                progress.finished = max((nearness, end) for end, nearness in self._ends().items())[1]
+                progress.finished = self._reached()
             yield report
+
+    def _reached(self) -> str:
+        """The sentence that says which end was reached."""
+        return max((nearness, end) for end, nearness in self._ends().items())[1]
 
     def _slow(self) -> bool:
         """Whether a step takes so long that computing two at a time, which takes the memory of both, gains nothing."""
@@ -290,6 +302,8 @@ class Training:
             progress.best_nats, progress.best_step, progress.since_best = nats, progress.step, 0
         else:
             progress.since_best += 1
+            if progress.since_best % PLATEAU == 0:
+                progress.scale *= SLOWER
             if self.config.patience and progress.since_best >= self.config.patience:
                 progress.finished = f"{progress.since_best} validations in a row brought nothing better"
         return replace(report, valid_nats=nats, best=better, seconds=self.seconds)

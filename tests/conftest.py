@@ -55,9 +55,9 @@ def invented_words(count: int, seed: int = 0) -> list[str]:
 
 @pytest.fixture
 def words_file(tmp_path) -> Path:
-    """A corpus of 300 invented words, one a line."""
+    """A corpus of 1,000 invented words, one a line."""
     path = tmp_path / "words.txt"
-    path.write_text("".join(f"{word}\n" for word in invented_words(300)), "utf-8")
+    path.write_text("".join(f"{word}\n" for word in invented_words(1000)), "utf-8")
     return path
 
 
@@ -81,7 +81,7 @@ def lmgen(monkeypatch, capfd):
 
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory) -> Path:
-    """A small model trained on 300 invented words for 60 steps; to be read, not changed."""
+    """A small model trained on 1,000 invented words for 60 steps; to be read, not changed."""
     folder = tmp_path_factory.mktemp("session")
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
@@ -89,7 +89,7 @@ def model_path(tmp_path_factory) -> Path:
         import lmgen
 
         corpus = folder / "words.txt"
-        corpus.write_text("".join(f"{word}\n" for word in invented_words(300)), "utf-8")
+        corpus.write_text("".join(f"{word}\n" for word in invented_words(1000)), "utf-8")
         lmgen.train(corpus, output=folder / "words", steps=60, size=32, embedding=8, batch=16, window=16, learning_rate=1e-2)
     finally:
         os.environ.pop("XDG_CACHE_HOME") if before is None else os.environ.update(XDG_CACHE_HOME=before)

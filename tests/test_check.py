@@ -105,8 +105,8 @@ def test_the_unknown_share_is_that_of_encoding_with_such_a_vocabulary(unit, trai
 
 @pytest.mark.parametrize("carry", [False, True])
 def test_without_validation_text_what_training_would_hold_out_is_measured(carry):
-    of = text(lines(f"name{k:03}" for k in range(500)), keep_blank=carry)
-    data = corpus.load(of, None, "word", carry)
+    of = text(lines(f"name{k:03}" for k in range(700)), keep_blank=carry)
+    data = corpus.load(of, None, "word", carry, hold_out=True)
     all_words = next(u for u in check.check(of).unknown if u.unit == "word" and u.size is None)
     assert all_words.of == "held-out"
     assert all_words.share == data.valid.unknown / (data.valid.symbols - data.valid.sequences) == 1.0
@@ -377,8 +377,8 @@ def test_the_command_prints_tables_or_one_object(lmgen, words_file):
     assert out.splitlines()[-1] == "to train: lmgen train words.txt"
     code, out, _ = lmgen("corpus", "check", "words.txt", "--valid", words_file, "--json")
     (line,) = map(json.loads, out.splitlines())
-    assert line["sequences"] == 300
-    assert line["overlaps"][0]["exact"] == 300
+    assert line["sequences"] == 1000
+    assert line["overlaps"][0]["exact"] == 1000
     assert line["symbols"][0]["unit"] == "char"
     assert line["command"] == f"lmgen train words.txt --valid {words_file}"
     assert {"lengths", "repeats", "unknown", "damage", "warnings", "advice"} <= line.keys()

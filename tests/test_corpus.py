@@ -146,14 +146,27 @@ def test_a_file_cut_anywhere_loses_nothing(content, head, block):
 
 @pytest.mark.parametrize("carry", [False, True])
 def test_a_large_text_holds_out_no_more_than_measuring_needs(carry, monkeypatch):
-    monkeypatch.setattr("lmgen.corpus.HELD_OUT_CHARACTERS", 500)
+    monkeypatch.setattr("lmgen.split.HELD_OUT_CHARACTERS", 500)
     of = text(lines(WORDS))
-    held_out = lines(sides(of, split_of(of, carry))[1])
+    held_out = lines(sides(of, split_of(of, carry, least=1))[1])
     assert 250 < len(held_out) < 750
 
 
+@pytest.mark.parametrize("carry", [False, True])
+def test_nothing_is_held_out_where_it_would_be_too_little_to_choose_by(carry):
+    """A tenth of the text is about 400 or 700 characters, where 500 are the least; what is asked for is done in any case."""
+    small, large = (text(lines(WORDS)[:size], name=f"{size}.txt") for size in (4_000, 7_000))
+    assert load(small, None, "char", carry).valid is None
+    assert load(large, None, "char", carry).valid.symbols >= 500
+    assert load(large, None, "word", carry).valid is None  # so many characters are few words
+    assert load(small, None, "char", carry, hold_out=True).valid
+    whole = load(large, None, "char", carry, hold_out=False)
+    assert whole.valid is None
+    assert whole.train.characters == 7_000
+
+
 def test_the_vocabulary_comes_from_the_training_side_only():
-    corpus = load(text("ab\n" * 50 + "azz\n"), None, "char", carry=True)
+    corpus = load(text("ab\n" * 50 + "azz\n"), None, "char", carry=True, hold_out=True)
     assert corpus.vocab.symbols == ("a", "b")
     assert corpus.valid.stream[-4:].tolist() == [2, UNK, UNK, EOS]
     assert (corpus.train.unknown, corpus.valid.unknown) == (0, 2)
@@ -350,7 +363,7 @@ def test_files_and_their_concatenation_are_different_texts():
 
 
 def test_the_held_out_part_of_a_file_of_one_line_is_not_empty():
-    corpus = load(text("abcdefghij" * 10 + "\n", "file"), None, "char", carry=False)
+    corpus = load(text("abcdefghij" * 10 + "\n", "file"), None, "char", carry=False, hold_out=True)
     assert corpus.valid.symbols == 9 + 1 + 1  # the rest of the line, its end, EOS
 
 

@@ -220,7 +220,7 @@ def test_novelty_tells_copies_from_new_lines(lmgen, words_file):
     assert report["control"]["known"] >= 40 / 42  # the control may be cut to the length of a sample
     assert report["control"]["count"] == 42
     assert "share" in report["verdict"]
-    code, out, err = lmgen("novelty", "-", "--corpus", words_file, stdin="".join(f"{word}\n" for word in copies))
+    code, out, err = lmgen("novelty", "-", "--corpus", words_file, stdin=words_file.read_text())
     assert code == 0
     assert "stands in the corpus" in out
     assert "held out by distinct line" in err

@@ -15,11 +15,15 @@ class Kinds(list):
     unit = "char"
 
 
-def corpus(symbols, unit="char", kinds=90, length=40):
+def corpus(symbols, unit="char", kinds=90, length=40, valid=None):
     """What a recipe looks at: a text of so many symbols, of so many kinds, in lines of a length."""
     vocab = Kinds(range(kinds))
     vocab.unit = unit
-    return SimpleNamespace(train=SimpleNamespace(symbols=symbols, sequences=symbols // length), valid=None, vocab=vocab)
+    return SimpleNamespace(
+        train=SimpleNamespace(symbols=symbols, sequences=symbols // length),
+        valid=valid and SimpleNamespace(symbols=valid),
+        vocab=vocab,
+    )
 
 
 def test_what_is_asked_for_stands():
@@ -27,7 +31,7 @@ def test_what_is_asked_for_stands():
     shape = {"cell": "gru", "size": 33, "layers": 2, "residual": True, "layer_norm": True, "direction": "both", "embedding": 7}
     shape |= {"tie": True, "dropout": 0.55}
     train = {"batch": 3, "window": 9, "learning_rate": 0.03, "steps": 11, "weight_decay": 0.07, "clip": 0.4, "seed": 5}
-    train |= {"precision": "f32", "patience": 2}
+    train |= {"precision": "f32", "patience": 2, "keep": "last"}
     for unit in ("char", "word"):
         chosen = recipe.choose(corpus(50_000, unit), False, shape | train)
         assert chosen == (shape, train)
@@ -44,11 +48,28 @@ def test_more_text_bears_a_larger_network_and_more_passes_want_more_dropout(unit
 
 
 def test_how_long_a_training_takes_when_nobody_says():
-    """Passes over the text, many over a small one and few over a large one; a budget has them, too, as its end at the latest."""
-    epochs = [recipe.choose(corpus(n), True, {})[1]["epochs"] for n in (10**3, 10**6, 10**8)]
+    """Passes over the text, many over a small one and few over a large one; over a tiny one as many as it takes to learn it. A
+    budget is used up, unless no validation could end it before."""
+
+    def ends(symbols, valid=None, **wanted):
+        train = recipe.choose(corpus(symbols, valid=valid), True, wanted)[1]
+        return {name: train[name] for name in ("steps", "epochs", "budget") if name in train}
+
+    epochs = [ends(n)["epochs"] for n in (10**5, 10**6, 10**8)]
     assert epochs == sorted(epochs, reverse=True)
     assert (epochs[0], epochs[-1]) == (recipe.PASSES, 3)
-    assert recipe.choose(corpus(10**6), True, {"budget": 60.0})[1]["epochs"] == recipe.PASSES
+    assert ends(10**3) == ends(200) == {"steps": recipe.LEAST_STEPS}
+    assert ends(10**6, 10**5, budget=60.0) == {"budget": 60.0}
+    assert ends(10**6, budget=60.0) == {"budget": 60.0, "epochs": recipe.PASSES}
+    assert ends(10**3, budget=60.0) == {"budget": 60.0, "steps": recipe.LEAST_STEPS}
+
+
+def test_text_that_nothing_validates_is_learnt_with_more_dropout():
+    """Where validation ends a training, time left over is not time to learn the text by heart."""
+    validated, not_validated = (
+        recipe.choose(corpus(10**4, valid=valid), True, {"budget": 600.0})[0]["dropout"] for valid in (10**3, None)
+    )
+    assert validated < not_validated
 
 
 def test_a_budget_reads_fewer_symbols_of_many_kinds(monkeypatch):

@@ -81,7 +81,7 @@ def test_the_seed_decides(tmp_path, words_file):
 
 
 def test_a_damaged_snapshot_falls_back_to_the_one_before(tmp_path, words_file):
-    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=60))
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=300))
     newest, before = checkpoint.snapshots(tmp_path / "m")
     newest.write_bytes(newest.read_bytes()[:-1])
     resumed, complaints = run.resume(tmp_path / "m")
@@ -125,11 +125,11 @@ def test_training_stops_early_and_keeps_the_best(tmp_path, words_file):
 
 
 def test_a_training_that_diverges_stops_and_keeps_the_last_good_model(tmp_path, words_file):
-    training = run.new(tmp_path / "m", settings(words_file), **SMALL, steps=500)
+    training = run.new(tmp_path / "m", settings(words_file), **SMALL, steps=700)
 
     def poison() -> None:
         for report in training:
-            if report.step == 100:
+            if report.step == 300:
                 state = training.training.state
                 broken = {**state.params, "embedding": state.params["embedding"] * np.nan}
                 training.training.state = state._replace(params=broken)
@@ -137,6 +137,34 @@ def test_a_training_that_diverges_stops_and_keeps_the_last_good_model(tmp_path, 
     with pytest.raises(DivergedError, match="smaller --learning-rate"):
         poison()
     assert np.isfinite(lmgen.load(tmp_path / "m").evaluate().nats)
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_weights_that_are_kept_are_those_asked_for(tmp_path, words_file, keep):
+    """After a training whose first validation is its best: the last weights are those of the snapshot."""
+    training = run.new(tmp_path / "m", settings(words_file), **SMALL, steps=500, keep=keep)
+    told = iter([1.0, 2.0, 3.0])
+    training.training.validate = lambda params: next(told)
+    advance(training)
+    about = checkpoint.read_about(tmp_path / "m" / "model.safetensors", "model")
+    snapshot, _ = checkpoint.read_arrays(checkpoint.snapshots(tmp_path / "m")[0], "training")
+    kept, _ = checkpoint.read_arrays(tmp_path / "m" / "model.safetensors", "model")
+    same = all((kept[name] == snapshot[f"params/{name}"]).all() for name in kept)
+    assert (about["valid_nats"], same) == ((1.0, False) if keep == "best" else (3.0, True))
+    assert (about["step"] == 500) == (keep == "last")
+
+
+def test_a_small_text_is_learnt_whole(tmp_path):
+    """Nothing is held out of 20 lines, so nothing is validated, and the last weights are the model; eval asks for a file."""
+    lines = tmp_path / "poem.txt"
+    lines.write_text("".join(f"and the rain it raineth every day, said line {k}\n" for k in range(20)))
+    training = run.new(tmp_path / "m", settings(lines), **SMALL)
+    assert (training.data.valid, training.config.steps, training.text.hold_out) == (None, 1_500, False)
+    advance(training, steps=30)
+    resumed, _ = run.resume(tmp_path / "m")
+    assert resumed.data.valid is None
+    with pytest.raises(InputError, match="no text was held out"):
+        lmgen.load(tmp_path / "m").evaluate()
 
 
 def test_metrics_lines_hold_what_scripts_read(tmp_path, words_file):

@@ -226,6 +226,53 @@ def test_training_stops_when_validation_brings_nothing_better():
     assert (run.progress.step, run.progress.best_step, run.progress.best_nats) == (10, 4, 1.0)
 
 
+@pytest.mark.usefixtures("_no_arithmetic")
+def test_the_learning_rate_falls_where_validation_brings_nothing_better():
+    """After the third in a row, and again after the sixth; a better one alone does not raise it again."""
+    told = iter([2.0, 3.0, 3.0, 3.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0])
+    config = replace(CONFIG, steps=20, validate_every=2, patience=0, warmup=0)
+    reports = list(training.Training(config, NETWORK, SameWindow(), lambda params: next(told)))
+    scales = [report.learning_rate / training.learning_rate(config, k, k / 20) for k, report in enumerate(reports)]
+    assert scales[:8] == pytest.approx([1.0] * 8)
+    assert scales[8:16] == pytest.approx([training.SLOWER] * 8)
+    assert scales[16:] == pytest.approx([training.SLOWER**2] * 4)
+
+
+@pytest.mark.usefixtures("_no_arithmetic")
+def test_a_training_with_no_step_left_says_why():
+    """As one that is resumed with an end that lies behind it."""
+    run = training.Training(replace(CONFIG, steps=10), NETWORK, SameWindow(), None, progress=training.Progress(step=20))
+    assert list(run) == []
+    assert run.progress.finished == "all steps were taken"
+
+
+@pytest.mark.usefixtures("_no_arithmetic")
+def test_a_budget_that_ends_in_a_validation_or_after_a_step_says_so(monkeypatch):
+    """By a clock of the test: a step takes 1 s, a validation 5 s, and whoever reads the reports 3 s; nothing is left without a
+    validation, and the end is named."""
+    clock = [0.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+
+    class Slow(SameWindow):
+        def __getitem__(self, number):
+            clock[0] += 1
+            return super().__getitem__(number)
+
+    def validate(params):
+        clock[0] += 5
+        return 1.0
+
+    for budget in (20.0, 21.0, 22.0, 23.0, 24.0):
+        clock[0] = 0.0
+        run = training.Training(replace(CONFIG, steps=None, budget=budget, validate_every=3), NETWORK, Slow(), validate)
+        validated = None
+        for report in run:
+            validated = report.valid_nats
+            clock[0] += 3
+        assert run.progress.finished == "the time was up"
+        assert validated == 1.0
+
+
 def test_training_without_a_finite_gradient_ends_with_a_way_out():
     state = training.begin(CONFIG, NETWORK)
     state.params["head"]["b"] += np.nan
