@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lmgen import checkpoint, corpus, evaluate, fit, lm, run, text
+from lmgen import arguments, checkpoint, corpus, evaluate, fit, lm, run, start, text
 from lmgen.errors import DivergedError, InputError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
 from lmgen.fill import Filling, fillings
@@ -138,30 +138,20 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Model:
     return Model(lm.load(name, precision))
 
 
-def train(
-    *files: str | Path,
-    valid: str | Path | None = None,
-    output: str | Path | None = None,
-    sequence: str = "line",
-    encoding: str = "utf-8",
-    errors: str = "strict",
-    **wanted: Any,
-) -> Model:
+def train(*files: str | Path, **options: Any) -> Model:
     """Train on files to the end and return the best model; options are those of `lmgen train`, with underscores.
 
     Raises InputError for texts and options that cannot be used, DivergedError where no step succeeds, LmgenError where the last
     save fails.
     """
-    if not files:
-        raise InputError("what shall it learn? Give a text file, or cities, a corpus that ships")
-    paths = text.find([str(f) for f in files])
-    valid_paths = text.find([str(valid)]) if valid else []
-    settings = run.TextSettings(absolute(paths), absolute(valid_paths), sequence, encoding, errors)
-    path = Path(output) if output else checkpoint.free(checkpoint.HOME / default_name([str(f) for f in files]))
-    if wanted.get("cell") == "ngram":
-        fit.new(path, settings, **wanted)
+    wanted = arguments.checked(options, bool(files))
+    names = [str(f) for f in files]
+    settings = start.text_settings(names, wanted)
+    path = start.directory(names, wanted)
+    if wanted["cell"] == "ngram":
+        fit.new(path, settings, **start.counted(wanted))
         return load(path)
-    started = run.new(path, settings, **wanted)
+    started = run.new(path, settings, **start.learnt(wanted))
     with checkpoint.locked(path), closing(iter(started)) as reports:
         for _ in reports:
             pass
@@ -170,16 +160,3 @@ def train(
     if not (path / "model.safetensors").exists():
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
     return load(path, started.config.precision)
-
-
-def absolute(paths: Iterable[Path]) -> tuple[str, ...]:
-    """Paths that still hold when a training is resumed from another folder."""
-    return tuple(str(p.absolute()) for p in paths)
-
-
-def default_name(files: list[str]) -> str:
-    """What a model is called: after its first file, or after that file's folder where the file's name says nothing."""
-    first = Path(files[0]).absolute()
-    says_nothing = first.stem in ("train", "all", "input", "text", "data", "corpus")
-    name = "stdin" if files[0] == "-" else first.parent.name if says_nothing else first.stem
-    return checkpoint.safe_name(name or first.stem)

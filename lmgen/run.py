@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
+from lmgen import __version__, arguments, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.text import SEQUENCES, Piece, Text
 from lmgen.vocab import Vocab
@@ -207,11 +207,10 @@ def new(
 ) -> Run:
     """Read the text, choose what was not asked for, make the directory; nothing is trained yet.
 
-    `wanted` holds fields of model.Config and training.Config. Raises InputError for a text or a directory that cannot be used.
+    `wanted` holds options of the network, the training and its end. Raises InputError for a text, a directory or an option that
+    cannot be used.
     """
-    known = {field.name for field in (*fields(model.Config), *fields(training.Config))} - {"vocab", "carry"}
-    if strange := sorted(wanted.keys() - known):
-        raise TypeError(f"there is no option {', '.join(strange)}: the options are {', '.join(sorted(known))}")
+    arguments.refuse_unknown(wanted, arguments.names("network", "training", "end"))
     recipe.check(wanted)
     data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token)
     shape, pace = recipe.choose(data, carry, wanted)
@@ -249,7 +248,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     assert isinstance(network, model.Config)
     lm.check_size(network, arrays, str(path))
     config, progress = _left_off(path, about)
-    ends = {name: wanted[name] for name in ("steps", "epochs", "budget") if wanted.get(name) is not None}
+    ends = {name: wanted[name] for name in arguments.names("end") if wanted.get(name) is not None}
     if ends:
         config = replace(config, **{"steps": None, "epochs": None, "budget": None, **ends})
     if ends and progress.finished:
