@@ -50,9 +50,10 @@ class Kind:
 
 @dataclass(frozen=True)
 class Whole(Kind):
-    """A whole number from `low` to what 31 bits hold."""
+    """A whole number from `low` to `high`."""
 
     low: int = 1
+    high: int = LARGEST
     word = "integer"
     hint = "int"
 
@@ -60,8 +61,8 @@ class Whole(Kind):
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise ValueError(f"{said(value)} is not a whole number")
         number = int(value)
-        if not self.low <= number <= LARGEST:
-            raise ValueError(f"{said(number)} cannot be used: give {self.low} or more, {LARGEST:,} at most")
+        if not self.low <= number <= self.high:
+            raise ValueError(f"{said(number)} cannot be used: give {self.low} or more, {self.high:,} at most")
         return number
 
     def parse(self, text: str) -> int:
@@ -186,13 +187,18 @@ class Stored(Place):
 
 @dataclass(frozen=True)
 class Source(Kind):
-    """A text: a file, or from Python anything that the training text may be."""
+    """A text: from the command line a file; from Python `start.files` says what it may be, and checks it."""
 
     word = "file"
-    hint = "str | Path | TextIO | BinaryIO | Iterable[str]"
+    hint = "str | Path | IO | Iterable"
 
     def check(self, value: Any) -> Any:
         return value
+
+    def parse(self, text: str) -> list[str]:
+        if not text:
+            raise ValueError("'' names no file")
+        return [text]
 
 
 @dataclass(frozen=True)
@@ -218,6 +224,15 @@ class Option:
         """Its name on the command line."""
         return f"--{self.name.replace('_', '-')}"
 
+    def is_asked(self, value: Any) -> bool:
+        """Whether a value asks for something: neither None nor that a flag is not set."""
+        return value is not None and (value is not False or self.default is None)
+
+    @property
+    def hint(self) -> str:
+        """Its type in a signature."""
+        return f"{self.kind.hint} | None" if self.default is None else self.kind.hint
+
     @property
     def described(self) -> str:
         """Its help with its default."""
@@ -228,10 +243,15 @@ class Option:
         """A Python value as it is used; None stands for the default. Raises InputError for one that cannot be used."""
         if value is None:
             return self.default
-        try:
-            return self.kind.check(value)
-        except ValueError as error:
-            raise InputError(f"Invalid value for '{self.flag}': {error}") from None
+        return check(self.name, self.kind, value)
+
+
+def check(name: str, kind: Kind, value: Any) -> Any:
+    """The value of an option as it is used. Raises InputError, as the command line words it, for one that cannot be."""
+    try:
+        return kind.check(value)
+    except ValueError as error:
+        raise InputError(f"Invalid value for '--{name.replace('_', '-')}': {error}") from None
 
 
 SEQUENCE = Option("sequence", Choice(("line", "paragraph", "file")), "line", "What ends with an EOS.", "text", counts=True)
@@ -298,7 +318,7 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
     """
     refuse_unknown(given, (option.name for option in TRAIN))
     options = {option.name: option.check(given.get(option.name)) for option in TRAIN}
-    asked = [option for option in TRAIN if given.get(option.name) not in (None, *([False] if option.default is False else []))]
+    asked = [option for option in TRAIN if option.is_asked(given.get(option.name))]
     if sum(option.of == "end" for option in asked) > 1:
         raise InputError("--steps, --epochs and --budget each say how long to train: give one of them")
     if options["resume"]:
@@ -323,7 +343,14 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
             raise InputError(f"there is no option {said(name)[1:-1]}{meant}")
 
 
+# What other programs call them.
+ALSO = {"n": "count", "lr": "learning_rate", "temp": "temperature", "hidden": "size", "hidden_size": "size", "bptt": "window"}
+
+
 def did_you_mean(value: Any, known: Iterable[str]) -> str:
     """The question whether the nearest of the known names was meant, or nothing."""
-    near = difflib.get_close_matches(str(value).lower(), [*known], 1) if isinstance(value, str) else []
+    if not isinstance(value, str):
+        return ""
+    known = [*known]
+    near = [name for name in (ALSO.get(value),) if name in known] or difflib.get_close_matches(value.lower(), known, 1)
     return f": did you mean {near[0]}?" if near else ""
