@@ -92,7 +92,7 @@ def new(
     line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
     checkpoint.write_bytes(path / "metrics.jsonl", (json.dumps(line) + "\n").encode())
     rows = {
-        "text": ", ".join(Path(f).name for f in text.files),
+        "text": text.title,
         "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
     }
     if nats is not None and data.valid:

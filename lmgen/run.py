@@ -21,7 +21,7 @@ import numpy as np
 
 from lmgen import __version__, arguments, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
 from lmgen.errors import CheckpointError, InputError, LmgenError
-from lmgen.text import SEQUENCES, Piece, Text
+from lmgen.text import SEQUENCES, Piece, Text, name_of
 from lmgen.vocab import Vocab
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
@@ -50,6 +50,11 @@ class TextSettings:
             return found
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"config.json does not say how the text was read ({error}): copy the model again") from None
+
+    @property
+    def title(self) -> str:
+        """The names of the files of the training text, without their folders."""
+        return ", ".join(dict.fromkeys(name_of(Path(Path(f).name)) for f in self.files))
 
     def open(self, carry: bool) -> tuple[Text, Text | None]:
         """The training text, and the validation text where one was given."""
@@ -342,7 +347,7 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
     """The text that a model was trained on, encoded again; InputError where it is gone or, given its sha256, has changed."""
     for name in (*text.files, *text.valid_files):
         if not Path(name).exists():
-            raise InputError(f"the text {name} that {path} was trained on is not there any more: name the text")
+            raise InputError(f"the text that {path} was trained on ({name_of(Path(name))}) is not there any more: name the text")
     data = corpus.load(*text.open(carry), vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token)
     if sha256 is not None and data.sha256 != sha256:
         raise InputError(
@@ -377,7 +382,7 @@ def _card(run: Run, valid_nats: float | None) -> str:
         "network": f"{network.describe()}, embedding {network.embedding}"
         f"{', tied' if network.tie else ''}, dropout {network.dropout:g}",
         "parameters": f"{model.parameters(run.training.state.params):,}",
-        "text": ", ".join(Path(f).name for f in run.text.files),
+        "text": run.text.title,
         "read as": f"{unit}s ({data.vocab.unit}), one {run.text.sequence} a sequence, "
         + ("state carried from one to the next" if network.carry else "each on its own"),
         "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
