@@ -160,7 +160,7 @@ def _say_what_was_read(data: Any, sequence: str, look: str) -> None:
 
 def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:
     """The command that looks at the text, read as this training reads it."""
-    words = ["lmgen", "corpus", "check", *files, *(["--valid", options["valid"]] if options["valid"] else [])]
+    words = ["lmgen", "corpus", "check", *files, *(word for name in options["valid"] or () for word in ("--valid", name))]
     for option in (arguments.SEQUENCE, arguments.ENCODING, arguments.ERRORS):
         words += [] if options[option.name] == option.default else [option.flag, options[option.name]]
     return shlex.join([*words, *(["--carry"] if options["carry"] else [])])
