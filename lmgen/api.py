@@ -119,6 +119,7 @@ class Model:
                 "this model reads from left to right only and sees nothing behind a blank: train one with --direction both"
             )
         arguments.refuse_unknown(unknown, ("count", "blank"))
+        text, blank = (arguments.check(name, arguments.Text(), value) for name, value in {"text": text, "blank": blank}.items())
         return fillings(self.lm, text, arguments.check("count", arguments.Whole(), count), blank)
 
     @overload
@@ -135,7 +136,9 @@ class Model:
         """
         if isinstance(sequences, str):
             return next(evaluate.scores(self.lm, [sequences]))
-        return evaluate.scores(self.lm, sequences)
+        if not isinstance(sequences, Iterable):
+            raise InputError(f"{arguments.said(sequences)} is not a text: give a string, or several")
+        return evaluate.scores(self.lm, map(_sequence, sequences))
 
     def evaluate(
         self, *files: Any, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
@@ -177,6 +180,7 @@ class Model:
             yield self._source([path], encoding, errors, note)
 
     def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], None] | None) -> Source:
+        encoding, errors = arguments.ENCODING.check(encoding), arguments.ERRORS.check(errors)
         of = text.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
         ids = corpus.encode(iter(of), self.lm.vocab)
         for line in of.notes:
@@ -187,9 +191,16 @@ class Model:
         return Source(", ".join(map(text.name_of, paths)), ids, lambda: iter(of))
 
 
+def _sequence(one: str | None) -> str | None:
+    """A sequence that can be scored."""
+    if not (one is None or isinstance(one, str)):
+        raise InputError(f"{arguments.said(one)} is not a string, so it cannot be scored: give strings")
+    return one
+
+
 def load(name: str | Path | None = None, precision: str = "auto") -> Model:
     """The model of a directory, of a name under checkpoints/, or the newest there; CheckpointError for what is no model."""
-    return Model(lm.load(name, precision))
+    return Model(lm.load(name, arguments.PRECISION.check(precision)))
 
 
 def train(*files: Any, progress: bool | Callable[[Report], Any] = False, **options: Any) -> Model:

@@ -166,6 +166,16 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
+class Name(Text):
+    """A name, in capitals or not: LSTM and GRU are written in capitals elsewhere."""
+
+    word = "name"
+
+    def check(self, value: Any) -> str:
+        return super().check(value).lower()
+
+
+@dataclass(frozen=True)
 class Place(Kind):
     """The path of a directory."""
 
@@ -265,7 +275,7 @@ PRECISION = Option("precision", Choice(("auto", "f32", "bf16")), "auto", "Of the
 TRAIN = (
     Option("valid", Source(), None, "Text to validate on.", "text", "a part of the corpus", counts=True, resumes=True),
     Option("output", Place(), None, "The model directory.", "directory", "checkpoints/ and the corpus's name", "-o", counts=True),
-    Option("force", Flag(), False, "Replace the model that --output names.", "directory", counts=True),
+    Option("force", Flag(), False, "Replace the model that is there.", "directory", counts=True),
     Option("resume", Stored(), None, "Go on exactly where a training stopped.", "directory", resumes=True),
     Option("changed_text", Flag(), False, "Resume although the text has changed.", "directory", resumes=True),
     Option("unit", UNITS, "char", "What a symbol is.", "vocabulary", counts=True),
@@ -274,7 +284,7 @@ TRAIN = (
     Option("min_count", Whole(), 1, "Symbols seen less often are unknown.", "vocabulary", counts=True),
     Option("vocab_size", Whole(3), None, "The most symbols, EOS and UNK among them.", "vocabulary", counts=True),
     Option("unk_token", Text(), None, "How the corpus itself marks unknown words, such as <unk>.", "vocabulary", counts=True),
-    Option("cell", Text(), None, "lstm, gru, elman, …: lmgen cells lists them; or ngram.", "network", "lstm", counts=True),
+    Option("cell", Name(), None, "lstm, gru, elman, …: lmgen cells lists them; or ngram.", "network", "lstm", counts=True),
     Option("order", Whole(), None, "The n of an n-gram model.", "n-grams", "what suits the validation text", counts=True),
     Option("size", Whole(), None, "Units in a layer.", "network"),
     Option("layers", Whole(), None, "Layers.", "network"),

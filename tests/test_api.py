@@ -194,6 +194,16 @@ def test_ctrl_c_saves_and_says_how_to_go_on(words_file):
     assert library.train(resume="m", steps=stopped + 1).sample(1)
 
 
+def test_ctrl_c_twice_ends_at_once(words_file):
+    def interrupt(report):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        library.train(words_file, output="m", progress=interrupt, **SMALL)
+    assert not caught.value.args
+
+
 def test_a_training_works_in_another_thread(words_file):
     found = []
     thread = threading.Thread(target=lambda: found.append(library.train(words_file, **SMALL)))
@@ -266,6 +276,23 @@ def test_samples_are_drawn_anew_and_name_the_seed_that_repeats_them(model):
 def test_a_wrong_way_to_draw_gets_a_sentence(model, wrong, message):
     with pytest.raises(InputError) as caught:
         model.sample(**wrong)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.score(5), "5 is not a text: give a string"),
+        (lambda m: list(m.score(["a", 5])), "5 is not a string, so it cannot be scored"),
+        (lambda m: m.evaluate(5), "5 is not a text"),
+        (lambda m: m.evaluate("cities", errors="ignore"), "'ignore' is not one of strict, replace"),
+        (lambda m: m.evaluate("cities", encoding=5), "5 is not a string"),
+        (lambda m: library.load(m.path, precision="f16"), "'f16' is not one of auto, f32, bf16"),
+    ],
+)
+def test_a_wrong_way_to_measure_gets_a_sentence(model, call, message):
+    with pytest.raises(InputError) as caught:
+        call(model)
     assert message in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lmgen as library
 from lmgen import arguments, cli, model, training
-from lmgen.arguments import Bounded, Choice, Duration, Flag, Place, Source, Stored, Text, Whole
+from lmgen.arguments import Bounded, Choice, Duration, Flag, Name, Place, Source, Stored, Text, Whole
 from lmgen.errors import InputError
 
 BY_NAME = {option.name: option for option in arguments.TRAIN}
@@ -27,6 +30,7 @@ WRONG = {
     Choice: ([1, True, None.__class__, ["char"]], ["syllable", "", "CHAR", "x" * 999]),
     Flag: ([1, 0, "yes", [], math.nan], []),
     Text: ([1, True, b"a", []], []),
+    Name: ([1, True, b"a", []], []),
     Place: ([1, True, b"a", []], [""]),
     Stored: ([1, True, b"a", []], [""]),
     Source: ([], []),
@@ -96,6 +100,26 @@ def test_what_contradicts_itself_or_is_not_there_gets_the_same_sentence(lmgen, w
 )
 def test_an_unknown_option_is_an_error(name, message):
     assert refused(**{name: 3}).startswith(message)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3) | st.complex_numbers(),
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(st.dictionaries(st.sampled_from([*BY_NAME]), anything, max_size=4), st.booleans())
+def test_whatever_is_given_is_taken_or_refused_in_a_sentence(wanted, files):
+    """And what is taken is taken again as it came out."""
+    with contextlib.suppress(InputError):
+        found = arguments.checked(wanted, files)
+        assert all(option.check(found[name]) == found[name] for name, option in BY_NAME.items() if name != "valid")
+
+
+def test_cells_may_be_written_in_capitals():
+    assert arguments.checked({"cell": "LSTM"}, True)["cell"] == "lstm"
 
 
 def test_numbers_of_other_types_are_numbers():
