@@ -100,7 +100,7 @@ class Model:
         arguments.refuse_unknown(settings, known)
         count = arguments.check("count", arguments.Whole(0), count)
         prompt = arguments.check("prompt", arguments.Text(), prompt)
-        seed = secrets.randbelow(1 << 31) if seed is None else arguments.check("seed", arguments.Whole(0), seed)
+        seed = secrets.randbelow(1 << 31) if seed is None else arguments.check("seed", arguments.SEED, seed)
         drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=count)
         return distinct_samples(drawn, count, novel) if novel or distinct else islice(drawn, count)
 

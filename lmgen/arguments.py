@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from lmgen.errors import InputError
 
 LARGEST = (1 << 31) - 1  # whole number
+LARGEST_SEED = (1 << 63) - 1
 LARGEST_FLOAT = 3e38  # about what 32 bits hold
 
 
@@ -269,6 +270,7 @@ ENCODING = Option("encoding", Text(), "utf-8", "How the bytes of the text are en
 ERRORS = Option(
     "errors", Choice(("strict", "replace")), "strict", "What happens to bytes that are not text.", "text", counts=True
 )
+SEED = Whole(0, LARGEST_SEED)
 UNITS = Choice(("char", "word", "word-punct", "word-only"))
 PRECISION = Option("precision", Choice(("auto", "f32", "bf16")), "auto", "Of the matrix products.", "training", counts=True)
 
@@ -304,7 +306,7 @@ TRAIN = (
     Option("clip", Bounded(0, LARGEST_FLOAT, open_low=True), None, "The gradient's greatest global norm.", "training", "1"),
     Option("patience", Whole(0), None, "Stop after so many validations without a better one; 0 never.", "training", "10"),
     PRECISION,
-    Option("seed", Whole(0), 0, "Decides all random numbers.", "training", counts=True),
+    Option("seed", SEED, 0, "Decides all random numbers.", "training", counts=True),
     ENCODING,
     ERRORS,
 )

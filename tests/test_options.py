@@ -24,7 +24,7 @@ BY_NAME = {option.name: option for option in arguments.TRAIN}
 HUGE = 10**5000
 # By type: what is wrong from Python alone, and what is wrong as a Python value and as the same word of the command line.
 WRONG = {
-    Whole: (["20", 20.0, True, [], HUGE, math.nan, math.inf, object()], ["x", -1, 1 << 31, 1 << 70]),
+    Whole: (["20", 20.0, True, [], HUGE, math.nan, math.inf, object()], ["x", -1, 1 << 63, 1 << 70]),
     Bounded: (["0.5", True, [], None.__class__, HUGE, 1j], ["x", -0.5, math.nan, math.inf, -math.inf]),
     Duration: ([True, [], HUGE, math.nan, math.inf, 0, -1.0], ["soon", "", "0s", "-5", "1e3", "nan", "5m1h"]),
     Choice: ([1, True, None.__class__, ["char"]], ["syllable", "", "CHAR", "x" * 999]),
