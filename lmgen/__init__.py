@@ -1,8 +1,8 @@
 """lmgen: train a small recurrent language model on your own text, write new text with it, and measure it honestly.
 
     import lmgen
-    run = lmgen.train("names.txt", budget=60)
-    model = lmgen.load("checkpoints/names")
+    model = lmgen.train("names.txt", budget=60)
+    model = lmgen.load("names")
     [s.text for s in model.sample(10)]
 
 Importing this imports no JAX; what needs it is imported at first use.

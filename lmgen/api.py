@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from lmgen import checkpoint, corpus, evaluate, fit, lm, run, text
-from lmgen.errors import DivergedError, InputError
+from lmgen import arguments, checkpoint, console, corpus, evaluate, fit, lm, run, start, text
+from lmgen.errors import DivergedError, InputError, LmgenError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
 from lmgen.fill import Filling, fillings
 from lmgen.sample import Sample, Settings, distinct_samples, samples
 from lmgen.scorecard import Judge, Source
+from lmgen.training import Report
 
 
 class Model:
@@ -34,43 +44,73 @@ class Model:
         """Whether it is a cloze model."""
         return isinstance(self.lm, lm.Cloze)
 
+    @property
+    def path(self) -> Path | None:
+        """Its directory; None for a model that has none."""
+        return self.lm.path
+
+    def save(self, path: str | Path) -> Path:
+        """Copy its directory to a new place, and return that. Raises InputError where something is there already."""
+        if self.path is None:
+            raise InputError("this model has no directory that could be copied")
+        target: Path = arguments.check("path", arguments.Place(), path)
+        if os.path.lexists(target):
+            raise InputError(
+                f"{target} is there already and nothing is overwritten: choose another, as {checkpoint.free(target)}"
+            )
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as part:
+                copy = shutil.copytree(self.path, Path(part, target.name), ignore=shutil.ignore_patterns(".*", "lock"))
+                copy.rename(target)
+        except OSError as error:
+            raise LmgenError(f"cannot save {target}: {error.strerror or error}") from None
+        return target
+
     def sample(
         self,
-        n: int = 10,
+        count: int = 10,
         *,
         prompt: str = "",
-        seed: int = 0,
+        seed: int | None = None,
         novel: bool = False,
         distinct: bool = False,
         **settings: Any,
     ) -> list[Sample]:
-        """`n` sequences; `settings` are the fields of `lmgen.sample.Settings` (temperature, top_k, …).
+        """`count` sequences, drawn anew each time; the `seed` that each of them names draws the same again.
 
-        With `distinct` without repeats, with `novel` moreover only new ones: fewer than `n` where the model draws no more.
+        `settings` are those of `lmgen.sample.Settings`: temperature, top_k, top_p, min_p, max_length, lines, unknown. With
+        `distinct` there are no repeats, with `novel` only new ones, too: fewer than `count` where the model draws no more. Raises
+        InputError for a setting that cannot be used.
         """
-        return list(self.samples(n, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings))
+        return list(self.samples(count, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings))
 
     def samples(
         self,
-        n: int = 10,
+        count: int = 10,
         *,
         prompt: str = "",
-        seed: int = 0,
+        seed: int | None = None,
         novel: bool = False,
         distinct: bool = False,
         **settings: Any,
     ) -> Iterator[Sample]:
         """As `sample`, one by one as they are drawn."""
-        drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=n)
-        return distinct_samples(drawn, n, novel) if novel or distinct else islice(drawn, n)
+        known = (*("count", "prompt", "seed", "novel", "distinct"), *(field.name for field in fields(Settings)))
+        arguments.refuse_unknown(settings, known)
+        count = arguments.check("count", arguments.Whole(0), count)
+        prompt = arguments.check("prompt", arguments.Text(), prompt)
+        seed = secrets.randbelow(1 << 31) if seed is None else arguments.check("seed", arguments.SEED, seed)
+        drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=count)
+        return distinct_samples(drawn, count, novel) if novel or distinct else islice(drawn, count)
 
     @property
     def trained_on(self) -> run.TextSettings:
         """Where the text is that it was trained on, and how it was read."""
         return run.text_of(self.lm)
 
-    def fill(self, text: str, n: int = 5, blank: str = "_") -> list[Filling]:
-        """The `n` likeliest fillings of the blanks of a text: each mark is one character, a run of marks one word.
+    def fill(self, text: str, count: int = 5, blank: str = "_", **unknown: Any) -> list[Filling]:
+        """The `count` likeliest fillings of the blanks of a text: each mark is one character, a run of marks one word.
 
         Raises InputError for a text without a blank and for a model that reads from left to right only.
         """
@@ -78,17 +118,30 @@ class Model:
             raise InputError(
                 "this model reads from left to right only and sees nothing behind a blank: train one with --direction both"
             )
-        return fillings(self.lm, text, n, blank)
+        arguments.refuse_unknown(unknown, ("count", "blank"))
+        text, blank = (arguments.check(name, arguments.Text(), value) for name, value in {"text": text, "blank": blank}.items())
+        return fillings(self.lm, text, arguments.check("count", arguments.Whole(), count), blank)
 
-    def score(self, sequences: Iterable[str | None]) -> Iterator[Score]:
-        """The nats of each sequence, in all and symbol by symbol; with a carried state each goes on from the one before.
+    @overload
+    def score(self, sequences: str) -> Score: ...  # type: ignore[overload-overlap]
 
-        They are scored many at a time; None among them asks for the scores of those before it.
+    @overload
+    def score(self, sequences: Iterable[str | None]) -> Iterator[Score]: ...
+
+    def score(self, sequences: str | Iterable[str | None]) -> Score | Iterator[Score]:
+        """The nats of a sequence, or of each of several, in all and symbol by symbol; with a carried state each goes on from the
+        one before.
+
+        Several are scored many at a time; None among them asks for the scores of those before it.
         """
-        return evaluate.scores(self.lm, sequences)
+        if isinstance(sequences, str):
+            return next(evaluate.scores(self.lm, [sequences]))
+        if not isinstance(sequences, Iterable):
+            raise InputError(f"{arguments.said(sequences)} is not a text: give a string, or several")
+        return evaluate.scores(self.lm, map(_sequence, sequences))
 
     def evaluate(
-        self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
+        self, *files: Any, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
     ) -> Measures | PseudoMeasures:
         """The measures of files, read as the model's corpus was read; without files, of the text that it was validated on.
 
@@ -111,9 +164,13 @@ class Model:
         second = load(other, precision) if isinstance(other, str | Path) else other
         return Judge(self.lm, second.lm if second else None, batch, window, cold)
 
-    def source(self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict") -> Source:
-        """Files as one text to be measured. Raises InputError for what cannot be read, or where there is nothing in it."""
-        return self._source(text.find([str(f) for f in files]), encoding, errors, None)
+    def source(self, *files: Any, encoding: str = "utf-8", errors: str = "strict") -> Source:
+        """Files, or what else `train` takes, as one text to be measured.
+
+        Raises InputError for what cannot be read, or where there is nothing in it.
+        """
+        names = start.files(files, {"sequence": self.lm.sequence, "encoding": encoding})
+        return self._source(text.find(names), encoding, errors, None)
 
     def sources(
         self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", note: Callable[[str], None] | None = None
@@ -123,6 +180,7 @@ class Model:
             yield self._source([path], encoding, errors, note)
 
     def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], None] | None) -> Source:
+        encoding, errors = arguments.ENCODING.check(encoding), arguments.ERRORS.check(errors)
         of = text.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
         ids = corpus.encode(iter(of), self.lm.vocab)
         for line in of.notes:
@@ -133,53 +191,113 @@ class Model:
         return Source(", ".join(map(text.name_of, paths)), ids, lambda: iter(of))
 
 
+def _sequence(one: str | None) -> str | None:
+    """A sequence that can be scored."""
+    if not (one is None or isinstance(one, str)):
+        raise InputError(f"{arguments.said(one)} is not a string, so it cannot be scored: give strings")
+    return one
+
+
 def load(name: str | Path | None = None, precision: str = "auto") -> Model:
     """The model of a directory, of a name under checkpoints/, or the newest there; CheckpointError for what is no model."""
-    return Model(lm.load(name, precision))
+    return Model(lm.load(name, arguments.PRECISION.check(precision)))
 
 
-def train(
-    *files: str | Path,
-    valid: str | Path | None = None,
-    output: str | Path | None = None,
-    sequence: str = "line",
-    encoding: str = "utf-8",
-    errors: str = "strict",
-    **wanted: Any,
-) -> Model:
-    """Train on files to the end and return the best model; options are those of `lmgen train`, with underscores.
+def train(*files: Any, progress: bool | Callable[[Report], Any] = False, **options: Any) -> Model:
+    """Train on a text to the end and return the best model.
 
-    Raises InputError for texts and options that cannot be used, DivergedError where no step succeeds, LmgenError where the last
-    save fails.
+    The text is one or several names of files, folders or corpora that ship, open files, or strings, each of which is a sequence
+    (a list whose first string names a file is one of names). With `progress` the training is shown on stderr; a function is
+    called with each report, and ends the training by returning False.
+
+    Ctrl-C saves, and `resume` goes on. Raises InputError, before anything is written, for a text or an option that cannot be
+    used, DivergedError where no step succeeds, LmgenError where the last save fails.
+
+    Options, all by name; those you omit are chosen from the amount of text:
     """
-    if not files:
-        raise InputError("what shall it learn? Give a text file, or cities, a corpus that ships")
-    paths = text.find([str(f) for f in files])
-    valid_paths = text.find([str(valid)]) if valid else []
-    settings = run.TextSettings(absolute(paths), absolute(valid_paths), sequence, encoding, errors)
-    path = Path(output) if output else checkpoint.free(checkpoint.HOME / default_name([str(f) for f in files]))
-    if wanted.get("cell") == "ngram":
-        fit.new(path, settings, **wanted)
+    wanted = arguments.checked(options, bool(files))
+    if not (callable(progress) or isinstance(progress, bool)):
+        raise InputError(f"progress {arguments.said(progress)} cannot be used: give True, False or a function")
+    path = checkpoint.find(str(wanted["resume"])) if wanted["resume"] else start.directory(files, wanted)
+    if wanted["valid"] is not None:
+        wanted["valid"] = start.files([wanted["valid"]], wanted)
+    settings = start.text_settings(start.files(files, wanted), wanted) if files else None
+    if wanted["cell"] == "ngram":
+        assert settings
+        fit.new(path, settings, **start.counted(wanted))
         return load(path)
-    started = run.new(path, settings, **wanted)
-    with checkpoint.locked(path), closing(iter(started)) as reports:
-        for _ in reports:
-            pass
-        if started.trouble:
-            started.save()
+    if wanted["resume"]:
+        with checkpoint.locked(path):
+            started, complaints = run.resume(path, settings, wanted["changed_text"], **arguments.belonging(wanted, "end"))
+            for complaint in complaints:
+                warnings.warn(complaint, stacklevel=2)
+            _train(started, progress)
+    else:
+        assert settings
+        started = run.new(path, settings, **start.learnt(wanted))
+        with checkpoint.locked(path):
+            _train(started, progress)
     if not (path / "model.safetensors").exists():
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
     return load(path, started.config.precision)
 
 
-def absolute(paths: Iterable[Path]) -> tuple[str, ...]:
-    """Paths that still hold when a training is resumed from another folder."""
-    return tuple(str(p.absolute()) for p in paths)
+def _train(started: run.Run, progress: bool | Callable[[Report], Any]) -> None:
+    """Run a training to its end, or until it is stopped; then it is saved."""
+    loss = console.Loss(started.data.vocab.unit, started.data.characters_per_symbol, started.network.direction == "both")
+    with _interrupts() as interrupts, closing(iter(started)) as reports, console.Display(loss, progress is not True) as display:
+        told = progress if callable(progress) else display.show
+        for report in reports:
+            try:
+                stopped = told(report) is False or bool(interrupts)
+            except BaseException:
+                started.save()
+                raise
+            if stopped:
+                break
+    unfinished = not started.progress.finished
+    if unfinished or started.trouble:
+        started.save()
+    if interrupts and unfinished:
+        raise KeyboardInterrupt(
+            f"stopped at step {started.progress.step:,} and saved; go on with: lmgen.train(resume={str(started.path)!r})"
+        )
 
 
-def default_name(files: list[str]) -> str:
-    """What a model is called: after its first file, or after that file's folder where the file's name says nothing."""
-    first = Path(files[0]).absolute()
-    says_nothing = first.stem in ("train", "all", "input", "text", "data", "corpus")
-    name = "stdin" if files[0] == "-" else first.parent.name if says_nothing else first.stem
-    return checkpoint.safe_name(name or first.stem)
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect a Ctrl-C, so that the step is finished before it ends the training; a second one ends it at once.
+
+    Where another handler is installed, or in another thread, nothing is collected.
+    """
+    seen: list[int] = []
+
+    def handler(number: int, frame: Any) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, handler)
+    try:
+        yield seen
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _describe(function: Any) -> None:
+    """Give a function with **options the signature and the help of the table of options."""
+    signature = inspect.signature(function)
+    given = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    named = [
+        inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, default=o.default, annotation=o.hint) for o in arguments.TRAIN
+    ]
+    function.__signature__ = signature.replace(parameters=[*given, *named])
+    function.__doc__ = (
+        inspect.cleandoc(function.__doc__) + "\n" + "\n".join(f"    {o.name}: {o.described}" for o in arguments.TRAIN)
+    )
+
+
+_describe(train)

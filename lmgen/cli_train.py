@@ -13,80 +13,35 @@ from typing import Any
 
 import click
 
-from lmgen import console
+from lmgen import arguments, console
 from lmgen.errors import DivergedError, LmgenError
-from lmgen.options import ENCODING, ERRORS, PRECISION, SEQUENCE, Bounded, Duration, Whole
+from lmgen.options import declared, given
 
 INTERRUPTED, TERMINATED = 130, 75
 
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="CORPUS...")
-@click.option("--valid", metavar="FILE", help="Text to validate on; without it a part of the corpus is held out.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The model directory.  [default: checkpoints/ and the corpus's name]"
-)
-@click.option("--force", is_flag=True, help="Replace the model that --output names.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="MODEL", help="Go on exactly where a training stopped.")
-@click.option("--changed-text", is_flag=True, help="Resume although the text has changed.")
-@click.option(
-    "--unit",
-    type=click.Choice(["char", "word", "word-punct", "word-only"]),
-    default="char",
-    show_default=True,
-    help="What a symbol is.",
-)
-@SEQUENCE
-@click.option("--carry", is_flag=True, help="Carry the state from sequence to sequence: running text.")
-@click.option("--min-count", type=Whole(), default=1, help="Symbols seen less often are unknown.")
-@click.option("--vocab-size", type=Whole(3), help="The most symbols, EOS and UNK among them.")
-@click.option("--unk-token", help="How the corpus itself marks unknown words, such as <unk>.")
-@click.option("--cell", help="lstm, gru, elman, …: lmgen cells lists them; or ngram, which counts.  [default: lstm]")
-@click.option("--order", type=Whole(), help="The n of an n-gram model.  [default: what suits the validation text]")
-@click.option("--size", type=Whole(), help="Units in a layer.")
-@click.option("--layers", type=Whole(), help="Layers.")
-@click.option("--residual/--no-residual", default=None, help="Add what a layer reads to what it gives.")
-@click.option("--layer-norm/--no-layer-norm", default=None, help="Normalise what each layer and the head read.")
-@click.option("--direction", type=click.Choice(["forward", "both"]), help="both: a model that fills blanks.  [default: forward]")
-@click.option("--embedding", type=Whole(), help="Numbers that stand for a symbol.")
-@click.option("--tie/--no-tie", default=None, help="Use the embedding as output weights, too.")
-@click.option("--dropout", type=Bounded(0, 0.95), help="The share of each layer's outputs dropped in training.")
-@click.option("--batch", type=Whole(), help="Columns read side by side.")
-@click.option("--window", type=Whole(), help="Symbols through which the gradient flows back.")
-@click.option("--steps", type=Whole(), help="Train for so many updates …")
-@click.option("--epochs", type=Bounded(0, 1e6, open_low=True), help="… or so many passes over the text …")
-@click.option("--budget", type=Duration(), help="… or for so long: 90s, 5m, 1h30m.")
-@click.option("--learning-rate", type=Bounded(0, 10, open_low=True), help="Of AdamW, at its peak.")
-@click.option("--weight-decay", type=Bounded(0, 10), help="Of AdamW, for all matrices.  [default: 0.2]")
-@click.option("--clip", type=Bounded(0, open_low=True), help="The gradient's greatest global norm.  [default: 1]")
-@click.option("--patience", type=Whole(0), help="Stop after so many validations without a better one; 0 never.  [default: 10]")
-@PRECISION
-@click.option("--seed", type=Whole(0), default=0, show_default=True)
-@ENCODING
-@ERRORS
+@declared(arguments.TRAIN)
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing while training.")
-def train(files: tuple[str, ...], **options: Any) -> None:
+def train(files: tuple[str, ...], quiet: bool, **_: Any) -> None:
     """Train a model on a text.
 
     CORPUS is a file or several, a folder of *.txt files, - for standard input, or the name of a corpus that ships (lmgen corpus
-    list). What is not given is chosen from the amount of text. Ctrl-C saves; --resume goes on.
+    list). Options you omit are chosen from the amount of text. Ctrl-C saves; --resume goes on.
     """
-    if sum(options[name] is not None for name in ("steps", "epochs", "budget")) > 1:
-        raise click.UsageError("--steps, --epochs and --budget each say how long to train: give one of them")
-    if not files and not options["resume"]:
-        raise click.UsageError("what shall it learn? Give a text file, - for standard input, or cities, a corpus that ships")
-    from lmgen import api, checkpoint, devices, fit
+    named = [option.name for option in arguments.TRAIN]
+    options = arguments.checked({name: value for name, value in given().items() if name in named}, bool(files))
+    from lmgen import checkpoint, devices, fit, start
     from lmgen import run as runs
 
     devices.prepare()
-    wanted = {name: options.pop(name) for name in WANTED}
-    quiet = options["quiet"]
-    settings = _text_settings(files, options) if files else None
+    settings = start.text_settings(files, options) if files else None
     if options["resume"]:
-        _refuse_other_options()
         path = checkpoint.find(str(options["resume"]))
         with checkpoint.locked(path):
-            run, complaints = runs.resume(path, settings, options["changed_text"], **wanted)
+            ends = arguments.belonging(options, "end")
+            run, complaints = runs.resume(path, settings, options["changed_text"], **ends)
             for complaint in complaints:
                 console.note(complaint)
             if not quiet:
@@ -94,51 +49,15 @@ def train(files: tuple[str, ...], **options: Any) -> None:
             _drive(run, quiet)
         return
     assert settings
-    path = options["output"] or checkpoint.free(checkpoint.HOME / api.default_name([*files]))
-    checkpoint.check_free(path, options["force"])
-    text_options = {name: options[name] for name in ("unit", "carry", "min_count", "vocab_size", "unk_token", "force")}
-    order = options["order"]
-    if wanted["cell"] == "ngram":
-        _say_what_was_counted(
-            path, *fit.new(path, settings, order=order, **text_options, **wanted), quiet, _look_at(files, options)
-        )
+    path = start.directory(files, options)
+    if options["cell"] == "ngram":
+        _say_what_was_counted(path, *fit.new(path, settings, **start.counted(options)), quiet, _look_at(files, options))
         return
-    if order is not None:
-        raise click.UsageError("only an n-gram model (--cell ngram) has an --order: leave it out")
-    run = runs.new(path, settings, **text_options, **wanted)
+    run = runs.new(path, settings, **start.learnt(options))
     if not quiet:
         _say_what_was_chosen(run, _look_at(files, options))
     with checkpoint.locked(path):
         _drive(run, quiet)
-
-
-RESUMABLE = {"files", "valid", "resume", "changed_text", "steps", "epochs", "budget", "quiet"}
-
-
-def _refuse_other_options() -> None:
-    """A training that goes on keeps its network and its pace."""
-    context = click.get_current_context()
-    given = click.core.ParameterSource.COMMANDLINE
-    other = [p for p in context.command.params if p.name not in RESUMABLE and context.get_parameter_source(p.name or "") is given]
-    if other:
-        raise click.UsageError(f"{other[0].opts[-1]} cannot be changed with --resume: leave it out, or train anew")
-
-
-WANTED = (
-    *("cell", "size", "layers", "residual", "layer_norm", "direction", "embedding", "tie", "dropout", "batch", "window"),
-    *("steps", "epochs", "budget", "learning_rate", "weight_decay", "clip", "patience", "precision", "seed"),
-)
-
-
-def _text_settings(files: tuple[str, ...], options: dict[str, Any]) -> Any:
-    from lmgen import api, text
-    from lmgen import run as runs
-
-    paths = text.find(files)
-    valid = text.find([options["valid"]]) if options["valid"] else []
-    return runs.TextSettings(
-        api.absolute(paths), api.absolute(valid), options["sequence"], options["encoding"], options["errors"]
-    )
 
 
 class Stop:
@@ -241,9 +160,9 @@ def _say_what_was_read(data: Any, sequence: str, look: str) -> None:
 
 def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:
     """The command that looks at the text, read as this training reads it."""
-    words = ["lmgen", "corpus", "check", *files, *(["--valid", options["valid"]] if options["valid"] else [])]
-    for name, default in (("sequence", "line"), ("encoding", "utf-8"), ("errors", "strict")):
-        words += [] if options[name] == default else [f"--{name}", options[name]]
+    words = ["lmgen", "corpus", "check", *files, *(word for name in options["valid"] or () for word in ("--valid", name))]
+    for option in (arguments.SEQUENCE, arguments.ENCODING, arguments.ERRORS):
+        words += [] if options[option.name] == option.default else [option.flag, options[option.name]]
     return shlex.join([*words, *(["--carry"] if options["carry"] else [])])
 
 

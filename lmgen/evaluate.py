@@ -84,6 +84,12 @@ def _right_states(lm: Cloze, rows: range, warm: int, ids: Callable, columns: int
     return states
 
 
+def _shown(kind: str, measures: dict[str, float | None], nats: float, symbols: int) -> str:
+    """Measures in a line, as Python shows them."""
+    found = [f"{name}={value:.4g}" for name, value in measures.items() if value is not None]
+    return f"<{kind} {', '.join(found)}; {nats:,.1f} nats, {symbols:,} symbols>"
+
+
 @dataclass(frozen=True)
 class Measures:
     """The measures of one text; nats are totals, `unknown` counts symbols that the vocabulary lacks.
@@ -104,6 +110,10 @@ class Measures:
     spelt_nats: float = math.nan
     window: int | None = None
     interval: tuple[float, float] | None = None
+
+    def __repr__(self) -> str:
+        names = ("nats_per_symbol", "perplexity", "bits_per_character", "bits_per_byte")
+        return _shown("Measures", {name: getattr(self, name) for name in names}, self.nats, self.symbols)
 
     @property
     def nats_per_symbol(self) -> float:
@@ -169,6 +179,10 @@ class PseudoMeasures:
     known_pseudo_nats: float
     unit: str
     carry: bool
+
+    def __repr__(self) -> str:
+        names = ("pseudo_nats_per_symbol", "pseudo_perplexity")
+        return _shown("PseudoMeasures", {name: getattr(self, name) for name in names}, self.pseudo_nats, self.symbols)
 
     @property
     def pseudo_nats_per_symbol(self) -> float:
@@ -296,6 +310,9 @@ class Score:
     nats: float
     symbols: tuple[tuple[str, float], ...]
     unknown: int
+
+    def __repr__(self) -> str:
+        return f"Score({self.text!r}, {self.nats:.2f} nats, {len(self.symbols):,} symbols)"
 
 
 def scores(lm: LanguageModel | Cloze, sequences: Iterable[str | None]) -> Iterator[Score]:

@@ -29,6 +29,9 @@ class Filling:
     symbols: tuple[str, ...]
     probability: float
 
+    def __repr__(self) -> str:
+        return f"Filling({self.text!r}, probability {self.probability:.4g})"
+
 
 def fillings(lm: Cloze, text: str, wanted: int = 5, blank: str = "_") -> list[Filling]:
     """The likeliest fillings of a text, the likeliest first, `wanted` at the most. Neither EOS nor UNK fills a blank.

@@ -18,7 +18,6 @@ HIGHEST = {"char": 16}  # the highest order that is tried, by unit …
 HIGHEST_OF_WORDS = 6  # … and of words
 UNTRIED = {"char": 6}  # the order where there is no validation text
 UNTRIED_OF_WORDS = 3
-MINE = {"cell", "order", "seed", "precision"}  # what a training may be told that counts
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,11 @@ def new(
     unk_token: str | None = None,
     force: bool = False,
     order: int | None = None,
-    **wanted: Any,
 ) -> tuple[Fitted, corpus.Corpus]:
     """Read the text, fit a model to it and write its directory.
 
-    Raises InputError for a text or a directory that cannot be used, and for an option of networks.
+    Raises InputError for a text or a directory that cannot be used.
     """
-    if foreign := sorted(name for name, value in wanted.items() if value is not None and name not in MINE):
-        raise InputError(f"an n-gram model has no {', '.join(foreign).replace('_', '-')}: leave out what is of networks")
     begun = time.monotonic()
     data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, hold_out=text.hold_out)
     text = replace(text, hold_out=data.valid is not None)
@@ -97,7 +93,7 @@ def new(
     line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
     checkpoint.write_bytes(path / "metrics.jsonl", (json.dumps(line) + "\n").encode())
     rows = {
-        "text": ", ".join(Path(f).name for f in text.files),
+        "text": text.title,
         "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
     }
     if nats is not None and data.valid:

@@ -1,71 +1,75 @@
-"""What an option may be: kinds of numbers whose errors say what is wanted, options that several commands share, and a group that
-lists its commands in the order of their use."""
+"""Options on the command line: the types of `arguments` as click's, options that several commands share, and a group that lists
+its commands in the order of their use."""
 
 from __future__ import annotations
 
-import re
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from lmgen import arguments
 
 
-class Duration(click.ParamType):
-    """Seconds, from 90, 90s, 5m, 1h30m."""
+class Typed(click.ParamType):
+    """A type of `arguments`, whose errors click shows."""
 
-    name = "duration"
+    def __init__(self, kind: arguments.Kind):
+        self.kind, self.name = kind, kind.word
+        self.like: click.ParamType = click.STRING  # click's own type, for the help page and for completion in a shell
+        if isinstance(kind, arguments.Choice):
+            self.like = click.Choice(kind.names)
+        elif isinstance(kind, arguments.Place | arguments.Source):
+            self.like = click.Path()
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", value.strip().lower())
-        seconds = (
-            sum(float(part) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True) if part) if match else 0
-        )
-        if not 0 < seconds < 1e9:
-            self.fail(f"{value!r} is no time: give seconds, or for instance 90s, 5m or 1h30m", param, ctx)
-        return seconds
-
-
-class Bounded(click.ParamType):
-    """A number within bounds; NaN and infinities are not numbers here."""
-
-    name = "number"
-
-    def __init__(self, low: float, high: float = float("inf"), open_low: bool = False):
-        self.low, self.high, self.open_low = low, high, open_low
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            number = float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number", param, ctx)
-        fine = self.low <= number <= self.high and number < float("inf") and not (self.open_low and number == self.low)
-        if not fine:
-            low = f"more than {self.low:g}" if self.open_low else f"{self.low:g} or more"
-            self.fail(
-                f"{value} cannot be used: give {low}" + (f", {self.high:g} at most" if self.high < float("inf") else ""),
-                param,
-                ctx,
-            )
-        return number
+            return self.kind.parse(value) if isinstance(value, str) else self.kind.check(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return self.like.get_metavar(param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self.like.shell_complete(ctx, param, incomplete)
 
 
-class Whole(click.ParamType):
+def Bounded(low: float, high: float = math.inf, open_low: bool = False) -> Typed:
+    """A number within bounds."""
+    return Typed(arguments.Bounded(low, high, open_low))
+
+
+def Whole(low: int = 1) -> Typed:
     """A whole number from `low` up to what 31 bits hold."""
+    return Typed(arguments.Whole(low))
 
-    name = "integer"
 
-    def __init__(self, low: int = 1):
-        self.low = low
+def declared(options: Iterable[arguments.Option]) -> Callable[[Any], Any]:
+    """A decorator that gives a command these options."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a whole number", param, ctx)
-        if not self.low <= number < 1 << 31:
-            self.fail(f"{value} cannot be used: give {self.low} or more, below {1 << 31:,}", param, ctx)
-        return number
+    def decorate(command: Any) -> Any:
+        for option in reversed([*options]):
+            words = [word for word in (option.short, option.flag) if word]
+            if isinstance(option.kind, arguments.Flag):
+                both = option.default is None
+                words = [f"{option.flag}/--no-{option.flag[2:]}"] if both else words
+                kind: dict[str, Any] = {"is_flag": True}
+            else:
+                kind = {"type": Typed(option.kind)}
+            command = click.option(*words, option.name, default=option.default, help=option.described, **kind)(command)
+        return command
+
+    return decorate
+
+
+def given() -> dict[str, Any]:
+    """The options that the user gave to the command that runs, by name."""
+    context = click.get_current_context()
+    return {name: v for name, v in context.params.items() if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
 
 
 class InOrder(click.Group):
@@ -76,20 +80,9 @@ class InOrder(click.Group):
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
-SEQUENCE = click.option(
-    "--sequence",
-    type=click.Choice(["line", "paragraph", "file"]),
-    default="line",
-    show_default=True,
-    help="What ends with an EOS.",
-)
-ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="How the bytes of the text are encoded.")
-ERRORS = click.option(
-    "--errors", type=click.Choice(["strict", "replace"]), default="strict", help="What becomes of bytes that are not text."
+SEQUENCE, ENCODING, ERRORS, PRECISION = (
+    declared([option]) for option in (arguments.SEQUENCE, arguments.ENCODING, arguments.ERRORS, arguments.PRECISION)
 )
 CONTROL = click.option("--control", metavar="FILE", help="Held-out text to compare with.  [default: the text that validates]")
 NGRAM = click.option("--ngram", type=Whole(), default=5, show_default=True, help="Characters of the n-grams that may be new.")
 EXACT = click.option("--exact", is_flag=True, help="Try every sequence as the nearest, also of a corpus beyond 1 MB.")
-PRECISION = click.option(
-    "--precision", type=click.Choice(["auto", "f32", "bf16"]), default="auto", help="Of the matrix products."
-)

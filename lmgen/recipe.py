@@ -7,12 +7,13 @@ weight decay (training.Config) serves characters and words, much text and little
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 
-from lmgen import memory, model, native, training
+from lmgen import arguments, memory, model, native, training
 from lmgen.cells import CELLS
 from lmgen.corpus import Corpus
 from lmgen.errors import InputError, LmgenError
@@ -55,7 +56,7 @@ WORDS = (
 DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
 
 
-def check(wanted: dict[str, Any]) -> None:
+def check(wanted: Mapping[str, Any]) -> None:
     """Raise InputError for a cell or a direction that there is not."""
     for name, known in (("cell", [*CELLS, "ngram"]), ("direction", list(KINDS))):
         value = wanted.get(name)
@@ -140,7 +141,7 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
         "window": 32 if short else 64,
         "learning_rate": fit.learning_rate if wanted.get("layer_norm") is not False else min(fit.learning_rate, 5e-3),
     }
-    train |= {name: wanted[name] for name in TRAIN if wanted.get(name) is not None}
+    train |= {name: wanted[name] for name in arguments.names("training", "end") if wanted.get(name) is not None}
     per_step = train["batch"] * train["window"]
     if per_step > MOST_A_STEP:
         raise InputError(
@@ -189,19 +190,3 @@ def _passes(train: dict[str, Any], symbols: int, a_second: float) -> float:
     """How often a text of so many symbols will be read, at so many a second, by what ends the training first."""
     read = {"epochs": symbols, "steps": train["batch"] * train["window"], "budget": a_second}
     return min(train[name] * each / max(1, symbols) for name, each in read.items() if name in train)
-
-
-TRAIN = (
-    "batch",
-    "window",
-    "learning_rate",
-    "steps",
-    "epochs",
-    "budget",
-    "weight_decay",
-    "clip",
-    "seed",
-    "precision",
-    "patience",
-    "keep",
-)

@@ -20,12 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
+from lmgen import __version__, arguments, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
 from lmgen.errors import CheckpointError, InputError, LmgenError
-from lmgen.text import SEQUENCES, Piece, Text
+from lmgen.text import SEQUENCES, Piece, Text, name_of
 from lmgen.vocab import Vocab
 
-KEPT = ("best", "last")  # weights that may become the model
 SAVE_SECONDS = 30  # a snapshot is written at least so often
 
 
@@ -56,6 +55,11 @@ class TextSettings:
             return found
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"config.json does not say how the text was read ({error}): copy the model again") from None
+
+    @property
+    def title(self) -> str:
+        """The names of the files of the training text, without their folders."""
+        return ", ".join(dict.fromkeys(name_of(Path(Path(f).name)) for f in self.files))
 
     def open(self, carry: bool) -> tuple[Text, Text | None]:
         """The training text, and the validation text where one was given."""
@@ -219,11 +223,10 @@ def new(
 ) -> Run:
     """Read the text, choose what was not asked for, make the directory; nothing is trained yet.
 
-    `wanted` holds fields of model.Config and training.Config. Raises InputError for a text or a directory that cannot be used.
+    `wanted` holds options of the network, the training and its end. Raises InputError for a text, a directory or an option that
+    cannot be used.
     """
-    known = {field.name for field in (*fields(model.Config), *fields(training.Config))} - {"vocab", "carry"}
-    if strange := sorted(wanted.keys() - known):
-        raise TypeError(f"there is no option {', '.join(strange)}: the options are {', '.join(sorted(known))}")
+    arguments.refuse_unknown(wanted, arguments.names("network", "training", "end"))
     recipe.check(wanted)
     data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, hold_out=text.hold_out)
     text = replace(text, hold_out=data.valid is not None)
@@ -262,7 +265,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     assert isinstance(network, model.Config)
     lm.check_size(network, arrays, str(path))
     config, progress = _left_off(path, about)
-    ends = {name: wanted[name] for name in ("steps", "epochs", "budget") if wanted.get(name) is not None}
+    ends = {name: wanted[name] for name in arguments.names("end") if wanted.get(name) is not None}
     if ends:
         config = replace(config, **{"steps": None, "epochs": None, "budget": None, **ends})
     if ends and progress.finished:
@@ -300,7 +303,11 @@ def _left_off(path: Path, about: dict[str, Any]) -> tuple[training.Config, train
         if not ends or not min(ends) > 0:
             raise ValueError("no end has a usable value")
         numbers = (config.batch, config.window, config.validate_every, progress.step + 1)
-        if not all(1 <= n < 1 << 31 for n in numbers) or config.precision not in ("f32", "bf16") or config.keep not in KEPT:
+        if (
+            not all(1 <= n < 1 << 31 for n in numbers)
+            or config.precision not in ("f32", "bf16")
+            or config.keep not in arguments.KEEP.names
+        ):
             raise ValueError("a number has no usable value")
         if (
             not 0 <= config.seed < 1 << 63
@@ -356,7 +363,7 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
     """The text that a model was trained on, encoded again; InputError where it is gone or, given its sha256, has changed."""
     for name in (*text.files, *text.valid_files):
         if not Path(name).exists():
-            raise InputError(f"the text {name} that {path} was trained on is not there any more: name the text")
+            raise InputError(f"the text that {path} was trained on ({name_of(Path(name))}) is not there any more: name the text")
     data = corpus.load(*text.open(carry), vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token, hold_out=text.hold_out)
     if sha256 is not None and data.sha256 != sha256:
         raise InputError(
@@ -391,7 +398,7 @@ def _card(run: Run, valid_nats: float | None) -> str:
         "network": f"{network.describe()}, embedding {network.embedding}"
         f"{', tied' if network.tie else ''}, dropout {network.dropout:g}",
         "parameters": f"{model.parameters(run.training.state.params):,}",
-        "text": ", ".join(Path(f).name for f in run.text.files),
+        "text": run.text.title,
         "read as": f"{unit}s ({data.vocab.unit}), one {run.text.sequence} a sequence, "
         + ("state carried from one to the next" if network.carry else "each on its own"),
         "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",

@@ -9,7 +9,7 @@ command line and from Python. Shapes: B rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from lmgen import arguments
+from lmgen.arguments import Bounded, Flag, Whole
 from lmgen.corpus import fingerprint
 from lmgen.errors import InputError
 from lmgen.lm import Cloze, LanguageModel
@@ -34,6 +36,17 @@ BETWEEN = {"line": "\n", "paragraph": "\n\n", "file": ""}  # what stands between
 LONGEST = 1_000_000  # symbols of a sample, which are held until it is whole
 HOTTEST, LEAST = 1e9, 1e-30  # beyond these 32 bits tell no more: of the temperature; of it and of top-p
 ENOUGH_DRAWS = 1000  # in a row that bring nothing new, and as many more as were found: then there is hardly more to be found
+
+
+BOUNDS = {
+    "temperature": Bounded(0),
+    "top_k": Whole(0),
+    "top_p": Bounded(0, 1, open_low=True),
+    "min_p": Bounded(0, 1),
+    "max_length": Whole(1, LONGEST),
+    "lines": Whole(1, LONGEST),
+    "unknown": Flag(),
+}
 
 
 @dataclass(frozen=True)
@@ -54,19 +67,9 @@ class Settings:
     unknown: bool = False
 
     def __post_init__(self) -> None:
-        bounds = {
-            "temperature": (0 <= self.temperature < float("inf"), "0 or more"),
-            "top_k": (self.top_k >= 0, "0 (off) or more"),
-            "top_p": (0 < self.top_p <= 1, "more than 0 and at most 1 (off)"),
-            "min_p": (0 <= self.min_p <= 1, "between 0 (off) and 1"),
-            "max_length": (1 <= self.max_length <= LONGEST, f"1 to {LONGEST:,}"),
-            "lines": (1 <= self.lines <= LONGEST, f"1 to {LONGEST:,}"),
-        }
-        for name, (fine, wanted) in bounds.items():
-            if not fine:
-                raise InputError(f"{name.replace('_', '-')} {getattr(self, name)} cannot be used: give {wanted}")
+        for name, kind in BOUNDS.items():
+            object.__setattr__(self, name, arguments.check(name, kind, getattr(self, name)))
         object.__setattr__(self, "temperature", min(self.temperature, HOTTEST))
-        object.__setattr__(self, "top_k", min(self.top_k, (1 << 31) - 1))
         object.__setattr__(self, "top_p", max(self.top_p, LEAST))
 
 
@@ -189,13 +192,19 @@ def _steps_outside(
 @dataclass(frozen=True)
 class Sample:
     """One sequence: its text with the prompt, the nats (of the model as it is, whatever the transforms) and the number of the
-    symbols drawn, whether EOS ended it, and whether all its lines stand in the corpus (None where the model does not know)."""
+    symbols drawn, whether EOS ended it, whether all its lines stand in the corpus (None where the model does not know), and the
+    seed that draws it again."""
 
     text: str
     nats: float
     symbols: int
     ended: bool
     known: bool | None = None
+    seed: int | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        said = ["in the corpus" if self.known else "new"] * (self.known is not None) + ["cut off"] * (not self.ended)
+        return f"Sample({', '.join([repr(self.text), f'{self.nats:.2f} nats', f'{self.symbols:,} symbols', *said])})"
 
 
 def samples(
@@ -222,7 +231,7 @@ def samples(
             every = np.concatenate([prompt_ids, ids])
             text = lm.vocab.decode(every, BETWEEN[lm.sequence])
             known = None if lm.known is None else all(is_known(lm, part) for part in _sequences(lm, every))
-            yield Sample(text, float(nats.sum(dtype=np.float64)), len(ids), ended, known)
+            yield Sample(text, float(nats.sum(dtype=np.float64)), len(ids), ended, known, seed)
 
 
 # A function (rows, forced ids [n], place in the text) -> (rows, ids [n, B], nats [n, B]), and n.

@@ -24,6 +24,7 @@ from lmgen import cache, shelf
 from lmgen.errors import InputError
 
 STDIN = "standard input"  # what it is called
+PYTHON = "text from Python"
 BLOCK = 1 << 20  # bytes read at a time, and characters of a sequence after which it comes in pieces
 
 # What ends a sequence. A paragraph ends with one blank line or more.
@@ -86,7 +87,7 @@ class Text:
         self.pipe = pipe
         self.sequence = sequence
         self.keep_blank = keep_blank
-        self.encoding = _known_encoding(encoding)
+        self.encoding = known_encoding(encoding)
         self.errors = _known_errors(errors)
         self.notes: dict[str, None] = {}
         self.sha256 = ""
@@ -275,7 +276,9 @@ def _find(name: str) -> list[Path]:
 
 def name_of(path: Path) -> str:
     """What a user calls this file: a copied pipe is standard input."""
-    return STDIN if path.suffix == ".spool" else str(path)
+    if path.suffix == ".spool":
+        return PYTHON if path.name.startswith("python-") else STDIN
+    return str(path)
 
 
 def whole(pieces: Iterable[Piece]) -> Iterator[str]:
@@ -321,13 +324,16 @@ def standard_input() -> BinaryIO:
 
 
 def _spool(stream: BinaryIO, name: str) -> Path:
-    """Copy a pipe into a file of the cache that is removed when the program ends."""
-    safe = "stdin" if name == STDIN else Path(name).name
-    handle, copy = tempfile.mkstemp(prefix=f"{safe}-", suffix=".spool", dir=cache.folder("corpora"))
+    """Copy a pipe into a file of the cache."""
+    return spooled(iter(lambda: stream.read(BLOCK), b""), "stdin" if name == STDIN else Path(name).name)
+
+
+def spooled(blocks: Iterable[bytes], name: str) -> Path:
+    """Write bytes into a file of the cache that is removed when the program ends."""
+    handle, copy = tempfile.mkstemp(prefix=f"{name}-", suffix=".spool", dir=cache.folder("corpora"))
     atexit.register(lambda: Path(copy).unlink(missing_ok=True))
     with os.fdopen(handle, "wb") as file:
-        while block := stream.read(BLOCK):
-            file.write(block)
+        file.writelines(blocks)
     return Path(copy)
 
 
@@ -340,7 +346,8 @@ def _missing(path: Path) -> str:
     return f"there is no {path}: name a file, a folder, - for standard input, or one of {', '.join(shelf.NAMES)}"
 
 
-def _known_encoding(name: str) -> str:
+def known_encoding(name: str) -> str:
+    """The name by which Python knows an encoding. Raises InputError for one that is none of text."""
     try:
         found = codecs.lookup(name)
         if not found._is_text_encoding:

@@ -82,7 +82,7 @@ def test_a_second_training_takes_the_next_free_name(lmgen, words_file):
         ("train words.txt --encoding klingon", 2, "no encoding 'klingon'"),
         ("train words.txt --cell lstmm", 2, "no cell 'lstmm'"),
         ("train words.txt --steps 0", 2, "--steps"),
-        ("train words.txt --budget soon", 2, "no time"),
+        ("train words.txt --budget soon", 2, "is not a duration"),
         ("train words.txt --steps 2 --epochs 2", 2, "give one of them"),
         ("train words.txt --dropout 1", 2, "--dropout"),
         ("train words.txt --learning-rate nan", 2, "--learning-rate"),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lmgen import model, recipe, training
+from lmgen import arguments, model, recipe, training
 from lmgen.errors import InputError
 
 
@@ -35,7 +35,10 @@ def test_what_is_asked_for_stands():
     for unit in ("char", "word"):
         chosen = recipe.choose(corpus(50_000, unit), False, shape | train)
         assert chosen == (shape, train)
-    assert {*shape, *train, "epochs", "budget"} >= {*recipe.TRAIN, *(f.name for f in fields(model.Config))} - {"vocab", "carry"}
+    assert {*shape, *train, "epochs", "budget"} >= {
+        *arguments.names("training", "end"),
+        *(f.name for f in fields(model.Config)),
+    } - {"vocab", "carry"}
 
 
 @pytest.mark.parametrize("unit", ["char", "word"])

@@ -264,7 +264,10 @@ def test_deep_stacks_get_what_makes_them_train(tmp_path, words_file, layers, dee
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
-    [({"cell": "lstn"}, "there is no cell 'lstn': did you mean lstm?"), ({"direction": "back"}, "choose from forward, both")],
+    [
+        ({"cell": "lstn"}, "there is no cell 'lstn': did you mean lstm?"),
+        ({"direction": "back"}, "'back' is not one of forward, both"),
+    ],
 )
 def test_networks_that_do_not_exist_are_refused(tmp_path, words_file, wanted, message):
     with pytest.raises(InputError, match=re.escape(message)):
@@ -273,7 +276,7 @@ def test_networks_that_do_not_exist_are_refused(tmp_path, words_file, wanted, me
 
 
 def test_options_that_do_not_exist_are_refused(tmp_path, words_file):
-    with pytest.raises(TypeError, match="there is no option stesp"):
+    with pytest.raises(InputError, match="there is no option stesp: did you mean steps"):
         run.new(tmp_path / "m", settings(words_file), stesp=5)
 
 

@@ -81,12 +81,12 @@ def test_the_nats_of_a_sample_are_its_score(model_path):
     """Whatever the transforms, and also behind a prompt (whose own nats do not count)."""
     model = lmgen.load(model_path, precision="f32")
     for settings in ({}, {"temperature": 0.5, "top_k": 5, "top_p": 0.9}):
-        drawn = model.sample(20, **settings)
+        drawn = model.sample(20, seed=0, **settings)
         assert all(one.ended for one in drawn)
         for one, score in zip(drawn, model.score([one.text for one in drawn]), strict=True):
             assert math.isclose(one.nats, score.nats, rel_tol=1e-5)
             assert one.symbols == len(score.symbols)
-    (one,) = model.sample(1, prompt="ka")
+    (one,) = model.sample(1, prompt="ka", seed=0)
     (score,) = model.score([one.text])
     assert one.text.startswith("ka")
     assert math.isclose(one.nats, sum(nats for _, nats in score.symbols[2:]), rel_tol=1e-5)
@@ -126,7 +126,7 @@ def test_temperature_zero_takes_the_likeliest_each_time(model_path):
 
 def test_a_sample_ends_at_its_longest(model_path):
     for longest in (1, 2, 31, 32, 33):
-        for one in lmgen.load(model_path).sample(16, max_length=longest, temperature=3):
+        for one in lmgen.load(model_path).sample(16, seed=0, max_length=longest, temperature=3):
             assert one.symbols <= longest
             assert one.ended or one.symbols == longest
 
@@ -143,14 +143,14 @@ def test_prompts_of_every_length_are_read(model_path):
 def test_samples_are_told_new_or_known(model_path, words_file):
     """By the hashes in the model directory: exactly the lines of the corpus are known."""
     corpus = set(words_file.read_text().split())
-    drawn = lmgen.load(model_path).sample(300)
+    drawn = lmgen.load(model_path).sample(300, seed=0)
     assert {one.known for one in drawn} == {True, False}
     assert all(one.known == (one.text in corpus) for one in drawn)
 
 
 def test_novel_samples_are_new_and_distinct_and_always_end(model_path, words_file):
     model = lmgen.load(model_path)
-    texts = [one.text for one in model.sample(50, novel=True)]
+    texts = [one.text for one in model.sample(50, novel=True, seed=0)]
     assert len(set(texts)) == 50
     assert not set(texts) & set(words_file.read_text().split())
     assert len(model.sample(50, novel=True, temperature=0)) <= 1
@@ -167,8 +167,8 @@ def test_looking_for_what_is_not_there_ends():
 
 def test_unknown_is_drawn_only_where_allowed(model_path):
     model = lmgen.load(model_path)
-    assert not any("\ufffd" in one.text for one in model.sample(200, temperature=5, max_length=20))
-    assert any("\ufffd" in one.text for one in model.sample(200, temperature=50, max_length=20, unknown=True))
+    assert not any("\ufffd" in one.text for one in model.sample(200, seed=0, temperature=5, max_length=20))
+    assert any("\ufffd" in one.text for one in model.sample(200, seed=0, temperature=50, max_length=20, unknown=True))
 
 
 def test_settings_that_mean_nothing_are_refused(model_path):

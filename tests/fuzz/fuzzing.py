@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 import lmgen
-from lmgen import arpa, check, checkpoint, cli, compress, corpus, evaluate, look, ngram, options, run, text
+from lmgen import arguments, arpa, check, checkpoint, cli, compress, corpus, evaluate, look, ngram, run, text
 from lmgen.errors import LmgenError
 from lmgen.vocab import UNITS, UNK, Vocab
 
@@ -519,9 +519,12 @@ def _values(param: click.Parameter) -> list[str] | None:
         return None
     if isinstance(param.type, click.Choice):
         return [*param.type.choices, "x", ""]
-    if isinstance(param.type, options.Whole):
+    kind = getattr(param.type, "kind", None)
+    if isinstance(kind, arguments.Choice):
+        return [*kind.names, "x", ""]
+    if isinstance(kind, arguments.Whole):
         return WHOLE
-    if isinstance(param.type, options.Bounded):
+    if isinstance(kind, arguments.Bounded):
         return NUMBERS
     return TEXTS
 

@@ -40,7 +40,7 @@ def accepted(wanted: dict) -> Settings | None:
     """Settings, or None where they are refused, which is where they mean nothing."""
     sound = {
         "temperature": lambda t: 0 <= t < INFINITE,
-        "top_k": lambda k: k >= 0,
+        "top_k": lambda k: 0 <= k < 1 << 31,
         "top_p": lambda p: 0 < p <= 1,
         "min_p": lambda p: 0 <= p <= 1,
         "max_length": lambda n: 1 <= n <= sample.LONGEST,
@@ -102,5 +102,5 @@ def test_whatever_is_set_text_comes_or_a_sentence(lm, way, monkeypatch):
 
 
 def test_a_length_of_a_billion_is_refused_with_what_can_be_had(model_path):
-    with pytest.raises(InputError, match="max-length 1000000000 cannot be used: give 1 to 1,000,000"):
+    with pytest.raises(InputError, match="max-length': 1000000000 cannot be used: give 1 or more, 1,000,000 at most"):
         lmgen.load(model_path).sample(1, max_length=10**9)
