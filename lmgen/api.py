@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lmgen import checkpoint, corpus, evaluate, fit, lm, run, text
+from lmgen import corpus, directories, evaluate, fit, lm, lock, run, text
 from lmgen.errors import DivergedError, InputError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
 from lmgen.fill import Filling, fillings
@@ -157,12 +157,12 @@ def train(
     paths = text.find([str(f) for f in files])
     valid_paths = text.find([str(valid)]) if valid else []
     settings = run.TextSettings(absolute(paths), absolute(valid_paths), sequence, encoding, errors)
-    path = Path(output) if output else checkpoint.free(checkpoint.HOME / default_name([str(f) for f in files]))
+    path = Path(output) if output else directories.free(directories.HOME / default_name([str(f) for f in files]))
     if wanted.get("cell") == "ngram":
         fit.new(path, settings, **wanted)
         return load(path)
     started = run.new(path, settings, **wanted)
-    with checkpoint.locked(path), closing(iter(started)) as reports:
+    with lock.locked(path), closing(iter(started)) as reports:
         for _ in reports:
             pass
         if started.trouble:
@@ -182,4 +182,4 @@ def default_name(files: list[str]) -> str:
     first = Path(files[0]).absolute()
     says_nothing = first.stem in ("train", "all", "input", "text", "data", "corpus")
     name = "stdin" if files[0] == "-" else first.parent.name if says_nothing else first.stem
-    return checkpoint.safe_name(name or first.stem)
+    return directories.safe_name(name or first.stem)

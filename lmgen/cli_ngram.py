@@ -52,9 +52,9 @@ def arpa_write(model: str, output: Path | None) -> None:
 )
 def arpa_read(file: Path, output: Path | None, force: bool, unit: str | None) -> None:
     """Make a model of the ARPA file FILE."""
-    from lmgen import arpa, checkpoint, fit
+    from lmgen import arpa, directories, fit
 
-    path = output or checkpoint.free(checkpoint.HOME / checkpoint.safe_name(file.stem))
-    checkpoint.check_free(path, force)
+    path = output or directories.free(directories.HOME / directories.safe_name(file.stem))
+    directories.check_free(path, force)
     fit.write_foreign(path, arpa.read(file, unit), file, force)
     console.note(f"the model is in {path}")

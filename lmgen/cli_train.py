@@ -75,7 +75,7 @@ def train(files: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError("--steps, --epochs and --budget each say how long to train: give one of them")
     if not files and not options["resume"]:
         raise click.UsageError("what shall it learn? Give a text file, - for standard input, or cities, a corpus that ships")
-    from lmgen import api, checkpoint, devices, fit
+    from lmgen import api, devices, directories, fit, lock
     from lmgen import run as runs
 
     devices.prepare()
@@ -84,8 +84,8 @@ def train(files: tuple[str, ...], **options: Any) -> None:
     settings = _text_settings(files, options) if files else None
     if options["resume"]:
         _refuse_other_options()
-        path = checkpoint.find(str(options["resume"]))
-        with checkpoint.locked(path):
+        path = directories.find(str(options["resume"]))
+        with lock.locked(path):
             run, complaints = runs.resume(path, settings, options["changed_text"], **wanted)
             for complaint in complaints:
                 console.note(complaint)
@@ -94,8 +94,8 @@ def train(files: tuple[str, ...], **options: Any) -> None:
             _drive(run, quiet)
         return
     assert settings
-    path = options["output"] or checkpoint.free(checkpoint.HOME / api.default_name([*files]))
-    checkpoint.check_free(path, options["force"])
+    path = options["output"] or directories.free(directories.HOME / api.default_name([*files]))
+    directories.check_free(path, options["force"])
     text_options = {name: options[name] for name in ("unit", "carry", "min_count", "vocab_size", "unk_token", "force")}
     order = options["order"]
     if wanted["cell"] == "ngram":
@@ -108,7 +108,7 @@ def train(files: tuple[str, ...], **options: Any) -> None:
     run = runs.new(path, settings, **text_options, **wanted)
     if not quiet:
         _say_what_was_chosen(run, _look_at(files, options))
-    with checkpoint.locked(path):
+    with lock.locked(path):
         _drive(run, quiet)
 
 

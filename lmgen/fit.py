@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lmgen import __version__, checkpoint, corpus, evaluate, lm, ngram, run
+from lmgen import __version__, arrayfile, checkpoint, corpus, directories, evaluate, lm, ngram, run
 from lmgen.errors import InputError
 from lmgen.vocab import Vocab
 
@@ -82,7 +82,7 @@ def new(
         raise InputError(f"an n-gram model has no {', '.join(foreign).replace('_', '-')}: leave out what is of networks")
     begun = time.monotonic()
     data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token)
-    checkpoint.check_free(path, force)
+    directories.check_free(path, force)
     valid = data.valid.stream if data.valid else None
     found = fitted(data.train.stream, valid, data.vocab, carry, order, sequence=text.sequence, known=data.known, path=path)
     nats = None
@@ -94,14 +94,14 @@ def new(
     seconds = round(time.monotonic() - begun, 3)
     line = {"step": 0, "symbols": data.train.symbols, "seconds": seconds, "train_nats": None, "valid_nats": nats}
     line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
-    checkpoint.write_bytes(path / "metrics.jsonl", (json.dumps(line) + "\n").encode())
+    arrayfile.write_bytes(path / "metrics.jsonl", (json.dumps(line) + "\n").encode())
     rows = {
         "text": ", ".join(Path(f).name for f in text.files),
         "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
     }
     if nats is not None and data.valid:
         rows["validation"] = f"{nats:.4f} nats a symbol over {data.valid.symbols:,} symbols"
-    checkpoint.write_bytes(path / "README.md", card(path, found.lm, rows).encode("utf-8", "replace"))
+    arrayfile.write_bytes(path / "README.md", card(path, found.lm, rows).encode("utf-8", "replace"))
     return found, data
 
 
@@ -109,9 +109,9 @@ def write(path: Path, model: lm.Counted, settings: dict[str, Any], about: dict[s
     """Write the directory of an n-gram model."""
     settings = {"lmgen": __version__, "model": asdict(model.config), **settings}
     texts = {"config.json": json.dumps(settings, indent=1) + "\n", "vocab.json": model.vocab.to_json()}
-    checkpoint.create(path, texts, force)
+    directories.create(path, texts, force)
     if model.known is not None:
-        checkpoint.write_arrays(path / "known.safetensors", "known", {"known": model.known}, {})
+        arrayfile.write_arrays(path / "known.safetensors", "known", {"known": model.known}, {})
     checkpoint.write_model(path, lm.level_arrays(model.levels), about)
 
 
@@ -134,4 +134,4 @@ def write_foreign(path: Path, model: lm.Counted, source: Path, force: bool = Fal
     text = run.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict")
     about = {"step": 0, "valid_nats": None, "parameters": 2 * sum(len(level.keys) for level in model.levels), "text_sha256": ""}
     write(path, model, {"train": {}, "text": asdict(text)}, about, force)
-    checkpoint.write_bytes(path / "README.md", card(path, model, {"made from": source.name}).encode("utf-8", "replace"))
+    arrayfile.write_bytes(path / "README.md", card(path, model, {"made from": source.name}).encode("utf-8", "replace"))

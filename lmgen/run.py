@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
+from lmgen import __version__, arrayfile, checkpoint, corpus, devices, directories, evaluate, lm, model, recipe, training, trees
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.text import SEQUENCES, Piece, Text
 from lmgen.vocab import Vocab
@@ -121,9 +121,9 @@ class Run:
         try:
             if weights:
                 checkpoint.write_model(self.path, weights.arrays, weights.about)
-                checkpoint.write_bytes(self.path / "README.md", weights.card.encode("utf-8", "replace"))
+                arrayfile.write_bytes(self.path / "README.md", weights.card.encode("utf-8", "replace"))
                 self._better = None
-            arrays = checkpoint.flatten(self.training.state._asdict())
+            arrays = trees.flatten(self.training.state._asdict())
             about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
             checkpoint.write_snapshot(self.path, self.progress.step, arrays, about)
             self.trouble = ""
@@ -147,14 +147,14 @@ class Run:
             "parameters": model.parameters(params),
             "text_sha256": self.data.sha256,
         }
-        return _Weights(checkpoint.flatten(params), about, _card(self, valid_nats))
+        return _Weights(trees.flatten(params), about, _card(self, valid_nats))
 
 
 @dataclass(frozen=True)
 class _Weights:
     """What becomes model.safetensors and README.md."""
 
-    arrays: checkpoint.Arrays
+    arrays: arrayfile.Arrays
     about: dict[str, Any]
     card: str
 
@@ -222,8 +222,8 @@ def new(
     texts = {"config.json": json.dumps(settings, indent=1) + "\n", "vocab.json": data.vocab.to_json()}
     with memory_of(network, config):
         recipe.check_memory(network, config)
-        checkpoint.create(path, texts, force)
-        checkpoint.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
+        directories.create(path, texts, force)
+        arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
         return Run(path, data, network, config, text)
 
 
@@ -259,7 +259,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files)
     data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"])
     template = jax.eval_shape(partial(training.begin, config, network))._asdict()
-    state = jax.tree.map(jnp.asarray, checkpoint.unflatten(template, arrays, str(path)))
+    state = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, str(path)))
     if progress.best_nats is not None:
         try:
             checkpoint.read_model(path)
@@ -267,7 +267,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
             complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)
     if data.sha256 != about["text_sha256"]:
-        checkpoint.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
+        arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
     _forget_later_lines(path / "metrics.jsonl", progress.step)
     return Run(path, data, network, config, text, training.State(**state), progress), complaints
 
@@ -358,7 +358,7 @@ def _forget_later_lines(metrics: Path, step: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         lines = metrics.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if _step(line) <= step]
-        checkpoint.write_bytes(metrics, b"".join(kept))
+        arrayfile.write_bytes(metrics, b"".join(kept))
 
 
 def _step(line: bytes) -> float:

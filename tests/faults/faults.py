@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmgen import checkpoint
+from lmgen import arrayfile, checkpoint
 from lmgen.errors import CheckpointError
 
 HERE = Path(__file__).resolve().parent
@@ -38,8 +38,8 @@ def digests(path: Path) -> dict[str, str]:
 
     Seconds and speeds, which no two runs share, are left out.
     """
-    arrays, about = checkpoint.read_arrays(checkpoint.snapshots(path)[0], "training")
-    best, _ = checkpoint.read_arrays(path / "model.safetensors", "model")
+    arrays, about = arrayfile.read_arrays(checkpoint.snapshots(path)[0], "training")
+    best, _ = arrayfile.read_arrays(path / "model.safetensors", "model")
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text("utf-8").splitlines()]
     facts = {"progress": about["progress"], **{f"line {k}": line for k, line in enumerate(lines)}}
     for fact in facts.values():
@@ -233,8 +233,8 @@ def every_file(path: Path) -> dict[Path, Callable[[], object]]:
         path / "model.safetensors": lambda: checkpoint.read_model(path),
         path / "config.json": lambda: checkpoint.read_model(path),
         path / "vocab.json": lambda: checkpoint.read_model(path),
-        path / "known.safetensors": lambda: checkpoint.read_arrays(path / "known.safetensors", "known"),
-        snapshot: lambda: checkpoint.read_arrays(snapshot, "training"),
+        path / "known.safetensors": lambda: arrayfile.read_arrays(path / "known.safetensors", "known"),
+        snapshot: lambda: arrayfile.read_arrays(snapshot, "training"),
     }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmgen import checkpoint
+from lmgen import arrayfile, checkpoint, directories
 from lmgen.errors import LmgenError
 
 
@@ -24,14 +24,14 @@ def mark(path: Path, word: str) -> None:
 
 def make(path: Path) -> None:
     """The directory of a training that has not saved yet."""
-    checkpoint.create(path, {"config.json": '{"model": {}}', "vocab.json": "{}"})
+    directories.create(path, {"config.json": '{"model": {}}', "vocab.json": "{}"})
 
 
 def save(path: Path, step: int) -> None:
     """What Run.save writes."""
     arrays = {"W": np.full((4, 5), step, np.float32), "b": np.full(3, step, np.int32)}
     checkpoint.write_model(path, arrays, {"step": step})
-    checkpoint.write_bytes(path / "README.md", f"step {step}\n".encode())
+    arrayfile.write_bytes(path / "README.md", f"step {step}\n".encode())
     checkpoint.write_snapshot(path, step, arrays, {"progress": {"step": step}})
 
 

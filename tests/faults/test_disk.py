@@ -13,7 +13,7 @@ import save
 
 import faults
 import lmgen
-from lmgen import checkpoint, run
+from lmgen import arrayfile, checkpoint, run
 from lmgen.errors import LmgenError
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
@@ -90,14 +90,14 @@ def to_the_end(training: run.Run) -> list[str]:
 def test_the_next_interval_tries_again_and_the_end_is_as_if_nothing_had_been(tmp_path, words_file, monkeypatch):
     """Saves fail for a while, in the middle of which the best validation falls; then the disk has room again."""
     to_the_end(begun(tmp_path / "peaceful", words_file, 240))
-    write, full = checkpoint.write_bytes, [False]
+    write, full = arrayfile.write_bytes, [False]
 
     def failing(path: Path, content: bytes) -> None:
         if full[0]:
             raise LmgenError(f"cannot save {path} ({len(content):,} bytes): No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(checkpoint, "write_bytes", failing)
+    monkeypatch.setattr(arrayfile, "write_bytes", failing)
     training = begun(tmp_path / "m", words_file, 240)
     troubles = []
     with closing(iter(training)) as reports:

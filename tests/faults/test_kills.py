@@ -14,7 +14,7 @@ import pytest
 import save
 
 import faults
-from lmgen import checkpoint
+from lmgen import checkpoint, lock
 from lmgen.errors import InputError
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
@@ -47,7 +47,7 @@ def test_a_kill_at_any_system_call_of_a_save_leaves_a_checkpoint(saved, tmp_path
         steps = faults.states(path)
         assert set(steps) <= {2, 3}, (call, steps)
         seen.add(steps)
-        with checkpoint.locked(path):
+        with lock.locked(path):
             assert not list(path.rglob(".*.part")), call
         save.save(path, 4)
         assert faults.states(path) == (4, 4)
@@ -92,7 +92,7 @@ def test_leftovers_of_others_are_left_alone(saved):
     for path in (*ours, *others):
         path.write_text("half")
     assert faults.states(saved) == (2, 2)
-    with checkpoint.locked(saved):
+    with lock.locked(saved):
         assert not any(path.exists() for path in ours)
         assert all(path.exists() for path in others)
 
@@ -106,16 +106,16 @@ def test_trainings_killed_at_random_moments_go_on_to_the_bit(tmp_path, words_fil
 
 def test_the_lock_names_its_holder_and_dies_with_it(saved, lmgen):
     """While a process trains in a directory another one ends with exit code 2; after kill -9 the directory is free."""
-    program = "import sys, time\nfrom pathlib import Path\nfrom lmgen import checkpoint\n"
-    program += "with checkpoint.locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    program = "import sys, time\nfrom pathlib import Path\nfrom lmgen import checkpoint, lock\n"
+    program += "with lock.locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     holder = subprocess.Popen([sys.executable, "-c", program, str(saved)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(InputError, match=f"by process {holder.pid}"), checkpoint.locked(saved):
+    with pytest.raises(InputError, match=f"by process {holder.pid}"), lock.locked(saved):
         pass
     code, _, err = lmgen("train", "--resume", saved)
     assert code == 2
     assert f"is being trained by process {holder.pid}" in err
     holder.kill()
     holder.communicate()
-    with checkpoint.locked(saved):
+    with lock.locked(saved):
         assert (saved / "train" / "lock").read_text() == str(os.getpid())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import lmgen as library
-from lmgen import cache, checkpoint
+from lmgen import cache, directories
 from lmgen.cli import cli
 from lmgen.errors import InputError
 
@@ -166,7 +166,7 @@ def test_training_and_using_a_model_open_no_socket(words_file):
     "name", ["a/b", "../up", ".hidden", "-rf", "--force", "a\nb", "\x1b[31m", "\udcff", "é" * 300, "...", "", "\0"]
 )
 def test_the_name_of_a_run_is_safe_whatever_its_text_is_called(name):
-    safe = checkpoint.safe_name(name)
+    safe = directories.safe_name(name)
     assert 0 < len(safe.encode()) <= 100
     assert not set(safe) & set("/\\\0\n\x1b")
     assert safe[0] not in ".-"
@@ -218,6 +218,6 @@ def test_a_cache_that_others_may_read_is_closed():
 
 
 def test_two_trainings_never_share_a_new_directory(tmp_path):
-    checkpoint.create(tmp_path / "m", {"config.json": "{}"})
+    directories.create(tmp_path / "m", {"config.json": "{}"})
     with pytest.raises(InputError, match="nothing is overwritten"):
-        checkpoint.create(tmp_path / "m", {"config.json": "{}"})
+        directories.create(tmp_path / "m", {"config.json": "{}"})
