@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lmgen import corpus, directories, evaluate, fit, lm, lock, run, text
+from lmgen import corpus, directories, evaluate, fit, lm, run, text
 from lmgen.errors import DivergedError, InputError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
 from lmgen.fill import Filling, fillings
@@ -142,6 +142,7 @@ def train(
     *files: str | Path,
     valid: str | Path | None = None,
     output: str | Path | None = None,
+    force: bool = False,
     sequence: str = "line",
     encoding: str = "utf-8",
     errors: str = "strict",
@@ -157,19 +158,20 @@ def train(
     paths = text.find([str(f) for f in files])
     valid_paths = text.find([str(valid)]) if valid else []
     settings = run.TextSettings(absolute(paths), absolute(valid_paths), sequence, encoding, errors)
-    path = Path(output) if output else directories.free(directories.HOME / default_name([str(f) for f in files]))
+    path = Path(output) if output else directories.HOME / default_name([str(f) for f in files])
+    count_on = not (output or force)
     if wanted.get("cell") == "ngram":
-        fit.new(path, settings, **wanted)
-        return load(path)
-    started = run.new(path, settings, **wanted)
-    with lock.locked(path), closing(iter(started)) as reports:
-        for _ in reports:
-            pass
+        return load(fit.new(path, settings, force=force, count_on=count_on, **wanted)[0].lm.path)
+    with directories.new(path, force, count_on) as place:
+        started = run.new(place, settings, **wanted)
+        with closing(iter(started)) as reports:
+            for _ in reports:
+                pass
         if started.trouble:
             started.save()
-    if not (path / "model.safetensors").exists():
+    if not started.place.published:
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
-    return load(path, started.config.precision)
+    return load(started.path, started.config.precision)
 
 
 def absolute(paths: Iterable[Path]) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ import math
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import safetensors
@@ -88,7 +88,7 @@ def subfolder(path: Path, name: str) -> Path:
         if folder.is_symlink():
             raise CheckpointError(f"{folder} is a link and may lead anywhere: put the directory itself in its place")
         if not folder.is_dir():
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # another process may be as far
             sync(path)
     except OSError as error:
         raise LmgenError(f"cannot make {folder}: {error.strerror}; what was saved before is intact") from error
@@ -108,10 +108,13 @@ def write_arrays(path: Path, kind: str, arrays: Arrays, about: Mapping[str, Any]
 
 def read_arrays(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
     """The arrays of a file and what describes them; CheckpointError where the file is not whole, not ours or not of this kind."""
-    about = read_about(path, kind)
+    with opened(path) as (file, have):  # once: a save may put another file under this name meanwhile
+        about = _read_header(path, kind, file, have)
+        file.seek(0)
+        content = file.read(have)
     try:
-        arrays = safetensors.numpy.load(path.read_bytes())
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        arrays = safetensors.numpy.load(content)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({printable(str(error))}): copy it again") from None
     claimed = about.pop("sha256")
     if claimed != _digest(arrays, about):
@@ -121,24 +124,40 @@ def read_arrays(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
 
 def read_about(path: Path, kind: str) -> dict[str, Any]:
     """What describes the arrays of a file, from its header alone; the same errors as `read_arrays`, but for damaged arrays."""
+    with opened(path) as (file, have):
+        return _read_header(path, kind, file, have)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """A file of a model directory and its bytes; CheckpointError for one that cannot be read, such as a pipe."""
     try:
-        have = size(path)
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if have < 8 or (length <= _HEADER_MAX and have < 8 + length):
-                need = 8 + length if have >= 8 else 8
-                raise CheckpointError(f"{path} is damaged (have {have:,} bytes, need {need:,} and more): copy it again")
-            if length > _HEADER_MAX:
-                raise CheckpointError(f"{path} is no array file of lmgen, or damaged: copy it again")
-            header = json.loads(file.read(length), object_pairs_hook=_once)
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:  # waits for no pipe
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise CheckpointError(f"{path} is no file: give a directory that lmgen train wrote")
+            yield file, found.st_size
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"there is no {path}: {path.parent} is no model, or not a whole one; give a directory that lmgen train wrote"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; copy the whole directory again") from None
+
+
+def _read_header(path: Path, kind: str, file: IO[bytes], have: int) -> dict[str, Any]:
+    try:
+        length = int.from_bytes(file.read(8), "little")
+        if have < 8 or (length <= _HEADER_MAX and have < 8 + length):
+            need = 8 + length if have >= 8 else 8
+            raise CheckpointError(f"{path} is damaged (have {have:,} bytes, need {need:,} and more): copy it again")
+        if length > _HEADER_MAX:
+            raise CheckpointError(f"{path} is no array file of lmgen, or damaged: copy it again")
+        header = json.loads(file.read(length), object_pairs_hook=_once)
         metadata = header.pop("__metadata__")
         need = 8 + length + _extent(header)
         about = json.loads(metadata["lmgen"], object_pairs_hook=_once)
         number, found, _ = about["format"], about["kind"], about["sha256"]
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no {path}: {path.parent} is no model; give a directory that lmgen train wrote") from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise CheckpointError(f"{path} is no array file of lmgen: give a directory that lmgen train wrote") from None
     if number != FORMAT:
@@ -148,14 +167,6 @@ def read_about(path: Path, kind: str) -> dict[str, Any]:
     if found != kind:
         raise CheckpointError(f"{path} holds a {printable(str(found))}, not a {kind}: give a directory that lmgen train wrote")
     return about
-
-
-def size(path: Path) -> int:
-    """The bytes of a file; CheckpointError for what is none, such as a pipe, which would be waited for."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise CheckpointError(f"{path} is no file: give a directory that lmgen train wrote")
-    return found.st_size
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,16 +5,35 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lmgen import arrayfile
-from lmgen.errors import CheckpointError
+from lmgen.errors import CheckpointError, InputError
 
+Read = TypeVar("Read")
+
+PAUSE = 0.01  # seconds that a directory's replacement takes at the most
 KEEP = 2  # how many snapshots of a training are kept
 _TIED = ("config.json", "vocab.json")  # the files that array files are tied to by hash
 TEXT_MAX = {"config.json": 1 << 20, "vocab.json": 1 << 26}  # bytes
+
+
+def create(path: Path, texts: Mapping[str, str]) -> None:
+    """Write the text files (config.json, vocab.json) of a new directory; InputError where there are others already."""
+    if len(texts.get("vocab.json", "")) > TEXT_MAX["vocab.json"]:
+        raise InputError("the vocabulary is too large to be saved: give a higher --min-count or a smaller --vocab-size")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        arrayfile.sync(path.absolute().parent)
+        if {p.name for p in path.iterdir()} - {"train"}:
+            raise InputError(f"{path} is there already and nothing is overwritten: choose another directory")
+    except OSError as error:
+        raise InputError(f"cannot make the model directory {path}: {error.strerror}") from None
+    for name, text in texts.items():
+        arrayfile.write_bytes(path / name, text.encode())
 
 
 def write_model(path: Path, arrays: arrayfile.Arrays, about: Mapping[str, Any]) -> None:
@@ -24,15 +43,44 @@ def write_model(path: Path, arrays: arrayfile.Arrays, about: Mapping[str, Any]) 
 
 def read_model(path: Path) -> tuple[arrayfile.Arrays, dict[str, Any], dict[str, str]]:
     """The weights, what describes them, and the text files, each checked against the hash that the weights hold."""
-    _check_validated(path)
-    arrays, about = arrayfile.read_arrays(path / "model.safetensors", "model")
-    return arrays, about, read_texts(path, about)
+
+    def read() -> tuple[arrayfile.Arrays, dict[str, Any], dict[str, str]]:
+        _check_validated(path)
+        arrays, about = arrayfile.read_arrays(path / "model.safetensors", "model")
+        return arrays, about, read_texts(path, about)
+
+    return _steady(path, read)
 
 
-def read_about(path: Path) -> dict[str, Any]:
-    """What describes the weights, without reading them."""
-    _check_validated(path)
-    return arrayfile.read_about(path / "model.safetensors", "model")
+def read_about(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What `read_model` reads, without the weights."""
+
+    def read() -> tuple[dict[str, Any], dict[str, str]]:
+        _check_validated(path)
+        about = arrayfile.read_about(path / "model.safetensors", "model")
+        return about, read_texts(path, about)
+
+    return _steady(path, read)
+
+
+def _steady(path: Path, read: Callable[[], Read]) -> Read:
+    """What is read of a directory; once more where `train --force` put another one in its place meanwhile."""
+    before = _identity(path)
+    try:
+        return read()
+    except CheckpointError:
+        if _identity(path) is None:  # the moment between two renames
+            time.sleep(PAUSE)
+        if _identity(path) == before:
+            raise
+        return read()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
 
 
 def _check_validated(path: Path) -> None:
@@ -64,8 +112,8 @@ def _hashes(path: Path) -> dict[str, str]:
 
 def snapshots(path: Path) -> list[Path]:
     """The snapshots of a training in a model directory, the newest first."""
-    found = (path / "train").glob("step-*.safetensors")
-    return sorted((p for p in found if re.fullmatch(r"step-\d{8,}", p.stem)), reverse=True)
+    found = [p for p in (path / "train").glob("step-*.safetensors") if re.fullmatch(r"step-\d{8,}", p.stem)]
+    return sorted(found, key=lambda p: int(p.stem.removeprefix("step-")), reverse=True)
 
 
 def write_snapshot(path: Path, step: int, arrays: arrayfile.Arrays, about: Mapping[str, Any]) -> None:
@@ -94,9 +142,7 @@ def read_snapshot(path: Path) -> tuple[arrayfile.Arrays, dict[str, Any], dict[st
 
 def _read_text(path: Path) -> bytes:
     """A file of a model directory as it is; CheckpointError for one that cannot be read."""
-    try:
-        if (have := arrayfile.size(path)) > TEXT_MAX[path.name]:
+    with arrayfile.opened(path) as (file, have):
+        if have > TEXT_MAX[path.name]:
             raise CheckpointError(f"{path} is damaged ({have:,} bytes, more than any has): copy the whole directory again")
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; copy the whole directory again") from None
+        return file.read(have)

@@ -17,8 +17,7 @@ from lmgen.errors import CheckpointError
 def model(name: str) -> dict[str, Any]:
     """The facts of one model. Raises CheckpointError for what is no model."""
     path = directories.find(name)
-    about = checkpoint.read_about(path)
-    texts = checkpoint.read_texts(path, about)
+    about, texts = checkpoint.read_about(path)
     try:
         config, vocab = json.loads(texts["config.json"]), json.loads(texts["vocab.json"])
         network, train, text = config["model"], config["train"], config["text"]

@@ -65,7 +65,7 @@ class Run:
 
     def __init__(
         self,
-        path: Path,
+        place: directories.Place,
         data: corpus.Corpus,
         network: model.Config,
         config: training.Config,
@@ -73,13 +73,18 @@ class Run:
         state: training.State | None = None,
         progress: training.Progress | None = None,
     ):
-        self.path, self.data, self.network, self.config, self.text = path, data, network, config, text
+        self.place, self.data, self.network, self.config, self.text = place, data, network, config, text
         ahead = 1 if network.direction == "both" else 0
         windows = corpus.Windows(data.train, config.batch, config.window, network.carry, config.seed, ahead)
         validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
         self.trouble = ""  # why the last save failed
         self._better: _Weights | None = None  # the best weights, where they are not yet written
         self.training = training.Training(config, network, windows, validate, state, progress, valid_symbols)
+
+    @property
+    def path(self) -> Path:
+        """What the directory is called, once there is something to use in it."""
+        return self.place.path
 
     @property
     def progress(self) -> training.Progress:
@@ -92,7 +97,7 @@ class Run:
         return kind(self.network, params, self.data.vocab, precision, self.text.sequence, self.data.known, self.path)
 
     def __iter__(self) -> Generator[training.Report, None, None]:
-        with _Lines(self.path / "metrics.jsonl") as metrics, memory_of(self.network, self.config):
+        with _Lines(self.place.folder / "metrics.jsonl") as metrics, memory_of(self.network, self.config):
             saved = time.monotonic()
             for report in self.training:
                 if report.train_nats is not None or report.valid_nats is not None:
@@ -120,12 +125,13 @@ class Run:
         weights = self._weights(None) if self.progress.best_nats is None else self._better
         try:
             if weights:
-                checkpoint.write_model(self.path, weights.arrays, weights.about)
-                arrayfile.write_bytes(self.path / "README.md", weights.card.encode("utf-8", "replace"))
+                checkpoint.write_model(self.place.folder, weights.arrays, weights.about)
+                arrayfile.write_bytes(self.place.folder / "README.md", weights.card.encode("utf-8", "replace"))
                 self._better = None
             arrays = trees.flatten(self.training.state._asdict())
             about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
-            checkpoint.write_snapshot(self.path, self.progress.step, arrays, about)
+            checkpoint.write_snapshot(self.place.folder, self.progress.step, arrays, about)
+            self.place.publish()
             self.trouble = ""
         except LmgenError as error:
             self.trouble = str(error)
@@ -195,17 +201,16 @@ def _line(report: training.Report) -> dict[str, Any]:
 
 
 def new(
-    path: Path,
+    place: directories.Place | Path,
     text: TextSettings,
     unit: str = "char",
     carry: bool = False,
     min_count: int = 1,
     vocab_size: int | None = None,
     unk_token: str | None = None,
-    force: bool = False,
     **wanted: Any,
 ) -> Run:
-    """Read the text, choose what was not asked for, make the directory; nothing is trained yet.
+    """Read the text, choose what was not asked for, begin the directory; nothing is trained yet.
 
     `wanted` holds fields of model.Config and training.Config. Raises InputError for a text or a directory that cannot be used.
     """
@@ -213,6 +218,7 @@ def new(
     if strange := sorted(wanted.keys() - known):
         raise TypeError(f"there is no option {', '.join(strange)}: the options are {', '.join(sorted(known))}")
     recipe.check(wanted)
+    place = directories.Place(place) if isinstance(place, Path) else place
     data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token)
     shape, pace = recipe.choose(data, carry, wanted)
     network = model.Config(vocab=len(data.vocab), carry=carry, **shape)
@@ -222,9 +228,9 @@ def new(
     texts = {"config.json": json.dumps(settings, indent=1) + "\n", "vocab.json": data.vocab.to_json()}
     with memory_of(network, config):
         recipe.check_memory(network, config)
-        directories.create(path, texts, force)
-        arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
-        return Run(path, data, network, config, text)
+        checkpoint.create(place.folder, texts)
+        arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": data.known}, {})
+        return Run(place, data, network, config, text)
 
 
 @contextlib.contextmanager
@@ -269,7 +275,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     if data.sha256 != about["text_sha256"]:
         arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
     _forget_later_lines(path / "metrics.jsonl", progress.step)
-    return Run(path, data, network, config, text, training.State(**state), progress), complaints
+    return Run(directories.Place(path), data, network, config, text, training.State(**state), progress), complaints
 
 
 def _left_off(path: Path, about: dict[str, Any]) -> tuple[training.Config, training.Progress]:

@@ -1,4 +1,4 @@
-"""Array files that verify themselves, directories that are whole or not there, names that are safe."""
+"""Array files that verify themselves, directories whose files belong together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmgen
-from lmgen import arrayfile, directories, lock, trees
+from lmgen import arrayfile, checkpoint, trees
 from lmgen.errors import CheckpointError, InputError, LmgenError
 
 ARRAYS = {
@@ -170,83 +170,51 @@ def test_a_model_can_be_copied_moved_and_read_only(model_path, tmp_path):
     os.chmod(copy, 0o755)
 
 
-def test_models_are_found_by_path_by_name_or_as_the_newest(model_path, tmp_path):
-    home = Path("checkpoints")
-    with pytest.raises(CheckpointError, match="there is no model in checkpoints"):
-        directories.find(None)
-    for when, name in enumerate(["old", "new"]):
-        shutil.copytree(model_path, home / name)
-        os.utime(home / name / "model.safetensors", (when, when))
-    assert directories.find(None) == home / "new"
-    assert directories.find("old") == home / "old"
-    assert directories.find("checkpoints/old") == home / "old"
-    assert directories.find("checkpoints/old/model.safetensors") == home / "old"
-    with pytest.raises(CheckpointError, match="did you mean old"):
-        directories.find("odl")
+def test_snapshots_are_in_the_order_of_their_steps(tmp_path):
+    """Also where the number outgrows the zeros before it: the newest stay."""
+    checkpoint.create(tmp_path / "m", {"config.json": "{}", "vocab.json": "{}"})
+    for step in (99_999_998, 99_999_999, 100_000_000, 1_000_000_000):
+        checkpoint.write_snapshot(tmp_path / "m", step, ARRAYS, {"progress": {"step": step}})
+        assert checkpoint.read_snapshot(tmp_path / "m")[1]["progress"]["step"] == step
+    assert [p.stem for p in checkpoint.snapshots(tmp_path / "m")] == ["step-1000000000", "step-100000000"]
 
 
-def test_nothing_is_overwritten_without_force(tmp_path):
-    texts = {"config.json": "{}", "vocab.json": "{}"}
-    directories.create(tmp_path / "m", texts)
-    (tmp_path / "m" / "metrics.jsonl").write_text("{}")
-    with pytest.raises(InputError, match="m-2"):
-        directories.create(tmp_path / "m", texts)
-    assert (tmp_path / "m" / "metrics.jsonl").exists()
-    directories.create(tmp_path / "m", texts, force=True)
-    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["config.json", "vocab.json"]
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name != ".cache") == ["m"]
+def test_a_file_replaced_while_it_is_read_is_read_as_it_was(file, tmp_path, monkeypatch):
+    """A save that falls between the header and the arrays."""
+    arrayfile.write_arrays(tmp_path / "next", "model", {"b": np.zeros(999, np.float32)}, {"step": 4})
+    loads = json.loads
+
+    def after_the_header(*words, **options):
+        if (tmp_path / "next").exists():
+            os.replace(tmp_path / "next", file)
+        return loads(*words, **options)
+
+    monkeypatch.setattr(json, "loads", after_the_header)
+    arrays, about = arrayfile.read_arrays(file, "model")
+    assert (about["step"], arrays.keys()) == (3, ARRAYS.keys())
+    assert arrayfile.read_arrays(file, "model")[1]["step"] == 4
 
 
-@pytest.mark.parametrize("names", [["mine.txt"], ["config.json", "vocab.json", "pytorch_model.bin"], ["vocab.json"]])
-def test_force_leaves_alone_what_is_not_ours(tmp_path, names):
-    (tmp_path / "other").mkdir()
-    for name in names:
-        (tmp_path / "other" / name).write_text("x")
-    with pytest.raises(InputError, match="remove it yourself"):
-        directories.create(tmp_path / "other", {"config.json": "{}"}, force=True)
-    assert sorted(p.name for p in (tmp_path / "other").iterdir()) == sorted(names)
+def test_a_directory_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    """`train --force` between the weights and config.json: the new model, not a sentence about damage."""
+    for name, config in (("m", "{}"), ("next", "[]")):
+        checkpoint.create(tmp_path / name, {"config.json": config, "vocab.json": "{}"})
+        checkpoint.write_model(tmp_path / name, ARRAYS, {"name": name})
+    read = checkpoint.read_texts
+
+    def after_the_weights(path, about):
+        if (tmp_path / "next").exists():
+            os.rename(tmp_path / "m", tmp_path / "old")
+            os.rename(tmp_path / "next", tmp_path / "m")
+        return read(path, about)
+
+    monkeypatch.setattr(checkpoint, "read_texts", after_the_weights)
+    _, about, texts = checkpoint.read_model(tmp_path / "m")
+    assert (about["name"], texts["config.json"]) == ("next", "[]")
 
 
-def test_force_replaces_what_a_killed_start_has_left(tmp_path):
-    """An empty directory, or one with half a file in it."""
-    for name in (None, ".config.json.123.part"):
-        (tmp_path / "m").mkdir(exist_ok=True)
-        if name:
-            (tmp_path / "m" / name).write_text("{")
-        directories.create(tmp_path / "m", {"config.json": "{}", "vocab.json": "{}"}, force=True)
-        assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["config.json", "vocab.json"]
-        for path in (tmp_path / "m").iterdir():
-            path.unlink()
-
-
-def test_force_leaves_a_link_and_a_running_training_alone(tmp_path):
-    directories.create(tmp_path / "m", {"config.json": "{}"})
-    (tmp_path / "link").symlink_to(tmp_path / "m")
-    with pytest.raises(InputError, match="remove it yourself"):
-        directories.create(tmp_path / "link", {"config.json": "{}"}, force=True)
-    with lock.locked(tmp_path / "m"), pytest.raises(InputError, match="is being trained by process"):
-        directories.create(tmp_path / "m", {"config.json": "{}"}, force=True)
-    assert (tmp_path / "m" / "config.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [
-        ("names", "names"),
-        ("../x", "x"),
-        (".hidden", "hidden"),
-        ("-rf", "rf"),
-        ("a\x1b[31mb", "a-[31mb"),
-        ("", "model"),
-        ("é" * 99, "é" * 50),
-    ],
-)
-def test_names_of_runs_are_safe(name, safe):
-    assert directories.safe_name(name) == safe
-
-
-def test_the_free_name_counts_on(tmp_path):
-    assert directories.free(tmp_path / "a") == tmp_path / "a"
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a-2").symlink_to("nowhere")
-    assert directories.free(tmp_path / "a") == tmp_path / "a-3"
+def test_files_are_not_written_beside_others(tmp_path):
+    checkpoint.create(tmp_path / "m", {"config.json": "{}"})
+    with pytest.raises(InputError, match="nothing is overwritten"):
+        checkpoint.create(tmp_path / "m", {"config.json": "[]"})
+    assert (tmp_path / "m" / "config.json").read_text() == "{}"

@@ -14,6 +14,7 @@ import lmgen
 FOLDER = Path(lmgen.__file__).parent
 # From the top to the ground: a module imports only what stands in a later row.
 LAYERS = [
+    ["__main__"],
     ["cli"],
     ["cli_train", "cli_model", "cli_eval", "cli_corpus", "cli_about", "cli_ngram", "cli_compress"],
     ["cli_text"],
@@ -35,7 +36,7 @@ LAYERS = [
     ["vocab", "directories", "devices"],
     ["checkpoint", "trees", "lock"],
     ["arrayfile"],
-    ["cache", "memory", "native"],
+    ["cache", "memory", "native", "signals"],
     ["errors"],
     ["__init__"],
 ]

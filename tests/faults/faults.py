@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 LONG = bool(os.environ.get("LMGEN_LONG"))  # the long level: hours of faults instead of seconds
 STRACE = shutil.which("strace")
-CALLS = ("mkdir", "openat", "write", "fsync", "rename", "unlink", "close")
+CALLS = ("mkdir", "openat", "write", "fsync", "rename", "unlink", "unlinkat", "rmdir", "close")
 ERRORS = {"ENOSPC": "No space left on device", "EDQUOT": "Disk quota exceeded", "EIO": "Input/output error"}
 SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
 
@@ -74,9 +74,9 @@ class Call:
     words: str
 
 
-def saving(path: Path, step: int) -> list[str]:
-    """The program that saves once."""
-    return [sys.executable, str(HERE / "save.py"), str(path), str(step)]
+def saving(path: Path, step: int, how: str) -> list[str]:
+    """The program that saves once, or replaces the whole directory (`how`: see save.py)."""
+    return [sys.executable, str(HERE / "save.py"), str(path), str(step), how]
 
 
 def quiet_environment() -> dict[str, str]:
@@ -84,19 +84,31 @@ def quiet_environment() -> dict[str, str]:
     return {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
 
 
-def traced(path: Path, step: int, *inject: str) -> subprocess.CompletedProcess[str]:
+def traced(path: Path, step: int, *inject: str, how: str = "save") -> subprocess.CompletedProcess[str]:
     """Save once under strace, which may interfere; its log is `path`.log."""
     log = path.with_name(f"{path.name}.log")
     log.unlink(missing_ok=True)
     traps = [word for what in inject for word in ("-e", f"inject={what}")]
     assert STRACE
-    command = [STRACE, "-f", "-y", "-s", "300", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *traps, *saving(path, step)]
+    command = [
+        STRACE,
+        "-f",
+        "-y",
+        "-s",
+        "300",
+        "-o",
+        str(log),
+        "-e",
+        f"trace={','.join(CALLS)}",
+        *traps,
+        *saving(path, step, how),
+    ]
     return subprocess.run(command, env=quiet_environment(), capture_output=True, text=True, timeout=120)
 
 
-def calls(path: Path, step: int) -> list[Call]:
+def calls(path: Path, step: int, how: str = "save") -> list[Call]:
     """Every system call that a save makes, in their order."""
-    run = traced(path, step)
+    run = traced(path, step, how=how)
     assert run.returncode == 0, run.stderr
     counted: dict[str, int] = {}
     found, inside = [], False
@@ -130,7 +142,7 @@ def states(path: Path) -> tuple[int, int]:
 
 def training(*words: str | Path, first: str = "", **environment: str) -> subprocess.Popen[str]:
     """`lmgen train …` as a process of its own, which may run a line of Python first."""
-    command = [sys.executable, "-c", f"{first}\nfrom lmgen.cli import main\nmain()", "train", *map(str, words)]
+    command = [sys.executable, "-c", f"{first}\nfrom lmgen.__main__ import main\nmain()", "train", *map(str, words)]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 

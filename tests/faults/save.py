@@ -1,6 +1,7 @@
-"""Save once into the directory of a training, as a training does, without JAX: python save.py DIRECTORY STEP.
+"""Save once into the directory of a training, as a training does, without JAX: python save.py DIRECTORY STEP [HOW].
 
-The arrays are filled with the number of the step. Ends with exit code 1 and a sentence where that fails.
+HOW is save, or replace for what `train --force` does. The arrays are filled with the number of the step.
+Ends with exit code 1 and a sentence where that fails.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def mark(path: Path, word: str) -> None:
 
 def make(path: Path) -> None:
     """The directory of a training that has not saved yet."""
-    directories.create(path, {"config.json": '{"model": {}}', "vocab.json": "{}"})
+    checkpoint.create(path, {"config.json": '{"model": {}}', "vocab.json": "{}"})
 
 
 def save(path: Path, step: int) -> None:
@@ -35,11 +36,19 @@ def save(path: Path, step: int) -> None:
     checkpoint.write_snapshot(path, step, arrays, {"progress": {"step": step}})
 
 
+def replace(path: Path, step: int) -> None:
+    """A new training of the same name, as far as its first save."""
+    with directories.new(path, force=True) as place:
+        make(place.folder)
+        save(place.folder, step)
+        place.publish()
+
+
 def main() -> None:
     path, step = Path(sys.argv[1]), int(sys.argv[2])
     mark(path, "begins")
     try:
-        save(path, step)
+        (replace if sys.argv[3:] == ["replace"] else save)(path, step)
     except LmgenError as error:
         sys.exit(str(error))
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import closing
@@ -68,10 +67,8 @@ def test_files_that_may_not_grow_end_a_training_with_a_sentence(tmp_path, words_
     assert len(told) == 2  # once when it happens, once at the end
     assert "training goes on" in told[0]
     assert "File too large" in told[1]
-    assert "go on from the last save with lmgen train --resume m" in told[1]
-    lines = [json.loads(line) for line in Path("m/metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == 120
-    assert not list(Path("m").rglob(".*.part"))
+    assert told[1].endswith("free some space, then train again")
+    assert {p.name for p in tmp_path.iterdir()} <= {"words.txt", "valid.txt", ".cache"}
 
 
 SMALL = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1e-2, "patience": 0}

@@ -15,7 +15,6 @@ import pytest
 import lmgen as library
 from lmgen import cache, directories
 from lmgen.cli import cli
-from lmgen.errors import InputError
 
 ROOT = Path(library.__file__).resolve().parent.parent
 TRAIN = "train words.txt --cell ngram -o m"
@@ -215,9 +214,3 @@ def test_a_cache_that_others_may_read_is_closed():
     Path(".cache/lmgen/corpora").mkdir(parents=True, mode=0o755)
     assert stat.S_IMODE(cache.folder("corpora").stat().st_mode) == 0o700
     assert stat.S_IMODE(Path(".cache/lmgen").stat().st_mode) == 0o700
-
-
-def test_two_trainings_never_share_a_new_directory(tmp_path):
-    directories.create(tmp_path / "m", {"config.json": "{}"})
-    with pytest.raises(InputError, match="nothing is overwritten"):
-        directories.create(tmp_path / "m", {"config.json": "{}"})
