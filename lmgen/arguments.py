@@ -277,7 +277,7 @@ PRECISION = Option("precision", Choice(("auto", "f32", "bf16")), "auto", "Of the
 TRAIN = (
     Option("valid", Source(), None, "Text to validate on.", "text", "a part of the corpus", counts=True, resumes=True),
     Option("output", Place(), None, "The model directory.", "directory", "checkpoints/ and the corpus's name", "-o", counts=True),
-    Option("force", Flag(), False, "Replace the model that is there.", "directory", counts=True),
+    Option("force", Flag(), False, "Replace the model of that name.", "directory", counts=True),
     Option("resume", Stored(), None, "Go on exactly where a training stopped.", "directory", resumes=True),
     Option("changed_text", Flag(), False, "Resume although the text has changed.", "directory", resumes=True),
     Option("unit", UNITS, "char", "What a symbol is.", "vocabulary", counts=True),
@@ -334,6 +334,8 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
     if sum(option.of == "end" for option in asked) > 1:
         raise InputError("--steps, --epochs and --budget each say how long to train: give one of them")
     if options["resume"]:
+        if options["force"]:
+            raise InputError("--force makes a new model and --resume goes on with an old one: give one of them")
         if other := [option for option in asked if not option.resumes]:
             raise InputError(f"{other[0].flag} cannot be changed with --resume: leave it out, or train anew")
     elif not files:

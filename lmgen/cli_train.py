@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import signal
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
-from lmgen import arguments, console
+from lmgen import arguments, console, signals
 from lmgen.errors import DivergedError, LmgenError
 from lmgen.options import declared, given
-
-INTERRUPTED, TERMINATED = 130, 75
 
 
 @click.command()
@@ -32,85 +26,71 @@ def train(files: tuple[str, ...], quiet: bool, **_: Any) -> None:
     """
     named = [option.name for option in arguments.TRAIN]
     options = arguments.checked({name: value for name, value in given().items() if name in named}, bool(files))
-    from lmgen import checkpoint, devices, fit, start
-    from lmgen import run as runs
+    with signals.heeded() as stop:
+        from lmgen import devices, directories, fit, lock, start
+        from lmgen import run as runs
 
-    devices.prepare()
-    settings = start.text_settings(files, options) if files else None
-    if options["resume"]:
-        path = checkpoint.find(str(options["resume"]))
-        with checkpoint.locked(path):
-            ends = arguments.belonging(options, "end")
-            run, complaints = runs.resume(path, settings, options["changed_text"], **ends)
-            for complaint in complaints:
-                console.note(complaint)
+        devices.prepare()
+        stop.check()
+        settings = start.text_settings(files, options) if files else None
+        if options["resume"]:
+            path = directories.find(str(options["resume"]))
+            with lock.locked(path):
+                ends = arguments.belonging(options, "end")
+                run, complaints = runs.resume(path, settings, options["changed_text"], **ends)
+                for complaint in complaints:
+                    console.note(complaint)
+                if not quiet:
+                    console.note(f"going on with {path} from step {run.progress.step:,}")
+                _drive(run, quiet, stop)
+            return
+        assert settings
+        place = start.place(files, options)
+        if options["cell"] == "ngram":
+            found = fit.new(text=settings, **place, **start.counted(options))
+            _say_what_was_counted(*found, quiet, _look_at(files, options))
+            return
+        with directories.new(**place) as made:
+            run = runs.new(made, settings, **start.learnt(options))
+            stop.check()
             if not quiet:
-                console.note(f"going on with {path} from step {run.progress.step:,}")
-            _drive(run, quiet)
-        return
-    assert settings
-    path = start.directory(files, options)
-    if options["cell"] == "ngram":
-        _say_what_was_counted(path, *fit.new(path, settings, **start.counted(options)), quiet, _look_at(files, options))
-        return
-    run = runs.new(path, settings, **start.learnt(options))
-    if not quiet:
-        _say_what_was_chosen(run, _look_at(files, options))
-    with checkpoint.locked(path):
-        _drive(run, quiet)
+                _say_what_was_chosen(run, _look_at(files, options))
+            _drive(run, quiet, stop)
 
 
-class Stop:
-    """Set by the first signal, which asks for an end after the step; a second Ctrl-C ends at once, a third without a word."""
-
-    code = 0
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.code and number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            raise KeyboardInterrupt
-        self.code = INTERRUPTED if number == signal.SIGINT else TERMINATED
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[Stop]:
-    stop = Stop()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal does not end a training
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if stop.code else handler)  # who is about to end needs no more asking
-
-
-def _drive(run: Any, quiet: bool) -> None:
+def _drive(run: Any, quiet: bool, stop: signals.Stop) -> None:
     """Run a training to its end or to a signal, showing it, and say how to go on."""
     from lmgen import api
 
-    name = shlex.quote(run.path.name if run.path.parent == Path("checkpoints") else str(run.path))
     fills = run.network.direction == "both"
     loss = console.Loss(run.data.vocab.unit, run.data.characters_per_symbol, fills)
     display = console.Display(loss, quiet)
     trouble = ""
-    with _stopping() as stop:
-        with closing(iter(run)) as reports, display:
-            for report in reports:
-                if display.live and report.valid_nats is not None and not fills:
-                    display.sample = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)[0].text
-                display.show(report)
-                if report.trouble and not trouble:
-                    console.note(f"warning: {report.trouble}; training goes on, and the next save tries again")
-                trouble = report.trouble or trouble * bool(run.trouble)
-                if stop.code and not run.progress.finished:
-                    break
-        if stop.code and not run.progress.finished:
-            run.save()
-            console.note(f"stopped at step {run.progress.step:,} and saved; go on with: lmgen train --resume {name}")
-            raise SystemExit(stop.code)
+    stop.finishing = True
+    with closing(iter(run)) as reports, display:
+        for report in reports:
+            if display.live and report.valid_nats is not None and not fills:
+                display.sample = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)[0].text
+            display.show(report)
+            if report.trouble and not trouble:
+                console.note(f"warning: {report.trouble}; training goes on, and the next save tries again")
+            trouble = report.trouble or trouble * bool(run.trouble)
+            if stop.code and not run.progress.finished:
+                break
+    if stop.code and not run.progress.finished:
+        run.save()
+        if not run.place.published:  # what is not finite is not saved
+            raise KeyboardInterrupt
+        console.note(f"stopped at step {run.progress.step:,} and saved; go on with: lmgen train --resume {_named(run.path)}")
+        raise SystemExit(stop.code)
+    stop.finishing = False
     if run.trouble:
-        raise LmgenError(f"{run.trouble}: free some space, then go on from the last save with lmgen train --resume {name}")
-    if not (run.path / "model.safetensors").exists():
+        way_out = f"go on from the last save with lmgen train --resume {_named(run.path)}"
+        if not run.place.published:
+            run.place.rescue()
+            way_out = f"train again (the weights saved are in {run.path})" if run.place.published else "train again"
+        raise LmgenError(f"{run.trouble}: free some space, then {way_out}")
+    if not run.place.published:
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
     if not quiet:
         progress = run.progress
@@ -121,7 +101,7 @@ def _drive(run: Any, quiet: bool) -> None:
         _say_what_is_next(run.path, "fill" if fills else "sample", blanks * fills)
 
 
-def _say_what_was_counted(path: Path, fitted: Any, data: Any, quiet: bool, look: str) -> None:
+def _say_what_was_counted(fitted: Any, data: Any, quiet: bool, look: str) -> None:
     if quiet:
         return
     _say_what_was_read(data, fitted.lm.sequence, look)
@@ -129,13 +109,17 @@ def _say_what_was_counted(path: Path, fitted: Any, data: Any, quiet: bool, look:
     loss = console.Loss(data.vocab.unit, data.characters_per_symbol, False)
     for order, nats in fitted.tried.items():
         console.note(f"  order {order}: validation {loss(nats)}")
-    _say_what_is_next(path, "sample")
+    _say_what_is_next(fitted.lm.path, "sample")
 
 
 def _say_what_is_next(path: Path, command: str, words: str = "") -> None:
-    name = shlex.quote(path.name if path.parent == Path("checkpoints") else str(path))
     console.note(f"the model is in {path}; next:")
-    console.note(f"    lmgen {command} {name}{words}")
+    console.note(f"    lmgen {command} {_named(path)}{words}")
+
+
+def _named(path: Path) -> str:
+    """What names a model in a command."""
+    return shlex.quote(path.name if path.parent == Path("checkpoints") else str(path))
 
 
 def _say_what_was_read(data: Any, sequence: str, look: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lmgen import checkpoint, console
+from lmgen import console, directories
 
 SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
 
@@ -60,7 +60,7 @@ def test_train_sample_eval_score_show(lmgen, words_file):
 def test_a_second_training_takes_the_next_free_name(lmgen, words_file):
     for expected in ("words", "words-2"):
         assert lmgen("train", words_file, "--steps", 2, *SMALL)[0] == 0
-        assert checkpoint.find(None) == Path("checkpoints") / expected
+        assert directories.find(None) == Path("checkpoints") / expected
     before = (Path("checkpoints/words/model.safetensors")).read_bytes()
     code, _, err = lmgen("train", words_file, "--steps", 2, "-o", "checkpoints/words", *SMALL)
     assert code == 2
@@ -135,7 +135,7 @@ def test_mistakes_get_one_sentence_and_lose_nothing(lmgen, model_path, words_fil
 def test_text_comes_through_a_pipe(lmgen, words_file):
     code, _, _ = lmgen("train", "-", "--steps", 3, *SMALL, stdin=words_file.read_text())
     assert code == 0
-    assert checkpoint.find(None).name == "stdin"
+    assert directories.find(None).name == "stdin"
     code, out, _ = lmgen("score", "stdin", stdin="bade\nkimo\n")
     assert [row.split("\t")[1] for row in out.splitlines()] == ["bade", "kimo"]
 

@@ -14,6 +14,7 @@ import lmgen
 FOLDER = Path(lmgen.__file__).parent
 # From the top to the ground: a module imports only what stands in a later row.
 LAYERS = [
+    ["__main__"],
     ["cli"],
     ["cli_train", "cli_model", "cli_eval", "cli_corpus", "cli_about", "cli_ngram", "cli_compress"],
     ["cli_text"],
@@ -33,8 +34,10 @@ LAYERS = [
     ["model", "ngram", "corpus", "advice"],
     ["recurrence", "softmax", "text"],
     ["cells", "shelf", "lookup", "damage"],
-    ["vocab", "checkpoint", "devices"],
-    ["cache", "memory", "native", "arguments"],
+    ["vocab", "directories", "devices"],
+    ["checkpoint", "trees", "lock"],
+    ["arrayfile"],
+    ["cache", "memory", "native", "signals", "arguments"],
     ["errors"],
     ["__init__"],
 ]
