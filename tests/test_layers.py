@@ -23,7 +23,7 @@ LAYERS = [
     ["run", "costs"],
     ["recipe"],
     ["training"],
-    ["compress"],
+    ["compress", "comparison"],
     ["evaluate", "sample", "novelty", "fill", "update", "check"],
     ["census"],
     ["writer"],
