@@ -149,15 +149,17 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
     """Score each line of a text.
 
     Prints the nats of each sequence of FILE (or standard input, as it comes) under MODEL, its EOS included: the fewer, the
-    likelier. A model of both directions gives pseudo-nats, each symbol given all others.
+    likelier. A model of both directions gives pseudo-nats, each symbol given all others. A blank line, which training and eval
+    pass over unless the state is carried, gets 0, so that each line of the text has its line of output.
     """
     from lmgen import api, devices, text
 
     devices.prepare()
     loaded = api.load(model, precision)
     opened = text.once(file, loaded.lm.sequence, True, encoding, errors)
-    name = "pseudo_nats" if loaded.fills else "nats"
+    name, blank = "pseudo_nats" if loaded.fills else "nats", 0
     for one in loaded.score(text.arriving(opened)):
+        blank += not one.symbols
         if as_json:
             value = {"text": one.text, name: one.nats, "symbols": len(one.symbols), "unknown": one.unknown}
             console.put_json(value | ({"each": one.symbols} if symbols else {}))
@@ -169,6 +171,8 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
             console.finish()
     for line in opened.notes:
         console.note(line)
+    if blank:
+        console.note(f"{blank:,} blank line{'s' * (blank > 1)} got 0: lmgen eval passes over such")
 
 
 @click.command()

@@ -7,6 +7,7 @@ import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +19,7 @@ from lmgen.errors import DivergedError, LmgenError
 from lmgen.options import ENCODING, ERRORS, PRECISION, SEQUENCE, Bounded, Duration, Whole
 
 INTERRUPTED, TERMINATED = 130, 75
+EXAMPLES = 1000  # lines that are tried
 
 
 @click.command()
@@ -198,8 +200,20 @@ def _drive(run: Any, quiet: bool) -> None:
         console.note(f"done after {progress.step:,} steps in {console.duration(progress.seconds)}: {progress.finished}")
         if progress.best_nats is not None:
             console.note(f"best validation: {loss(progress.best_nats)} at step {progress.best_step:,}")
-        blanks = " '…_…'" if run.data.vocab.unit == "char" else " '… ___ …'"
-        _say_what_is_next(run.path, "fill" if fills else "sample", blanks * fills)
+        _say_what_is_next(run.path, "fill" if fills else "sample", _example(run) if fills else "")
+
+
+def _example(run: Any) -> str:
+    """A line that the model has not seen, with a blank in it, as a shell takes it; nothing where there is none."""
+    from lmgen import fill
+    from lmgen import run as runs
+
+    with contextlib.suppress(LmgenError):  # of a text that is gone by now
+        origin = runs.Origin(run.data, *run.text.open(run.network.carry))
+        for piece in islice(chain(origin.held_out(), origin.training()), EXAMPLES):
+            if found := fill.blanked(piece.text, run.data.vocab.unit):
+                return f" {shlex.quote(found)}"
+    return ""
 
 
 def _say_what_was_counted(path: Path, fitted: Any, data: Any, quiet: bool, look: str) -> None:

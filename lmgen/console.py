@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from lmgen.training import Report
 
 
+LARGEST = 1_000_000  # perplexity that is printed
+
+
 class ReaderGoneError(Exception):
     """Whoever read our stdout has closed it: a reason to end, not an error."""
 
@@ -186,6 +189,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
 
 
+def perplexity(value: float, digits: int = 3) -> str:
+    """A perplexity as people read it: beyond a million its digits say nothing."""
+    return f"{value:,.{digits}f}" if value <= LARGEST else f"over {LARGEST:,}"
+
+
 class Loss:
     """Nats per symbol as the user of a unit thinks of them: bits per character, or perplexity per word.
 
@@ -199,10 +207,10 @@ class Loss:
         if nats is None:
             return "–"
         if self.pseudo:
-            return f"{nats:.3f} pseudo-nats (pseudo-perplexity {math.exp(min(nats, 50)):.2f})"
+            return f"{nats:.3f} pseudo-nats (pseudo-perplexity {perplexity(math.exp(min(nats, 50)), 2)})"
         if self.unit == "char":
             return f"{nats:.3f} nats ({nats / math.log(2) / self.ratio:.3f} bits/char)"
-        return f"{nats:.3f} nats (perplexity {math.exp(min(nats, 50)):.1f})"
+        return f"{nats:.3f} nats (perplexity {perplexity(math.exp(min(nats, 50)), 1)})"
 
 
 class Display(AbstractContextManager["Display"]):

@@ -140,6 +140,31 @@ def test_text_comes_through_a_pipe(lmgen, words_file):
     assert [row.split("\t")[1] for row in out.splitlines()] == ["bade", "kimo"]
 
 
+def test_blank_lines_cost_as_much_in_score_as_in_eval(lmgen, model_path):
+    """Nothing: both pass over them, and yet each line of the text has its line of output."""
+    Path("poem.txt").write_text("bade\n\nkimo\n \n\n")
+    code, out, err = lmgen("score", model_path, "poem.txt")
+    rows = [row.split("\t") for row in out.splitlines()]
+    assert (code, [text for _, text in rows]) == (0, ["bade", "", "kimo", " ", ""])
+    assert "3 blank lines" in err
+    (line,) = map(json.loads, lmgen("eval", model_path, "poem.txt", "--json")[1].splitlines())
+    assert sum(float(nats) for nats, _ in rows) == pytest.approx(line["nats"], abs=0.002)
+    assert lmgen("score", model_path, stdin="\n")[1] == "0.000\t\n"
+
+
+def test_no_perplexity_is_printed_that_means_nothing(lmgen, model_path):
+    """Chinese has no spaces, so that a line is one "word" of more nats than there are floats; bytes are always there."""
+    Path("poem.txt").write_text("床前明月光疑是地上霜舉頭望明月低頭思故鄉" * 100 + "\n")
+    code, out, _ = lmgen("eval", model_path, "poem.txt")
+    assert code == 0
+    assert "word perplexity" not in out
+    assert "inf" not in out
+    assert "byte perplexity" in out
+    assert json.loads(lmgen("eval", model_path, "poem.txt", "--json")[1])["word_perplexity"] is None
+    assert console.perplexity(12.3456) == "12.346"
+    assert console.perplexity(1e16) == console.perplexity(float("inf")) == "over 1,000,000"
+
+
 def test_corpora_that_ship_are_listed_and_written(lmgen):
     _code, out, _ = lmgen("corpus", "list", "--json")
     sizes = {row["name"]: row["bytes"] for row in map(json.loads, out.splitlines())}
