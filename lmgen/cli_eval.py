@@ -149,7 +149,7 @@ def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
     return [
         ("  nats per symbol", f"{m.nats_per_symbol:.4f}{_interval(m, 1)}   ({m.nats:,.1f} nats, {m.symbols:,} symbols)"),
         ("  perplexity", f"{console.perplexity(m.perplexity)} per symbol   ({noun}s, and an EOS for every {lm.sequence})"),
-        ("  bits per character", bits(m.bits_per_character, m.characters, "characters")),
+        ("  bits per character", bits(m.bits_per_character, m.characters, "characters with line ends")),
         ("  bits per byte", bits(m.bits_per_byte, m.bytes, "bytes")),
         *_spelt(m),
         *_of_words(m),

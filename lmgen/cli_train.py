@@ -235,22 +235,22 @@ def _say_what_is_next(path: Path, command: str, words: str = "") -> None:
 
 def _say_what_was_read(data: Any, sequence: str, look: str) -> None:
     """What was met in the text, and how to look closer."""
-    from lmgen import check
+    from lmgen import advice
 
     for line in data.notes:
         console.note(line)
-    for warning in (told := check.warnings(data.signs))[:MOST_WARNINGS]:
+    for warning in (told := advice.warnings(data.signs))[:MOST_WARNINGS]:
         console.note(f"warning: {warning}")
     if told:
         console.note(f"for more: {look}")
-    console.note(
-        f"text: {data.train.symbols:,} symbols of {len(data.vocab):,} kinds in {data.train.sequences:,} {sequence}s"
-        + (
-            f", {data.valid.symbols:,} more to validate"
-            if data.valid
-            else "; too little to hold any out, so nothing is validated"
-        )
+    console.note(f"text: {data.signs.characters:,} characters with line ends")
+    symbols = (
+        f"symbols, each EOS included: {data.train.symbols:,} of {len(data.vocab.symbols):,} kinds in {data.train.sequences:,} "
     )
+    if data.valid:
+        console.note(f"{symbols}{sequence}s to train on, {data.valid.symbols:,} in {data.valid.sequences:,} to validate")
+    else:
+        console.note(f"{symbols}{sequence}s; too little to hold any out, so nothing is validated")
 
 
 def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:
