@@ -27,6 +27,7 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
     from lmgen.cells import CELLS
 
     devices.prepare()
+    names = tuple(name.lower() for name in names)
     for name in names:
         recipe.check({"cell": name})
         if name not in CELLS:

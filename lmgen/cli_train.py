@@ -22,6 +22,11 @@ INTERRUPTED, TERMINATED = 130, 75
 EXAMPLES = 1000  # lines that are tried
 
 
+def _in_small_letters(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """LSTM and GRU are written in capitals everywhere else."""
+    return value.lower() if value else value
+
+
 @click.command()
 @click.argument("files", nargs=-1, metavar="CORPUS...")
 @click.option("--valid", metavar="FILE", help="Text to validate on; without it a part of the corpus is held out.")
@@ -43,7 +48,11 @@ EXAMPLES = 1000  # lines that are tried
 @click.option("--min-count", type=Whole(), default=1, help="Symbols seen less often are unknown.")
 @click.option("--vocab-size", type=Whole(3), help="The most symbols, EOS and UNK among them.")
 @click.option("--unk-token", help="How the corpus itself marks unknown words, such as <unk>.")
-@click.option("--cell", help="lstm, gru, elman, …: lmgen cells lists them; or ngram, which counts.  [default: lstm]")
+@click.option(
+    "--cell",
+    callback=_in_small_letters,
+    help="lstm, gru, elman, …: lmgen cells lists them; or ngram, which counts.  [default: lstm]",
+)
 @click.option("--order", type=Whole(), help="The n of an n-gram model.  [default: what suits the validation text]")
 @click.option("--size", type=Whole(), help="Units in a layer.")
 @click.option("--layers", type=Whole(), help="Layers.")

@@ -17,7 +17,7 @@ LAYERS = [
     ["cli"],
     ["cli_train", "cli_model", "cli_eval", "cli_corpus", "cli_about", "cli_ngram", "cli_compress"],
     ["cli_text"],
-    ["console", "api", "look", "options"],
+    ["console", "api", "look", "options", "suggestions"],
     ["scorecard"],
     ["fit"],
     ["run", "costs"],
