@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from lmgen.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM, PRECISI
 @EXACT
 @click.option("--unknown", is_flag=True, help="Allow UNK to be drawn.")
 @click.option("--strict", is_flag=True, help="Fail where the prompt has symbols that the model does not know.")
-@click.option("--seed", type=Whole(0), default=0, show_default=True)
+@click.option("--seed", type=Whole(0), help="The number that the draw starts from: the same one, the same text.  [default: anew]")
 @PRECISION
 @JSON
 def sample(
@@ -49,7 +50,7 @@ def sample(
     ngram: int,
     exact: bool,
     strict: bool,
-    seed: int,
+    seed: int | None,
     precision: str,
     as_json: bool,
     **settings: Any,
@@ -57,8 +58,11 @@ def sample(
     """Write new text.
 
     MODEL is a directory or a name under checkpoints/; without it the newest there writes. A sample ends where the model says
-    EOS. On a terminal, samples that stand in the corpus are marked.
+    EOS. On a terminal, samples that stand in the corpus are marked. Each call draws anew, and says on
+    stderr which --seed repeats it.
     """
+    import random
+
     from lmgen import api, devices, novelty
 
     devices.prepare()
@@ -80,8 +84,12 @@ def sample(
         raise click.UsageError("--control is compared with what --novelty names: give both, or neither")
     found = 0
     looked_up = []
-    for one in loaded.samples(wanted, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings):
+    start = random.SystemRandom().randrange(1 << 31) if seed is None else seed
+    for one in loaded.samples(wanted, prompt=prompt, seed=start, novel=novel, distinct=distinct, **settings):
         found += 1
+        if found == 1 and (model is None or seed is None):
+            name = loaded.lm.path.name if loaded.lm.path else "the model"
+            console.note(f"{name}: seed {start}" + f" (--seed {start} repeats this)" * (seed is None))
         if reference:
             looked_up.append(novelty.check(reference.index, one.text, ngram, exact=exact))
         if as_json:
@@ -159,7 +167,8 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
     opened = text.once(file, loaded.lm.sequence, True, encoding, errors)
     name, blank = "pseudo_nats" if loaded.fills else "nats", 0
     for one in loaded.score(text.arriving(opened)):
-        blank += not one.symbols
+        if not (one.text.strip() or loaded.lm.carry):
+            one, blank = replace(one, nats=0.0, symbols=(), unknown=0), blank + 1
         if as_json:
             value = {"text": one.text, name: one.nats, "symbols": len(one.symbols), "unknown": one.unknown}
             console.put_json(value | ({"each": one.symbols} if symbols else {}))

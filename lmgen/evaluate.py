@@ -289,8 +289,7 @@ def symbols_counted(lm: LanguageModel | Cloze, ids: Ids) -> int:
 class Score:
     """The nats of one sequence, its EOS included: each symbol as (spelling, nats), EOS with the spelling "".
 
-    Those of a cloze model are pseudo-nats, and there is no EOS among them where sequences are independent. A blank sequence is
-    none there, as in training and measuring: it has no symbols and no nats.
+    Those of a cloze model are pseudo-nats, and there is no EOS among them where sequences are independent.
     """
 
     text: str
@@ -306,12 +305,12 @@ def scores(lm: LanguageModel | Cloze, sequences: Iterable[str | None]) -> Iterat
     With a carried state each sequence goes on from the one before, the first from the start; a cloze model then has to see them
     all before it scores the first.
     """
-    state, held = lm.start(1), list[tuple[str, np.ndarray | None]]()
+    state, held = lm.start(1), []
     symbols, most = 0, math.inf if lm.carry and isinstance(lm, Cloze) else BATCH * WINDOW
     for sequence in sequences:
         if sequence is not None:
-            held.append((sequence, lm.vocab.encode(sequence) if lm.carry or sequence.strip() else None))
-            symbols += len(sequence) + 1
+            held.append((sequence, lm.vocab.encode(sequence)))
+            symbols += len(held[-1][1]) + 1
         if symbols >= most or (sequence is None and held and most < math.inf):
             done, state = _scored(lm, held, state)
             yield from done
@@ -319,17 +318,14 @@ def scores(lm: LanguageModel | Cloze, sequences: Iterable[str | None]) -> Iterat
     yield from _scored(lm, held, state)[0] if held else ()
 
 
-def _scored(lm: LanguageModel | Cloze, held: list[tuple[str, np.ndarray | None]], state: Any) -> tuple[list[Score], Any]:
-    stream = np.concatenate([[EOS], *(part for _, ids in held if ids is not None for part in (ids, [EOS]))])
+def _scored(lm: LanguageModel | Cloze, held: list[tuple[str, np.ndarray]], state: Any) -> tuple[list[Score], Any]:
+    stream = np.concatenate([[EOS], *(part for _, ids in held for part in (ids, [EOS]))])
     if lm.carry and not isinstance(lm, Cloze):
         nats, state = carried_nats(lm, stream, state)
     else:
-        nats = stream_nats(lm, stream) if len(stream) > 1 else np.zeros(0)
+        nats = stream_nats(lm, stream)
     out, at, ends = [], 0, not isinstance(lm, Cloze) or lm.carry
     for text, ids in held:
-        if ids is None:
-            out.append(Score(text, 0.0, (), 0))
-            continue
         own = nats[at : at + len(ids) + ends].astype(np.float64)
         at += len(ids) + 1
         spelt = [lm.vocab.spell(int(id)) for id in ids] + [""] * ends
