@@ -17,6 +17,7 @@ import click
 from lmgen import console
 from lmgen.errors import DivergedError, LmgenError
 from lmgen.options import ENCODING, ERRORS, PRECISION, SEQUENCE, Bounded, Duration, Whole
+from lmgen.progress import Display
 
 INTERRUPTED, TERMINATED = 130, 75
 EXAMPLES = 1000  # lines that are tried
@@ -183,7 +184,7 @@ def _drive(run: Any, quiet: bool) -> None:
     name = shlex.quote(run.path.name if run.path.parent == Path("checkpoints") else str(run.path))
     fills = run.network.direction == "both"
     loss = console.Loss(run.data.vocab.unit, run.data.characters_per_symbol, fills)
-    display = console.Display(loss, quiet)
+    display = Display(loss, quiet)
     trouble = ""
     with _stopping() as stop:
         with closing(iter(run)) as reports, display:
@@ -192,7 +193,7 @@ def _drive(run: Any, quiet: bool) -> None:
                     display.sample = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)[0].text
                 display.show(report)
                 if report.trouble and not trouble:
-                    console.note(f"warning: {report.trouble}; training goes on, and the next save tries again")
+                    display.note(f"warning: {report.trouble}; training goes on, and the next save tries again")
                 trouble = report.trouble or trouble * bool(run.trouble)
                 if stop.code and not run.progress.finished:
                     break
