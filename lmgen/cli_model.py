@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -186,8 +187,11 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
 
 @click.command()
 @click.argument("model", required=False)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the curves of the training: a .png, .svg or .pdf."
+)
 @JSON
-def show(model: str | None, as_json: bool) -> None:
+def show(model: str | None, plot: Path | None, as_json: bool) -> None:
     """Show what a model holds.
 
     Without a name: a table of the models in checkpoints/, the newest first.
@@ -195,9 +199,10 @@ def show(model: str | None, as_json: bool) -> None:
     from lmgen import look
 
     if model:
-        facts = look.model(model)
-        console.put_json(facts) if as_json else console.table([(k.replace("_", " "), look.words(v)) for k, v in facts.items()])
+        _show_model(model, plot, as_json)
         return
+    if plot:
+        raise click.UsageError("--plot draws the curves of one model: name it")
     rows = look.models()
     if as_json:
         for row in rows:
@@ -206,3 +211,28 @@ def show(model: str | None, as_json: bool) -> None:
         console.table([[look.words(v) for v in row.values()] for row in rows], head=[*rows[0]], numbers=(2, 3, 4))
     else:
         console.note("there is no model in checkpoints: train one with lmgen train FILE")
+
+
+def _show_model(model: str, plot: Path | None, as_json: bool) -> None:
+    from lmgen import checkpoint, curves, look
+
+    facts, path = look.model(model), checkpoint.find(model)
+    if as_json:
+        console.put_json(facts)
+    else:
+        rows = [(k.replace("_", " "), look.words(v)) for k, v in facts.items()]
+        indent = max(len(name) for name, _ in rows)
+        console.table([*rows, *_validation(curves.read(path)["valid_nats"], indent)])
+    if plot:
+        curves.plot(path, plot)
+        console.note(f"wrote {plot}")
+
+
+def _validation(curve: Any, indent: int) -> list[tuple[str, str]]:
+    """How the validation went, in a row, where it is a curve and the terminal can show it."""
+    from lmgen import progress
+
+    width = (shutil.get_terminal_size().columns if sys.stdout.isatty() else 80) - indent - 2
+    ends = f" {curve.values[0]:.3f} to {curve.values[-1]:.3f}" if curve.values else ""
+    line = progress.sparkline(curve.values, width - len(ends), sys.stdout)
+    return [("validation", line + ends)] if line else []

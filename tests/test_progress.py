@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lmgen import console, progress
+from lmgen import console, curves, progress
 from lmgen.training import Report
 from test_cli import SMALL, on_a_terminal
 
@@ -107,3 +109,38 @@ def test_a_training_in_a_pipe_writes_one_line_at_its_end(lmgen, words_file):
     assert 1 <= len(steps) <= 4
     assert steps[-1].startswith("step 40,")
     assert len(Path("checkpoints/words/metrics.jsonl").read_text().splitlines()) > len(steps)
+
+
+def test_show_tells_how_the_validation_went(lmgen, model_path, monkeypatch):
+    shutil.copytree(model_path, "checkpoints/m")
+    lines = [{"step": k, "valid_nats": 9 - k, "train_nats": 2.0, "learning_rate": 0.1} for k in range(1, 9)]
+    Path("checkpoints/m/metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"step": 9, "val')
+    out = lmgen("show", "m")[1]
+    assert re.search(r"^validation +█▇▆▅▄▃▂▁ 8.000 to 1.000$", out, re.M)
+    assert curves.read(Path("checkpoints/m"))["valid_nats"] == ([*range(1, 9)], [8, 7, 6, 5, 4, 3, 2, 1])
+    seen = on_a_terminal("show", "m", columns=24, NO_COLOR="1")
+    assert "█▇▆▅▄▃▂▁" not in seen  # there is no room for eight
+    Path("checkpoints/m/metrics.jsonl").unlink()
+    assert "validation " not in lmgen("show", "m")[1]
+
+
+def test_a_plot_is_a_picture_and_overwrites_nothing(lmgen, model_path):
+    pytest.importorskip("matplotlib")
+    code, _, err = lmgen("show", model_path, "--plot", "curves.png")
+    assert (code, err) == (0, "wrote curves.png\n")
+    picture = Path("curves.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert lmgen("show", model_path, "--plot", "curves.png")[0] == 2
+    assert Path("curves.png").read_bytes() == picture
+    assert lmgen("show", model_path, "--plot", "curves.xyz")[0] == 2
+    assert not Path("curves.xyz").exists()
+    assert lmgen("show", model_path, "--plot", "curves.svg")[0] == 0
+
+
+def test_matplotlib_is_an_extra(lmgen, model_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    code, _, err = lmgen("show", model_path, "--plot", "curves.png")
+    assert code == 2
+    assert err.splitlines()[-1].endswith("pip install matplotlib")
+    assert not Path("curves.png").exists()
+    assert lmgen("show", "--plot", "curves.png")[0] == 2
