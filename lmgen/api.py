@@ -21,6 +21,7 @@ from lmgen import arguments, console, corpus, directories, evaluate, fit, lm, lo
 from lmgen.errors import DivergedError, InputError, LmgenError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
 from lmgen.fill import Filling, fillings
+from lmgen.progress import Display
 from lmgen.sample import Sample, Settings, distinct_samples, samples
 from lmgen.scorecard import Judge, Source
 from lmgen.training import Report
@@ -244,7 +245,7 @@ def train(*files: Any, progress: bool | Callable[[Report], Any] = False, **optio
 def _train(started: run.Run, progress: bool | Callable[[Report], Any]) -> None:
     """Run a training to its end, or until it is stopped; then it is saved."""
     loss = console.Loss(started.data.vocab.unit, started.data.characters_per_symbol, started.network.direction == "both")
-    with _interrupts() as interrupts, closing(iter(started)) as reports, console.Display(loss, progress is not True) as display:
+    with _interrupts() as interrupts, closing(iter(started)) as reports, Display(loss, progress is not True) as display:
         told = progress if callable(progress) else display.show
         for report in reports:
             try:

@@ -8,7 +8,6 @@ be given. Nothing here imports JAX, NumPy or click.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 import os
 import re
@@ -18,6 +17,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lmgen import suggestions
 from lmgen.errors import InputError
 
 LARGEST = (1 << 31) - 1  # whole number
@@ -357,14 +357,11 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
             raise InputError(f"there is no option {said(name)[1:-1]}{meant}")
 
 
-# What other programs call them.
-ALSO = {"n": "count", "lr": "learning_rate", "temp": "temperature", "hidden": "size", "hidden_size": "size", "bptt": "window"}
-
-
 def did_you_mean(value: Any, known: Iterable[str]) -> str:
     """The question whether the nearest of the known names was meant, or nothing."""
     if not isinstance(value, str):
         return ""
     known = [*known]
-    near = [name for name in (ALSO.get(value),) if name in known] or difflib.get_close_matches(value.lower(), known, 1)
-    return f": did you mean {near[0]}?" if near else ""
+    word = suggestions.OPTIONS.get(value.lower().replace("_", "-"), "").replace("-", "_")
+    near = [word] if word in known else suggestions.closest(value, known)
+    return f": did you mean {' or '.join(near)}?" if near else ""

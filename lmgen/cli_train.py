@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ import click
 from lmgen import arguments, console, signals
 from lmgen.errors import DivergedError, LmgenError
 from lmgen.options import declared, given
+from lmgen.progress import Display
+
+EXAMPLES = 1000  # lines that are tried
 
 
 @click.command()
@@ -64,7 +69,7 @@ def _drive(run: Any, quiet: bool, stop: signals.Stop) -> None:
 
     fills = run.network.direction == "both"
     loss = console.Loss(run.data.vocab.unit, run.data.characters_per_symbol, fills)
-    display = console.Display(loss, quiet)
+    display = Display(loss, quiet)
     trouble = ""
     stop.finishing = True
     with closing(iter(run)) as reports, display:
@@ -73,7 +78,7 @@ def _drive(run: Any, quiet: bool, stop: signals.Stop) -> None:
                 display.sample = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)[0].text
             display.show(report)
             if report.trouble and not trouble:
-                console.note(f"warning: {report.trouble}; training goes on, and the next save tries again")
+                display.note(f"warning: {report.trouble}; training goes on, and the next save tries again")
             trouble = report.trouble or trouble * bool(run.trouble)
             if stop.code and not run.progress.finished:
                 break
@@ -97,8 +102,20 @@ def _drive(run: Any, quiet: bool, stop: signals.Stop) -> None:
         console.note(f"done after {progress.step:,} steps in {console.duration(progress.seconds)}: {progress.finished}")
         if progress.best_nats is not None:
             console.note(f"best validation: {loss(progress.best_nats)} at step {progress.best_step:,}")
-        blanks = " '…_…'" if run.data.vocab.unit == "char" else " '… ___ …'"
-        _say_what_is_next(run.path, "fill" if fills else "sample", blanks * fills)
+        _say_what_is_next(run.path, "fill" if fills else "sample", _example(run) if fills else "")
+
+
+def _example(run: Any) -> str:
+    """A line that the model has not seen, with a blank in it, as a shell takes it; nothing where there is none."""
+    from lmgen import fill
+    from lmgen import run as runs
+
+    with contextlib.suppress(LmgenError):  # of a text that is gone by now
+        origin = runs.Origin(run.data, *run.text.open(run.network.carry))
+        for piece in islice(chain(origin.held_out(), origin.training()), EXAMPLES):
+            if found := fill.blanked(piece.text, run.data.vocab.unit):
+                return f" {shlex.quote(found)}"
+    return ""
 
 
 def _say_what_was_counted(fitted: Any, data: Any, quiet: bool, look: str) -> None:
@@ -124,22 +141,22 @@ def _named(path: Path) -> str:
 
 def _say_what_was_read(data: Any, sequence: str, look: str) -> None:
     """What was met in the text, and how to look closer."""
-    from lmgen import check
+    from lmgen import advice
 
     for line in data.notes:
         console.note(line)
-    for warning in (told := check.warnings(data.signs))[:MOST_WARNINGS]:
+    for warning in (told := advice.warnings(data.signs))[:MOST_WARNINGS]:
         console.note(f"warning: {warning}")
     if told:
         console.note(f"for more: {look}")
-    console.note(
-        f"text: {data.train.symbols:,} symbols of {len(data.vocab):,} kinds in {data.train.sequences:,} {sequence}s"
-        + (
-            f", {data.valid.symbols:,} more to validate"
-            if data.valid
-            else "; too little to hold any out, so nothing is validated"
-        )
+    console.note(f"text: {data.signs.characters:,} characters with line ends")
+    symbols = (
+        f"symbols, each EOS included: {data.train.symbols:,} of {len(data.vocab.symbols):,} kinds in {data.train.sequences:,} "
     )
+    if data.valid:
+        console.note(f"{symbols}{sequence}s to train on, {data.valid.symbols:,} in {data.valid.sequences:,} to validate")
+    else:
+        console.note(f"{symbols}{sequence}s; too little to hold any out, so nothing is validated")
 
 
 def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:
