@@ -78,7 +78,7 @@ def novelty(run: Commands) -> Iterator[str]:
     from lmgen import novelty
     from lmgen.text import Text, whole
 
-    drawn = run(f"sample {model(run, 'names')} --count 1000")
+    drawn = run(f"sample {model(run, 'names')} --count 1000 --seed 0")
     (run.folder / "drawn.txt").write_text(drawn)
     run.done[-1] += " > drawn.txt"
     report = run("novelty drawn.txt --corpus DATA/names/train.txt --control DATA/names/valid.txt")

@@ -1,4 +1,5 @@
-"""What the lines of a text look like, and which unit and which sequence that suggests, each with its reason."""
+"""What the lines of a text look like, and which unit and which sequence that suggests, each with its reason; what a text is
+warned of."""
 
 from __future__ import annotations
 
@@ -7,10 +8,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lmgen.signs import Signs
 from lmgen.text import Piece
 
 ENOUGH_WORDS = 300_000  # from which on words can be learnt as symbols …
 ENOUGH_OF_EACH = 15  # … where each kind occurs so often
+LITTLE = 10_000  # characters of a text below which a model knows much of it by heart
+HUGE = 2_000  # characters of a line that is no item of a list …
+MOSTLY = 0.5  # … where it holds so much of the text; and the share of a text that repeats itself from which on it is told
+LEAK, MUCH = 0.01, 0.05  # shares from which on overlap, and anything else, is worth a warning
 MARKS = ("<unk>", "<UNK>", "[UNK]")  # by which corpora mark the words that they lack
 _FINAL = frozenset(".!?…:;。！？．；：\"'”’»」』)]}")
 
@@ -152,3 +158,58 @@ def _unit(words: Mapping[str, int], total: int, spaced: bool, characters: int) -
     why = "; marks stand apart already" if apart > attached else "; marks are symbols of their own, so that nothing is lost"
     rare = ["--min-count", "2"] if 1 in words.values() else []  # what occurs once cannot be learnt
     return Advice("unit", ["--unit", unit, *rare], f"{each}, are enough to learn words by{why}")
+
+
+def warnings(signs: Signs) -> list[str]:
+    """Sentences on the faults of a text, the gravest first; a training says those of its corpus."""
+    named = f"{signs.sequence}s"
+    found = []
+    if signs.shared >= LEAK * signs.compared > 0:
+        what = f"runs of three {named}" if signs.carry else named
+        sentence = leak(signs.shared, signs.compared, f"{what} of the validation text stand in the training text, too")
+        found.append(sentence + ", or add --carry, if each goes on from the one before" * (not signs.carry))
+    damaged = signs.damaged.get
+    if garbled := damaged("garbled"):
+        what = "looks" if garbled == 1 else "look"
+        found.append(
+            f"{number(garbled, 'character')} {what} like UTF-8 read as Latin-1 or Windows-1252 (Ã© for é): "
+            "mend the text, or the model will write such, too"
+        )
+    if replaced := damaged("replaced"):
+        found.append(
+            f"U+FFFD stands for {number(replaced, 'character')} that could not be decoded: "
+            "read the original text with its --encoding, or take it out"
+        )
+    if control := damaged("control"):
+        what = number(control, "control character")
+        found.append(f"{what} in the text, which the model will write, too: take out what is not meant")
+    if signs.unknown >= MUCH * signs.held_out > 0:
+        share = percent(signs.unknown, signs.held_out)
+        way = "give more text" if signs.noun == "character" else "give more text, a larger --vocab-size, or --unit char"
+        found.append(f"{share} of the {signs.noun}s that validate are unknown to the vocabulary: {way}")
+    if not signs.carry and signs.repeated >= MUCH * signs.sequences > 0:
+        share = percent(signs.repeated, signs.sequences)
+        way = "add --carry, if each goes on from the one before, or take the repeats out"
+        found.append(f"{share} of the {named} repeat an earlier one, and the model learns by heart what repeats: {way}")
+    elif signs.repetition >= MOSTLY:
+        share = percent(signs.repetition, 1)
+        found.append(
+            f"{share} of the text repeats what came before, and the model learns by heart what repeats: take the repeats out"
+        )
+    if not signs.carry and signs.sequence != "file" and signs.longest >= max(HUGE, MOSTLY * signs.characters):
+        share = percent(signs.longest, signs.characters)
+        found.append(
+            f"one {signs.sequence} of {number(signs.longest, 'character')} is {share} of the text, "
+            "and the model reads it as one sequence: add --carry, if it is running text, or put each item on a line of its own"
+        )
+    if signs.characters < LITTLE:
+        found.append(
+            f"only {number(signs.characters, 'character')} of text: expect copies and near copies; "
+            "more text helps most, and lmgen sample --novel leaves copies out"
+        )
+    return found
+
+
+def leak(part: int, whole: int, what: str) -> str:
+    """What is said where the training text holds some of what is to measure."""
+    return f"{percent(part, whole)} of the {what}: the measures will flatter; take them out of one of the two"

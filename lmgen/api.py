@@ -17,10 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
-from lmgen import arguments, checkpoint, console, corpus, evaluate, fit, lm, run, start, text
+from lmgen import arguments, console, corpus, directories, evaluate, fit, lm, lock, run, start, text
 from lmgen.errors import DivergedError, InputError, LmgenError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
 from lmgen.fill import Filling, fillings
+from lmgen.progress import Display
 from lmgen.sample import Sample, Settings, distinct_samples, samples
 from lmgen.scorecard import Judge, Source
 from lmgen.training import Report
@@ -56,7 +57,7 @@ class Model:
         target: Path = arguments.check("path", arguments.Place(), path)
         if os.path.lexists(target):
             raise InputError(
-                f"{target} is there already and nothing is overwritten: choose another, as {checkpoint.free(target)}"
+                f"{target} is there already and nothing is overwritten: choose another, as {directories.free(target)}"
             )
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -218,34 +219,33 @@ def train(*files: Any, progress: bool | Callable[[Report], Any] = False, **optio
     wanted = arguments.checked(options, bool(files))
     if not (callable(progress) or isinstance(progress, bool)):
         raise InputError(f"progress {arguments.said(progress)} cannot be used: give True, False or a function")
-    path = checkpoint.find(str(wanted["resume"])) if wanted["resume"] else start.directory(files, wanted)
+    place = {} if wanted["resume"] else start.place(files, wanted)
     if wanted["valid"] is not None:
         wanted["valid"] = start.files([wanted["valid"]], wanted)
     settings = start.text_settings(start.files(files, wanted), wanted) if files else None
-    if wanted["cell"] == "ngram":
-        assert settings
-        fit.new(path, settings, **start.counted(wanted))
-        return load(path)
     if wanted["resume"]:
-        with checkpoint.locked(path):
+        path = directories.find(str(wanted["resume"]))
+        with lock.locked(path):
             started, complaints = run.resume(path, settings, wanted["changed_text"], **arguments.belonging(wanted, "end"))
             for complaint in complaints:
                 warnings.warn(complaint, stacklevel=2)
             _train(started, progress)
-    else:
-        assert settings
-        started = run.new(path, settings, **start.learnt(wanted))
-        with checkpoint.locked(path):
-            _train(started, progress)
-    if not (path / "model.safetensors").exists():
+        return load(path, started.config.precision)
+    assert settings
+    if wanted["cell"] == "ngram":
+        return load(fit.new(text=settings, **place, **start.counted(wanted))[0].lm.path)
+    with directories.new(**place) as made:
+        started = run.new(made, settings, **start.learnt(wanted))
+        _train(started, progress)
+    if not made.published:
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
-    return load(path, started.config.precision)
+    return load(started.path, started.config.precision)
 
 
 def _train(started: run.Run, progress: bool | Callable[[Report], Any]) -> None:
     """Run a training to its end, or until it is stopped; then it is saved."""
     loss = console.Loss(started.data.vocab.unit, started.data.characters_per_symbol, started.network.direction == "both")
-    with _interrupts() as interrupts, closing(iter(started)) as reports, console.Display(loss, progress is not True) as display:
+    with _interrupts() as interrupts, closing(iter(started)) as reports, Display(loss, progress is not True) as display:
         told = progress if callable(progress) else display.show
         for report in reports:
             try:
@@ -259,6 +259,8 @@ def _train(started: run.Run, progress: bool | Callable[[Report], Any]) -> None:
     if unfinished or started.trouble:
         started.save()
     if interrupts and unfinished:
+        if not started.place.published:  # what is not finite is not saved
+            raise KeyboardInterrupt
         raise KeyboardInterrupt(
             f"stopped at step {started.progress.step:,} and saved; go on with: lmgen.train(resume={str(started.path)!r})"
         )

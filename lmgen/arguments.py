@@ -8,7 +8,6 @@ be given. Nothing here imports JAX, NumPy or click.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 import os
 import re
@@ -18,6 +17,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lmgen import suggestions
 from lmgen.errors import InputError
 
 LARGEST = (1 << 31) - 1  # whole number
@@ -279,7 +279,7 @@ TRAIN = (
     Option("valid", Source(), None, "Text to validate on.", "text", "a part of the corpus", counts=True, resumes=True),
     Option("no_valid", Flag(), False, "Train on all of the text: hold nothing out to validate on.", "text", counts=True),
     Option("output", Place(), None, "The model directory.", "directory", "checkpoints/ and the corpus's name", "-o", counts=True),
-    Option("force", Flag(), False, "Replace the model that is there.", "directory", counts=True),
+    Option("force", Flag(), False, "Replace the model of that name.", "directory", counts=True),
     Option("resume", Stored(), None, "Go on exactly where a training stopped.", "directory", resumes=True),
     Option("changed_text", Flag(), False, "Resume although the text has changed.", "directory", resumes=True),
     Option("unit", UNITS, "char", "What a symbol is.", "vocabulary", counts=True),
@@ -339,6 +339,8 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
     if options["valid"] and options["no_valid"]:
         raise InputError("--valid names a text to validate on and --no-valid wants none: give one of them")
     if options["resume"]:
+        if options["force"]:
+            raise InputError("--force makes a new model and --resume goes on with an old one: give one of them")
         if other := [option for option in asked if not option.resumes]:
             raise InputError(f"{other[0].flag} cannot be changed with --resume: leave it out, or train anew")
     elif not files:
@@ -360,14 +362,11 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
             raise InputError(f"there is no option {said(name)[1:-1]}{meant}")
 
 
-# What other programs call them.
-ALSO = {"n": "count", "lr": "learning_rate", "temp": "temperature", "hidden": "size", "hidden_size": "size", "bptt": "window"}
-
-
 def did_you_mean(value: Any, known: Iterable[str]) -> str:
     """The question whether the nearest of the known names was meant, or nothing."""
     if not isinstance(value, str):
         return ""
     known = [*known]
-    near = [name for name in (ALSO.get(value),) if name in known] or difflib.get_close_matches(value.lower(), known, 1)
-    return f": did you mean {near[0]}?" if near else ""
+    word = suggestions.OPTIONS.get(value.lower().replace("_", "-"), "").replace("-", "_")
+    near = [word] if word in known else suggestions.closest(value, known)
+    return f": did you mean {' or '.join(near)}?" if near else ""

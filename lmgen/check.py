@@ -17,15 +17,14 @@ from itertools import islice
 import numpy as np
 
 from lmgen import census, damage
-from lmgen.advice import Advice, Lines, advise, number, percent, quantile
+from lmgen.advice import LEAK, MUCH, Advice, Lines, advise, leak, number, percent, quantile, warnings
 from lmgen.census import Symbols, Unknown, counted, excerpt, unknown_shares
-from lmgen.corpus import Signs, among, fingerprint, runs
+from lmgen.corpus import among, fingerprint, runs
 from lmgen.errors import InputError
+from lmgen.signs import Shape, Signs
 from lmgen.text import Text, name_of
 
 MOST_SIGNS = 1_000  # different ones of a kind of damage that are told apart
-LITTLE = 10_000  # characters of a text below which figures say little
-LEAK, MUCH = 0.01, 0.05  # shares from which on overlap, and anything else, is worth a warning
 
 
 @dataclass(frozen=True)
@@ -82,12 +81,13 @@ class Damage:
 
 @dataclass(frozen=True)
 class Report:
-    """All that `check` finds."""
+    """All that `check` finds; `characters` are those that training reads, line ends included, as `train` and `eval` count."""
 
     files: list[str]
     sequence: str
     carry: bool
     bytes: int
+    characters: int
     lines: int
     blank_lines: int
     paragraphs: int
@@ -128,13 +128,15 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
     alone = not any(one.options for one in found if one.about == "sequence")  # each line on its own
     running = text.keep_blank or (text.sequence == "line" and not alone)
     signs = Signs(
-        "character",
-        text.sequence,
-        running,
-        symbols[0].total,
-        len(read.exact),
-        repeats.exact,
-        {d.kind: d.characters for d in damaged},
+        noun="character",
+        sequence=text.sequence,
+        carry=running,
+        characters=read.shape.characters,
+        sequences=len(read.exact),
+        repeated=repeats.exact,
+        damaged={d.kind: d.characters for d in damaged},
+        longest=read.shape.longest,
+        repetition=read.shape.repetition,
     )
     told = [
         *(_of_overlap(o, text.sequence, running) for o in overlaps),
@@ -147,6 +149,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         sequence=text.sequence,
         carry=text.keep_blank,
         bytes=sum(path.stat().st_size for path in text.paths),
+        characters=read.shape.characters,
         lines=lines.lines,
         blank_lines=lines.blank,
         paragraphs=lines.paragraphs,
@@ -164,60 +167,18 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
     )
 
 
-# --- what is told unasked ---
-
-
-def warnings(signs: Signs) -> list[str]:
-    """Sentences on the faults of a text, the gravest first; a training says those of its corpus."""
-    named = f"{signs.sequence}s"
-    found = []
-    if signs.shared >= LEAK * signs.compared > 0:
-        what = f"runs of three {named}" if signs.carry else named
-        leak = _leak(signs.shared, signs.compared, f"{what} of the validation text stand in the training text, too")
-        found.append(leak + ", or add --carry, if each goes on from the one before" * (not signs.carry))
-    damaged = signs.damaged.get
-    if garbled := damaged("garbled"):
-        what = "looks" if garbled == 1 else "look"
-        found.append(
-            f"{number(garbled, 'character')} {what} like UTF-8 read as Latin-1 or Windows-1252 (Ã© for é): "
-            "mend the text, or the model will write such, too"
-        )
-    if replaced := damaged("replaced"):
-        found.append(
-            f"U+FFFD stands for {number(replaced, 'character')} that could not be decoded: "
-            "read the original text with its --encoding, or take it out"
-        )
-    if control := damaged("control"):
-        what = number(control, "control character")
-        found.append(f"{what} in the text, which the model will write, too: take out what is not meant")
-    if signs.unknown >= MUCH * signs.held_out > 0:
-        share = percent(signs.unknown, signs.held_out)
-        way = "give more text" if signs.noun == "character" else "give more text, a larger --vocab-size, or --unit char"
-        found.append(f"{share} of the {signs.noun}s that validate are unknown to the vocabulary: {way}")
-    if not signs.carry and signs.repeated >= MUCH * signs.sequences > 0:
-        share = percent(signs.repeated, signs.sequences)
-        way = "add --carry, if each goes on from the one before, or take the repeats out"
-        found.append(f"{share} of the {named} repeat an earlier one, and the model learns by heart what repeats: {way}")
-    if signs.characters < LITTLE:
-        found.append(
-            f"{number(signs.characters, 'character')} of text: so few that the model copies them, and figures say little"
-        )
-    return found
-
-
-def _leak(part: int, whole: int, what: str) -> str:
-    return f"{percent(part, whole)} of the {what}: the measures will flatter; take them out of one of the two"
+# --- what is told of the texts as a whole ---
 
 
 def _of_overlap(o: Overlap, sequence: str, running: bool) -> str | None:
     where = f"of the {o.of} text stand in the {o.within} text"
     if running:  # where lines go on from one another, a short one comes again by chance
         shares = o.shared_runs >= LEAK * o.runs > 0
-        return _leak(o.shared_runs, o.runs, f"runs of three {sequence}s {where}, too") if shares else None
+        return leak(o.shared_runs, o.runs, f"runs of three {sequence}s {where}, too") if shares else None
     if o.exact >= LEAK * o.sequences:
-        return _leak(o.exact, o.sequences, f"{sequence}s {where}, too")
+        return leak(o.exact, o.sequences, f"{sequence}s {where}, too")
     if o.near >= LEAK * o.sequences:
-        return _leak(o.near, o.sequences, f"{sequence}s {where} but for case, marks, digits or spaces")
+        return leak(o.near, o.sequences, f"{sequence}s {where} but for case, marks, digits or spaces")
     return None
 
 
@@ -316,11 +277,13 @@ def nearly(sequence: str) -> str:
 
 @dataclass(frozen=True)
 class _Sequences:
-    """Two fingerprints of each sequence that is not blank, of itself and of what it is nearly, and how many have each length."""
+    """Two fingerprints of each sequence that is not blank, of itself and of what it is nearly, how many have each length, and the
+    shape of the text."""
 
     exact: np.ndarray
     near: np.ndarray
     lengths: Counter[int]
+    shape: Shape
 
     def statistics(self) -> Lengths:
         of, number = self.lengths, len(self.exact)
@@ -329,9 +292,10 @@ class _Sequences:
 
 
 def _sequences(text: Text) -> _Sequences:
-    exact, near, lengths = array("Q"), array("Q"), Counter[int]()
+    exact, near, lengths, shape = array("Q"), array("Q"), Counter[int](), Shape()
     hashes, length = (hashlib.blake2b(), hashlib.blake2b()), 0
     for piece in text:
+        shape.add(piece)
         if piece.begins and piece.ends:
             if not piece.text.strip():
                 continue
@@ -349,7 +313,7 @@ def _sequences(text: Text) -> _Sequences:
             lengths[length] += 1
             for found, one in zip((exact, near), hashes, strict=True):
                 found.append(int.from_bytes(one.digest(), "little"))
-    return _Sequences(np.frombuffer(exact, np.uint64), np.frombuffer(near, np.uint64), lengths)
+    return _Sequences(np.frombuffer(exact, np.uint64), np.frombuffer(near, np.uint64), lengths, shape)
 
 
 def _repeats(text: Text, read: _Sequences, most: int = 5) -> Repeats:

@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from lmgen import __version__, console
+from lmgen import __version__, console, signals, suggestions
 from lmgen.cli_about import cells, doctor
 from lmgen.cli_compress import compress, decompress
 from lmgen.cli_corpus import corpus
@@ -18,7 +18,7 @@ from lmgen.cli_eval import eval_
 from lmgen.cli_model import fill, sample, score, show
 from lmgen.cli_ngram import arpa
 from lmgen.cli_text import novelty
-from lmgen.cli_train import INTERRUPTED, train
+from lmgen.cli_train import train
 from lmgen.errors import LmgenError
 from lmgen.options import InOrder
 
@@ -54,13 +54,13 @@ def main() -> None:
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     try:
-        code = cli.main(standalone_mode=False) or 0
+        code = cli.main(prog_name="lmgen", standalone_mode=False) or 0
         console.finish()
     except click.exceptions.NoArgsIsHelpError as help_text:
         click.echo(help_text.format_message())
         code = 2
     except click.ClickException as error:
-        console.note(f"lmgen: {error.format_message().rstrip('.')}" + _see_help(error))
+        console.note(f"lmgen: {suggestions.message(error)}" + _see_help(error))
         code = 2
     except LmgenError as error:
         console.note(f"lmgen: {error}")
@@ -69,7 +69,7 @@ def main() -> None:
         console.note(OUT_OF_MEMORY)
         code = 1
     except (KeyboardInterrupt, click.Abort):  # an Abort is a RuntimeError, too
-        code = INTERRUPTED
+        code = signals.STOP.code or signals.INTERRUPTED
     except (RuntimeError, ValueError) as error:
         from lmgen import devices
 

@@ -23,10 +23,11 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
     For a layer of N units: parameters a unit, products N × N a step (of the input, all times at once, + of what is fed back, in
     so many turns that wait for each other), and symbols a second in training. A CELL by name gets its equations, too.
     """
-    from lmgen import costs, devices, recipe
+    from lmgen import costs, devices, progress, recipe
     from lmgen.cells import CELLS
 
     devices.prepare()
+    names = tuple(name.lower() for name in names)
     for name in names:
         recipe.check({"cell": name})
         if name not in CELLS:
@@ -36,11 +37,17 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
         console.note(f"measuring {len(listed)} cell{'s' * (len(listed) != 1)} with {size} units …")
     measured = costs.speeds([cost.name for cost in listed], size, precision) if speed else iter([None] * len(listed))
     rows = []
-    for cost, symbols_per_second in zip(listed, measured, strict=True):
+    live = progress.panel() if speed and not as_json else None
+    for number, cost in enumerate(listed, 1):
+        if live:
+            live.draw(f"{number} of {len(listed)}: {cost.name}")
+        symbols_per_second = next(measured)
         if as_json:
             measures = {"size": size, "parameters_per_unit": cost.weights * size + cost.vectors}
             console.put_json(vars(cost) | measures | {"symbols_per_second": symbols_per_second})
         rows.append(_cells_row(cost, symbols_per_second))
+    if live:
+        live.erase()
     if not as_json:
         head = ("cell", "parameters", "products", "turns", "symbols/s")[: 5 if speed else 4]
         console.table([row[: len(head)] for row in rows], head=head, numbers=range(1, len(head)))

@@ -20,7 +20,8 @@ MOST = 1 << 30  # bytes
 def compress(model: str, file: str, output: str | None) -> None:
     """Compress a text, or any bytes, with a model.
 
-    The size proves what eval says: bits per byte, spelling included. Only the same MODEL gives back FILE (- is standard input).
+    The size without the header proves what eval says: bits per byte, spelling included. Only the same MODEL gives back FILE (- is
+    standard input).
     """
     from lmgen import api, compress, devices
 
@@ -32,7 +33,11 @@ def compress(model: str, file: str, output: str | None) -> None:
     data = compress.compress(loaded, content)
     _write(output or file + ENDING, data)
     if content:
-        console.note(f"{len(content):,} bytes became {len(data):,}: {8 * len(data) / len(content):.4f} bits per byte")
+        header = compress.HEADER.size
+        console.note(
+            f"{len(content):,} bytes became {len(data):,}: {8 * (len(data) - header) / len(content):.4f} bits per byte, "
+            f"and a header of {header} bytes"
+        )
 
 
 @click.command()

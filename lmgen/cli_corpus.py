@@ -77,7 +77,7 @@ def _put_report(r: Any) -> None:
     characters, words = r.symbols
     size = [
         ("bytes", f"{r.bytes:,}"),
-        ("characters", f"{characters.total:,} of {number(characters.kinds, 'kind')}"),
+        ("characters", f"{r.characters:,} with line ends, of {number(characters.kinds, 'kind')}"),
         ("words", f"{words.total:,} of {number(words.kinds, 'kind')}"),
         ("lines", f"{r.lines:,}" + f", {r.blank_lines:,} of them blank" * (r.blank_lines > 0)),
         *([("paragraphs", f"{r.paragraphs:,}")] if r.blank_lines else []),

@@ -117,7 +117,9 @@ def _further_rows(card: Any, lm: Any) -> list[tuple[str, str]]:
 
 def _pseudo_rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
     without = (
-        f"; pseudo-perplexity without them {m.pseudo_perplexity_known:.3f}" if m.unknown and m.pseudo_perplexity_known else ""
+        f"; pseudo-perplexity without them {console.perplexity(m.pseudo_perplexity_known)}"
+        if m.unknown and m.pseudo_perplexity_known
+        else ""
     )
     ends = f"and an EOS for every {lm.sequence}" if m.carry else "each given all others of its " + lm.sequence
     return [
@@ -125,7 +127,7 @@ def _pseudo_rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
             "  pseudo-nats per symbol",
             f"{m.pseudo_nats_per_symbol:.4f}   ({m.pseudo_nats:,.1f} pseudo-nats, {m.symbols:,} symbols)",
         ),
-        ("  pseudo-perplexity", f"{m.pseudo_perplexity:.3f} per symbol   ({noun}s, {ends})"),
+        ("  pseudo-perplexity", f"{console.perplexity(m.pseudo_perplexity)} per symbol   ({noun}s, {ends})"),
         ("  unknown", f"{m.unknown:,} symbols ({m.unknown / max(1, m.symbols):.2%}){without}"),
         ("  state", _state(m, lm)),
     ]
@@ -138,7 +140,7 @@ def _state(m: Any, lm: Any) -> str:
 
 
 def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
-    without = f"; perplexity without them {m.perplexity_known:.3f}" if m.unknown and m.perplexity_known else ""
+    without = f"; perplexity without them {console.perplexity(m.perplexity_known)}" if m.unknown and m.perplexity_known else ""
     bound = ", at least: what is unknown or dropped is not spelt" if m.unknown or m.unit == "word-only" else ""
 
     def bits(value: float | None, count: int, what: str) -> str:
@@ -146,8 +148,8 @@ def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
 
     return [
         ("  nats per symbol", f"{m.nats_per_symbol:.4f}{_interval(m, 1)}   ({m.nats:,.1f} nats, {m.symbols:,} symbols)"),
-        ("  perplexity", f"{m.perplexity:.3f} per symbol   ({noun}s, and an EOS for every {lm.sequence})"),
-        ("  bits per character", bits(m.bits_per_character, m.characters, "characters")),
+        ("  perplexity", f"{console.perplexity(m.perplexity)} per symbol   ({noun}s, and an EOS for every {lm.sequence})"),
+        ("  bits per character", bits(m.bits_per_character, m.characters, "characters with line ends")),
         ("  bits per byte", bits(m.bits_per_byte, m.bytes, "bytes")),
         *_spelt(m),
         *_of_words(m),
@@ -167,9 +169,11 @@ def _spelt(m: Any) -> list[tuple[str, str]]:
 
 
 def _of_words(m: Any) -> list[tuple[str, str]]:
-    if not m.words:
-        return []
-    return [("  word perplexity", f"{m.word_perplexity:,.1f}   ({m.words:,} words); byte perplexity {m.byte_perplexity:.3f}")]
+    """Perplexity per word, where there are words and it is small enough to mean something; per byte in any case."""
+    rows = [("  byte perplexity", console.perplexity(m.byte_perplexity))] if m.bytes else []
+    if m.words and m.word_perplexity <= console.LARGEST:
+        rows.insert(0, ("  word perplexity", f"{console.perplexity(m.word_perplexity, 1)}   ({m.words:,} words)"))
+    return rows
 
 
 def _put_markdown(card: Any, head: bool) -> None:

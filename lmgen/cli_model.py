@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ from lmgen.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM, PRECISI
 @EXACT
 @click.option("--unknown", is_flag=True, help="Allow UNK to be drawn.")
 @click.option("--strict", is_flag=True, help="Fail where the prompt has symbols that the model does not know.")
-@click.option("--seed", type=Whole(0), default=0, show_default=True)
+@click.option("--seed", type=Whole(0), help="The number that the draw starts from: the same one, the same text.  [default: anew]")
 @PRECISION
 @JSON
 def sample(
@@ -49,7 +51,7 @@ def sample(
     ngram: int,
     exact: bool,
     strict: bool,
-    seed: int,
+    seed: int | None,
     precision: str,
     as_json: bool,
     **settings: Any,
@@ -57,8 +59,11 @@ def sample(
     """Write new text.
 
     MODEL is a directory or a name under checkpoints/; without it the newest there writes. A sample ends where the model says
-    EOS. On a terminal, samples that stand in the corpus are marked.
+    EOS. On a terminal, samples that stand in the corpus are marked. Each call draws anew, and says on
+    stderr which --seed repeats it.
     """
+    import random
+
     from lmgen import api, devices, novelty
 
     devices.prepare()
@@ -80,8 +85,12 @@ def sample(
         raise click.UsageError("--control is compared with what --novelty names: give both, or neither")
     found = 0
     looked_up = []
-    for one in loaded.samples(wanted, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings):
+    start = random.SystemRandom().randrange(1 << 31) if seed is None else seed
+    for one in loaded.samples(wanted, prompt=prompt, seed=start, novel=novel, distinct=distinct, **settings):
         found += 1
+        if found == 1 and (model is None or seed is None):
+            name = loaded.lm.path.name if loaded.lm.path else "the model"
+            console.note(f"{name}: seed {start}" + f" (--seed {start} repeats this)" * (seed is None))
         if reference:
             looked_up.append(novelty.check(reference.index, one.text, ngram, exact=exact))
         if as_json:
@@ -149,15 +158,18 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
     """Score each line of a text.
 
     Prints the nats of each sequence of FILE (or standard input, as it comes) under MODEL, its EOS included: the fewer, the
-    likelier. A model of both directions gives pseudo-nats, each symbol given all others.
+    likelier. A model of both directions gives pseudo-nats, each symbol given all others. A blank line, which training and eval
+    pass over unless the state is carried, gets 0, so that each line of the text has its line of output.
     """
     from lmgen import api, devices, text
 
     devices.prepare()
     loaded = api.load(model, precision)
     opened = text.once(file, loaded.lm.sequence, True, encoding, errors)
-    name = "pseudo_nats" if loaded.fills else "nats"
+    name, blank = "pseudo_nats" if loaded.fills else "nats", 0
     for one in loaded.score(text.arriving(opened)):
+        if not (one.text.strip() or loaded.lm.carry):
+            one, blank = replace(one, nats=0.0, symbols=(), unknown=0), blank + 1
         if as_json:
             value = {"text": one.text, name: one.nats, "symbols": len(one.symbols), "unknown": one.unknown}
             console.put_json(value | ({"each": one.symbols} if symbols else {}))
@@ -169,12 +181,17 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
             console.finish()
     for line in opened.notes:
         console.note(line)
+    if blank:
+        console.note(f"{blank:,} blank line{'s' * (blank > 1)} got 0: lmgen eval passes over such")
 
 
 @click.command()
 @click.argument("model", required=False)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the curves of the training: a .png, .svg or .pdf."
+)
 @JSON
-def show(model: str | None, as_json: bool) -> None:
+def show(model: str | None, plot: Path | None, as_json: bool) -> None:
     """Show what a model holds.
 
     Without a name: a table of the models in checkpoints/, the newest first.
@@ -182,9 +199,10 @@ def show(model: str | None, as_json: bool) -> None:
     from lmgen import look
 
     if model:
-        facts = look.model(model)
-        console.put_json(facts) if as_json else console.table([(k.replace("_", " "), look.words(v)) for k, v in facts.items()])
+        _show_model(model, plot, as_json)
         return
+    if plot:
+        raise click.UsageError("--plot draws the curves of one model: name it")
     rows = look.models()
     if as_json:
         for row in rows:
@@ -193,3 +211,28 @@ def show(model: str | None, as_json: bool) -> None:
         console.table([[look.words(v) for v in row.values()] for row in rows], head=[*rows[0]], numbers=(2, 3, 4))
     else:
         console.note("there is no model in checkpoints: train one with lmgen train FILE")
+
+
+def _show_model(model: str, plot: Path | None, as_json: bool) -> None:
+    from lmgen import curves, directories, look
+
+    facts, path = look.model(model), directories.find(model)
+    if as_json:
+        console.put_json(facts)
+    else:
+        rows = [(k.replace("_", " "), look.words(v)) for k, v in facts.items()]
+        indent = max(len(name) for name, _ in rows)
+        console.table([*rows, *_validation(curves.read(path)["valid_nats"], indent)])
+    if plot:
+        curves.plot(path, plot)
+        console.note(f"wrote {plot}")
+
+
+def _validation(curve: Any, indent: int) -> list[tuple[str, str]]:
+    """How the validation went, in a row, where it is a curve and the terminal can show it."""
+    from lmgen import progress
+
+    width = (shutil.get_terminal_size().columns if sys.stdout.isatty() else 80) - indent - 2
+    ends = f" {curve.values[0]:.3f} to {curve.values[-1]:.3f}" if curve.values else ""
+    line = progress.sparkline(curve.values, width - len(ends), sys.stdout)
+    return [("validation", line + ends)] if line else []

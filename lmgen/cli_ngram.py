@@ -44,7 +44,7 @@ def arpa_write(model: str, output: Path | None) -> None:
 @arpa.command(name="read")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The model.  [default: checkpoints/ and the file's name]")
-@click.option("--force", is_flag=True, help="Replace the model that --output names.")
+@click.option("--force", is_flag=True, help="Replace the model of that name.")
 @click.option(
     "--unit",
     type=click.Choice(["char", "word", "word-punct", "word-only"]),
@@ -52,9 +52,9 @@ def arpa_write(model: str, output: Path | None) -> None:
 )
 def arpa_read(file: Path, output: Path | None, force: bool, unit: str | None) -> None:
     """Make a model of the ARPA file FILE."""
-    from lmgen import arpa, checkpoint, fit
+    from lmgen import arpa, directories, fit
 
-    path = output or checkpoint.free(checkpoint.HOME / checkpoint.safe_name(file.stem))
-    checkpoint.check_free(path, force)
-    fit.write_foreign(path, arpa.read(file, unit), file, force)
-    console.note(f"the model is in {path}")
+    path = output or directories.HOME / directories.safe_name(file.stem)
+    with directories.new(path, force, count_on=not (output or force)) as place:
+        fit.write_foreign(place, arpa.read(file, unit), file)
+    console.note(f"the model is in {place.path}")

@@ -15,7 +15,8 @@ from lmgen.errors import InputError
 from lmgen.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM
 
 if TYPE_CHECKING:
-    from lmgen.novelty import Novelty, Reference
+    from lmgen.comparison import Reference
+    from lmgen.novelty import Novelty
     from lmgen.text import Text
 
 SHOWN = 40  # characters of a span or a line of the corpus
@@ -110,12 +111,11 @@ def open_reference(
     exact: bool,
 ) -> Reference:
     """The corpus and its control, opened and indexed, with notes on the way."""
-    from lmgen import novelty as novelties
-    from lmgen import text
+    from lmgen import comparison, text
 
     corpus = text.Text(text.find(corpora), sequence, carry, encoding, errors)
     other = text.Text(text.find(controls), sequence, carry, encoding, errors) if controls else None
-    reference = novelties.reference(corpus, other, carry)
+    reference = comparison.reference(corpus, other, carry)
     for line in reference.notes:
         console.note(line)
     if reference.index.large and not exact:
@@ -132,6 +132,8 @@ def put_novelty(one: Novelty, ngram: int) -> None:
     """What a sample shares with the corpus, in lines that are indented."""
     if one.known:
         console.put("  stands in the corpus")
+    elif one.nearly:
+        console.put("  stands in the corpus but for case, or spaces at its ends")
     else:
         span = f"span {len(one.span)} of {len(one.text)} characters"
         console.put(f"  {span}: {_short(one.span)!r} in {_short(one.span_line)!r}" if one.span else f"  {span}")
@@ -147,12 +149,13 @@ def _short(text: str) -> str:
 
 def put_report(found: Sequence[Novelty], reference: Reference, ngram: int, as_json: bool) -> None:
     """The figures of a set beside those of its control."""
+    from lmgen import comparison
     from lmgen import novelty as novelties
 
-    control = novelties.like([one.text for one in found], reference.held_out)
+    control = comparison.like([one.text for one in found], reference.held_out)
     if control and len(control) < len(found):
         console.note(f"the held-out text has {len(control):,} for {len(found):,} samples: the control is the smaller set")
-    report = novelties.compare(found, [novelties.check(reference.index, one, ngram, nearest=False) for one in control])
+    report = comparison.compare(found, [novelties.check(reference.index, one, ngram, nearest=False) for one in control])
     if report.control and not UNLIKE > report.control.length / max(1, report.samples.length) > 1 / UNLIKE:
         console.note(
             "the held-out texts are not of the length of the samples: the shorter a text, the more of it one span covers"
@@ -172,7 +175,8 @@ def put_report(found: Sequence[Novelty], reference: Reference, ngram: int, as_js
             row("number", "count", ",d"),
             row("characters, mean", "length", ",.1f"),
             row("stand in the corpus", "known", ".1%"),
-            row(f"one span covers {novelties.COPIED:.0%} or more", "copied", ".1%"),
+            row("… or nearly (case, end spaces)", "nearly", ".1%"),
+            row(f"one span covers {comparison.COPIED:.0%} or more", "copied", ".1%"),
             row("longest span, characters, mean", "span", ",.1f"),
             row("longest span, share, mean", "span_share", ".1%"),
             row(f"in spans of {novelties.LEAST} or more", "shared", ".1%"),

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import signal
-from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
-from lmgen import arguments, console
+from lmgen import arguments, console, signals
 from lmgen.errors import DivergedError, LmgenError
 from lmgen.options import declared, given
+from lmgen.progress import Display
 
-INTERRUPTED, TERMINATED = 130, 75
+EXAMPLES = 1000  # lines that are tried
 
 
 @click.command()
@@ -32,96 +31,94 @@ def train(files: tuple[str, ...], quiet: bool, **_: Any) -> None:
     """
     named = [option.name for option in arguments.TRAIN]
     options = arguments.checked({name: value for name, value in given().items() if name in named}, bool(files))
-    from lmgen import checkpoint, devices, fit, start
-    from lmgen import run as runs
+    with signals.heeded() as stop:
+        from lmgen import devices, directories, fit, lock, start
+        from lmgen import run as runs
 
-    devices.prepare()
-    settings = start.text_settings(files, options) if files else None
-    if options["resume"]:
-        path = checkpoint.find(str(options["resume"]))
-        with checkpoint.locked(path):
-            ends = arguments.belonging(options, "end")
-            run, complaints = runs.resume(path, settings, options["changed_text"], **ends)
-            for complaint in complaints:
-                console.note(complaint)
+        devices.prepare()
+        stop.check()
+        settings = start.text_settings(files, options) if files else None
+        if options["resume"]:
+            path = directories.find(str(options["resume"]))
+            with lock.locked(path):
+                ends = arguments.belonging(options, "end")
+                run, complaints = runs.resume(path, settings, options["changed_text"], **ends)
+                for complaint in complaints:
+                    console.note(complaint)
+                if not quiet:
+                    console.note(f"going on with {path} from step {run.progress.step:,}")
+                _drive(run, quiet, stop)
+            return
+        assert settings
+        place = start.place(files, options)
+        if options["cell"] == "ngram":
+            found = fit.new(text=settings, **place, **start.counted(options))
+            _say_what_was_counted(*found, quiet, _look_at(files, options))
+            return
+        with directories.new(**place) as made:
+            run = runs.new(made, settings, **start.learnt(options))
+            stop.check()
             if not quiet:
-                console.note(f"going on with {path} from step {run.progress.step:,}")
-            _drive(run, quiet)
-        return
-    assert settings
-    path = start.directory(files, options)
-    if options["cell"] == "ngram":
-        _say_what_was_counted(path, *fit.new(path, settings, **start.counted(options)), quiet, _look_at(files, options))
-        return
-    run = runs.new(path, settings, **start.learnt(options))
-    if not quiet:
-        _say_what_was_chosen(run, _look_at(files, options))
-    with checkpoint.locked(path):
-        _drive(run, quiet)
+                _say_what_was_chosen(run, _look_at(files, options))
+            _drive(run, quiet, stop)
 
 
-class Stop:
-    """Set by the first signal, which asks for an end after the step; a second Ctrl-C ends at once, a third without a word."""
-
-    code = 0
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.code and number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            raise KeyboardInterrupt
-        self.code = INTERRUPTED if number == signal.SIGINT else TERMINATED
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[Stop]:
-    stop = Stop()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal does not end a training
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if stop.code else handler)  # who is about to end needs no more asking
-
-
-def _drive(run: Any, quiet: bool) -> None:
+def _drive(run: Any, quiet: bool, stop: signals.Stop) -> None:
     """Run a training to its end or to a signal, showing it, and say how to go on."""
     from lmgen import api
 
-    name = shlex.quote(run.path.name if run.path.parent == Path("checkpoints") else str(run.path))
     fills = run.network.direction == "both"
     loss = console.Loss(run.data.vocab.unit, run.data.characters_per_symbol, fills)
-    display = console.Display(loss, quiet)
+    display = Display(loss, quiet)
     trouble = ""
-    with _stopping() as stop:
-        with closing(iter(run)) as reports, display:
-            for report in reports:
-                if display.live and report.valid_nats is not None and not fills:
-                    display.sample = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)[0].text
-                display.show(report)
-                if report.trouble and not trouble:
-                    console.note(f"warning: {report.trouble}; training goes on, and the next save tries again")
-                trouble = report.trouble or trouble * bool(run.trouble)
-                if stop.code and not run.progress.finished:
-                    break
-        if stop.code and not run.progress.finished:
-            run.save()
-            console.note(f"stopped at step {run.progress.step:,} and saved; go on with: lmgen train --resume {name}")
-            raise SystemExit(stop.code)
+    stop.finishing = True
+    with closing(iter(run)) as reports, display:
+        for report in reports:
+            if display.live and report.valid_nats is not None and not fills:
+                display.sample = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)[0].text
+            display.show(report)
+            if report.trouble and not trouble:
+                display.note(f"warning: {report.trouble}; training goes on, and the next save tries again")
+            trouble = report.trouble or trouble * bool(run.trouble)
+            if stop.code and not run.progress.finished:
+                break
+    if stop.code and not run.progress.finished:
+        run.save()
+        if not run.place.published:  # what is not finite is not saved
+            raise KeyboardInterrupt
+        console.note(f"stopped at step {run.progress.step:,} and saved; go on with: lmgen train --resume {_named(run.path)}")
+        raise SystemExit(stop.code)
+    stop.finishing = False
     if run.trouble:
-        raise LmgenError(f"{run.trouble}: free some space, then go on from the last save with lmgen train --resume {name}")
-    if not (run.path / "model.safetensors").exists():
+        way_out = f"go on from the last save with lmgen train --resume {_named(run.path)}"
+        if not run.place.published:
+            run.place.rescue()
+            way_out = f"train again (the weights saved are in {run.path})" if run.place.published else "train again"
+        raise LmgenError(f"{run.trouble}: free some space, then {way_out}")
+    if not run.place.published:
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
     if not quiet:
         progress = run.progress
         console.note(f"done after {progress.step:,} steps in {console.duration(progress.seconds)}: {progress.finished}")
         if progress.best_nats is not None:
             console.note(f"best validation: {loss(progress.best_nats)} at step {progress.best_step:,}")
-        blanks = " '…_…'" if run.data.vocab.unit == "char" else " '… ___ …'"
-        _say_what_is_next(run.path, "fill" if fills else "sample", blanks * fills)
+        _say_what_is_next(run.path, "fill" if fills else "sample", _example(run) if fills else "")
 
 
-def _say_what_was_counted(path: Path, fitted: Any, data: Any, quiet: bool, look: str) -> None:
+def _example(run: Any) -> str:
+    """A line that the model has not seen, with a blank in it, as a shell takes it; nothing where there is none."""
+    from lmgen import fill
+    from lmgen import run as runs
+
+    with contextlib.suppress(LmgenError):  # of a text that is gone by now
+        origin = runs.Origin(run.data, *run.text.open(run.network.carry))
+        for piece in islice(chain(origin.held_out(), origin.training()), EXAMPLES):
+            if found := fill.blanked(piece.text, run.data.vocab.unit):
+                return f" {shlex.quote(found)}"
+    return ""
+
+
+def _say_what_was_counted(fitted: Any, data: Any, quiet: bool, look: str) -> None:
     if quiet:
         return
     _say_what_was_read(data, fitted.lm.sequence, look)
@@ -129,33 +126,37 @@ def _say_what_was_counted(path: Path, fitted: Any, data: Any, quiet: bool, look:
     loss = console.Loss(data.vocab.unit, data.characters_per_symbol, False)
     for order, nats in fitted.tried.items():
         console.note(f"  order {order}: validation {loss(nats)}")
-    _say_what_is_next(path, "sample")
+    _say_what_is_next(fitted.lm.path, "sample")
 
 
 def _say_what_is_next(path: Path, command: str, words: str = "") -> None:
-    name = shlex.quote(path.name if path.parent == Path("checkpoints") else str(path))
     console.note(f"the model is in {path}; next:")
-    console.note(f"    lmgen {command} {name}{words}")
+    console.note(f"    lmgen {command} {_named(path)}{words}")
+
+
+def _named(path: Path) -> str:
+    """What names a model in a command."""
+    return shlex.quote(path.name if path.parent == Path("checkpoints") else str(path))
 
 
 def _say_what_was_read(data: Any, sequence: str, look: str) -> None:
     """What was met in the text, and how to look closer."""
-    from lmgen import check
+    from lmgen import advice
 
     for line in data.notes:
         console.note(line)
-    for warning in (told := check.warnings(data.signs))[:MOST_WARNINGS]:
+    for warning in (told := advice.warnings(data.signs))[:MOST_WARNINGS]:
         console.note(f"warning: {warning}")
     if told:
         console.note(f"for more: {look}")
-    console.note(
-        f"text: {data.train.symbols:,} symbols of {len(data.vocab):,} kinds in {data.train.sequences:,} {sequence}s"
-        + (
-            f", {data.valid.symbols:,} more to validate"
-            if data.valid
-            else "; too little to hold any out, so nothing is validated"
-        )
+    console.note(f"text: {data.signs.characters:,} characters with line ends")
+    symbols = (
+        f"symbols, each EOS included: {data.train.symbols:,} of {len(data.vocab.symbols):,} kinds in {data.train.sequences:,} "
     )
+    if data.valid:
+        console.note(f"{symbols}{sequence}s to train on, {data.valid.symbols:,} in {data.valid.sequences:,} to validate")
+    else:
+        console.note(f"{symbols}{sequence}s; too little to hold any out, so nothing is validated")
 
 
 def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:

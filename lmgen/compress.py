@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lmgen import checkpoint
+from lmgen import trees
 from lmgen.errors import InputError
 from lmgen.evaluate import spelling_code
 from lmgen.lm import Cloze, Counted, Recurrent, level_arrays
@@ -90,7 +90,7 @@ def decompress(lm: Model | Cloze, data: bytes) -> bytes:
 
 def identity(lm: Model) -> bytes:
     """Eight bytes that tell a model from any other: of its vocabulary, its settings and its weights."""
-    arrays = level_arrays(lm.levels) if isinstance(lm, Counted) else checkpoint.flatten(lm.params)
+    arrays = level_arrays(lm.levels) if isinstance(lm, Counted) else trees.flatten(lm.params)
     parts = chain(*((name.encode(), a.tobytes()) for name, a in sorted(arrays.items())))
     return _hash(lm.vocab.to_json().encode(), repr((lm.config, lm.sequence)).encode(), *parts)
 

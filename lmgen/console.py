@@ -1,6 +1,6 @@
 """What people see: results on stdout, everything else on stderr; escape codes on terminals only, and never from a text.
 
-rich draws the tables and the live display; it is imported where it is used, so that --help is instant.
+rich draws the tables; it is imported where it is used, so that --help is instant.
 """
 
 from __future__ import annotations
@@ -12,18 +12,13 @@ import os
 import shutil
 import sys
 import textwrap
-import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmgen.errors import LmgenError
 
-if TYPE_CHECKING:
-    from rich.live import Live
-
-    from lmgen.training import Report
+LARGEST = 1_000_000  # perplexity that is printed
 
 
 class ReaderGoneError(Exception):
@@ -186,6 +181,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
 
 
+def perplexity(value: float, digits: int = 3) -> str:
+    """A perplexity as people read it: beyond a million its digits say nothing."""
+    return f"{value:,.{digits}f}" if value <= LARGEST else f"over {LARGEST:,}"
+
+
 class Loss:
     """Nats per symbol as the user of a unit thinks of them: bits per character, or perplexity per word.
 
@@ -199,83 +199,7 @@ class Loss:
         if nats is None:
             return "–"
         if self.pseudo:
-            return f"{nats:.3f} pseudo-nats (pseudo-perplexity {math.exp(min(nats, 50)):.2f})"
+            return f"{nats:.3f} pseudo-nats (pseudo-perplexity {perplexity(math.exp(min(nats, 50)), 2)})"
         if self.unit == "char":
             return f"{nats:.3f} nats ({nats / math.log(2) / self.ratio:.3f} bits/char)"
-        return f"{nats:.3f} nats (perplexity {math.exp(min(nats, 50)):.1f})"
-
-
-class Display(AbstractContextManager["Display"]):
-    """The training as it goes: a live panel on a terminal, a line now and then elsewhere, nothing where `quiet`."""
-
-    def __init__(self, loss: Loss, quiet: bool = False):
-        self.loss, self.quiet = loss, quiet
-        self.drawn = 0.0
-        self.live: Live | None = None
-        self.train: float | None = None
-        self.valid: float | None = None
-        self.best: float | None = None
-        self.sample = ""
-
-    def __enter__(self) -> Display:
-        if not (self.quiet or plain(sys.stderr)):
-            from rich.console import Console
-            from rich.live import Live
-
-            console = Console(stderr=True, highlight=False)
-            self.live = Live(console=console, refresh_per_second=4, transient=True, redirect_stdout=False, redirect_stderr=False)
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.live:
-            self.live.stop()
-
-    def show(self, report: Report) -> None:
-        """Take in one report."""
-        self.train = report.train_nats if report.train_nats is not None else self.train
-        if report.valid_nats is not None:
-            self.valid = report.valid_nats
-            self.best = report.valid_nats if report.best else self.best
-        if self.quiet:
-            return
-        if self.live:
-            if time.monotonic() - self.drawn > 0.2 or report.valid_nats is not None:
-                self.live.update(self._panel(report))
-                self.drawn = time.monotonic()
-        elif report.valid_nats is not None or (report.train_nats is not None and self.valid is None):
-            note(self._line(report))
-
-    def _line(self, report: Report) -> str:
-        parts = [f"step {report.step:,}", f"{duration(report.seconds)}", f"train {self.loss(self.train)}"]
-        if report.valid_nats is not None:
-            parts.append(f"valid {self.loss(report.valid_nats)}{' best' if report.best else ''}")
-        parts.append(f"{report.symbols_per_second:,.0f} symbols/s")
-        if report.skipped:
-            parts.append(f"{report.skipped} steps skipped")
-        return ", ".join(parts)
-
-    def _panel(self, report: Report) -> Any:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        left = report.seconds / report.progress - report.seconds if report.progress > 0.01 else None
-        top = Table.grid(padding=(0, 1), expand=True)
-        top.add_column(no_wrap=True)
-        top.add_column(ratio=1)
-        top.add_column(no_wrap=True)
-        remaining = "" if left is None else f"{duration(left)} left"
-        top.add_row(f"{report.progress:4.0%}", ProgressBar(100, 100 * report.progress), remaining)
-        body = Table.grid(padding=(0, 2))
-        body.add_row("train", self.loss(self.train))
-        if self.valid is not None:
-            body.add_row("valid", self.loss(self.valid))
-            body.add_row("best", self.loss(self.best))
-        skipped = f", {report.skipped} steps skipped" if report.skipped else ""
-        body.add_row("step", f"{report.step:,}, {report.symbols_per_second:,.0f} symbols/s{skipped}")
-        if self.sample:
-            first = Text(shown(self.sample.split("\n")[0], sys.stderr), no_wrap=True, overflow="ellipsis", style="italic")
-            body.add_row("sample", first)
-        return Group(top, body)
+        return f"{nats:.3f} nats (perplexity {perplexity(math.exp(min(nats, 50)), 1)})"

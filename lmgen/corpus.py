@@ -20,6 +20,7 @@ import numpy as np
 
 from lmgen import cache, damage
 from lmgen.errors import InputError
+from lmgen.signs import Shape, Signs
 from lmgen.split import LEAST_HELD_OUT, WHOLE, Split, fingerprint, split_of
 from lmgen.text import Piece, Text
 from lmgen.vocab import EOS, UNITS, UNK, Vocab
@@ -132,28 +133,6 @@ def _mapped(path: Path, dtype: np.dtype) -> Ids | None:
 
 
 @dataclass(frozen=True)
-class Signs:
-    """What a reading shows of the faults of a text, in counts; `check.warnings` makes sentences of them.
-
-    `repeated` of the `sequences` (those that are not empty) equal an earlier one; `damaged` counts the characters of each kind
-    of `damage.KINDS`; `shared` of the `compared` sequences of the validation text (with `carry`: runs of three) stand in the
-    training text, too; `unknown` of the `held_out` symbols the vocabulary lacks.
-    """
-
-    noun: str  # of a symbol
-    sequence: str
-    carry: bool
-    characters: int
-    sequences: int
-    repeated: int
-    damaged: dict[str, int]
-    compared: int = 0
-    shared: int = 0
-    held_out: int = 0
-    unknown: int = 0
-
-
-@dataclass(frozen=True)
 class Corpus:
     """What training reads: ids to train on, ids held out (none of them, where the text is too small), the vocabulary, sorted
     hashes of the sequences that the text holds, by which samples are told new or known, the signs of its faults, and what is held
@@ -228,10 +207,12 @@ def _signs(text: Text, carry: bool, read: _Read, known: np.ndarray, of_valid: np
         noun=UNITS[read.unit].noun,
         sequence=text.sequence,
         carry=carry,
-        characters=read.characters,
+        characters=read.shape.characters,
         sequences=sequences,
         repeated=sequences - int(np.count_nonzero(known != empty)),
         damaged=damage.count(read.counts) + read.garbled,
+        longest=read.shape.longest,
+        repetition=read.shape.repetition,
         compared=len(compared),
         shared=int(np.count_nonzero(among(compared, compared_with))),
     )
@@ -262,17 +243,18 @@ def _unchanged(pieces: Iterator[Piece], text: Text, sha256: str) -> Iterator[Pie
 @dataclass(frozen=True)
 class _Read:
     """What a first reading finds: how often each symbol of the training side occurs, the fingerprints of all sequences (as the
-    vocabulary writes them) in their order."""
+    vocabulary writes them) in their order, and the shape of the text."""
 
     unit: str
     counts: Counter[str]
     hashes: np.ndarray
     characters: int
     garbled: Counter[str]
+    shape: Shape
 
 
 def _count(text: Text, split: Split, unit: str, unk_token: str | None) -> _Read:
-    characters = 0
+    characters, shape = 0, Shape()
     counts: Counter[str] = Counter()
     garbled: Counter[str] = Counter()
     hashes = array("Q")
@@ -283,11 +265,12 @@ def _count(text: Text, split: Split, unit: str, unk_token: str | None) -> _Read:
         if piece.begins and piece.ends:
             hashes.append(fingerprint(UNITS[unit].join(found)))
         characters += len(piece.text)
+        shape.add(piece)
         if not held_out:
             counts.update(found)
         if not piece.text.isascii():
             garbled["garbled"] += sum(len(was) for _, was in damage.garbled(piece.text))
-    return _Read(unit, counts, np.frombuffer(hashes, np.uint64), characters, garbled)
+    return _Read(unit, counts, np.frombuffer(hashes, np.uint64), characters, garbled, shape)
 
 
 class Windows:

@@ -23,3 +23,8 @@ class DivergedError(LmgenError):
     """Training whose loss or gradient stopped being finite."""
 
     exit_code = 4
+
+
+def printable(text: str, most: int = 200) -> str:
+    """A name or a word from outside as a sentence can show it: what a terminal or a page would act on becomes "?"."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:most]

@@ -18,6 +18,7 @@ from lmgen.lm import Cloze
 from lmgen.vocab import EOS, SPECIAL, UNITS, UNK, Vocab
 
 BEAM = 64  # partial fillings kept from blank to blank
+SHOWN = 40  # characters of a text that becomes an example
 PADDING = 8  # texts are read in lengths of multiples of it: few shapes to compile
 
 
@@ -76,6 +77,23 @@ def blanks(vocab: Vocab, text: str, blank: str = "_") -> tuple[list[str], list[i
         what = "letter" if vocab.unit == "char" else "word"
         raise InputError(f"there is no blank in {text!r}: write {blank or '_'} for a {what} that is missing")
     return symbols, places
+
+
+def blanked(text: str, unit: str, blank: str = "_") -> str | None:
+    """The beginning of a text with a blank in or for its longest word: an example for `fillings`.
+
+    None where it makes no good argument of a command: of what is blank, cannot be printed, or looks like an option.
+    """
+    shown = " ".join(text[:SHOWN].split())
+    words = shown.split(" ")
+    if len(text) > SHOWN and len(words) > 1:
+        words.pop()  # the word that was cut
+    if not shown or blank in shown or shown.startswith("-") or not shown.isprintable():
+        return None
+    place = max(range(len(words)), key=lambda k: len(words[k]))
+    word = words[place]
+    words[place] = f"{word[: len(word) // 2]}{blank}{word[len(word) // 2 + 1 :]}" if unit == "char" else 3 * blank
+    return " ".join(words)
 
 
 def _fitting(vocab: Vocab, symbol: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lmgen import __version__, checkpoint, corpus, evaluate, lm, ngram, run
+from lmgen import __version__, arrayfile, checkpoint, corpus, directories, evaluate, lm, ngram, run
 from lmgen.errors import InputError
 from lmgen.vocab import Vocab
 
@@ -71,45 +71,54 @@ def new(
     unk_token: str | None = None,
     force: bool = False,
     order: int | None = None,
+    count_on: bool = False,
 ) -> tuple[Fitted, corpus.Corpus]:
     """Read the text, fit a model to it and write its directory.
 
     Raises InputError for a text or a directory that cannot be used.
     """
     begun = time.monotonic()
-    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, hold_out=text.hold_out)
-    text = replace(text, hold_out=data.valid is not None)
-    checkpoint.check_free(path, force)
-    valid = data.valid.stream if data.valid else None
-    found = fitted(data.train.stream, valid, data.vocab, carry, order, sequence=text.sequence, known=data.known, path=path)
-    nats = None
-    if data.valid:
-        total = evaluate.stream_nats(found.lm, data.valid.stream, exact=False).sum(dtype=np.float64)
-        nats = float(total) / max(1, data.valid.symbols)
-    about = {"step": 0, "valid_nats": nats, "parameters": 2 * found.ngrams, "text_sha256": data.sha256}
-    write(path, found.lm, {"train": {}, "text": asdict(text)}, about, force)
-    seconds = round(time.monotonic() - begun, 3)
-    line = {"step": 0, "symbols": data.train.symbols, "seconds": seconds, "train_nats": None, "valid_nats": nats}
-    line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
-    checkpoint.write_bytes(path / "metrics.jsonl", (json.dumps(line) + "\n").encode())
-    rows = {
-        "text": text.title,
-        "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
-    }
-    if nats is not None and data.valid:
-        rows["validation"] = f"{nats:.4f} nats a symbol over {data.valid.symbols:,} symbols"
-    checkpoint.write_bytes(path / "README.md", card(path, found.lm, rows).encode("utf-8", "replace"))
-    return found, data
+    with directories.new(path, force, count_on) as place:
+        data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, hold_out=text.hold_out)
+        text = replace(text, hold_out=data.valid is not None)
+        valid = data.valid.stream if data.valid else None
+        found = fitted(data.train.stream, valid, data.vocab, carry, order, sequence=text.sequence, known=data.known)
+        nats = None
+        if data.valid:
+            total = evaluate.stream_nats(found.lm, data.valid.stream, exact=False).sum(dtype=np.float64)
+            nats = float(total) / max(1, data.valid.symbols)
+        about = {"step": 0, "valid_nats": nats, "parameters": 2 * found.ngrams, "text_sha256": data.sha256}
+        seconds = round(time.monotonic() - begun, 3)
+        line = {"step": 0, "symbols": data.train.symbols, "seconds": seconds, "train_nats": None, "valid_nats": nats}
+        line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
+        rows = {
+            "text": text.title,
+            "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
+        }
+        if nats is not None and data.valid:
+            rows["validation"] = f"{nats:.4f} nats a symbol over {data.valid.symbols:,} symbols"
+        write(place, found.lm, {"train": {}, "text": asdict(text)}, about, rows, json.dumps(line) + "\n")
+    return replace(found, lm=replace(found.lm, path=place.path)), data
 
 
-def write(path: Path, model: lm.Counted, settings: dict[str, Any], about: dict[str, Any], force: bool = False) -> None:
-    """Write the directory of an n-gram model."""
+def write(
+    place: directories.Place,
+    model: lm.Counted,
+    settings: dict[str, Any],
+    about: dict[str, Any],
+    rows: dict[str, str],
+    metrics: str = "",
+) -> None:
+    """Write the directory of an n-gram model and give it its name; `rows` are for its card."""
     settings = {"lmgen": __version__, "model": asdict(model.config), **settings}
-    texts = {"config.json": json.dumps(settings, indent=1) + "\n", "vocab.json": model.vocab.to_json()}
-    checkpoint.create(path, texts, force)
+    checkpoint.create(place.folder, {"config.json": json.dumps(settings, indent=1) + "\n", "vocab.json": model.vocab.to_json()})
     if model.known is not None:
-        checkpoint.write_arrays(path / "known.safetensors", "known", {"known": model.known}, {})
-    checkpoint.write_model(path, lm.level_arrays(model.levels), about)
+        arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": model.known}, {})
+    if metrics:
+        arrayfile.write_bytes(place.folder / "metrics.jsonl", metrics.encode())
+    arrayfile.write_bytes(place.folder / "README.md", card(place.path, model, rows).encode("utf-8", "replace"))
+    checkpoint.write_model(place.folder, lm.level_arrays(model.levels), about)
+    place.publish()
 
 
 def card(path: Path, model: lm.Counted, rows: dict[str, str]) -> str:
@@ -126,9 +135,8 @@ def card(path: Path, model: lm.Counted, rows: dict[str, str]) -> str:
     return run.card(path.name, "An n-gram language model", rows, fills=False)
 
 
-def write_foreign(path: Path, model: lm.Counted, source: Path, force: bool = False) -> None:
+def write_foreign(place: directories.Place, model: lm.Counted, source: Path) -> None:
     """Write the directory of a model that another program fitted."""
     text = run.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict", hold_out=False)
     about = {"step": 0, "valid_nats": None, "parameters": 2 * sum(len(level.keys) for level in model.levels), "text_sha256": ""}
-    write(path, model, {"train": {}, "text": asdict(text)}, about, force)
-    checkpoint.write_bytes(path / "README.md", card(path, model, {"made from": source.name}).encode("utf-8", "replace"))
+    write(place, model, {"train": {}, "text": asdict(text)}, about, {"made from": source.name})

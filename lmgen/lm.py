@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from lmgen import checkpoint, devices, model, ngram
+from lmgen import arrayfile, checkpoint, devices, directories, model, ngram, trees
 from lmgen.cells import CELLS
 from lmgen.errors import CheckpointError
 from lmgen.vocab import Vocab
@@ -202,12 +202,12 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent |
 
     Raises CheckpointError for what is missing, damaged or foreign.
     """
-    path = checkpoint.find(None if name is None else str(name))
+    path = directories.find(None if name is None else str(name))
     arrays, about, texts = checkpoint.read_model(path)
     vocab, config, settings = described(path, texts)
     known = None
     if (path / "known.safetensors").exists():
-        known = checkpoint.read_arrays(path / "known.safetensors", "known")[0].get("known")
+        known = arrayfile.read_arrays(path / "known.safetensors", "known")[0].get("known")
         if known is None or known.dtype != np.uint64 or known.ndim != 1 or (known[1:] <= known[:-1]).any():
             raise CheckpointError(f"{path / 'known.safetensors'} holds no fingerprints: copy the whole directory again")
     sequence = settings["text"]["sequence"]
@@ -216,12 +216,12 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent |
         return Counted(config, levels, vocab, sequence, known, path, about)
     check_size(config, arrays, str(path / "model.safetensors"))
     template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
-    params = jax.tree.map(jax.numpy.asarray, checkpoint.unflatten(template, arrays, str(path / "model.safetensors")))
+    params = jax.tree.map(jax.numpy.asarray, trees.unflatten(template, arrays, str(path / "model.safetensors")))
     precision = devices.precision_of(precision, config.cell)
     return KINDS[config.direction](config, params, vocab, precision, sequence, known, path, about)
 
 
-def check_size(config: model.Config, arrays: checkpoint.Arrays, where: str) -> None:
+def check_size(config: model.Config, arrays: arrayfile.Arrays, where: str) -> None:
     """CheckpointError where a configuration states a network that cannot be the one of these arrays, however large it is."""
     numbers = sum(a.size for a in arrays.values())
     if max(config.layers, config.size, config.vocab * config.embedding) > numbers or config.layers > MOST_LAYERS:
@@ -231,19 +231,19 @@ def check_size(config: model.Config, arrays: checkpoint.Arrays, where: str) -> N
         )
 
 
-def level_arrays(levels: list[ngram.Level]) -> checkpoint.Arrays:
+def level_arrays(levels: list[ngram.Level]) -> arrayfile.Arrays:
     """The arrays of an n-gram model, by name, as `load` reads them."""
-    return checkpoint.flatten([level._asdict() for level in levels])
+    return trees.flatten([level._asdict() for level in levels])
 
 
-def _levels(arrays: checkpoint.Arrays, config: ngram.Config, where: str) -> list[ngram.Level]:
+def _levels(arrays: arrayfile.Arrays, config: ngram.Config, where: str) -> list[ngram.Level]:
     """The levels of an n-gram model, checked so that no key leads out of its level."""
     template, below = [], config.vocab
     for k in range(config.order):
         size = arrays[f"{k}/keys"].size if f"{k}/keys" in arrays else 0
         kinds = {"keys": np.uint64, "log_p": np.float32, "backoff": np.float32}
         template.append({name: jax.ShapeDtypeStruct((size,), kind) for name, kind in kinds.items()})
-    levels = [ngram.Level(**level) for level in checkpoint.unflatten(template, arrays, where)]
+    levels = [ngram.Level(**level) for level in trees.unflatten(template, arrays, where)]
     for k, level in enumerate(levels):
         inside = not len(level.keys) or level.keys[-1] < below * (config.vocab if k else 1)
         ascending = bool((level.keys[1:] > level.keys[:-1]).all())

@@ -10,15 +10,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lmgen import __version__, cache, checkpoint
+from lmgen import __version__, cache, checkpoint, directories
 from lmgen.errors import CheckpointError
 
 
 def model(name: str) -> dict[str, Any]:
     """The facts of one model. Raises CheckpointError for what is no model."""
-    path = checkpoint.find(name)
-    about = checkpoint.read_about(path / "model.safetensors", "model")
-    texts = checkpoint.read_texts(path, about)
+    path = directories.find(name)
+    about, texts = checkpoint.read_about(path)
     try:
         config, vocab = json.loads(texts["config.json"]), json.loads(texts["vocab.json"])
         network, train, text = config["model"], config["train"], config["text"]
@@ -71,7 +70,7 @@ def _of_text(network: dict[str, Any], vocab: dict[str, Any], text: dict[str, Any
 def models() -> list[dict[str, Any]]:
     """A row for each model in checkpoints/, the newest first; one that cannot be read says so in its row."""
     rows = []
-    for path in checkpoint.models():
+    for path in directories.models():
         try:
             facts = model(str(path))
         except CheckpointError:

@@ -1,4 +1,4 @@
-"""Did it learn or copy? What samples share with a corpus, beside what held-out text of the same size shares with it.
+"""Did it learn or copy? What a text shares with a corpus.
 
 The corpus stands in a suffix array of its UTF-8 bytes, sequence after sequence, each between two line ends. It gives the longest
 match of every place of a text; longest span, new n-grams and shared characters follow from these. Spans go over line ends where a
@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import importlib
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from math import sqrt
 from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
+from lmgen.corpus import among, fingerprint
 from lmgen.errors import InputError
-from lmgen.split import Split, split_of
-from lmgen.text import Text, whole
 
 NGRAM = 5  # characters
 LEAST = 50  # characters of a span that counts as shared, as the studies of memorisation have it (of tokens: Carlini et al. 2023)
-COPIED = 0.8  # of a sample in one span: a copy, or nearly
 MOST = 1 << 31  # bytes of a corpus, whose places are 32-bit integers
 EXACT = 1_000_000  # bytes of a corpus up to which every sequence may be the nearest; beyond, one of those …
 TRIED = 300  # … whose suffixes stand nearest to those of the text, in the order of all
-ENOUGH = 10  # samples, and as many of the control, from which on a verdict is given
 WINDOW = 32  # bytes of a match that are looked for at first …
 LONG = 64  # … and of one after which the starts within it are not tried one by one
 
@@ -44,7 +40,8 @@ class Span(NamedTuple):
 class Index:
     """The sequences of a corpus, to look texts up in.
 
-    Bytes of them below 2³¹ in all, five bytes of memory for each. Raises InputError for more, and where a library is missing.
+    Bytes of them below 2³¹ in all, five bytes of memory for each, and eight for each sequence. Raises InputError
+    for more, and where a library is missing.
     """
 
     def __init__(self, sequences: Iterable[str]):
@@ -57,12 +54,17 @@ class Index:
         self._bytes = b"\n".join([b"", *encoded, b""]) if encoded else b"\n"
         if len(self._bytes) >= MOST:
             raise InputError(f"a corpus of {len(self._bytes):,} bytes is too large to be indexed: give a part below {MOST:,}")
+        self._folded = np.unique(np.array([fingerprint(folded(sequence)) for sequence in self.sequences], np.uint64))
         self._array = divsufsort.divsufsort(self._bytes)
         self._suffixes = memoryview(self._array).cast("B").cast("i")  # gives plain integers, and faster than the array does
 
     def holds(self, sequence: str) -> bool:
         """Whether a sequence stands in the corpus, as a whole line (or several, one after another)."""
         return self._find(b"\n" + _encoded(sequence) + b"\n") is not None
+
+    def nearly_holds(self, sequence: str) -> bool:
+        """Whether a sequence of the corpus is equal to this one but for case, and white space at the ends."""
+        return bool(among(np.array([fingerprint(folded(sequence))], np.uint64), self._folded)[0])
 
     def matches(self, text: str) -> np.ndarray:
         """For each byte of the text, how many bytes from there on stand in the corpus together: the matching statistics."""
@@ -187,6 +189,11 @@ def _library(name: str) -> ModuleType:
         raise InputError(f"looking for copies needs {package}, which is not installed: {way}") from None
 
 
+def folded(sequence: str) -> str:
+    """What is left of a sequence without its case, and without white space at its ends."""
+    return sequence.strip().casefold()
+
+
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
@@ -216,21 +223,20 @@ def _shared(spans: np.ndarray, least: int) -> float:
     return int(np.count_nonzero(covers.cumsum())) / max(1, len(spans))
 
 
-# ---- one sample -------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Novelty:
     """What one text shares with a corpus.
 
-    `known`: it stands there; `span`, `span_line`, `span_share`: the longest run of characters that stands there, the line it
-    comes from, its share of the text; `shared`: the share of the text in spans of 50 characters or more; `nearest`, `distance`:
-    the sequence at the smallest Levenshtein distance; `ngrams`, `new_ngrams`: how many runs of n characters the text has, and
-    which share of them does not stand there (None where it has none).
+    `known`: it stands there; `nearly`: exactly, or but for case and white space at its ends; `span`, `span_line`, `span_share`:
+    the longest run of characters that stands there, the line it comes from, its share of the text; `shared`: the share of the
+    text in spans of 50 characters or more; `nearest`, `distance`: the sequence at the smallest Levenshtein distance; `ngrams`,
+    `new_ngrams`: how many runs of n characters the text has, and which share of them does not stand there (None where it has
+    none).
     """
 
     text: str
     known: bool
+    nearly: bool
     span: str
     span_line: str
     span_share: float
@@ -251,131 +257,5 @@ def check(index: Index, text: str, ngram: int = NGRAM, nearest: bool = True, exa
     inside = spans[: max(0, len(text) - ngram + 1)]
     new = int(np.count_nonzero(inside < ngram)) / len(inside) if len(inside) else None
     share = len(longest.text) / max(1, len(text))
-    return Novelty(text, known, longest.text, longest.line, share, _shared(spans, LEAST), near, distance, len(inside), new)
-
-
-# ---- a set of samples, and its control --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Of a set: how many and how long on average; the share that stands in the corpus, and that which stands there for 80 % or
-    more in one span; the mean length of the longest spans and their mean share of the text; the share of all characters in spans
-    of 50 or more, and of all n-grams that are new (None where there are none)."""
-
-    count: int
-    length: float
-    known: float
-    copied: float
-    span: float
-    span_share: float
-    shared: float
-    new_ngrams: float | None
-
-
-def summary(of: Sequence[Novelty]) -> Summary:
-    """Sum up a set that is not empty."""
-    count, characters, ngrams = len(of), sum(len(one.text) for one in of), sum(one.ngrams for one in of)
-    return Summary(
-        count,
-        characters / count,
-        sum(one.known for one in of) / count,
-        sum(one.span_share >= COPIED for one in of) / count,
-        sum(len(one.span) for one in of) / count,
-        sum(one.span_share for one in of) / count,
-        sum(one.shared * len(one.text) for one in of) / max(1, characters),
-        sum((one.new_ngrams or 0) * one.ngrams for one in of) / ngrams if ngrams else None,
-    )
-
-
-@dataclass(frozen=True)
-class Report:
-    """Samples beside their control: both summed up, the difference of the mean shares of their longest spans with the interval
-    that holds it with 95 %, and what follows from that in a sentence."""
-
-    samples: Summary
-    control: Summary | None
-    difference: float | None
-    interval: tuple[float, float] | None
-    verdict: str
-
-
-def compare(samples: Sequence[Novelty], control: Sequence[Novelty]) -> Report:
-    """Do samples share more with the corpus than held-out text does?
-
-    Judged by the mean share of a text that its longest span covers: more, or less, where the 95 % interval of the difference
-    (Welch's, from the variance of each set) leaves out 0. With fewer than ten on either side nothing is judged.
-    """
-    ours = summary(samples)
-    if not control:
-        return Report(ours, None, None, None, "there is no held-out text to compare with")
-    theirs = summary(control)
-    difference = ours.span_share - theirs.span_share
-    if min(len(samples), len(control)) < ENOUGH:
-        few = f"{len(samples)} beside {len(control)} of held-out text are too few to tell: it takes {ENOUGH} of each"
-        return Report(ours, theirs, difference, None, few)
-    error = sqrt(sum(np.var([one.span_share for one in some], ddof=1) / len(some) for some in (samples, control)))
-    low, high = difference - 1.96 * error, difference + 1.96 * error
-    word = "more" if low > 0 else "less" if high < 0 else "no more"
-    verdict = (
-        f"the samples share {word} with the corpus than held-out text does: their longest spans cover {ours.span_share:.0%} of "
-        f"them, those of held-out text {theirs.span_share:.0%} (95 % interval of the difference {low:+.0%} to {high:+.0%})"
-    )
-    return Report(ours, theirs, difference, (low, high), verdict)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What samples are compared with: the corpus, held-out sequences, and sentences on where these come from."""
-
-    index: Index
-    held_out: list[str]
-    notes: list[str]
-
-
-def reference(corpus: Text, control: Text | None = None, carry: bool = False) -> Reference:
-    """Index a corpus. Without a control the part is left out on which `lmgen train` validates, and serves as one.
-
-    Raises InputError where there is no text.
-    """
-    if control:
-        train, held_out = list(whole(corpus)), list(whole(control))
-        notes = [] if held_out else ["the control has no text, so there is nothing to compare with"]
-    else:
-        split = split_of(corpus, carry)
-        train, held_out = (list(whole(split.part(corpus, side))) for side in (False, True))
-        notes = [_about(held_out, split, corpus.sequence)]
-    if not train:
-        raise InputError(
-            f"there is no text in {', '.join(map(str, corpus.paths))}: give the corpus that the model was trained on"
-        )
-    return Reference(Index(train), held_out, [*corpus.notes, *(control.notes if control else ()), *notes])
-
-
-def _about(held_out: list[str], split: Split, noun: str) -> str:
-    if not held_out:
-        return "the corpus is too small to hold out a part of it, so there is nothing to compare with: give --control FILE"
-    kept = "the control is the part of the corpus on which lmgen train validates, and the rest is what samples are compared with"
-    return kept if split.head is not None else f"{kept}; it was held out by distinct {noun}s, so none of it stands in the rest"
-
-
-def like(samples: Sequence[str], held_out: Sequence[str]) -> list[str]:
-    """As many held-out texts as samples, where there are so many, each of the length of one, where there are so long ones.
-
-    For each sample, in a drawn order, the shortest that is left of those at least as long, cut to its length; or the longest of
-    the others. Where the samples have several lines and the held-out sequences one each, they are runs of these: of as many as a
-    sample has lines (the median).
-    """
-    several = samples and not any("\n" in sequence for sequence in held_out)
-    lines = sorted(sample.count("\n") + 1 for sample in samples)[len(samples) // 2] if several else 1
-    cut = ("\n".join(held_out[k : k + lines]) for k in range(0, len(held_out) - lines + 1, lines))
-    runs = [run for run in cut if run.strip()]
-    draw = np.random.default_rng(0)
-    left = sorted((runs[k] for k in draw.permutation(len(runs))), key=len)
-    lengths = [len(run) for run in left]
-    taken = []
-    for wanted in [len(samples[k]) for k in draw.permutation(len(samples))][: len(runs)]:
-        place = min(bisect_left(lengths, wanted), len(left) - 1)
-        taken.append(left.pop(place)[:wanted])
-        lengths.pop(place)
-    return taken
+    nearly, shared = known or index.nearly_holds(text), _shared(spans, LEAST)
+    return Novelty(text, known, nearly, longest.text, longest.line, share, shared, near, distance, len(inside), new)

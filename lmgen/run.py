@@ -20,7 +20,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmgen import __version__, arguments, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
+from lmgen import (
+    __version__,
+    arguments,
+    arrayfile,
+    checkpoint,
+    corpus,
+    devices,
+    directories,
+    evaluate,
+    lm,
+    model,
+    recipe,
+    training,
+    trees,
+)
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.text import SEQUENCES, Piece, Text, name_of
 from lmgen.vocab import Vocab
@@ -75,7 +89,7 @@ class Run:
 
     def __init__(
         self,
-        path: Path,
+        place: directories.Place,
         data: corpus.Corpus,
         network: model.Config,
         config: training.Config,
@@ -83,7 +97,7 @@ class Run:
         state: training.State | None = None,
         progress: training.Progress | None = None,
     ):
-        self.path, self.data, self.network, self.config, self.text = path, data, network, config, text
+        self.place, self.data, self.network, self.config, self.text = place, data, network, config, text
         ahead = 1 if network.direction == "both" else 0
         windows = corpus.Windows(data.train, config.batch, config.window, network.carry, config.seed, ahead)
         validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
@@ -91,6 +105,11 @@ class Run:
         self._better: _Weights | None = None  # the best weights, where they are not yet written
         self._validated: tuple[int, float | None] = (0, None)  # the last validation: its step, and nats where they are finite
         self.training = training.Training(config, network, windows, validate, state, progress, valid_symbols)
+
+    @property
+    def path(self) -> Path:
+        """What the directory is called, once there is something to use in it."""
+        return self.place.path
 
     @property
     def progress(self) -> training.Progress:
@@ -103,7 +122,7 @@ class Run:
         return kind(self.network, params, self.data.vocab, precision, self.text.sequence, self.data.known, self.path)
 
     def __iter__(self) -> Generator[training.Report, None, None]:
-        with _Lines(self.path / "metrics.jsonl") as metrics, memory_of(self.network, self.config):
+        with _Lines(self.place.folder / "metrics.jsonl") as metrics, memory_of(self.network, self.config):
             saved = time.monotonic()
             for report in self.training:
                 if report.train_nats is not None or report.valid_nats is not None:
@@ -136,12 +155,13 @@ class Run:
         weights = self._weights(nats if step == self.progress.step else None) if keeps_last else self._better
         try:
             if weights:
-                checkpoint.write_model(self.path, weights.arrays, weights.about)
-                checkpoint.write_bytes(self.path / "README.md", weights.card.encode("utf-8", "replace"))
+                checkpoint.write_model(self.place.folder, weights.arrays, weights.about)
+                arrayfile.write_bytes(self.place.folder / "README.md", weights.card.encode("utf-8", "replace"))
                 self._better = None
-            arrays = checkpoint.flatten(self.training.state._asdict())
+            arrays = trees.flatten(self.training.state._asdict())
             about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
-            checkpoint.write_snapshot(self.path, self.progress.step, arrays, about)
+            checkpoint.write_snapshot(self.place.folder, self.progress.step, arrays, about)
+            self.place.publish()
             self.trouble = ""
         except LmgenError as error:
             self.trouble = str(error)
@@ -163,14 +183,14 @@ class Run:
             "parameters": model.parameters(params),
             "text_sha256": self.data.sha256,
         }
-        return _Weights(checkpoint.flatten(params), about, _card(self, valid_nats))
+        return _Weights(trees.flatten(params), about, _card(self, valid_nats))
 
 
 @dataclass(frozen=True)
 class _Weights:
     """What becomes model.safetensors and README.md."""
 
-    arrays: checkpoint.Arrays
+    arrays: arrayfile.Arrays
     about: dict[str, Any]
     card: str
 
@@ -211,23 +231,23 @@ def _line(report: training.Report) -> dict[str, Any]:
 
 
 def new(
-    path: Path,
+    place: directories.Place | Path,
     text: TextSettings,
     unit: str = "char",
     carry: bool = False,
     min_count: int = 1,
     vocab_size: int | None = None,
     unk_token: str | None = None,
-    force: bool = False,
     **wanted: Any,
 ) -> Run:
-    """Read the text, choose what was not asked for, make the directory; nothing is trained yet.
+    """Read the text, choose what was not asked for, begin the directory; nothing is trained yet.
 
     `wanted` holds options of the network, the training and its end. Raises InputError for a text, a directory or an option that
     cannot be used.
     """
     arguments.refuse_unknown(wanted, arguments.names("network", "training", "end"))
     recipe.check(wanted)
+    place = directories.Place(place) if isinstance(place, Path) else place
     data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, hold_out=text.hold_out)
     text = replace(text, hold_out=data.valid is not None)
     shape, pace = recipe.choose(data, carry, wanted)
@@ -238,9 +258,9 @@ def new(
     texts = {"config.json": json.dumps(settings, indent=1) + "\n", "vocab.json": data.vocab.to_json()}
     with memory_of(network, config):
         recipe.check_memory(network, config)
-        checkpoint.create(path, texts, force)
-        checkpoint.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
-        return Run(path, data, network, config, text)
+        checkpoint.create(place.folder, texts)
+        arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": data.known}, {})
+        return Run(place, data, network, config, text)
 
 
 @contextlib.contextmanager
@@ -275,7 +295,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files)
     data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"])
     template = jax.eval_shape(partial(training.begin, config, network))._asdict()
-    state = jax.tree.map(jnp.asarray, checkpoint.unflatten(template, arrays, str(path)))
+    state = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, str(path)))
     if progress.best_nats is not None:
         try:
             checkpoint.read_model(path)
@@ -283,9 +303,9 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
             complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)
     if data.sha256 != about["text_sha256"]:
-        checkpoint.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
+        arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
     _forget_later_lines(path / "metrics.jsonl", progress.step)
-    return Run(path, data, network, config, text, training.State(**state), progress), complaints
+    return Run(directories.Place(path), data, network, config, text, training.State(**state), progress), complaints
 
 
 def _left_off(path: Path, about: dict[str, Any]) -> tuple[training.Config, training.Progress]:
@@ -378,7 +398,7 @@ def _forget_later_lines(metrics: Path, step: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         lines = metrics.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if _step(line) <= step]
-        checkpoint.write_bytes(metrics, b"".join(kept))
+        arrayfile.write_bytes(metrics, b"".join(kept))
 
 
 def _step(line: bytes) -> float:

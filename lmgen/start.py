@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmgen import arguments, checkpoint, recipe, run, shelf, text
+from lmgen import arguments, directories, recipe, run, shelf, text
 from lmgen.errors import InputError
 
 Options = Mapping[str, Any]  # as arguments.checked gives them
@@ -103,22 +103,24 @@ def text_settings(files: Sequence[str], options: Options) -> run.TextSettings:
     return run.TextSettings(absolute(text.find(files)), absolute(text.find(options["valid"] or [])), **how, hold_out=hold_out)
 
 
-def directory(given: Sequence[Any], options: Options) -> Path:
-    """Where the model goes. Raises InputError where nothing can be written there, and for a network that there is not."""
+def place(given: Sequence[Any], options: Options) -> dict[str, Any]:
+    """Where the model goes, as directories.new takes it. Raises InputError where that is taken, and for a network that there is
+    not."""
     recipe.check(options)
-    path = options["output"] or checkpoint.free(checkpoint.HOME / default_name(given))
-    checkpoint.check_free(path, options["force"])
-    return path
+    path, force = options["output"] or directories.HOME / default_name(given), options["force"]
+    if not (count_on := not (options["output"] or force)):
+        directories.check_free(path, force)
+    return {"path": path, "force": force, "count_on": count_on}
 
 
 def learnt(options: Options) -> dict[str, Any]:
     """The options of run.new."""
-    return arguments.belonging(options, "vocabulary", "network", "training", "end") | {"force": options["force"]}
+    return arguments.belonging(options, "vocabulary", "network", "training", "end")
 
 
 def counted(options: Options) -> dict[str, Any]:
     """The options of fit.new."""
-    return arguments.belonging(options, "vocabulary", "n-grams") | {"force": options["force"]}
+    return arguments.belonging(options, "vocabulary", "n-grams")
 
 
 def absolute(paths: Iterable[Path]) -> tuple[str, ...]:
@@ -138,4 +140,4 @@ def default_name(given: Sequence[Any]) -> str:
         return "stdin"
     path = Path(first).absolute()
     says_nothing = path.stem in ("train", "all", "input", "text", "data", "corpus")
-    return checkpoint.safe_name((path.parent.name if says_nothing else path.stem) or path.stem)
+    return directories.safe_name((path.parent.name if says_nothing else path.stem) or path.stem)

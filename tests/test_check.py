@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from lmgen import advice, check, corpus, damage
 from lmgen.errors import InputError
-from lmgen.text import Text
+from lmgen.signs import Shape
+from lmgen.text import Piece, Text
 from lmgen.vocab import UNK, Vocab
 from test_cli import SMALL, on_a_terminal
 
@@ -325,8 +326,9 @@ def test_training_finds_the_same_signs(unit):
     of = check.check(train, valid)
     assert (signs.sequences, signs.repeated) == (of.sequences, of.repeats.exact)
     assert signs.damaged == {d.kind: d.characters for d in of.damage}
+    assert (signs.characters, signs.longest) == (of.characters, of.lengths.longest)
     assert (signs.compared, signs.shared) == (of.overlaps[0].sequences, of.overlaps[0].exact)
-    told = check.warnings(signs)
+    told = advice.warnings(signs)
     assert "33% of the lines of the validation text" in told[0]
 
 
@@ -334,6 +336,61 @@ def test_unknown_words_that_the_corpus_marks_itself_are_no_news():
     train, valid = text("the cat sat\n" * 9), text("the <unk> sat\n", name="valid.txt")
     told = [corpus.load(train, valid, "word", False, unk_token=mark).signs.unknown for mark in (None, "<unk>")]
     assert told == [1, 0]
+
+
+@given(st.lists(st.text("ab\n", max_size=200), max_size=4))
+def test_repetition_is_that_of_all_stretches_of_64_characters(sequences):
+    shape = Shape()
+    for sequence in sequences:
+        shape.add(Piece(sequence, True, True, 1))
+    whole = lines(sequences)
+    stretches = [whole[k : k + 64] for k in range(len(whole) - 63)]
+    assert shape.repetition == (1 - len({*stretches}) / len(stretches) if stretches else 0)
+    assert shape.characters == len(whole)
+    assert shape.longest == max(map(len, sequences), default=0)
+
+
+BLOCK = " ".join(MANY[:40])
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (BLOCK * 40, "one line of"),
+        (BLOCK * 40, "of the text repeats what came before"),
+        (lines(MANY[:40]) * 30, "97% of the lines repeat an earlier one"),
+        (" ".join(MANY * 9) + "\n" + lines(MANY[:40]), "one line of"),
+        (lines(MANY[:200]), "only 5,"),
+    ],
+)
+def test_training_warns_of_a_huge_line_and_of_what_repeats(lmgen, content, word):
+    """As `corpus check` does: nothing in the figures of such a training would say so."""
+    Path("odd.txt").write_text(content)
+    said = lmgen("train", "odd.txt", "--cell", "ngram", "--order", 2)[2]
+    assert word in said
+    if "one line of" not in word:  # of that `corpus check` says to add --carry
+        assert word in " ".join(check.check(Text([Path("odd.txt")])).warnings)
+
+
+def test_a_list_is_no_huge_line_and_does_not_repeat_itself():
+    signs = corpus.load(text(lines(MANY)), None, "char", False).signs
+    assert signs.repetition < 0.05
+    assert not [sentence for sentence in advice.warnings(signs) if "repeat" in sentence or "one line" in sentence]
+
+
+def test_one_text_has_one_count_of_characters(lmgen):
+    """check, train and eval count the line ends, and not the blank lines that they pass over; EOS and UNK are no kinds."""
+    Path("odd.txt").write_text("\n".join(MANY[:300]) + "\n\n\nzoé\n")
+    count = len("\n".join(MANY[:300])) + 1 + len("zoé\n")
+    kinds = len(set("".join(MANY[:300]) + "zoé"))
+    assert f"{count:,} with line ends, of {kinds} kinds" in lmgen("corpus", "check", "odd.txt")[1]
+    assert json.loads(lmgen("corpus", "check", "odd.txt", "--json")[1])["characters"] == count
+    said = lmgen("train", "odd.txt", "--cell", "ngram", "--order", 2)[2]
+    assert f"text: {count:,} characters with line ends" in said
+    symbols = re.search(r"each EOS included: ([\d,]+) of (\d+) kinds in .* train on, ([\d,]+) in", said)
+    assert int(symbols[1].replace(",", "")) + int(symbols[3].replace(",", "")) == count
+    assert 0 <= kinds - int(symbols[2]) <= 2  # what is held out alone is none of the kinds that it trains on
+    assert f"({count:,} characters with line ends" in lmgen("eval", "odd", "odd.txt", "--no-baselines")[1]
 
 
 def test_blank_lines_are_no_repeats():
@@ -347,7 +404,7 @@ def test_where_the_state_is_carried_runs_of_three_lines_are_compared(carry):
     valid = text(lines(["a", "b", "c", "a", "d"]), name="valid.txt", keep_blank=carry)
     signs = corpus.load(train, valid, "char", carry).signs
     assert (signs.compared, signs.shared) == ((3, 1) if carry else (5, 5))
-    assert ("runs of three lines" in check.warnings(signs)[0]) is carry
+    assert ("runs of three lines" in advice.warnings(signs)[0]) is carry
 
 
 def test_lines_of_running_text_may_come_again():

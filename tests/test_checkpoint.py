@@ -1,4 +1,4 @@
-"""Array files that verify themselves, directories that are whole or not there, names that are safe."""
+"""Array files that verify themselves, directories whose files belong together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmgen
-from lmgen import checkpoint
+from lmgen import arrayfile, checkpoint, trees
 from lmgen.errors import CheckpointError, InputError, LmgenError
 
 ARRAYS = {
@@ -30,17 +30,17 @@ ARRAYS = {
 @pytest.fixture
 def file(tmp_path) -> Path:
     path = tmp_path / "x.safetensors"
-    checkpoint.write_arrays(path, "model", ARRAYS, {"step": 3})
+    arrayfile.write_arrays(path, "model", ARRAYS, {"step": 3})
     return path
 
 
 def test_what_was_written_is_read(file):
-    arrays, about = checkpoint.read_arrays(file, "model")
+    arrays, about = arrayfile.read_arrays(file, "model")
     assert about["step"] == 3
     assert {n: (a.dtype, a.shape, a.tolist()) for n, a in arrays.items()} == {
         n: (a.dtype, a.shape, a.tolist()) for n, a in ARRAYS.items()
     }
-    assert checkpoint.read_about(file, "model")["step"] == 3
+    assert arrayfile.read_about(file, "model")["step"] == 3
 
 
 def test_a_file_cut_at_any_length_is_refused(file):
@@ -48,7 +48,7 @@ def test_a_file_cut_at_any_length_is_refused(file):
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
         with pytest.raises(CheckpointError):
-            checkpoint.read_arrays(file, "model")
+            arrayfile.read_arrays(file, "model")
 
 
 def test_any_flipped_bit_is_refused(file):
@@ -58,7 +58,7 @@ def test_any_flipped_bit_is_refused(file):
         flipped[place // 8] ^= 1 << place % 8
         file.write_bytes(flipped)
         with pytest.raises(CheckpointError):
-            checkpoint.read_arrays(file, "model")
+            arrayfile.read_arrays(file, "model")
 
 
 @settings(max_examples=200, deadline=None)
@@ -67,7 +67,7 @@ def test_any_bytes_are_refused(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("bytes") / "x.safetensors"
     path.write_bytes(content)
     with pytest.raises(CheckpointError):
-        checkpoint.read_arrays(path, "model")
+        arrayfile.read_arrays(path, "model")
 
 
 @pytest.mark.parametrize(
@@ -90,31 +90,31 @@ def test_hostile_headers_are_refused(tmp_path, header):
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", len(content)) + content + bytes(4))
     with pytest.raises(CheckpointError):
-        checkpoint.read_arrays(path, "model")
+        arrayfile.read_arrays(path, "model")
 
 
 def test_files_of_others_of_other_kinds_and_of_the_future_are_told_apart(tmp_path, file):
     with pytest.raises(CheckpointError, match="holds a model, not a training"):
-        checkpoint.read_arrays(file, "training")
+        arrayfile.read_arrays(file, "training")
     foreign = tmp_path / "foreign.safetensors"
     safetensors.numpy.save_file({"a": np.zeros(2)}, foreign)
     with pytest.raises(CheckpointError, match="no array file of lmgen"):
-        checkpoint.read_arrays(foreign, "model")
+        arrayfile.read_arrays(foreign, "model")
     content = {"format": 99, "kind": "model", "sha256": ""}
     safetensors.numpy.save_file({"a": np.zeros(2)}, foreign, {"lmgen": json.dumps(content)})
     with pytest.raises(CheckpointError, match="install a newer lmgen"):
-        checkpoint.read_arrays(foreign, "model")
+        arrayfile.read_arrays(foreign, "model")
 
 
 def test_pytrees_survive_with_their_types():
     """Dicts, lists, and the named tuples of an optimiser."""
     params = {"b": np.ones(3, np.float32), "layers": [{"W": np.ones((2, 2), np.float32)}]}
     tree = {"params": params, "moments": optax.adam(0.1).init(params)}
-    arrays = checkpoint.flatten(tree)
+    arrays = trees.flatten(tree)
     assert "params/layers/0/W" in arrays
-    back = checkpoint.unflatten(tree, arrays, "here")
+    back = trees.unflatten(tree, arrays, "here")
     assert type(back["moments"][0]) is type(tree["moments"][0])
-    assert checkpoint.flatten(back).keys() == arrays.keys()
+    assert trees.flatten(back).keys() == arrays.keys()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_arrays_that_do_not_fit_are_named(change, message):
     arrays = {"b": np.ones(3, np.float32)}
     change(arrays)
     with pytest.raises(CheckpointError, match=message):
-        checkpoint.unflatten({"b": np.ones(3, np.float32)}, arrays, "here")
+        trees.unflatten({"b": np.ones(3, np.float32)}, arrays, "here")
 
 
 def test_a_failed_save_leaves_the_old_file(file, monkeypatch):
@@ -141,7 +141,7 @@ def test_a_failed_save_leaves_the_old_file(file, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(LmgenError, match="No space left"):
-        checkpoint.write_arrays(file, "model", {"a": np.zeros(9)}, {})
+        arrayfile.write_arrays(file, "model", {"a": np.zeros(9)}, {})
     assert file.read_bytes() == before
     assert [p.name for p in file.parent.iterdir() if p.suffix == ".part"] == []
 
@@ -170,83 +170,51 @@ def test_a_model_can_be_copied_moved_and_read_only(model_path, tmp_path):
     os.chmod(copy, 0o755)
 
 
-def test_models_are_found_by_path_by_name_or_as_the_newest(model_path, tmp_path):
-    home = Path("checkpoints")
-    with pytest.raises(CheckpointError, match="there is no model in checkpoints"):
-        checkpoint.find(None)
-    for when, name in enumerate(["old", "new"]):
-        shutil.copytree(model_path, home / name)
-        os.utime(home / name / "model.safetensors", (when, when))
-    assert checkpoint.find(None) == home / "new"
-    assert checkpoint.find("old") == home / "old"
-    assert checkpoint.find("checkpoints/old") == home / "old"
-    assert checkpoint.find("checkpoints/old/model.safetensors") == home / "old"
-    with pytest.raises(CheckpointError, match="did you mean old"):
-        checkpoint.find("odl")
+def test_snapshots_are_in_the_order_of_their_steps(tmp_path):
+    """Also where the number outgrows the zeros before it: the newest stay."""
+    checkpoint.create(tmp_path / "m", {"config.json": "{}", "vocab.json": "{}"})
+    for step in (99_999_998, 99_999_999, 100_000_000, 1_000_000_000):
+        checkpoint.write_snapshot(tmp_path / "m", step, ARRAYS, {"progress": {"step": step}})
+        assert checkpoint.read_snapshot(tmp_path / "m")[1]["progress"]["step"] == step
+    assert [p.stem for p in checkpoint.snapshots(tmp_path / "m")] == ["step-1000000000", "step-100000000"]
 
 
-def test_nothing_is_overwritten_without_force(tmp_path):
-    texts = {"config.json": "{}", "vocab.json": "{}"}
-    checkpoint.create(tmp_path / "m", texts)
-    (tmp_path / "m" / "metrics.jsonl").write_text("{}")
-    with pytest.raises(InputError, match="m-2"):
-        checkpoint.create(tmp_path / "m", texts)
-    assert (tmp_path / "m" / "metrics.jsonl").exists()
-    checkpoint.create(tmp_path / "m", texts, force=True)
-    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["config.json", "vocab.json"]
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name != ".cache") == ["m"]
+def test_a_file_replaced_while_it_is_read_is_read_as_it_was(file, tmp_path, monkeypatch):
+    """A save that falls between the header and the arrays."""
+    arrayfile.write_arrays(tmp_path / "next", "model", {"b": np.zeros(999, np.float32)}, {"step": 4})
+    loads = json.loads
+
+    def after_the_header(*words, **options):
+        if (tmp_path / "next").exists():
+            os.replace(tmp_path / "next", file)
+        return loads(*words, **options)
+
+    monkeypatch.setattr(json, "loads", after_the_header)
+    arrays, about = arrayfile.read_arrays(file, "model")
+    assert (about["step"], arrays.keys()) == (3, ARRAYS.keys())
+    assert arrayfile.read_arrays(file, "model")[1]["step"] == 4
 
 
-@pytest.mark.parametrize("names", [["mine.txt"], ["config.json", "vocab.json", "pytorch_model.bin"], ["vocab.json"]])
-def test_force_leaves_alone_what_is_not_ours(tmp_path, names):
-    (tmp_path / "other").mkdir()
-    for name in names:
-        (tmp_path / "other" / name).write_text("x")
-    with pytest.raises(InputError, match="remove it yourself"):
-        checkpoint.create(tmp_path / "other", {"config.json": "{}"}, force=True)
-    assert sorted(p.name for p in (tmp_path / "other").iterdir()) == sorted(names)
+def test_a_directory_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    """`train --force` between the weights and config.json: the new model, not a sentence about damage."""
+    for name, config in (("m", "{}"), ("next", "[]")):
+        checkpoint.create(tmp_path / name, {"config.json": config, "vocab.json": "{}"})
+        checkpoint.write_model(tmp_path / name, ARRAYS, {"name": name})
+    read = checkpoint.read_texts
+
+    def after_the_weights(path, about):
+        if (tmp_path / "next").exists():
+            os.rename(tmp_path / "m", tmp_path / "old")
+            os.rename(tmp_path / "next", tmp_path / "m")
+        return read(path, about)
+
+    monkeypatch.setattr(checkpoint, "read_texts", after_the_weights)
+    _, about, texts = checkpoint.read_model(tmp_path / "m")
+    assert (about["name"], texts["config.json"]) == ("next", "[]")
 
 
-def test_force_replaces_what_a_killed_start_has_left(tmp_path):
-    """An empty directory, or one with half a file in it."""
-    for name in (None, ".config.json.123.part"):
-        (tmp_path / "m").mkdir(exist_ok=True)
-        if name:
-            (tmp_path / "m" / name).write_text("{")
-        checkpoint.create(tmp_path / "m", {"config.json": "{}", "vocab.json": "{}"}, force=True)
-        assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["config.json", "vocab.json"]
-        for path in (tmp_path / "m").iterdir():
-            path.unlink()
-
-
-def test_force_leaves_a_link_and_a_running_training_alone(tmp_path):
+def test_files_are_not_written_beside_others(tmp_path):
     checkpoint.create(tmp_path / "m", {"config.json": "{}"})
-    (tmp_path / "link").symlink_to(tmp_path / "m")
-    with pytest.raises(InputError, match="remove it yourself"):
-        checkpoint.create(tmp_path / "link", {"config.json": "{}"}, force=True)
-    with checkpoint.locked(tmp_path / "m"), pytest.raises(InputError, match="is being trained by process"):
-        checkpoint.create(tmp_path / "m", {"config.json": "{}"}, force=True)
-    assert (tmp_path / "m" / "config.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [
-        ("names", "names"),
-        ("../x", "x"),
-        (".hidden", "hidden"),
-        ("-rf", "rf"),
-        ("a\x1b[31mb", "a-[31mb"),
-        ("", "model"),
-        ("é" * 99, "é" * 50),
-    ],
-)
-def test_names_of_runs_are_safe(name, safe):
-    assert checkpoint.safe_name(name) == safe
-
-
-def test_the_free_name_counts_on(tmp_path):
-    assert checkpoint.free(tmp_path / "a") == tmp_path / "a"
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a-2").symlink_to("nowhere")
-    assert checkpoint.free(tmp_path / "a") == tmp_path / "a-3"
+    with pytest.raises(InputError, match="nothing is overwritten"):
+        checkpoint.create(tmp_path / "m", {"config.json": "[]"})
+    assert (tmp_path / "m" / "config.json").read_text() == "{}"

@@ -8,9 +8,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shlex
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -335,6 +337,35 @@ def test_model_of_one_direction_explains_why_it_cannot_fill():
         lmgen.Model(Recurrent(config, random_params(config), VOCAB)).fill("a_b")
     with pytest.raises(InputError, match="both sides"):
         next(samples(cloze(), Settings()))
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "example"),
+    [
+        ("San Marino", "char", "San Mar_no"),
+        ("the cat's tail", "word", "the ___ tail"),
+        ("去年今日此門中", "char", "去年今_此門中"),
+        ("a " * 40 + "b", "char", "_" + " a" * 18),
+        *((text, "char", None) for text in ("", " ", "-n 3", "a_b", "a\x1b[2Jb")),
+    ],
+)
+def test_an_example_of_a_blank_comes_of_a_line(text, unit, example):
+    assert fill.blanked(text, unit) == example
+    if example:
+        assert len(fill.blanks(Vocab(unit, ("a",)), example)[1]) == 1
+
+
+@pytest.mark.parametrize("unit", ["char", "word"])
+def test_the_command_after_a_training_can_be_typed(tmp_path, lmgen, unit):
+    Path("words.txt").write_text("".join(f'{c}\'s {v} "cat" sat\n' for c in "bdfgklmnprst" for v in "aeiou"))
+    net = ("--size", 8, "--embedding", 4, "--batch", 4, "--window", 8, "--steps", 3, "--direction", "both", "--unit", unit)
+    code, _, err = lmgen("train", "words.txt", *net)
+    assert code == 0
+    command = shlex.split(err.splitlines()[-1])
+    assert command[:3] == ["lmgen", "fill", "words"]
+    code, out, _ = lmgen(*command[1:])
+    assert code == 0
+    assert len(out.splitlines()) == 5
 
 
 def test_commands_of_a_cloze_model(trained, monkeypatch, capfd):

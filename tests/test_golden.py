@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 import lmgen
-from lmgen import checkpoint, run
+from lmgen import arrayfile, run
 from lmgen.errors import CheckpointError
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -25,7 +25,7 @@ NATS = {  # of LINES, as they were when the files were written
 
 
 def test_there_are_golden_files_of_every_format():
-    assert [f"format-{number}" for number in range(1, checkpoint.FORMAT + 1)] == FORMATS
+    assert [f"format-{number}" for number in range(1, arrayfile.FORMAT + 1)] == FORMATS
 
 
 @pytest.mark.parametrize(("form", "kind"), NATS, ids=lambda name: name)
@@ -66,4 +66,4 @@ def test_another_format_says_what_would_read_it(tmp_path, number, version, messa
     path = tmp_path / "model.safetensors"
     safetensors.numpy.save_file({"a": np.zeros(2)}, path, {"lmgen": json.dumps(said)})
     with pytest.raises(CheckpointError, match=message):
-        checkpoint.read_about(path, "model")
+        arrayfile.read_about(path, "model")

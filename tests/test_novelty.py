@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import invented_words
-from lmgen import novelty
+from lmgen import comparison, novelty
+from lmgen.comparison import compare, like, of_proportions, reference
 from lmgen.corpus import split_of
 from lmgen.errors import InputError
-from lmgen.novelty import Index, Novelty, check, compare, like, reference
+from lmgen.novelty import Index, Novelty, check
 from lmgen.text import Text
 from test_cli import on_a_terminal
 
@@ -137,13 +138,13 @@ def test_a_missing_library_is_named(monkeypatch, missing):
 
 
 def novelties(shares: list[float]) -> list[Novelty]:
-    return [Novelty("x" * 100, s == 1, "x" * round(100 * s), "", s, s, None, None, 96, 1 - s) for s in shares]
+    return [Novelty("x" * 100, s == 1, s == 1, "x" * round(100 * s), "", s, s, None, None, 96, 1 - s) for s in shares]
 
 
 def test_figures_of_a_set_are_those_worked_by_hand():
-    short = Novelty("abc", True, "abc", "abc", 1.0, 0.0, "abc", 0, 0, None)
-    long = Novelty("abcdefg", False, "ab", "abc", 2 / 7, 0.0, "abc", 4, 3, 2 / 3)
-    found = novelty.summary([short, long])
+    short = Novelty("abc", True, True, "abc", "abc", 1.0, 0.0, "abc", 0, 0, None)
+    long = Novelty("abcdefg", False, False, "ab", "abc", 2 / 7, 0.0, "abc", 4, 3, 2 / 3)
+    found = comparison.summary([short, long])
     assert (found.count, found.length, found.known, found.copied, found.span, found.shared) == (2, 5, 0.5, 0.5, 2.5, 0)
     assert found.span_share == pytest.approx(9 / 14)
     assert found.new_ngrams == pytest.approx(2 / 3)
@@ -160,6 +161,42 @@ def test_the_verdict_follows_from_the_interval():
     assert "share no more with" in compare(low, novelties([0.45, 0.6] * 10)).verdict
     assert "too few to tell" in compare(high[:9], low).verdict
     assert compare(high, []).control is None
+
+
+def test_copies_come_before_spans_in_the_verdict():
+    """35 of 200 samples are copies and the others share little: such a model does not share less than held-out text does."""
+    copies, held_out = novelties([1.0] * 35 + [0.2, 0.4] * 82), novelties([0.5, 0.7] * 100)
+    report = compare(copies, held_out)
+    assert report.interval.sign == -1
+    assert report.copies_difference == pytest.approx(35 / 199)
+    assert report.copies_interval.sign == 1
+    assert "share more with" in report.verdict
+    assert "17.6% of them stand in it" in report.verdict
+    few = compare(novelties([1.0] * 2 + [0.2, 0.4] * 99), held_out)
+    assert few.copies_interval.sign == 0  # two of 200 may be chance
+    assert "share less with" in few.verdict
+
+
+def test_the_interval_of_two_proportions_is_that_of_the_paper():
+    """The rows of table II of Newcombe (1998) for method 10."""
+    for (a, m), (b, n), low, high in (
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+    ):
+        assert of_proportions(a / m, m, b / n, n) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_a_near_copy_differs_in_case_and_in_spaces_at_its_ends_alone():
+    index = Index(["San Marino", "  Ünye ", "two\nlines"])
+    near = {text: (found := check(index, text)).nearly and not found.known for text in ("san marino ", "ÜNYE", "TWO\nLINES")}
+    assert all(near.values())
+    for text in ("SanMarino", "San Marin", "Marino", "San  Marino"):
+        assert not check(index, text).nearly
+    assert check(index, "San Marino").known
+    assert check(index, "San Marino").nearly
+    assert comparison.summary([check(index, text) for text in ("San Marino", "san marino", "new", "x")]).nearly == 0.5
 
 
 def test_samples_that_are_held_out_text_share_no_more_and_copies_do(data):
@@ -223,6 +260,7 @@ def test_novelty_tells_copies_from_new_lines(lmgen, words_file):
     code, out, err = lmgen("novelty", "-", "--corpus", words_file, stdin=words_file.read_text())
     assert code == 0
     assert "stands in the corpus" in out
+    assert "… or nearly (case, end spaces)" in out
     assert "held out by distinct line" in err
     assert "smaller set" in err
     code, out, err = lmgen("novelty", "-", "--corpus", words_file, "--json-lines", stdin='{"text": "zz\\u001b[2J"}\n')

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import lmgen
-from lmgen import checkpoint, run
+from lmgen import arrayfile, checkpoint, lock, run, trees
 from lmgen.errors import CheckpointError, DivergedError, InputError
 
 SMALL = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1e-2}
@@ -35,8 +35,8 @@ def advance(training: run.Run, steps: int | None = None) -> run.Run:
 
 def everything(path: Path) -> dict[str, object]:
     """All that two equal trainings must share: the arrays of the last snapshot and of the model, and the lines of the metrics."""
-    arrays, about = checkpoint.read_arrays(checkpoint.snapshots(path)[0], "training")
-    best, _ = checkpoint.read_arrays(path / "model.safetensors", "model")
+    arrays, about = arrayfile.read_arrays(checkpoint.snapshots(path)[0], "training")
+    best, _ = arrayfile.read_arrays(path / "model.safetensors", "model")
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         del line["seconds"], line["symbols_per_second"]
@@ -146,9 +146,9 @@ def test_the_weights_that_are_kept_are_those_asked_for(tmp_path, words_file, kee
     told = iter([1.0, 2.0, 3.0])
     training.training.validate = lambda params: next(told)
     advance(training)
-    about = checkpoint.read_about(tmp_path / "m" / "model.safetensors", "model")
-    snapshot, _ = checkpoint.read_arrays(checkpoint.snapshots(tmp_path / "m")[0], "training")
-    kept, _ = checkpoint.read_arrays(tmp_path / "m" / "model.safetensors", "model")
+    about = arrayfile.read_about(tmp_path / "m" / "model.safetensors", "model")
+    snapshot, _ = arrayfile.read_arrays(checkpoint.snapshots(tmp_path / "m")[0], "training")
+    kept, _ = arrayfile.read_arrays(tmp_path / "m" / "model.safetensors", "model")
     same = all((kept[name] == snapshot[f"params/{name}"]).all() for name in kept)
     assert (about["valid_nats"], same) == ((1.0, False) if keep == "best" else (3.0, True))
     assert (about["step"] == 500) == (keep == "last")
@@ -178,9 +178,9 @@ def test_metrics_lines_hold_what_scripts_read(tmp_path, words_file):
 
 def test_two_trainings_cannot_share_a_directory(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with checkpoint.locked(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()}"), checkpoint.locked(tmp_path):
+    with lock.locked(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()}"), lock.locked(tmp_path):
         pass
-    with checkpoint.locked(tmp_path):
+    with lock.locked(tmp_path):
         pass
 
 
@@ -249,7 +249,7 @@ def test_one_absurd_update_spoils_nothing(tmp_path, words_file):
     training = run.new(tmp_path / "m", settings(words_file), **{**SMALL, "learning_rate": 1e39}, steps=100)
     with pytest.raises(DivergedError):
         advance(training)
-    assert all(np.isfinite(leaf).all() for leaf in checkpoint.flatten(training.training.state.params).values())
+    assert all(np.isfinite(leaf).all() for leaf in trees.flatten(training.training.state.params).values())
 
 
 @pytest.mark.parametrize(("layers", "deep"), [(1, False), (2, False), (3, True), (6, True)])

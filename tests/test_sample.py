@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from itertools import count, islice
 
 import jax
@@ -111,6 +112,16 @@ def test_the_command_line_draws_what_python_draws(model_path, lmgen):
         assert code == 0
         assert [json.loads(line)["text"] for line in out.splitlines()] == drawn[:number]
     assert lmgen("sample", model_path, "-n", 12, "--seed", 9)[1].splitlines() == drawn
+
+
+def test_each_call_draws_anew_and_says_how_to_repeat_it(lmgen, model_path):
+    """On stderr alone, so that a pipe gets the samples and nothing else."""
+    drawn = [lmgen("sample", model_path, "-n", 20) for _ in range(2)]
+    seeds = [re.fullmatch(r"words: seed (\d+) \(--seed \1 repeats this\)\n", err)[1] for _, _, err in drawn]
+    assert drawn[0][1] != drawn[1][1]
+    assert seeds[0] != seeds[1]
+    for (_, out, _), seed in zip(drawn, seeds, strict=True):
+        assert lmgen("sample", model_path, "-n", 20, "--seed", seed) == (0, out, "")
 
 
 def test_temperature_zero_takes_the_likeliest_each_time(model_path):

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmgen import checkpoint
+from lmgen import arrayfile, checkpoint
 from lmgen.errors import CheckpointError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 LONG = bool(os.environ.get("LMGEN_LONG"))  # the long level: hours of faults instead of seconds
 STRACE = shutil.which("strace")
-CALLS = ("mkdir", "openat", "write", "fsync", "rename", "unlink", "close")
+CALLS = ("mkdir", "openat", "write", "fsync", "rename", "unlink", "unlinkat", "rmdir", "close")
 ERRORS = {"ENOSPC": "No space left on device", "EDQUOT": "Disk quota exceeded", "EIO": "Input/output error"}
 SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
 
@@ -38,8 +38,8 @@ def digests(path: Path) -> dict[str, str]:
 
     Seconds and speeds, which no two runs share, are left out.
     """
-    arrays, about = checkpoint.read_arrays(checkpoint.snapshots(path)[0], "training")
-    best, _ = checkpoint.read_arrays(path / "model.safetensors", "model")
+    arrays, about = arrayfile.read_arrays(checkpoint.snapshots(path)[0], "training")
+    best, _ = arrayfile.read_arrays(path / "model.safetensors", "model")
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text("utf-8").splitlines()]
     facts = {"progress": about["progress"], **{f"line {k}": line for k, line in enumerate(lines)}}
     for fact in facts.values():
@@ -74,9 +74,9 @@ class Call:
     words: str
 
 
-def saving(path: Path, step: int) -> list[str]:
-    """The program that saves once."""
-    return [sys.executable, str(HERE / "save.py"), str(path), str(step)]
+def saving(path: Path, step: int, how: str) -> list[str]:
+    """The program that saves once, or replaces the whole directory (`how`: see save.py)."""
+    return [sys.executable, str(HERE / "save.py"), str(path), str(step), how]
 
 
 def quiet_environment() -> dict[str, str]:
@@ -84,19 +84,31 @@ def quiet_environment() -> dict[str, str]:
     return {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
 
 
-def traced(path: Path, step: int, *inject: str) -> subprocess.CompletedProcess[str]:
+def traced(path: Path, step: int, *inject: str, how: str = "save") -> subprocess.CompletedProcess[str]:
     """Save once under strace, which may interfere; its log is `path`.log."""
     log = path.with_name(f"{path.name}.log")
     log.unlink(missing_ok=True)
     traps = [word for what in inject for word in ("-e", f"inject={what}")]
     assert STRACE
-    command = [STRACE, "-f", "-y", "-s", "300", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *traps, *saving(path, step)]
+    command = [
+        STRACE,
+        "-f",
+        "-y",
+        "-s",
+        "300",
+        "-o",
+        str(log),
+        "-e",
+        f"trace={','.join(CALLS)}",
+        *traps,
+        *saving(path, step, how),
+    ]
     return subprocess.run(command, env=quiet_environment(), capture_output=True, text=True, timeout=120)
 
 
-def calls(path: Path, step: int) -> list[Call]:
+def calls(path: Path, step: int, how: str = "save") -> list[Call]:
     """Every system call that a save makes, in their order."""
-    run = traced(path, step)
+    run = traced(path, step, how=how)
     assert run.returncode == 0, run.stderr
     counted: dict[str, int] = {}
     found, inside = [], False
@@ -130,7 +142,7 @@ def states(path: Path) -> tuple[int, int]:
 
 def training(*words: str | Path, first: str = "", **environment: str) -> subprocess.Popen[str]:
     """`lmgen train …` as a process of its own, which may run a line of Python first."""
-    command = [sys.executable, "-c", f"{first}\nfrom lmgen.cli import main\nmain()", "train", *map(str, words)]
+    command = [sys.executable, "-c", f"{first}\nfrom lmgen.__main__ import main\nmain()", "train", *map(str, words)]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
@@ -233,8 +245,8 @@ def every_file(path: Path) -> dict[Path, Callable[[], object]]:
         path / "model.safetensors": lambda: checkpoint.read_model(path),
         path / "config.json": lambda: checkpoint.read_model(path),
         path / "vocab.json": lambda: checkpoint.read_model(path),
-        path / "known.safetensors": lambda: checkpoint.read_arrays(path / "known.safetensors", "known"),
-        snapshot: lambda: checkpoint.read_arrays(snapshot, "training"),
+        path / "known.safetensors": lambda: arrayfile.read_arrays(path / "known.safetensors", "known"),
+        snapshot: lambda: arrayfile.read_arrays(snapshot, "training"),
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import save
 
-from lmgen import checkpoint
+from lmgen import arrayfile
 
 Make = Callable[[Path], None]
 
@@ -34,7 +34,7 @@ def framed(header: bytes | dict[str, Any], data: bytes = b"", length: int | None
 
 def about(**more: Any) -> dict[str, str]:
     """The metadata that our files have, with a hash that does not fit."""
-    content = {"format": checkpoint.FORMAT, "kind": "model", "sha256": "0" * 64, **more}
+    content = {"format": arrayfile.FORMAT, "kind": "model", "sha256": "0" * 64, **more}
     return {"lmgen": json.dumps(content)}
 
 
@@ -72,7 +72,7 @@ def signed(change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Make:
         files = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in ("config.json", "vocab.json")}
         arrays, said = {"W": np.zeros(3, np.float32)}, {"step": 1, "files": files}
         change(arrays, said)
-        checkpoint.write_arrays(path / "model.safetensors", "model", arrays, said)
+        arrayfile.write_arrays(path / "model.safetensors", "model", arrays, said)
 
     return make
 

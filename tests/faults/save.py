@@ -1,6 +1,7 @@
-"""Save once into the directory of a training, as a training does, without JAX: python save.py DIRECTORY STEP.
+"""Save once into the directory of a training, as a training does, without JAX: python save.py DIRECTORY STEP [HOW].
 
-The arrays are filled with the number of the step. Ends with exit code 1 and a sentence where that fails.
+HOW is save, or replace for what `train --force` does. The arrays are filled with the number of the step.
+Ends with exit code 1 and a sentence where that fails.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmgen import checkpoint
+from lmgen import arrayfile, checkpoint, directories
 from lmgen.errors import LmgenError
 
 
@@ -31,15 +32,23 @@ def save(path: Path, step: int) -> None:
     """What Run.save writes."""
     arrays = {"W": np.full((4, 5), step, np.float32), "b": np.full(3, step, np.int32)}
     checkpoint.write_model(path, arrays, {"step": step})
-    checkpoint.write_bytes(path / "README.md", f"step {step}\n".encode())
+    arrayfile.write_bytes(path / "README.md", f"step {step}\n".encode())
     checkpoint.write_snapshot(path, step, arrays, {"progress": {"step": step}})
+
+
+def replace(path: Path, step: int) -> None:
+    """A new training of the same name, as far as its first save."""
+    with directories.new(path, force=True) as place:
+        make(place.folder)
+        save(place.folder, step)
+        place.publish()
 
 
 def main() -> None:
     path, step = Path(sys.argv[1]), int(sys.argv[2])
     mark(path, "begins")
     try:
-        save(path, step)
+        (replace if sys.argv[3:] == ["replace"] else save)(path, step)
     except LmgenError as error:
         sys.exit(str(error))
     finally:

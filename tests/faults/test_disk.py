@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import closing
@@ -13,7 +12,7 @@ import save
 
 import faults
 import lmgen
-from lmgen import checkpoint, run
+from lmgen import arrayfile, checkpoint, run
 from lmgen.errors import LmgenError
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
@@ -68,10 +67,8 @@ def test_files_that_may_not_grow_end_a_training_with_a_sentence(tmp_path, words_
     assert len(told) == 2  # once when it happens, once at the end
     assert "training goes on" in told[0]
     assert "File too large" in told[1]
-    assert "go on from the last save with lmgen train --resume m" in told[1]
-    lines = [json.loads(line) for line in Path("m/metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == 120
-    assert not list(Path("m").rglob(".*.part"))
+    assert told[1].endswith("free some space, then train again")
+    assert {p.name for p in tmp_path.iterdir()} <= {"words.txt", "valid.txt", ".cache"}
 
 
 SMALL = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1e-2, "patience": 0}
@@ -90,14 +87,14 @@ def to_the_end(training: run.Run) -> list[str]:
 def test_the_next_interval_tries_again_and_the_end_is_as_if_nothing_had_been(tmp_path, words_file, monkeypatch):
     """Saves fail for a while, in the middle of which the best validation falls; then the disk has room again."""
     to_the_end(begun(tmp_path / "peaceful", words_file, 240))
-    write, full = checkpoint.write_bytes, [False]
+    write, full = arrayfile.write_bytes, [False]
 
     def failing(path: Path, content: bytes) -> None:
         if full[0]:
             raise LmgenError(f"cannot save {path} ({len(content):,} bytes): No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(checkpoint, "write_bytes", failing)
+    monkeypatch.setattr(arrayfile, "write_bytes", failing)
     training = begun(tmp_path / "m", words_file, 240)
     troubles = []
     with closing(iter(training)) as reports:

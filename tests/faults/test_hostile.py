@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import faults
 import lmgen
-from lmgen import checkpoint, lm, run
+from lmgen import arrayfile, checkpoint, lm, lock, run
 from lmgen.compress import HEADER, MAGIC, _hash, compress, decompress, identity
 from lmgen.errors import CheckpointError, InputError, LmgenError
 
@@ -73,7 +73,7 @@ def test_any_header_is_refused(tmp_path, header, data):
     path = tmp_path / "x.safetensors"
     path.write_bytes(hostile.framed(json.dumps(header).encode(), data))
     with pytest.raises(CheckpointError):
-        checkpoint.read_arrays(path, "model")
+        arrayfile.read_arrays(path, "model")
 
 
 # ---- directories whose hashes fit ----------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_arrays_that_do_not_belong_are_named(model_path, tmp_path, change, messa
 )
 def test_fingerprints_that_are_none_are_refused(model_path, tmp_path, known):
     path = shutil.copytree(model_path, tmp_path / "m")
-    checkpoint.write_arrays(path / "known.safetensors", "known", {} if known is None else {"known": known}, {})
+    arrayfile.write_arrays(path / "known.safetensors", "known", {} if known is None else {"known": known}, {})
     with pytest.raises(CheckpointError, match="holds no fingerprints"):
         lm.load(path)
 
@@ -268,18 +268,18 @@ def test_links_lead_no_training_out_of_its_directory(tmp_path):
     before = faults.listing(outside)
     save.make(tmp_path / "a")
     (tmp_path / "a" / "train").symlink_to(outside)
-    with pytest.raises(CheckpointError, match="is a link"), checkpoint.locked(tmp_path / "a"):
+    with pytest.raises(CheckpointError, match="is a link"), lock.locked(tmp_path / "a"):
         pass
     with pytest.raises(CheckpointError, match="is a link"):
         save.save(tmp_path / "a", 1)
     save.make(tmp_path / "b")
     (tmp_path / "b" / "train").mkdir()
     (tmp_path / "b" / "train" / "lock").symlink_to(outside / "lock")
-    with pytest.raises(LmgenError, match="cannot train in"), checkpoint.locked(tmp_path / "b"):
+    with pytest.raises(LmgenError, match="cannot train in"), lock.locked(tmp_path / "b"):
         pass
     (tmp_path / "b" / f".README.md.{os.getpid()}.part").symlink_to(outside / "lock")
     with pytest.raises(LmgenError, match="cannot save"):
-        checkpoint.write_bytes(tmp_path / "b" / "README.md", b"x")
+        arrayfile.write_bytes(tmp_path / "b" / "README.md", b"x")
     assert faults.listing(outside) == before
 
 

@@ -203,7 +203,7 @@ def test_small_texts_train_a_network_or_are_refused(carry, tmp_path):
                 library.train("text.txt", output=tmp_path / "0", carry=carry, **NET)
             continue
         model = library.train("text.txt", output=tmp_path / str(size), carry=carry, **NET)
-        assert all(np.isfinite(array).all() for array in library.checkpoint.flatten(model.lm.params).values())
+        assert all(np.isfinite(array).all() for array in library.trees.flatten(model.lm.params).values())
         assert all(math.isfinite(one.nats) for one in model.sample(2, max_length=5))
         assert math.isfinite(model.evaluate("text.txt").nats)
 

@@ -14,7 +14,7 @@ import pytest
 import save
 
 import faults
-from lmgen import checkpoint
+from lmgen import checkpoint, directories, lock
 from lmgen.errors import InputError
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
@@ -47,7 +47,7 @@ def test_a_kill_at_any_system_call_of_a_save_leaves_a_checkpoint(saved, tmp_path
         steps = faults.states(path)
         assert set(steps) <= {2, 3}, (call, steps)
         seen.add(steps)
-        with checkpoint.locked(path):
+        with lock.locked(path):
             assert not list(path.rglob(".*.part")), call
         save.save(path, 4)
         assert faults.states(path) == (4, 4)
@@ -67,6 +67,46 @@ def test_a_kill_in_the_first_save_leaves_a_directory_that_says_so(tmp_path):
             assert faults.states(path) == (1, 1)
         elif (path / "model.safetensors").exists():
             assert checkpoint.read_model(path)[1]["step"] == 1
+
+
+@strace
+def test_a_kill_at_any_system_call_of_a_replacement_leaves_the_old_model_or_the_new(saved, tmp_path):
+    """`train --force`: under the name is step 2 or step 3, whole, once somebody looks; the next training of the name succeeds."""
+    folder = tmp_path / "killed"
+    stops = faults.calls(shutil.copytree(saved, tmp_path / "fresh"), 3, "replace")
+    assert {"mkdir", "write", "fsync", "rename", "unlinkat"} <= {call.name for call in stops}
+    renames = [call for call in stops if call.name == "rename"]
+    seen = set()
+    for call in stops if faults.LONG else [*stops[::12], *renames]:
+        shutil.rmtree(folder, ignore_errors=True)
+        path = shutil.copytree(saved, folder / "m")
+        run = faults.traced(path, 3, f"{call.name}:signal=SIGKILL:when={call.number}", how="replace")
+        assert run.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), (call, run.stderr)
+        assert {p.name for p in directories.models(folder)} == {"m"}, call
+        steps = faults.states(directories.find(str(path)))
+        assert set(steps) <= {2, 3}, (call, steps)
+        seen.add(steps)
+        save.replace(path, 4)
+        assert faults.states(path) == (4, 4)
+        assert {p.name for p in folder.iterdir()} == {"m", "m.log"}, call
+    assert seen == {(2, 2), (3, 3)}
+
+
+@strace
+def test_a_replacement_that_fails_at_any_system_call_leaves_the_old_model(saved, tmp_path):
+    """A disk that is full or broken, no inode left: one sentence, and the model that was there."""
+    folder = tmp_path / "full"
+    stops = faults.calls(shutil.copytree(saved, tmp_path / "fresh"), 3, "replace")
+    refusable = [call for call in stops if call.name in ("mkdir", "fsync", "rename") or ".part" in call.words]
+    for number, call in enumerate(refusable if faults.LONG else refusable[::4]):
+        shutil.rmtree(folder, ignore_errors=True)
+        path = shutil.copytree(saved, folder / "m")
+        error = [*faults.ERRORS][number % 3]
+        run = faults.traced(path, 3, f"{call.name}:error={error}:when={call.number}", how="replace")
+        steps = faults.states(directories.find(str(path)))
+        assert (run.returncode, steps) in ((1, (2, 2)), (0, (3, 3)), (1, (3, 3))), (call, error, run.stderr)
+        assert len(run.stderr.splitlines()) == run.returncode, (call, run.stderr)
+        assert run.returncode == 0 or faults.ERRORS[error] in run.stderr
 
 
 @strace
@@ -92,7 +132,7 @@ def test_leftovers_of_others_are_left_alone(saved):
     for path in (*ours, *others):
         path.write_text("half")
     assert faults.states(saved) == (2, 2)
-    with checkpoint.locked(saved):
+    with lock.locked(saved):
         assert not any(path.exists() for path in ours)
         assert all(path.exists() for path in others)
 
@@ -106,16 +146,16 @@ def test_trainings_killed_at_random_moments_go_on_to_the_bit(tmp_path, words_fil
 
 def test_the_lock_names_its_holder_and_dies_with_it(saved, lmgen):
     """While a process trains in a directory another one ends with exit code 2; after kill -9 the directory is free."""
-    program = "import sys, time\nfrom pathlib import Path\nfrom lmgen import checkpoint\n"
-    program += "with checkpoint.locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    program = "import sys, time\nfrom pathlib import Path\nfrom lmgen import checkpoint, directories, lock\n"
+    program += "with lock.locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     holder = subprocess.Popen([sys.executable, "-c", program, str(saved)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(InputError, match=f"by process {holder.pid}"), checkpoint.locked(saved):
+    with pytest.raises(InputError, match=f"by process {holder.pid}"), lock.locked(saved):
         pass
     code, _, err = lmgen("train", "--resume", saved)
     assert code == 2
     assert f"is being trained by process {holder.pid}" in err
     holder.kill()
     holder.communicate()
-    with checkpoint.locked(saved):
+    with lock.locked(saved):
         assert (saved / "train" / "lock").read_text() == str(os.getpid())

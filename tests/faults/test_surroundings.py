@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 import lmgen as library
-from lmgen import cache, checkpoint
+from lmgen import cache, directories
 from lmgen.cli import cli
-from lmgen.errors import InputError
 
 ROOT = Path(library.__file__).resolve().parent.parent
 TRAIN = "train words.txt --cell ngram -o m"
@@ -166,7 +165,7 @@ def test_training_and_using_a_model_open_no_socket(words_file):
     "name", ["a/b", "../up", ".hidden", "-rf", "--force", "a\nb", "\x1b[31m", "\udcff", "é" * 300, "...", "", "\0"]
 )
 def test_the_name_of_a_run_is_safe_whatever_its_text_is_called(name):
-    safe = checkpoint.safe_name(name)
+    safe = directories.safe_name(name)
     assert 0 < len(safe.encode()) <= 100
     assert not set(safe) & set("/\\\0\n\x1b")
     assert safe[0] not in ".-"
@@ -215,9 +214,3 @@ def test_a_cache_that_others_may_read_is_closed():
     Path(".cache/lmgen/corpora").mkdir(parents=True, mode=0o755)
     assert stat.S_IMODE(cache.folder("corpora").stat().st_mode) == 0o700
     assert stat.S_IMODE(Path(".cache/lmgen").stat().st_mode) == 0o700
-
-
-def test_two_trainings_never_share_a_new_directory(tmp_path):
-    checkpoint.create(tmp_path / "m", {"config.json": "{}"})
-    with pytest.raises(InputError, match="nothing is overwritten"):
-        checkpoint.create(tmp_path / "m", {"config.json": "{}"})

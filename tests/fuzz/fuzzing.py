@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 import lmgen
-from lmgen import arguments, arpa, check, checkpoint, cli, compress, corpus, evaluate, look, ngram, run, text
+from lmgen import arguments, arpa, arrayfile, check, checkpoint, cli, compress, corpus, evaluate, look, ngram, run, text
 from lmgen.errors import LmgenError
 from lmgen.vocab import UNITS, UNK, Vocab
 
@@ -216,11 +216,11 @@ def _tied(path: Path, changes: list[tuple[str, Any]]) -> None:
     the snapshots say of the training, too."""
     hashes = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in ("config.json", "vocab.json")}
     for file, kind in [(path / "model.safetensors", "model"), *((s, "training") for s in checkpoint.snapshots(path))]:
-        arrays, about = checkpoint.read_arrays(file, kind)
+        arrays, about = arrayfile.read_arrays(file, kind)
         for key, value in changes:
             for inner in (about.get("train", {}), about.get("progress", {})):
                 inner |= {key: value} if key in inner else {}
-        checkpoint.write_arrays(file, kind, arrays, {k: v for k, v in about.items() if k not in OWN} | {"files": hashes})
+        arrayfile.write_arrays(file, kind, arrays, {k: v for k, v in about.items() if k not in OWN} | {"files": hashes})
 
 
 OWN = ("format", "kind", "lmgen")  # what write_arrays says itself
@@ -303,7 +303,7 @@ def _damage(draw: st.DrawFn) -> Callable[[Path], None]:
     key = draw(st.sampled_from(["step", "valid_nats", "parameters", "lmgen", "files", "text_sha256", "format", "x"]))
 
     def arrays_of(path: Path) -> None:
-        found, about = checkpoint.read_arrays(path / "model.safetensors", "model")
+        found, about = arrayfile.read_arrays(path / "model.safetensors", "model")
         name = sorted(found)[which % len(found)]
         array = found.pop(name)
         changed: dict[str, Any] = {
@@ -318,7 +318,7 @@ def _damage(draw: st.DrawFn) -> Callable[[Path], None]:
         }[how]
         about |= {key: value} if how == "about" else {}
         kept = {k: v for k, v in about.items() if k not in OWN}
-        checkpoint.write_arrays(path / "model.safetensors", "model", found | changed, kept)
+        arrayfile.write_arrays(path / "model.safetensors", "model", found | changed, kept)
         if how == "header":
             _change_header(path / "model.safetensors", value)
 

@@ -6,14 +6,14 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from lmgen import checkpoint, fit, run
+from lmgen import arrayfile, fit, run
 
 WORDS = ["bade", "kimo", "suno", "re", "tila", "mabo", "dune", "sito", "kara", "belo"]
 
 
 def main() -> None:
     os.chdir(Path(__file__).parent)
-    home = Path(f"format-{checkpoint.FORMAT}")
+    home = Path(f"format-{arrayfile.FORMAT}")
     Path("words.txt").write_text("".join(f"{a}{b}\n" for a in WORDS for b in WORDS), "utf-8")
     text = run.TextSettings(("words.txt",), (), "line", "utf-8", "strict")
     options = {"size": 6, "embedding": 4, "batch": 4, "window": 8, "learning_rate": 0.02, "dropout": 0.1, "precision": "f32"}

@@ -1,0 +1,20 @@
+"""The program lmgen, and python -m lmgen: ready for Ctrl-C before anything else is imported."""
+
+import sys
+
+from lmgen import signals
+
+
+def main() -> None:
+    """Run the command line."""
+    signals.begin()
+    try:
+        from lmgen import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        sys.exit(signals.INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
