@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lmgen import cli_text, console
+from lmgen import cli_directories, cli_text, console
 from lmgen.errors import InputError
 from lmgen.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM, PRECISION, Bounded, Whole
 
@@ -177,7 +177,7 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
 def show(model: str | None, as_json: bool) -> None:
     """Show what a model holds.
 
-    Without a name: a table of the models in checkpoints/, the newest first.
+    Without a name: the models in checkpoints/, as lmgen list.
     """
     from lmgen import look
 
@@ -185,11 +185,4 @@ def show(model: str | None, as_json: bool) -> None:
         facts = look.model(model)
         console.put_json(facts) if as_json else console.table([(k.replace("_", " "), look.words(v)) for k, v in facts.items()])
         return
-    rows = look.models()
-    if as_json:
-        for row in rows:
-            console.put_json(row)
-    elif rows:
-        console.table([[look.words(v) for v in row.values()] for row in rows], head=[*rows[0]], numbers=(2, 3, 4))
-    else:
-        console.note("there is no model in checkpoints: train one with lmgen train FILE")
+    cli_directories.put_models(as_json)

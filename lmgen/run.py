@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmgen import __version__, arrayfile, checkpoint, corpus, devices, directories, evaluate, lm, model, recipe, training, trees
-from lmgen.errors import CheckpointError, InputError, LmgenError
+from lmgen.errors import CheckpointError, InputError, LmgenError, printable
 from lmgen.text import SEQUENCES, Piece, Text
 from lmgen.vocab import Vocab
 
@@ -399,7 +399,8 @@ def _card(run: Run, valid_nats: float | None) -> str:
 
 def card(name: str, kind: str, rows: dict[str, str], fills: bool) -> str:
     """README.md of a model directory, with a table of what there is to say."""
-    table = "\n".join(f"| {name} | {value.replace('|', '·')} |" for name, value in rows.items())
+    name = printable(name)
+    table = "\n".join(f"| {title} | {printable(value.replace('|', '·'), 4096)} |" for title, value in rows.items())
     return (
         f"# {name}\n\n{kind} made by lmgen {__version__}.\n\n| | |\n|---|---|\n{table}\n\n"
         f"    lmgen {'fill' if fills else 'sample'} {name}\n"
