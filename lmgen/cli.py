@@ -14,6 +14,7 @@ from lmgen import __version__, console, signals, suggestions
 from lmgen.cli_about import cells, doctor
 from lmgen.cli_compress import compress, decompress
 from lmgen.cli_corpus import corpus
+from lmgen.cli_directories import list_, remove, rename
 from lmgen.cli_eval import eval_
 from lmgen.cli_model import fill, sample, score, show
 from lmgen.cli_ngram import arpa
@@ -39,6 +40,7 @@ def cli() -> None:
 
 for command in (
     *(train, sample, fill, eval_, score, novelty, compress, decompress, show),
+    *(list_, remove, rename),
     *(cells, corpus, arpa, doctor),
 ):
     cli.add_command(command)

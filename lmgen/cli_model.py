@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from lmgen import cli_text, console
+from lmgen import cli_directories, cli_text, console
 from lmgen.errors import InputError
 from lmgen.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM, PRECISION, Bounded, Whole
 
@@ -194,23 +194,15 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
 def show(model: str | None, plot: Path | None, as_json: bool) -> None:
     """Show what a model holds.
 
-    Without a name: a table of the models in checkpoints/, the newest first.
+    Without a name: the models in checkpoints/, as lmgen list.
     """
-    from lmgen import look
 
     if model:
         _show_model(model, plot, as_json)
         return
     if plot:
         raise click.UsageError("--plot draws the curves of one model: name it")
-    rows = look.models()
-    if as_json:
-        for row in rows:
-            console.put_json(row)
-    elif rows:
-        console.table([[look.words(v) for v in row.values()] for row in rows], head=[*rows[0]], numbers=(2, 3, 4))
-    else:
-        console.note("there is no model in checkpoints: train one with lmgen train FILE")
+    cli_directories.put_models(as_json)
 
 
 def _show_model(model: str, plot: Path | None, as_json: bool) -> None:

@@ -169,6 +169,45 @@ def safe_name(name: str) -> str:
     return name.encode()[:100].decode(errors="ignore").rstrip() or "model"
 
 
+# ---- renamed, removed -------------------------------------------------------------------------------------------------
+
+
+def removable(name: str) -> Path:
+    """The directory of a model that is all ours; InputError for a link and for one that holds anything else."""
+    path = Path(os.path.abspath(find(name)))
+    if not (_ours(path) and (path / "config.json").is_file()):
+        raise InputError(f"{printable(name)} is a link or holds more than a model of lmgen: it is left alone, do it yourself")
+    return path
+
+
+def remove(path: Path) -> None:
+    """Remove a model: it loses its name first, so that a kill leaves all of it or nothing there.
+
+    Raises TakenError where it is being trained.
+    """
+    with lock.locked(path):
+        _remove(_hidden(path, "old"))
+        if not _remove(path):
+            raise LmgenError(f"cannot remove {path}: make its folder writable")
+
+
+def rename(path: Path, name: str) -> Path:
+    """Give a model another name in its folder. Raises InputError for a name that is unsafe or taken; TakenError in training."""
+    if safe_name(name) != name:
+        raise InputError(f"{printable(name)!r} cannot be a name: give one such as {safe_name(name)}")
+    target = path.with_name(name)
+    if os.path.lexists(target):
+        raise TakenError(f"the name {name} is taken: give another one, such as {free(target).name}")
+    with lock.locked(path), new(target):
+        try:
+            _remove(_hidden(path, "old"))
+            os.rename(path, target)
+            arrayfile.sync(target.parent)
+        except OSError as error:
+            raise LmgenError(f"cannot rename {path}: {error.strerror}") from None
+    return target
+
+
 # ---- hidden names -----------------------------------------------------------------------------------------------------
 
 
@@ -183,20 +222,22 @@ def _ours(path: Path) -> bool:
     return all(p.name in OURS or lock.LEFTOVER.fullmatch(p.name) for p in path.iterdir())
 
 
-def _remove(path: Path) -> None:
-    """Remove a directory of ours: it has lost its name before it loses its first file."""
+def _remove(path: Path) -> bool:
+    """Remove a directory of ours, which loses its name before its first file; whether it could be."""
     going = path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.removed")
     with contextlib.suppress(OSError):
         if _ours(path):
             os.rename(path, going)
+            arrayfile.sync(going.absolute().parent)
             shutil.rmtree(going, ignore_errors=True)
+            return True
+    return False
 
 
 def mend(path: Path) -> None:
     """Bring back the model that a killed `publish` had moved aside; one that is at work is waited for."""
-    old = _hidden(path, "old")
     for _ in range(10):
-        if os.path.lexists(path) or not (old / "config.json").is_file():
+        if os.path.lexists(path) or not ((old := _hidden(path, "old")) / "config.json").is_file():
             return
         with contextlib.suppress(LmgenError, OSError), lock.held(old, path):
             if not os.path.lexists(path):
@@ -225,8 +266,7 @@ def find(name: str | None, home: Path = HOME) -> Path:
             return newest[0]
         raise CheckpointError(f"there is no model in {home}: train one first (lmgen train FILE) or name its directory")
     for path in (Path(name), home / name):
-        if path.name:
-            mend(path)
+        mend(path)
         if (path / "config.json").is_file():
             return path
     for path in (Path(name), home / name):

@@ -35,7 +35,7 @@ from lmgen import (
     training,
     trees,
 )
-from lmgen.errors import CheckpointError, InputError, LmgenError
+from lmgen.errors import CheckpointError, InputError, LmgenError, printable
 from lmgen.text import SEQUENCES, Piece, Text, name_of
 from lmgen.vocab import Vocab
 
@@ -433,7 +433,8 @@ def _card(run: Run, valid_nats: float | None) -> str:
 
 def card(name: str, kind: str, rows: dict[str, str], fills: bool) -> str:
     """README.md of a model directory, with a table of what there is to say."""
-    table = "\n".join(f"| {name} | {value.replace('|', '·')} |" for name, value in rows.items())
+    name = printable(name)
+    table = "\n".join(f"| {title} | {printable(value.replace('|', '·'), 4096)} |" for title, value in rows.items())
     return (
         f"# {name}\n\n{kind} made by lmgen {__version__}.\n\n| | |\n|---|---|\n{table}\n\n"
         f"    lmgen {'fill' if fills else 'sample'} {name}\n"

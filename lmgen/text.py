@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from lmgen import cache, shelf
-from lmgen.errors import InputError
+from lmgen.errors import InputError, printable
 
 STDIN = "standard input"  # what it is called
 PYTHON = "text from Python"
@@ -341,9 +341,10 @@ def _missing(path: Path) -> str:
     near = {p.name: str(p) for p in path.parent.iterdir()} if path.parent.is_dir() else {}
     near |= {name: name for name in shelf.NAMES}
     close = difflib.get_close_matches(path.name, near, 1)
+    missing = f"there is no {printable(str(path), 4096)}"
     if close:
-        return f"there is no {path}: did you mean {near[close[0]]}?"
-    return f"there is no {path}: name a file, a folder, - for standard input, or one of {', '.join(shelf.NAMES)}"
+        return f"{missing}: did you mean {printable(near[close[0]], 4096)}?"
+    return f"{missing}: name a file, a folder, - for standard input, or one of {', '.join(shelf.NAMES)}"
 
 
 def known_encoding(name: str) -> str:

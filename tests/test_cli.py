@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import lmgen as library
 from lmgen import console, directories
 
 SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
@@ -131,6 +132,22 @@ def test_mistakes_get_one_sentence_and_lose_nothing(lmgen, model_path, words_fil
     assert len(err.splitlines()) == 1
     assert before == {p: p.read_bytes() for p in Path().rglob("*") if p.is_file() and ".cache" not in p.parts}
     assert set(os.listdir()) - {"checkpoints"} <= {"empty.txt", "bad.txt", "folder", "data.gz", "words.txt", ".cache"}
+
+
+def test_force_without_output_replaces_the_model_of_the_default_name(lmgen, words_file):
+    for order in (1, 2):
+        assert lmgen("train", words_file, "--cell", "ngram", "--order", order, "--force", "--quiet")[0] == 0
+    library.train(words_file, cell="ngram", order=3, force=True)
+    assert os.listdir("checkpoints") == ["words"]
+    assert json.loads(lmgen("show", "words", "--json")[1])["order"] == 3
+
+
+def test_force_and_resume_exclude_each_other(lmgen, words_file):
+    assert lmgen("train", words_file, "--cell", "ngram", "--quiet")[0] == 0
+    code, _, err = lmgen("train", "--resume", "words", "--force")
+    assert code == 2
+    assert "give one of them" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_text_comes_through_a_pipe(lmgen, words_file):

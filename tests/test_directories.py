@@ -239,6 +239,13 @@ def test_names_of_runs_are_safe(name, safe):
     assert directories.safe_name(name) == safe
 
 
+def test_names_that_a_terminal_would_act_on_are_shown_with_question_marks(tmp_path):
+    fill(tmp_path / "na\x1b[31m\nmes")
+    with pytest.raises(CheckpointError) as error:
+        directories.find("na\x1b[31m\nme", tmp_path)
+    assert str(error.value) == "there is no model na?[31m?me: did you mean na?[31m?mes?"
+
+
 def test_the_free_name_counts_on(tmp_path):
     assert directories.free(tmp_path / "a") == tmp_path / "a"
     (tmp_path / "a").mkdir()

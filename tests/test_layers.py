@@ -17,7 +17,7 @@ LAYERS = [
     ["__main__"],
     ["cli"],
     ["cli_train", "cli_model", "cli_eval", "cli_corpus", "cli_about", "cli_ngram", "cli_compress"],
-    ["cli_text"],
+    ["cli_text", "cli_directories"],
     ["api", "look", "options"],
     ["progress"],
     ["console"],

@@ -218,6 +218,15 @@ def test_a_stable_run_is_described_by_its_directory(tmp_path, words_file):
     assert replace(model.lm.config) == run.resume(tmp_path / "m")[0].network
 
 
+def test_a_card_shows_names_that_a_terminal_would_act_on_with_question_marks(tmp_path, words_file):
+    text = words_file.rename(tmp_path / "na\x1b[31m\n| x |mes.txt")
+    lmgen.train(text, output=tmp_path / "m\x1b\n## x", cell="ngram", order=2)
+    (card,) = tmp_path.glob("m*/README.md")
+    lines = card.read_text().splitlines()
+    assert lines[0] == "# m??## x"
+    assert "| text | na?[31m?· x ·mes.txt |" in lines
+
+
 def test_a_model_and_its_resume_read_the_text_as_it_was_read(tmp_path, words_file):
     """Named again at another place, with its validation text; a changed validation text is noticed."""
     valid = tmp_path / "valid.txt"

@@ -325,3 +325,9 @@ def test_a_closed_standard_input_is_said_so(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(InputError, match="standard input is closed"):
         find(["-"])
+
+
+def test_names_that_a_terminal_would_act_on_are_shown_with_question_marks(tmp_path):
+    (tmp_path / "na\x1b[31m\nmes.txt").write_text("Anna\n")
+    with pytest.raises(InputError, match=r"did you mean .*/na\?\[31m\?mes\.txt\?$"):
+        list(Text([tmp_path / "na\x1b[31m\nme.txt"]))

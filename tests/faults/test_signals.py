@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,56 @@ def test_a_closed_terminal_does_not_end_a_training(words_file):
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 75
+
+
+# As from a terminal: who runs these tests in the background of a shell has Ctrl-C ignored, and so have its children.
+FIRST = "import signal, sys, lmgen.__main__; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+FIRST += "print('ready', file=sys.stderr, flush=True)"
+MOMENTS = [k / 12 for k in range(1, 61)] if faults.LONG else [0.05, 0.4, 1.2, 2.5]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_from_the_first_moment_on_leaves_nothing_or_what_can_be_resumed(words_file, number, code):
+    """While modules are imported, the text is read, the step is compiled, the first steps are taken."""
+    for moment in MOMENTS if number == signal.SIGINT else MOMENTS[2:]:
+        process = faults.training(words_file, "-o", "new/m", *ENDLESS, "--quiet", first=FIRST)
+        assert process.stderr.readline() == "ready\n"
+        time.sleep(moment)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == code, (moment, err)
+        if Path("new").exists():
+            step, _ = faults.states(Path("new/m"))
+            assert err == f"stopped at step {step:,} and saved; go on with: lmgen train --resume new/m\n"
+            assert [p.name for p in Path("new").iterdir()] == ["m"]
+            shutil.rmtree("new")
+        else:
+            assert err.strip() == "", moment
+
+
+def test_an_interrupt_that_is_swallowed_ends_the_training_all_the_same(words_file):
+    """What a signal raises inside of a callback of the garbage collector is dropped there."""
+    first = "import gc, os, signal, lmgen.corpus\nload = lmgen.corpus.load\n"
+    first += "def swallowing(*words, **options):\n"
+    first += "    class Gone:\n        def __del__(self):\n            os.kill(os.getpid(), signal.SIGINT)\n"
+    first += "    Gone()\n    return load(*words, **options)\n"
+    first += "lmgen.corpus.load = swallowing"
+    process = faults.training(words_file, "-o", "new/m", *ENDLESS, first=first)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == ""
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("words", [["sample"], ["show"], ["eval", "nothing", "words.txt"]], ids=lambda words: words[0])
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(words_file, words):
+    command = [sys.executable, "-c", f"{FIRST}\nlmgen.__main__.main()", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline() == "ready\n"
+    time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.strip()) == (130, "")
 
 
 def test_ctrl_c_outside_of_training_is_no_traceback(model_path):
