@@ -16,7 +16,7 @@ import click
 
 from lmgen import console
 from lmgen.errors import DivergedError, LmgenError
-from lmgen.options import ENCODING, ERRORS, PRECISION, SEQUENCE, Bounded, Duration, Whole
+from lmgen.options import ENCODING, ERRORS, GLOB, PRECISION, SEQUENCE, Bounded, Duration, Whole
 from lmgen.progress import Display
 
 INTERRUPTED, TERMINATED = 130, 75
@@ -30,6 +30,7 @@ def _in_small_letters(context: click.Context, parameter: click.Parameter, value:
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="CORPUS...")
+@GLOB
 @click.option("--valid", metavar="FILE", help="Text to validate on; without it a part of the corpus is held out.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="The model directory.  [default: checkpoints/ and the corpus's name]"
@@ -80,8 +81,9 @@ def _in_small_letters(context: click.Context, parameter: click.Parameter, value:
 def train(files: tuple[str, ...], **options: Any) -> None:
     """Train a model on a text.
 
-    CORPUS is a file or several, a folder of *.txt files, - for standard input, or the name of a corpus that ships (lmgen corpus
-    list). What is not given is chosen from the amount of text. Ctrl-C saves; --resume goes on.
+    CORPUS is a file or several, a folder (of *.txt files, or of those below it that --glob names), - for standard input, or the
+    name of a corpus that ships (lmgen corpus list). What is not given is chosen from the amount of text. Ctrl-C saves; --resume
+    goes on.
     """
     if sum(options[name] is not None for name in ("steps", "epochs", "budget")) > 1:
         raise click.UsageError("--steps, --epochs and --budget each say how long to train: give one of them")
@@ -124,7 +126,7 @@ def train(files: tuple[str, ...], **options: Any) -> None:
         _drive(run, quiet)
 
 
-RESUMABLE = {"files", "valid", "resume", "changed_text", "steps", "epochs", "budget", "quiet"}
+RESUMABLE = {"files", "glob", "valid", "resume", "changed_text", "steps", "epochs", "budget", "quiet"}
 
 
 def _refuse_other_options() -> None:
@@ -143,10 +145,12 @@ WANTED = (
 
 
 def _text_settings(files: tuple[str, ...], options: dict[str, Any]) -> Any:
-    from lmgen import api, text
+    from lmgen import api, formats, text
     from lmgen import run as runs
 
-    paths = text.find(files)
+    paths = text.find(files, options["glob"], (lambda _: None) if options["quiet"] else console.note)
+    if not options["quiet"] and (hint := formats.hint(paths[0])):
+        console.note(hint)
     valid = text.find([options["valid"]]) if options["valid"] else []
     return runs.TextSettings(
         api.absolute(paths), api.absolute(valid), options["sequence"], options["encoding"], options["errors"]
@@ -265,7 +269,8 @@ def _say_what_was_read(data: Any, sequence: str, look: str) -> None:
 
 def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:
     """The command that looks at the text, read as this training reads it."""
-    words = ["lmgen", "corpus", "check", *files, *(["--valid", options["valid"]] if options["valid"] else [])]
+    words = ["lmgen", "corpus", "check", *files, *(["--glob", options["glob"]] if options["glob"] else [])]
+    words += [*(["--valid", options["valid"]] if options["valid"] else [])]
     for name, default in (("sequence", "line"), ("encoding", "utf-8"), ("errors", "strict")):
         words += [] if options[name] == default else [f"--{name}", options[name]]
     return shlex.join([*words, *(["--carry"] if options["carry"] else [])])

@@ -83,6 +83,7 @@ SEQUENCE = click.option(
     show_default=True,
     help="What ends with an EOS.",
 )
+GLOB = click.option("--glob", metavar="PATTERN", help="Which files below a folder, such as '*.py'.  [default: its *.txt files]")
 ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="How the bytes of the text are encoded.")
 ERRORS = click.option(
     "--errors", type=click.Choice(["strict", "replace"]), default="strict", help="What becomes of bytes that are not text."

@@ -33,7 +33,7 @@ LAYERS = [
     ["model", "ngram", "corpus", "advice"],
     ["signs"],
     ["recurrence", "softmax", "text"],
-    ["cells", "shelf", "lookup", "damage", "curves"],
+    ["cells", "shelf", "lookup", "damage", "curves", "formats"],
     ["vocab", "checkpoint", "devices"],
     ["cache", "memory", "native"],
     ["errors"],
