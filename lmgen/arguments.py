@@ -273,9 +273,13 @@ ERRORS = Option(
 SEED = Whole(0, LARGEST_SEED)
 KEEP = Choice(("best", "last"))
 UNITS = Choice(("char", "word", "word-punct", "word-only"))
+GLOB = Option(
+    "glob", Text(), None, "Which files below a folder, such as '*.py'.", "text", "its *.txt files", counts=True, resumes=True
+)
 PRECISION = Option("precision", Choice(("auto", "f32", "bf16")), "auto", "Of the matrix products.", "training", counts=True)
 
 TRAIN = (
+    GLOB,
     Option("valid", Source(), None, "Text to validate on.", "text", "a part of the corpus", counts=True, resumes=True),
     Option("no_valid", Flag(), False, "Train on all of the text: hold nothing out to validate on.", "text", counts=True),
     Option("output", Place(), None, "The model directory.", "directory", "checkpoints/ and the corpus's name", "-o", counts=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -52,7 +53,8 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
         head = ("cell", "parameters", "products", "turns", "symbols/s")[: 5 if speed else 4]
         console.table([row[: len(head)] for row in rows], head=head, numbers=range(1, len(head)))
         for cost in listed if names else ():
-            console.put(f"\n{cost.name}\n\n{cost.about}")
+            about = "\n".join(console.wrapped(line, sys.stdout) for line in cost.about.splitlines())
+            console.put(f"\n{cost.name}\n\n{about}")
 
 
 def _cells_row(cost: Any, speed: float | None) -> tuple[str, ...]:

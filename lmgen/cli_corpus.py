@@ -12,7 +12,7 @@ import click
 
 from lmgen import console
 from lmgen.errors import InputError
-from lmgen.options import ENCODING, ERRORS, JSON, SEQUENCE, InOrder
+from lmgen.options import ENCODING, ERRORS, GLOB, JSON, SEQUENCE, InOrder
 
 
 @click.group(cls=InOrder)
@@ -24,6 +24,7 @@ def corpus() -> None:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--valid", metavar="FILE", help="The text that is to validate.")
 @click.option("--test", metavar="FILE", help="The text that is to measure at the end.")
+@GLOB
 @SEQUENCE
 @click.option("--carry", is_flag=True, help="As in training on running text: blank lines count, the end of the text is held out.")
 @click.option(
@@ -36,6 +37,7 @@ def corpus_check(
     files: tuple[str, ...],
     valid: str | None,
     test: str | None,
+    glob: str | None,
     sequence: str,
     carry: bool,
     unit: str,
@@ -49,14 +51,17 @@ def corpus_check(
     train. FILE is what CORPUS is to lmgen train. Two sequences are nearly equal if they differ in nothing but case, compatible
     forms (Unicode NFKC), punctuation, digits and white space.
     """
-    from lmgen import check, text
+    from lmgen import check, formats, text
 
-    def opened(names: Sequence[str]) -> text.Text:
-        return text.Text(text.find(names), sequence, carry, encoding, errors)
+    def opened(names: Sequence[str], glob: str | None = None) -> text.Text:
+        return text.Text(text.find(names, glob, console.note), sequence, carry, encoding, errors)
 
     valid_text, test_text = (opened([name]) if name else None for name in (valid, test))
-    report = check.check(opened(files), valid_text, test_text, unit)
-    command = ["lmgen", "train", *files, *(["--valid", valid] if valid else [])]
+    whole = opened(files, glob)
+    report = check.check(whole, valid_text, test_text, unit)
+    for hint in filter(None, map(formats.hint, whole.paths[:1])):
+        console.note(hint)
+    command = ["lmgen", "train", *files, *(["--glob", glob] if glob else []), *(["--valid", valid] if valid else [])]
     command += [word for one in report.advice for word in one.options]
     command += [] if encoding == "utf-8" else ["--encoding", encoding]
     if as_json:

@@ -221,10 +221,12 @@ def _show_model(model: str, plot: Path | None, as_json: bool) -> None:
 
 
 def _validation(curve: Any, indent: int) -> list[tuple[str, str]]:
-    """How the validation went, in a row, where it is a curve and the terminal can show it."""
+    """How the validation went, where there is a curve of it: as blocks, where these fit and can be shown, and its two ends."""
     from lmgen import progress
 
+    if len(curve.values) < 2:
+        return []
     width = (shutil.get_terminal_size().columns if sys.stdout.isatty() else 80) - indent - 2
-    ends = f" {curve.values[0]:.3f} to {curve.values[-1]:.3f}" if curve.values else ""
-    line = progress.sparkline(curve.values, width - len(ends), sys.stdout)
-    return [("validation", line + ends)] if line else []
+    ends = f"{curve.values[0]:.3f} to {curve.values[-1]:.3f}"
+    blocks = progress.sparkline(curve.values, width - len(ends) - 1, sys.stdout)
+    return [("validation", f"{blocks} {ends}".lstrip())]

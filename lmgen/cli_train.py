@@ -26,8 +26,9 @@ EXAMPLES = 1000  # lines that are tried
 def train(files: tuple[str, ...], quiet: bool, **_: Any) -> None:
     """Train a model on a text.
 
-    CORPUS is a file or several, a folder of *.txt files, - for standard input, or the name of a corpus that ships (lmgen corpus
-    list). Options you omit are chosen from the amount of text. Ctrl-C saves; --resume goes on.
+    CORPUS is a file or several, a folder (of *.txt files, or of those below it that --glob names), - for standard input, or the
+    name of a corpus that ships (lmgen corpus list). Options you omit are chosen from the amount of text. Ctrl-C saves; --resume
+    goes on.
     """
     named = [option.name for option in arguments.TRAIN]
     options = arguments.checked({name: value for name, value in given().items() if name in named}, bool(files))
@@ -37,7 +38,7 @@ def train(files: tuple[str, ...], quiet: bool, **_: Any) -> None:
 
         devices.prepare()
         stop.check()
-        settings = start.text_settings(files, options) if files else None
+        settings = start.text_settings(files, options, (lambda _: None) if quiet else console.note) if files else None
         if options["resume"]:
             path = directories.find(str(options["resume"]))
             with lock.locked(path):
@@ -161,7 +162,8 @@ def _say_what_was_read(data: Any, sequence: str, look: str) -> None:
 
 def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:
     """The command that looks at the text, read as this training reads it."""
-    words = ["lmgen", "corpus", "check", *files, *(word for name in options["valid"] or () for word in ("--valid", name))]
+    words = ["lmgen", "corpus", "check", *files, *(["--glob", options["glob"]] if options["glob"] else [])]
+    words += [*(word for name in options["valid"] or () for word in ("--valid", name))]
     for option in (arguments.SEQUENCE, arguments.ENCODING, arguments.ERRORS):
         words += [] if options[option.name] == option.default else [option.flag, options[option.name]]
     return shlex.join([*words, *(["--carry"] if options["carry"] else [])])

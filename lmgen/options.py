@@ -80,8 +80,9 @@ class InOrder(click.Group):
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
-SEQUENCE, ENCODING, ERRORS, PRECISION = (
-    declared([option]) for option in (arguments.SEQUENCE, arguments.ENCODING, arguments.ERRORS, arguments.PRECISION)
+SEQUENCE, GLOB, ENCODING, ERRORS, PRECISION = (
+    declared([option])
+    for option in (arguments.SEQUENCE, arguments.GLOB, arguments.ENCODING, arguments.ERRORS, arguments.PRECISION)
 )
 CONTROL = click.option("--control", metavar="FILE", help="Held-out text to compare with.  [default: the text that validates]")
 NGRAM = click.option("--ngram", type=Whole(), default=5, show_default=True, help="Characters of the n-grams that may be new.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmgen import arguments, directories, recipe, run, shelf, text
+from lmgen import arguments, directories, formats, recipe, run, shelf, text
 from lmgen.errors import InputError
 
 Options = Mapping[str, Any]  # as arguments.checked gives them
@@ -96,11 +96,14 @@ def _copied(parts: Iterable[str | bytes], encoding: str) -> str:
         raise InputError(f"{bad!r} of the text cannot be encoded as {encoding}: leave it out, or give another encoding") from None
 
 
-def text_settings(files: Sequence[str], options: Options) -> run.TextSettings:
-    """Where the text is and how it is read. Raises InputError for what is not there."""
+def text_settings(files: Sequence[str], options: Options, note: Callable[[str], None] = lambda _: None) -> run.TextSettings:
+    """Where the text is and how it is read; `note` is told in sentences what was found. Raises InputError for what is not there."""
     how = {name: options[name] for name in ("sequence", "encoding", "errors")}
     hold_out = False if options["no_valid"] else None
-    return run.TextSettings(absolute(text.find(files)), absolute(text.find(options["valid"] or [])), **how, hold_out=hold_out)
+    paths = text.find(files, options["glob"], note)
+    if hint := formats.hint(paths[0]):
+        note(hint)
+    return run.TextSettings(absolute(paths), absolute(text.find(options["valid"] or [])), **how, hold_out=hold_out)
 
 
 def place(given: Sequence[Any], options: Options) -> dict[str, Any]:

@@ -16,15 +16,16 @@ import stat
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from lmgen import cache, shelf
+from lmgen import cache, formats, shelf
 from lmgen.errors import InputError, printable
 
 STDIN = "standard input"  # what it is called
 PYTHON = "text from Python"
+MOST_NAMES = 500_000  # characters of the names of files: they stand in the model's config.json, which has a limit
 BLOCK = 1 << 20  # bytes read at a time, and characters of a sequence after which it comes in pieces
 
 # What ends a sequence. A paragraph ends with one blank line or more.
@@ -34,22 +35,7 @@ SEQUENCES: dict[str, re.Pattern[str] | None] = {
     "file": None,
 }
 
-_MAGIC = {
-    b"\x1f\x8b": ("gzip", "pipe it through zcat: zcat FILE | lmgen … -"),
-    b"PK\x03\x04": ("a zip archive", "unzip it first"),
-    b"%PDF": ("a PDF", "turn it into text first, for instance with pdftotext"),
-    b"PAR1\x15": ("parquet", "export its text column to a text file first"),
-    b"BZh91AY&SY": ("bzip2", "pipe it through bzcat: bzcat FILE | lmgen … -"),
-    b"\xfd7zXZ": ("xz", "pipe it through xzcat: xzcat FILE | lmgen … -"),
-    b"\x28\xb5\x2f\xfd": ("zstandard", "pipe it through zstdcat: zstdcat FILE | lmgen … -"),
-}
-_BYTE_ORDER_MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-_STARTS = (*_MAGIC, *_BYTE_ORDER_MARKS, codecs.BOM_UTF8)
+_STARTS = (*formats.MAGIC, *formats.BYTE_ORDER_MARKS, codecs.BOM_UTF8)
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1b")) + b"\x7f"
 
 
@@ -164,11 +150,11 @@ class Text:
 
     def _encoding_of(self, path: Path, start: bytes) -> str:
         """Look at the first block: refuse what is no text, and say what is to be said of its byte-order mark."""
-        for magic, (kind, way_out) in _MAGIC.items():
-            if start.startswith(magic):
-                raise InputError(f"{name_of(path)} looks like {kind}, not like text: {way_out}")
+        name = name_of(path)
+        if refusal := formats.refusal(start, None if name == STDIN else name):
+            raise InputError(f"{name} {refusal}")
         if self.encoding in ("utf-8", "utf-8-sig"):
-            for mark, name in _BYTE_ORDER_MARKS.items():
+            for mark, name in formats.BYTE_ORDER_MARKS.items():
                 if start.startswith(mark):
                     raise InputError(
                         f"{name_of(path)} is {name.upper()}, not UTF-8, as its byte-order mark says: add --encoding {name}"
@@ -242,18 +228,42 @@ def arriving(text: Text) -> Iterator[str | None]:
             parts.clear()
 
 
-def find(names: Sequence[str]) -> list[Path]:
+def find(names: Sequence[str], glob: str | None = None, note: Callable[[str], None] = lambda _: None) -> list[Path]:
     """The files that a user's words name: files, the *.txt of folders, "-" for stdin, or corpora that ship.
 
-    Pipes are copied into the cache, since a text is read more than once. Raises InputError for what is not there.
+    With `glob` the files below folders whose names match it, sorted, without hidden and binary ones: `note` is told how many
+    these are. Pipes are copied into the cache, since a text is read more than once. Raises InputError for what is not there.
     """
     paths: list[Path] = []
+    if glob and not any(Path(name).is_dir() for name in names):
+        raise InputError("--glob chooses among the files of a folder: name one, or leave it out")
     for name in names:
         try:
-            paths += _find(name)
-        except (OSError, ValueError) as error:  # a name too long, a NUL in it, a folder that one may not enter
+            paths += _below(Path(name), glob, note) if glob and Path(name).is_dir() else _find(name)
+        except (
+            OSError,
+            ValueError,
+            NotImplementedError,
+        ) as error:  # a name too long, a NUL, a folder one may not enter, a pattern
             raise InputError(f"cannot read {name[:100]!r}: {getattr(error, 'strerror', None) or error}") from None
+    if sum(len(str(path.absolute())) for path in paths) > MOST_NAMES:
+        way = "pipe them in, as in find FOLDER -type f -exec cat {} + | lmgen train -"
+        raise InputError(f"{len(paths):,} files are more than a model keeps the names of: {way}")
     return paths
+
+
+def _below(folder: Path, glob: str, note: Callable[[str], None]) -> list[Path]:
+    """The files below a folder that match a pattern."""
+    matching = sorted(path for path in folder.rglob(glob) if path.is_file())
+    seen = [path for path in matching if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    found = [path for path in seen if not formats.is_binary(path)]
+    for count, kind in ((len(matching) - len(seen), "hidden"), (len(seen) - len(found), "binary")):
+        if count:
+            note(f"{folder}: left out {count:,} {kind} file{'s' * (count > 1)}")
+    if not found:
+        raise InputError(f"there is no text file {glob} below {folder}: give another --glob")
+    note(f"{folder}: {len(found):,} file{'s' * (len(found) > 1)} {glob}")
+    return found
 
 
 def _find(name: str) -> list[Path]:
@@ -263,7 +273,7 @@ def _find(name: str) -> list[Path]:
     if path.is_dir():
         found = sorted(p for p in path.glob("*.txt") if p.is_file())
         if not found:
-            raise InputError(f"{name} is a folder without *.txt files: name the files")
+            raise InputError(f"{name} is a folder without *.txt files: name the files, or which with --glob, as in --glob '*.md'")
         return found
     if path.is_fifo():
         with path.open("rb") as file:

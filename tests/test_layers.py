@@ -36,7 +36,7 @@ LAYERS = [
     ["signs"],
     ["recurrence", "softmax", "split"],
     ["text"],
-    ["cells", "shelf", "lookup", "damage", "curves"],
+    ["cells", "shelf", "lookup", "damage", "curves", "formats"],
     ["vocab", "directories", "devices"],
     ["checkpoint", "trees", "lock"],
     ["arrayfile"],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import lzma
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmgen import cache, shelf
+from lmgen import cache, formats, shelf
 from lmgen.errors import InputError
 from lmgen.text import Text, find, whole
 
@@ -331,3 +333,84 @@ def test_names_that_a_terminal_would_act_on_are_shown_with_question_marks(tmp_pa
     (tmp_path / "na\x1b[31m\nmes.txt").write_text("Anna\n")
     with pytest.raises(InputError, match=r"did you mean .*/na\?\[31m\?mes\.txt\?$"):
         list(Text([tmp_path / "na\x1b[31m\nme.txt"]))
+
+
+# ---- folders, and files that are no plain text ----------------------------------------------------------------------------
+
+
+def test_a_glob_finds_the_text_files_below_a_folder():
+    for name, content in {
+        "code/b.py": b"b",
+        "code/a/c.py": b"c",
+        "code/a/wide.py": "w".encode("utf-16"),
+        "code/a/data.py": b"x\0y",
+        "code/zip.py": b"PK\x03\x04",
+        "code/.hidden.py": b"h",
+        "code/.git/d.py": b"d",
+        "code/e.txt": b"e",
+        "code/dir.py/f.md": b"f",
+    }.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(content)
+    notes: list[str] = []
+    found = find(["code", "code/e.txt"], "*.py", notes.append)
+    assert [*map(str, found)] == ["code/a/c.py", "code/a/wide.py", "code/b.py", "code/e.txt"]
+    assert notes == ["code: left out 2 hidden files", "code: left out 2 binary files", "code: 3 files *.py"]
+    assert [*map(str, find(["code"]))] == ["code/e.txt"]
+    for pattern, said in (("*.xyz", "no text file"), ("/etc/*", "cannot read"), ("*.py", "name one, or leave it out")):
+        with pytest.raises(InputError, match=said):
+            find(["code" if pattern != "*.py" else "code/b.py"], pattern)
+
+
+def test_more_files_than_a_model_can_name_are_refused(monkeypatch):
+    """They stand in config.json, which is not read beyond a megabyte."""
+    monkeypatch.setattr("lmgen.text.MOST_NAMES", 10)
+    Path("a.txt").touch()
+    with pytest.raises(InputError, match=r"find FOLDER .* \| lmgen train -"):
+        find(["a.txt"])
+
+
+def test_a_folder_is_trained_on_by_glob_and_gives_the_model_its_name(lmgen):
+    Path("recipes/soups").mkdir(parents=True)
+    for name in ("recipes/a.md", "recipes/soups/b.md"):
+        Path(name).write_text("salt and pepper\n" * 30)
+    code, _, err = lmgen("train", "recipes", "--glob", "*.md", "--cell", "ngram", "--order", 2)
+    assert code == 0
+    assert "recipes: 2 files *.md" in err
+    assert "lmgen sample recipes" in err
+    look = next(line for line in err.splitlines() if line.startswith("for more: lmgen "))
+    code, out, _ = lmgen(*shlex.split(look)[3:])
+    assert (code, out.splitlines()[-1]) == (0, "to train: lmgen train recipes --glob '*.md'")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("it's.jsonl", '{"id": "a1", "text": "one \\u00e9"}\n{"id": "b", "text": "two"}\n', "one é\ntwo\n"),
+        ("x.log", '{"id": "a", "n": 3, "my \'body\'": "longer"}\n', "longer\n"),
+        ("x.csv", 'id,said\n1,"one, two"\n2,three\n', "one, two\nthree\n"),
+        ("x.tsv", "id\ttext\nlonger\tone\n", "one\n"),
+        ("x.csv", "alone\nno table\n", None),
+        ("x.txt", "{not json}\n", None),
+        ("x.txt", "[1]\n", None),
+        ("x.jsonl", "", None),
+    ],
+)
+def test_a_file_of_records_gets_a_command_that_can_be_pasted(lmgen, name, content, texts):
+    Path(name).write_text(content, "utf-8")
+    hint = formats.hint(Path(name))
+    assert bool(hint) == (texts is not None)
+    if texts is not None:
+        command = hint.partition(" alone: ")[2].removesuffix(" | lmgen train -")
+        assert subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True).stdout == texts
+        assert hint in lmgen("train", name, "--cell", "ngram", "--order", 1)[2]  # and it is learnt as it is
+        assert hint in lmgen("corpus", "check", name)[2]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_file_gets_a_command_that_can_be_pasted(pack):
+    Path("it's names").write_bytes(pack(b"emma\n"))
+    with pytest.raises(InputError, match="pipe it, as in ") as told:
+        [*Text([Path("it's names")])]
+    command = str(told.value).partition(", as in ")[2].removesuffix(" | lmgen train -")
+    assert subprocess.run(["sh", "-c", command], check=True, capture_output=True).stdout == b"emma\n"

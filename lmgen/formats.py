@@ -1,0 +1,90 @@
+"""Files that are no plain text: what they are by their content, and the command that makes text of them."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import shlex
+from pathlib import Path
+
+HEAD = 1 << 16  # bytes of a file that are looked at
+
+# How files of a kind begin, what the kind is called, and the command that writes their text, where there is one.
+MAGIC: dict[bytes, tuple[str, str]] = {
+    b"\x1f\x8b": ("gzip", "zcat {}"),
+    b"PK\x03\x04": ("a zip archive", "unzip -p {}"),
+    b"%PDF": ("a PDF", "pdftotext {} -"),
+    b"PAR1\x15": ("parquet", ""),
+    b"BZh91AY&SY": ("bzip2", "bzcat {}"),
+    b"\xfd7zXZ": ("xz", "xzcat {}"),
+    b"\x28\xb5\x2f\xfd": ("zstandard", "zstdcat {}"),
+}
+BYTE_ORDER_MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_JSON = "import json, sys; [print(json.loads(line)[{field}]) for line in sys.stdin]"
+_CSV = "import csv, sys; [print(row[{field}]) for row in csv.DictReader(sys.stdin, delimiter={delimiter})]"
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+def refusal(start: bytes, name: str | None) -> str:
+    """What a file is that begins so, and the way out, or nothing where it may be text; `name` is None for standard input."""
+    for magic, (kind, command) in MAGIC.items():
+        if start.startswith(magic):
+            if not command:
+                return f"looks like {kind}, not like text: export its text column to a text file first"
+            pipe = command.format(shlex.quote(name)) if name else f"… | {command.replace(' {}', '')}"
+            return f"looks like {kind}, not like text: pipe it, as in {pipe} | lmgen train -"
+    return ""
+
+
+def is_binary(path: Path) -> bool:
+    """Whether a file is no text, by how it begins. Raises OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        start = file.read(HEAD)
+    return bool(refusal(start, "")) or (b"\0" in start and not start.startswith(tuple(BYTE_ORDER_MARKS)))
+
+
+def hint(path: Path) -> str:
+    """Of a file of records, a sentence with the command that takes the field of its text; nothing of other files.
+
+    JSON Lines are known by their first line, CSV and TSV by the ending of the name. The field is "text", or the longest.
+    """
+    if path.suffix == ".spool":  # a pipe has been read by now
+        return ""
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return ""
+    delimiter = _DELIMITERS.get(path.suffix.lower())
+    record = _of_table(head, delimiter) if delimiter else _of_json(head.partition("\n")[0])
+    if not record:
+        return ""
+    field = "text" if "text" in record else max(record, key=lambda name: len(record[name]))
+    program = (_CSV if delimiter else _JSON).format(field=json.dumps(field, ensure_ascii=False), delimiter=json.dumps(delimiter))
+    kind = path.suffix[1:].upper() if delimiter else "JSON Lines"
+    command = f"python3 -c {shlex.quote(program)} < {shlex.quote(str(path))} | lmgen train -"
+    return f"{path} looks like {kind} and is read as it is; for its field {field!r} alone: {command}"
+
+
+def _of_json(line: str) -> dict[str, str]:
+    """The fields of text of a JSON object."""
+    try:
+        found = json.loads(line) if line.startswith("{") else None
+    except (ValueError, RecursionError):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
+
+
+def _of_table(head: str, delimiter: str) -> dict[str, str]:
+    """The columns of a table with what stands in them first; nothing of one without several columns."""
+    try:
+        names, values, *_ = csv.reader(head.splitlines(keepends=True), delimiter=delimiter)
+    except (ValueError, csv.Error):
+        return {}
+    return dict(zip(names, values, strict=False)) if len(names) > 1 else {}
