@@ -77,23 +77,21 @@ LEAST = 10  # columns that are left of a name
 
 
 def _narrowed(rows: list[dict[str, str]], width: int) -> list[dict[str, str]]:
-    """Rows that fit so many columns, if names and words can be shortened so far; no figure is."""
+    """Rows that fit so many columns, with shorter words but whole figures; the same rows where that is impossible."""
     from rich.cells import cell_len
 
     def widest(title: str) -> int:
         return max(cell_len(title), *(cell_len(row[title]) for row in rows))
 
-    over = sum(widest(title) + 3 for title in rows[0]) - 3 - width
+    fitting, over = rows, sum(widest(title) + 3 for title in rows[0]) - 3 - width
     for title in ("text", "name", "model"):
-        if over <= 0:
-            break
-        most = max(LEAST, widest(title) - over)
-        over -= max(0, widest(title) - most)
-        rows = [{**row, title: _shortened(row[title], most)} for row in rows]
+        most = min(widest(title), max(LEAST, widest(title) - max(0, over)))
+        over -= widest(title) - most
+        fitting = [{**row, title: _shortened(row[title], most)} for row in fitting]
         if title == "text" and over > 0:
-            over -= widest(title) + 3
-            rows = [{name: cell for name, cell in row.items() if name != title} for row in rows]
-    return rows
+            over -= most + 3
+            fitting = [{name: cell for name, cell in row.items() if name != title} for row in fitting]
+    return rows if over > 0 else fitting
 
 
 def _shortened(word: str, most: int) -> str:

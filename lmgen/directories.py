@@ -236,9 +236,8 @@ def _remove(path: Path) -> bool:
 
 def mend(path: Path) -> None:
     """Bring back the model that a killed `publish` had moved aside; one that is at work is waited for."""
-    old = _hidden(path, "old")
     for _ in range(10):
-        if os.path.lexists(path) or not (old / "config.json").is_file():
+        if os.path.lexists(path) or not ((old := _hidden(path, "old")) / "config.json").is_file():
             return
         with contextlib.suppress(LmgenError, OSError), lock.held(old, path):
             if not os.path.lexists(path):
@@ -267,8 +266,7 @@ def find(name: str | None, home: Path = HOME) -> Path:
             return newest[0]
         raise CheckpointError(f"there is no model in {home}: train one first (lmgen train FILE) or name its directory")
     for path in (Path(name), home / name):
-        if path.name:
-            mend(path)
+        mend(path)
         if (path / "config.json").is_file():
             return path
     for path in (Path(name), home / name):
