@@ -273,9 +273,7 @@ ERRORS = Option(
 SEED = Whole(0, LARGEST_SEED)
 KEEP = Choice(("best", "last"))
 UNITS = Choice(("char", "word", "word-punct", "word-only"))
-GLOB = Option(
-    "glob", Text(), None, "Which files below a folder, such as '*.py'.", "text", "its *.txt files", counts=True, resumes=True
-)
+GLOB = Option("glob", Text(), None, "Files below a folder, such as '*.py'.", "text", "its *.txt files", counts=True, resumes=True)
 PRECISION = Option("precision", Choice(("auto", "f32", "bf16")), "auto", "Of the matrix products.", "training", counts=True)
 
 TRAIN = (

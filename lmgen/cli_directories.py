@@ -85,8 +85,8 @@ def _narrowed(rows: list[dict[str, str]], width: int) -> list[dict[str, str]]:
 
     fitting, over = rows, sum(widest(title) + 3 for title in rows[0]) - 3 - width
     for title in ("text", "name", "model"):
-        most = max(LEAST, widest(title) - max(0, over))
-        over -= max(0, widest(title) - most)
+        most = min(widest(title), max(LEAST, widest(title) - max(0, over)))
+        over -= widest(title) - most
         fitting = [{**row, title: _shortened(row[title], most)} for row in fitting]
         if title == "text" and over > 0:
             over -= most + 3

@@ -97,7 +97,7 @@ def _copied(parts: Iterable[str | bytes], encoding: str) -> str:
 
 
 def text_settings(files: Sequence[str], options: Options, note: Callable[[str], None] = lambda _: None) -> run.TextSettings:
-    """Where the text is and how it is read; `note` is told in sentences what was found. Raises InputError for what is not there."""
+    """Where the text is and how it is read; `note` gets sentences on what was found. Raises InputError for what is not there."""
     how = {name: options[name] for name in ("sequence", "encoding", "errors")}
     hold_out = False if options["no_valid"] else None
     paths = text.find(files, options["glob"], note)
