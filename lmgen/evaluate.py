@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmgen.corpus import Ids
 from lmgen.errors import InputError
+from lmgen.ids import Ids
 from lmgen.lm import Cloze, LanguageModel
 from lmgen.vocab import EOS, UNK, Vocab
 

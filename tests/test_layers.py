@@ -30,6 +30,7 @@ LAYERS = [
     ["arpa"],
     ["lm"],
     ["model", "ngram", "corpus", "advice"],
+    ["ids"],
     ["recurrence", "softmax", "text"],
     ["cells", "shelf", "lookup", "damage"],
     ["vocab", "checkpoint", "devices"],
