@@ -62,7 +62,7 @@ class LanguageModel(Protocol):
         there is no such function."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """A network with its weights, its vocabulary and what its corpus said of text.
 

@@ -148,9 +148,18 @@ def _following(
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _steps(
-    read: Callable, names: tuple[str, ...], unknown: bool, weights: Any, rows: _Rows, values: tuple, forced: Array, at: Array
+    read: Callable,
+    names: tuple[str, ...],
+    unknown: bool,
+    weights: Any,
+    rows: _Rows,
+    values: tuple,
+    forced: Array,
+    at: Array,
+    wanted: Array,
 ):
-    """`STEPS` symbols of every row: their ids and nats, both [STEPS, B]. `forced` [STEPS] are the prompt's ids, −1 after it."""
+    """Symbols of every row, `STEPS` or as many as are wanted: their ids and nats, both [STEPS, B]. `forced` [STEPS] are the
+    prompt's ids, −1 after it."""
     uniforms = uniform(rows.keys, at, STEPS)
 
     def one(k: Any, carry: tuple) -> tuple:
@@ -162,7 +171,7 @@ def _steps(
 
     empty = jnp.zeros((STEPS, ROWS), jnp.int32), jnp.zeros((STEPS, ROWS))
     _, (rows, ids, nats) = lax.while_loop(
-        lambda carry: (carry[0] < STEPS) & (carry[1][0].left > 0).any(),
+        lambda carry: (carry[0] < jnp.minimum(wanted, STEPS)) & (carry[1][0].left > 0).any(),
         lambda carry: (carry[0] + 1, one(carry[0], carry[1])),
         (0, (rows, *empty)),
     )
@@ -170,13 +179,20 @@ def _steps(
 
 
 def _steps_outside(
-    lm: LanguageModel, names: tuple[str, ...], unknown: bool, rows: _Rows, values: tuple, forced: np.ndarray, at: int
+    lm: LanguageModel,
+    names: tuple[str, ...],
+    unknown: bool,
+    rows: _Rows,
+    values: tuple,
+    forced: np.ndarray,
+    at: int,
+    wanted: int,
 ) -> tuple[_Rows, np.ndarray, np.ndarray]:
     """As `_steps`, for a model that computes outside of compiled loops."""
     uniforms = np.asarray(uniform(rows.keys, np.int64(at), STEPS))
     state, last, left = rows.state, np.asarray(rows.last), np.array(rows.left)
     ids, nats = np.zeros((STEPS, ROWS), np.int32), np.zeros((STEPS, ROWS), np.float32)
-    for k in range(STEPS):
+    for k in range(min(wanted, STEPS)):
         if not left.any():
             break
         state, logits = lm.read(state, last[None])
@@ -225,8 +241,8 @@ def samples(
             yield Sample(text, float(nats.sum(dtype=np.float64)), len(ids), ended, known)
 
 
-# A function (rows, forced ids [n], place in the text) -> (rows, ids [n, B], nats [n, B]), and n.
-Steps = tuple[Callable[[Any, np.ndarray, int], tuple[Any, Any, Any]], int]
+# A function (rows, forced ids [n], place in the text, symbols wanted) -> (rows, ids [n, B], nats [n, B]), and the greatest n.
+Steps = tuple[Callable[[Any, np.ndarray, int, int], tuple[Any, Any, Any]], int]
 
 
 def _jax_steps(lm: LanguageModel, settings: Settings) -> Steps:
@@ -234,14 +250,15 @@ def _jax_steps(lm: LanguageModel, settings: Settings) -> Steps:
     values = tuple(np.asarray(getattr(settings, name), np.int32 if name == "top_k" else np.float32) for name in active)
     stepper = lm.stepper()
     if stepper is None:
-        return lambda rows, forced, at: _steps_outside(lm, active, settings.unknown, rows, values, forced, at), STEPS
+        return lambda rows, *rest: _steps_outside(lm, active, settings.unknown, rows, values, *rest), STEPS
     weights, read = stepper
-    return lambda rows, forced, at: _steps(read, active, settings.unknown, weights, rows, values, forced, at), STEPS
+    return lambda rows, *rest: _steps(read, active, settings.unknown, weights, rows, values, *rest), STEPS
 
 
 def _compiled_steps(compiled: Writer, settings: Settings) -> Steps:
-    def steps(rows: _Rows, forced: np.ndarray, at: int) -> tuple[_Rows, Array, Array]:
-        after, ids, nats = compiled.steps(settings, settings.unknown, tuple(rows), forced, at)
+    def steps(rows: _Rows, forced: np.ndarray, at: int, wanted: int) -> tuple[_Rows, Array, Array]:
+        few = 1 << (wanted - 1).bit_length()  # a power of two: few shapes to compile
+        after, ids, nats = compiled.steps(settings, settings.unknown, tuple(rows), forced[:few], at)
         return _Rows(*after), ids, nats
 
     return steps, COMPILED_STEPS
@@ -265,7 +282,7 @@ def _batch(
     for at in range(0, end, length):
         forced = np.full(length, -1, np.int32)
         forced[: max(0, min(length, len(prompt) - at))] = prompt[at : at + length]
-        rows, some_ids, some_nats = some(rows, forced, at)
+        rows, some_ids, some_nats = some(rows, forced, at, end - at)
         ids.append(np.asarray(some_ids))
         nats.append(np.asarray(some_nats))
         if not np.asarray(rows.left).any():
