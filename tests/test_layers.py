@@ -34,7 +34,7 @@ LAYERS = [
     ["recurrence", "softmax", "text"],
     ["cells", "shelf", "lookup", "damage"],
     ["vocab", "checkpoint", "devices"],
-    ["cache", "memory", "native"],
+    ["cache", "memory", "native", "files"],
     ["errors"],
     ["__init__"],
 ]
