@@ -16,7 +16,7 @@ import numpy as np
 
 from lmgen.errors import InputError
 from lmgen.ids import Ids
-from lmgen.lm import Cloze, LanguageModel
+from lmgen.lm import Cloze, LanguageModel, sound
 from lmgen.vocab import EOS, UNK, Vocab
 
 BATCH, WINDOW = 64, 256
@@ -202,7 +202,7 @@ def measure(
         return measures_of(nats, ids, lm.vocab, lm.carry, window if cold else None)
     if cold:
         raise InputError("a model of both directions has no protocol of windows: leave out --protocol")
-    counted, nats = symbols_counted(lm, ids), stream_nats(lm, ids.stream, batch, window)
+    counted, nats = symbols_counted(lm, ids), sound(stream_nats(lm, ids.stream, batch, window))
     if not counted:
         raise InputError("there is nothing but empty sequences in the text, so nothing to guess: give one with symbols in it")
     known_nats = float(nats.sum(dtype=np.float64, where=ids.stream[1:] != UNK))
@@ -211,7 +211,7 @@ def measure(
 
 def measures_of(nats: np.ndarray, ids: Ids, vocab: Vocab, carry: bool, window: int | None = None) -> Measures:
     """The measures of an encoded text from the nats of its symbols, however they came about."""
-    total = float(nats.sum(dtype=np.float64))
+    total = float(sound(nats).sum(dtype=np.float64))
     return Measures(
         nats=total,
         symbols=ids.symbols,
@@ -324,6 +324,7 @@ def _scored(lm: LanguageModel | Cloze, held: list[tuple[str, np.ndarray]], state
         nats, state = carried_nats(lm, stream, state)
     else:
         nats = stream_nats(lm, stream)
+    sound(nats)
     out, at, ends = [], 0, not isinstance(lm, Cloze) or lm.carry
     for text, ids in held:
         own = nats[at : at + len(ids) + ends].astype(np.float64)

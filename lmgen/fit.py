@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lmgen import __version__, checkpoint, corpus, evaluate, lm, ngram, run
+from lmgen import __version__, checkpoint, corpus, evaluate, lm, ngram, recipe, run
 from lmgen.errors import InputError
 from lmgen.vocab import Vocab
 
@@ -80,6 +80,7 @@ def new(
     """
     if foreign := sorted(name for name, value in wanted.items() if value is not None and name not in MINE):
         raise InputError(f"an n-gram model has no {', '.join(foreign).replace('_', '-')}: leave out what is of networks")
+    recipe.check({**asdict(text), "unit": unit, "carry": carry, "min_count": min_count, "vocab_size": vocab_size})
     begun = time.monotonic()
     data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token)
     checkpoint.check_free(path, force)

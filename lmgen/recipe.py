@@ -12,11 +12,12 @@ from typing import Any
 
 import jax
 
-from lmgen import memory, model, native, training
+from lmgen import memory, model, native, schema, training
 from lmgen.cells import CELLS
 from lmgen.corpus import Corpus
 from lmgen.errors import InputError, LmgenError
-from lmgen.lm import KINDS, MOST_LAYERS
+from lmgen.lm import KINDS
+from lmgen.vocab import UNITS
 
 SYMBOLS = 8_000_000  # about what a training without --steps, --epochs or --budget reads: minutes on two cores
 MOST_A_STEP = 1 << 24  # symbols
@@ -51,18 +52,29 @@ WORDS = (
 )
 # Dropout for up to so many passes over the text: the oftener the same text is read, the more.
 DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (float("inf"), 0.3))
+WANTED: schema.Table = {
+    **schema.NETWORK,
+    **schema.TRAINING,
+    **schema.TEXT,
+    "precision": schema.one_of("auto", "f32", "bf16"),
+    "unit": schema.one_of(*UNITS),
+    "min_count": schema.whole(1),
+    "vocab_size": schema.whole(3),
+    "unk_token": schema.WORDS,
+}
 
 
 def check(wanted: dict[str, Any]) -> None:
-    """Raise InputError for a cell or a direction that there is not."""
+    """Raise InputError for a value of an option that cannot be used, or would be refused when the model is read again."""
     for name, known in (("cell", [*CELLS, "ngram"]), ("direction", list(KINDS))):
         value = wanted.get(name)
         if value is not None and value not in known:
             near = difflib.get_close_matches(str(value), known, 1)
             meant = f"did you mean {near[0]}? There are" if near else "choose from"
             raise InputError(f"there is no {name} {value!r}: {meant} {', '.join(known)}")
-    if (wanted.get("layers") or 1) > MOST_LAYERS:
-        raise InputError(f"{wanted['layers']:,} layers cannot be stacked: give {MOST_LAYERS:,} --layers at most")
+    for name, value in wanted.items():
+        if value is not None and name in WANTED and not WANTED[name].fits(value):
+            raise InputError(f"{name.replace('_', '-')} {value!r:.60} cannot be used: give {WANTED[name].wanted}")
 
 
 def need(network: model.Config, config: training.Config) -> int:

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, recipe, training
+from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, recipe, schema, training
 from lmgen.errors import CheckpointError, InputError, LmgenError
-from lmgen.text import SEQUENCES, Piece, Text
+from lmgen.text import Piece, Text
 from lmgen.vocab import Vocab
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
@@ -40,16 +40,9 @@ class TextSettings:
     @classmethod
     def of(cls, content: dict[str, Any]) -> TextSettings:
         """From config.json."""
-        try:
-            files, valid_files = tuple(content["files"]), tuple(content["valid_files"])
-            found = cls(files, valid_files, content["sequence"], content["encoding"], content["errors"])
-            if not all(isinstance(word, str) for word in (*files, *valid_files, found.sequence, found.encoding, found.errors)):
-                raise TypeError("what should be text is none")
-            if found.sequence not in SEQUENCES or found.errors not in ("strict", "replace"):
-                raise TypeError("sequence or errors has no usable value")
-            return found
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"config.json does not say how the text was read ({error}): copy the model again") from None
+        if why := schema.wrong(content, schema.TEXT):
+            raise CheckpointError(f"config.json does not say how the text was read ({why}): copy the model again")
+        return cls(**content | {name: tuple(content[name]) for name in ("files", "valid_files")})
 
     def open(self, carry: bool) -> tuple[Text, Text | None]:
         """The training text, and the validation text where one was given."""
@@ -212,7 +205,7 @@ def new(
     known = {field.name for field in (*fields(model.Config), *fields(training.Config))} - {"vocab", "carry"}
     if strange := sorted(wanted.keys() - known):
         raise TypeError(f"there is no option {', '.join(strange)}: the options are {', '.join(sorted(known))}")
-    recipe.check(wanted)
+    recipe.check({**asdict(text), **wanted, "unit": unit, "carry": carry, "min_count": min_count, "vocab_size": vocab_size})
     data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token)
     shape, pace = recipe.choose(data, carry, wanted)
     network = model.Config(vocab=len(data.vocab), carry=carry, **shape)
@@ -248,8 +241,10 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     vocab, network, settings = lm.described(path, texts)
     assert isinstance(network, model.Config)
     lm.check_size(network, arrays, str(path))
+    lm.check_finite({name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
     config, progress = _left_off(path, about)
     ends = {name: wanted[name] for name in ("steps", "epochs", "budget") if wanted.get(name) is not None}
+    recipe.check(ends)
     if ends:
         config = replace(config, **{"steps": None, "epochs": None, "budget": None, **ends})
     if ends and progress.finished:
@@ -274,30 +269,18 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
 
 def _left_off(path: Path, about: dict[str, Any]) -> tuple[training.Config, training.Progress]:
     """How a snapshot says that its training went, and where it stood; CheckpointError where it says neither."""
-    try:
-        found = training.Config(**about["train"]), training.Progress(**about["progress"])
-        for part in found:
-            for one in fields(part):
-                kinds = {"int": (int,), "float": (int, float), "str": (str,), "None": (type(None),)}
-                wanted = [kind for name in str(one.type).split(" | ") for kind in kinds[name]]
-                if type(getattr(part, one.name)) not in wanted:
-                    raise TypeError(f"{one.name} has no usable value")
-        config, progress = found
-        ends = [end for end in (config.steps, config.epochs, config.budget) if end is not None]
-        if not ends or not min(ends) > 0:
-            raise ValueError("no end has a usable value")
-        numbers = (config.batch, config.window, config.validate_every, progress.step + 1)
-        if not all(1 <= n < 1 << 31 for n in numbers) or config.precision not in ("f32", "bf16"):
-            raise ValueError("a number has no usable value")
-        if (
-            not 0 <= config.seed < 1 << 63
-            or config.batch * config.window > recipe.MOST_A_STEP
-            or not isinstance(about["text_sha256"], str)
-        ):
-            raise ValueError("a seed, a step or the text has no usable value")
-        return found
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the snapshot of {path} does not say how to go on ({error}): train it anew") from None
+    train, progress = about.get("train"), about.get("progress")
+    why = schema.wrong(train, schema.TRAINING) or schema.wrong(progress, schema.PROGRESS)
+    if not why and not (about.get("text_sha256") and schema.SHA256.fits(about["text_sha256"])):
+        why = "there is no text_sha256"
+    if why or not isinstance(train, dict) or not isinstance(progress, dict):
+        raise CheckpointError(f"the snapshot of {path} does not say how to go on ({why}): train it anew")
+    config = training.Config(**train)
+    if config.batch * config.window > recipe.MOST_A_STEP or config.steps is config.epochs is config.budget is None:
+        raise CheckpointError(
+            f"the snapshot of {path} does not say how to go on (a step or the end is out of reach): train it anew"
+        )
+    return config, training.Progress(**progress)
 
 
 @dataclass(frozen=True)

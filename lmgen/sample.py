@@ -21,7 +21,7 @@ from jax import Array, lax
 
 from lmgen.corpus import fingerprint
 from lmgen.errors import InputError
-from lmgen.lm import Cloze, LanguageModel
+from lmgen.lm import Cloze, LanguageModel, sound
 from lmgen.vocab import EOS, UNK
 from lmgen.writer import DRAWN, Writer, uniform, writer
 
@@ -284,7 +284,7 @@ def _batch(
         forced[: max(0, min(length, len(prompt) - at))] = prompt[at : at + length]
         rows, some_ids, some_nats = some(rows, forced, at, end - at)
         ids.append(np.asarray(some_ids))
-        nats.append(np.asarray(some_nats))
+        nats.append(sound(np.asarray(some_nats)))
         if not np.asarray(rows.left).any():
             break
     all_ids, all_nats = np.concatenate(ids)[len(prompt) : end], np.concatenate(nats)[len(prompt) : end]

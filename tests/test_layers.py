@@ -29,6 +29,7 @@ LAYERS = [
     ["writer"],
     ["arpa"],
     ["lm"],
+    ["schema"],
     ["model", "ngram", "corpus", "advice"],
     ["ids"],
     ["recurrence", "softmax", "text"],
