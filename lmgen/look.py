@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -10,8 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lmgen import __version__, cache, checkpoint
+from lmgen import __version__, cache, checkpoint, schema
 from lmgen.errors import CheckpointError
+from lmgen.vocab import Vocab
 
 
 def model(name: str) -> dict[str, Any]:
@@ -19,48 +19,46 @@ def model(name: str) -> dict[str, Any]:
     path = checkpoint.find(name)
     about = checkpoint.read_about(path / "model.safetensors", "model")
     texts = checkpoint.read_texts(path, about)
-    try:
-        config, vocab = json.loads(texts["config.json"]), json.loads(texts["vocab.json"])
-        network, train, text = config["model"], config["train"], config["text"]
-        if network["cell"] == "ngram":
-            return {
-                "path": str(path),
-                "cell": "ngram",
-                "order": network["order"],
-                "parameters": about["parameters"],
-                **_of_text(network, vocab, text),
-                "valid_nats": about["valid_nats"],
-                "lmgen": about["lmgen"],
-            }
+    schema.weights(path, about)
+    vocab, settings = schema.settings(path, texts)
+    network, train, text = settings["model"], settings["train"], settings["text"]
+    if network["cell"] == "ngram":
         return {
             "path": str(path),
-            "cell": network["cell"],
-            "layers": network["layers"],
-            "size": network["size"],
-            "residual": network.get("residual", False),
-            "layer_norm": network.get("layer_norm", False),
-            "direction": network.get("direction", "forward"),
-            "embedding": network["embedding"],
-            "tie": network["tie"],
-            "dropout": network["dropout"],
+            "cell": "ngram",
+            "order": network["order"],
             "parameters": about["parameters"],
             **_of_text(network, vocab, text),
-            "step": about["step"],
             "valid_nats": about["valid_nats"],
-            "batch": train["batch"],
-            "window": train["window"],
-            "learning_rate": train["learning_rate"],
-            "seed": train["seed"],
-            "resumable": bool(checkpoint.snapshots(path)),
             "lmgen": about["lmgen"],
         }
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({error!r}): copy the model again") from None
-
-
-def _of_text(network: dict[str, Any], vocab: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
     return {
-        "unit": vocab["unit"],
+        "path": str(path),
+        "cell": network["cell"],
+        "layers": network["layers"],
+        "size": network["size"],
+        "residual": network.get("residual", False),
+        "layer_norm": network.get("layer_norm", False),
+        "direction": network.get("direction", "forward"),
+        "embedding": network["embedding"],
+        "tie": network["tie"],
+        "dropout": network["dropout"],
+        "parameters": about["parameters"],
+        **_of_text(network, vocab, text),
+        "step": about["step"],
+        "valid_nats": about["valid_nats"],
+        "batch": train["batch"],
+        "window": train["window"],
+        "learning_rate": train["learning_rate"],
+        "seed": train["seed"],
+        "resumable": bool(checkpoint.snapshots(path)),
+        "lmgen": about["lmgen"],
+    }
+
+
+def _of_text(network: dict[str, Any], vocab: Vocab, text: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "unit": vocab.unit,
         "sequence": text["sequence"],
         "carry": network["carry"],
         "vocabulary": network["vocab"],
