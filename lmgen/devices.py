@@ -66,6 +66,12 @@ def _rounded_backward(transposed: bool, kept: tuple[Array, Array], g: Array) -> 
 _rounded.defvjp(lambda a, b, transposed: (_rounded(a, b, transposed), (a, b)), _rounded_backward)
 
 
+def random_key(seed: int) -> Array:
+    """The random key of a seed from 0 to 2^63 − 1: that of its low word, and, where there is more of it, of both words."""
+    low, high = seed & 0xFFFFFFFF, seed >> 32
+    return jax.random.fold_in(jax.random.key(low), high) if high else jax.random.key(low)
+
+
 def precision_of(choice: str, cell: str = "lstm") -> str:
     """What "auto" means here for a cell: bf16 where device, kernels or processor are faster with it, else f32."""
     if choice != "auto":

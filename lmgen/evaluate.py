@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lmgen import schema
 from lmgen.errors import InputError
 from lmgen.ids import Ids
 from lmgen.lm import Cloze, LanguageModel, sound
@@ -34,6 +35,7 @@ def stream_nats(
     EOS forgets the state, every column starts at one. Where the state is carried there is but one column; without `exact` there
     are many, and each reads a window of what is around it first, which is enough for networks that forget within a window.
     """
+    _usable(batch, window)
     n = len(stream) - 1
     window = min(window, 1 << max(0, n - 1).bit_length())
     wanted = min(batch, 1 << (max(1, n // window) - 1).bit_length())
@@ -70,6 +72,11 @@ def stream_nats(
             if low < high:
                 out[read_from[k] + low : read_from[k] + high] = nats[low - row : high - row, k]
     return out
+
+
+def _usable(batch: int, window: int) -> None:
+    schema.usable(batch, "batch", schema.whole(1))
+    schema.usable(window, "window", schema.whole(1))
 
 
 def _right_states(lm: Cloze, rows: range, warm: int, ids: Callable, columns: int) -> dict[int, Any]:
@@ -230,6 +237,7 @@ def measures_of(nats: np.ndarray, ids: Ids, vocab: Vocab, carry: bool, window: i
 
 def window_nats(lm: LanguageModel, stream: np.ndarray, batch: int = BATCH, window: int = WINDOW) -> np.ndarray:
     """−ln p of every symbol of a stream after its first, read in windows that start cold: the state before a window is empty."""
+    _usable(batch, window)
     n = len(stream) - 1
     out = np.empty(n, np.float32)
     for first in range(0, n, batch * window):

@@ -73,8 +73,8 @@ def check(wanted: dict[str, Any]) -> None:
             meant = f"did you mean {near[0]}? There are" if near else "choose from"
             raise InputError(f"there is no {name} {value!r}: {meant} {', '.join(known)}")
     for name, value in wanted.items():
-        if value is not None and name in WANTED and not WANTED[name].fits(value):
-            raise InputError(f"{name.replace('_', '-')} {value!r:.60} cannot be used: give {WANTED[name].wanted}")
+        if value is not None and name in WANTED:
+            schema.usable(value, name, WANTED[name])
 
 
 def need(network: model.Config, config: training.Config) -> int:

@@ -8,6 +8,7 @@ command line and from Python. Shapes: B rows, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from lmgen import devices, schema
 from lmgen.corpus import fingerprint
 from lmgen.errors import InputError
 from lmgen.lm import Cloze, LanguageModel, sound
@@ -34,6 +36,17 @@ BETWEEN = {"line": "\n", "paragraph": "\n\n", "file": ""}  # what stands between
 LONGEST = 1_000_000  # symbols of a sample, which are held until it is whole
 HOTTEST, LEAST = 1e9, 1e-30  # beyond these 32 bits tell no more: of the temperature; of it and of top-p
 ENOUGH_DRAWS = 1000  # in a row that bring nothing new, and as many more as were found: then there is hardly more to be found
+
+
+FIELDS: schema.Table = {
+    "temperature": schema.number(0, math.inf),
+    "top_k": schema.whole(0, 1 << 100),
+    "top_p": schema.number(0, 1, without=0),
+    "min_p": schema.number(0, 1),
+    "max_length": schema.whole(1, LONGEST),
+    "lines": schema.whole(1, LONGEST),
+    "unknown": schema.TRUTH,
+}
 
 
 @dataclass(frozen=True)
@@ -54,17 +67,8 @@ class Settings:
     unknown: bool = False
 
     def __post_init__(self) -> None:
-        bounds = {
-            "temperature": (0 <= self.temperature < float("inf"), "0 or more"),
-            "top_k": (self.top_k >= 0, "0 (off) or more"),
-            "top_p": (0 < self.top_p <= 1, "more than 0 and at most 1 (off)"),
-            "min_p": (0 <= self.min_p <= 1, "between 0 (off) and 1"),
-            "max_length": (1 <= self.max_length <= LONGEST, f"1 to {LONGEST:,}"),
-            "lines": (1 <= self.lines <= LONGEST, f"1 to {LONGEST:,}"),
-        }
-        for name, (fine, wanted) in bounds.items():
-            if not fine:
-                raise InputError(f"{name.replace('_', '-')} {getattr(self, name)} cannot be used: give {wanted}")
+        for name, field in FIELDS.items():
+            object.__setattr__(self, name, schema.usable(getattr(self, name), name, field))
         object.__setattr__(self, "temperature", min(self.temperature, HOTTEST))
         object.__setattr__(self, "top_k", min(self.top_k, (1 << 31) - 1))
         object.__setattr__(self, "top_p", max(self.top_p, LEAST))
@@ -228,6 +232,7 @@ def samples(
         )
     if settings.lines > 1 and not lm.carry:
         raise InputError("the sequences of this model do not depend on each other, so --lines has no use: ask for more with -n")
+    seed = schema.usable(seed, "seed", schema.TRAINING["seed"])
     prompt_ids = lm.vocab.encode(prompt).astype(np.int32)
     compiled = writer(lm)
     rows = max(1, min(wanted, MOST_ROWS)) if compiled else ROWS
@@ -276,7 +281,7 @@ def _batch(
     """The ids and nats that follow the prompt, for each of the `width` rows first, first + 1, …"""
     some, length = steps
     last, left = np.full(width, EOS, np.int32), np.full(width, settings.lines, np.int32)
-    rows = _Rows(lm.start(width), last, left, _keys(jax.random.key(seed), first + np.arange(width)))
+    rows = _Rows(lm.start(width), last, left, _keys(devices.random_key(seed), first + np.arange(width)))
     end = len(prompt) + settings.max_length
     ids, nats = [], []
     for at in range(0, end, length):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmgen import ngram
-from lmgen.errors import CheckpointError
+from lmgen.errors import CheckpointError, InputError
 from lmgen.text import SEQUENCES
 from lmgen.vocab import Vocab
 
@@ -35,10 +35,12 @@ def whole(low: int, high: int = MANY) -> Field:
 
 
 def number(low: float, high: float = FLOAT32, without: float = math.nan) -> Field:
-    """A number within bounds, one of which may be left out."""
+    """A finite number within bounds, one of which may be left out."""
     least = f"more than {low:g}" if without == low else f"{low:g} or more"
-    most = f"below {high:g}" if without == high else f"{high:g} at most"
-    return Field(lambda v: type(v) in (int, float) and low <= v <= high and v != without, f"a number, {least}, {most}")
+    most = f", below {high:g}" if without == high else f", {high:g} at most" if high < math.inf else ""
+    return Field(
+        lambda v: type(v) in (int, float) and low <= v <= high and v not in (without, math.inf), f"a number, {least}{most}"
+    )
 
 
 def one_of(*names: str) -> Field:
@@ -134,6 +136,14 @@ def wrong(content: Any, table: Table) -> str:
         return f"there is a field {strange[0]!r:.40}"
     unfit = [name for name, value in content.items() if not table[name].fits(value)]
     return f"{unfit[0]} should be {table[unfit[0]].wanted}, not {content[unfit[0]]!r:.40}" if unfit else ""
+
+
+def usable(value: Any, name: str, field: Field) -> Any:
+    """A value from Python, a number of NumPy as one of Python. Raises InputError where the field cannot have it."""
+    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+    if not field.fits(value):
+        raise InputError(f"{name.replace('_', '-')} {value!r:.60} cannot be used: give {field.wanted}")
+    return value
 
 
 def weights(path: Path, about: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import lmgen
-from lmgen import native, sample, writer
+from lmgen import devices, native, sample, training, writer
 from lmgen.errors import InputError
 from lmgen.lm import Recurrent
 from lmgen.model import Config, init
@@ -187,11 +187,47 @@ def test_settings_that_mean_nothing_are_refused(model_path):
         {"top_k": -1},
         {"max_length": 0},
         {"lines": 0},
+        {"temperature": "1"},
+        {"temperature": None},
+        {"temperature": True},
+        {"top_k": 1.5},
+        {"top_p": [1]},
+        {"max_length": "9"},
+        {"unknown": 1},
     ):
         with pytest.raises(InputError, match="cannot be used"):
             Settings(**wrong)
     with pytest.raises(InputError, match="--lines"):
         next(samples(lmgen.load(model_path).lm, Settings(lines=2)))
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Settings(temperature=np.float32(0.5), top_k=np.int64(3), unknown=np.bool_(True)) == Settings(0.5, 3, unknown=True)
+
+
+def test_a_seed_of_numpy_is_a_seed(model_path):
+    assert lmgen.load(model_path).sample(2, seed=np.int64(7)) == lmgen.load(model_path).sample(2, seed=7)
+
+
+SEEDS = [0, 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 1 << 33, 3 << 32, 1 << 62, (1 << 63) - 1]
+
+
+def test_every_seed_below_2_to_the_63_differs(model_path):
+    model = lmgen.load(model_path)
+    assert len({str(model.sample(4, seed=seed)) for seed in SEEDS}) == len(SEEDS)
+    begun = [training.begin(training.Config(2, 4, 0.1, seed=seed), Config(5, size=2, embedding=2)) for seed in SEEDS]
+    assert len({str(state.params["head"]["W"]) for state in begun}) == len(SEEDS)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 77, (1 << 31) - 1])
+def test_small_seeds_draw_what_they_always_drew(seed):
+    assert (jax.random.key_data(devices.random_key(seed)) == jax.random.key_data(jax.random.key(seed))).all()
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 63, 0.5, "1", None, True])
+def test_what_is_no_seed_is_a_sentence(model_path, seed):
+    with pytest.raises(InputError, match=r"seed .* cannot be used: give a whole number from 0"):
+        lmgen.load(model_path).sample(1, seed=seed)
 
 
 @pytest.mark.parametrize(

@@ -102,5 +102,5 @@ def test_whatever_is_set_text_comes_or_a_sentence(lm, way, monkeypatch):
 
 
 def test_a_length_of_a_billion_is_refused_with_what_can_be_had(model_path):
-    with pytest.raises(InputError, match="max-length 1000000000 cannot be used: give 1 to 1,000,000"):
+    with pytest.raises(InputError, match="max-length 1000000000 cannot be used: give a whole number from 1 to 1,000,000"):
         lmgen.load(model_path).sample(1, max_length=10**9)
