@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lmgen import cache, memory, native
+from lmgen.errors import InputError
 
 Axes = tuple[int, ...]
 
@@ -107,8 +108,10 @@ def cpu_flags() -> frozenset[str]:
 def prepare() -> None:
     """Settings for a process of ours: compiled programs are kept on disk, freed memory is kept for the next step.
 
-    Called by the command line and never by importing the library. What the environment sets for JAX stays as it is.
+    Called by the command line and never by importing the library. What the environment sets for JAX stays as it is, but for
+    numbers of 64 bits (JAX_ENABLE_X64), which nothing here has.
     """
+    jax.config.update("jax_enable_x64", False)
     compiled = cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
     settings = {
         "jax_compilation_cache_dir": str(compiled),
@@ -120,6 +123,20 @@ def prepare() -> None:
             jax.config.update(name, value)
     _mend_cache(Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or compiled))
     memory.keep_freed()
+
+
+def check() -> None:
+    """Raise InputError where JAX has no device to compute on, or computes in 64 bits."""
+    try:
+        jax.default_backend()
+    except (RuntimeError, AssertionError):  # by the version of JAX
+        asked = f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r:.40}"
+        raise InputError(f"JAX finds no device here for {asked}: unset it, set it to cpu, or install what JAX needs") from None
+    if jnp.result_type(float) == jnp.float64:
+        raise InputError(
+            "JAX is set to 64 bits (jax_enable_x64) and lmgen computes in 32: unset JAX_ENABLE_X64, or call "
+            'jax.config.update("jax_enable_x64", False) first'
+        )
 
 
 def _mend_cache(folder: Path) -> None:
@@ -153,5 +170,6 @@ def asked_for(error: BaseException) -> int:
 
 
 def describe() -> str:
-    """The machine in a few words."""
+    """The machine in a few words. Raises InputError where JAX finds no device."""
+    check()
     return f"{os.cpu_count()} cores, {jax.default_backend()}"

@@ -199,8 +199,9 @@ KINDS: dict[str, type[Recurrent] | type[Cloze]] = {"forward": Recurrent, "both":
 def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent | Cloze | Counted:
     """The model of a directory, of a name under checkpoints/, or the newest there.
 
-    Raises CheckpointError for what is missing, damaged or foreign.
+    Raises CheckpointError for what is missing, damaged or foreign, InputError where JAX cannot compute (see devices.check).
     """
+    devices.check()
     path = checkpoint.find(None if name is None else str(name))
     arrays, about, texts = checkpoint.read_model(path)
     vocab, config, settings = described(path, texts)

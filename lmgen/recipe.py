@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from lmgen import memory, model, native, schema, training
+from lmgen import devices, memory, model, native, schema, training
 from lmgen.cells import CELLS
 from lmgen.corpus import Corpus
 from lmgen.errors import InputError, LmgenError
@@ -65,7 +65,9 @@ WANTED: schema.Table = {
 
 
 def check(wanted: dict[str, Any]) -> None:
-    """Raise InputError for a value of an option that cannot be used, or would be refused when the model is read again."""
+    """Raise InputError for a value of an option that cannot be used, or would be refused when the model is read again, and where
+    JAX cannot compute."""
+    devices.check()
     for name, known in (("cell", [*CELLS, "ngram"]), ("direction", list(KINDS))):
         value = wanted.get(name)
         if value is not None and value not in known:

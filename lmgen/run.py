@@ -237,14 +237,14 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     `wanted` may hold another end (steps, epochs or budget); `files` another place of the same text. Raises CheckpointError where
     there is nothing to resume, InputError where the text has changed (unless `changed_text` says that it may).
     """
+    ends = {name: wanted[name] for name in ("steps", "epochs", "budget") if wanted.get(name) is not None}
+    recipe.check(ends)
     arrays, about, texts, complaints = checkpoint.read_snapshot(path)
     vocab, network, settings = lm.described(path, texts)
     assert isinstance(network, model.Config)
     lm.check_size(network, arrays, str(path))
     lm.check_finite({name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
     config, progress = _left_off(path, about)
-    ends = {name: wanted[name] for name in ("steps", "epochs", "budget") if wanted.get(name) is not None}
-    recipe.check(ends)
     if ends:
         config = replace(config, **{"steps": None, "epochs": None, "budget": None, **ends})
     if ends and progress.finished:

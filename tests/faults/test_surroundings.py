@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import jax
 import pytest
 
 import lmgen as library
@@ -221,3 +222,33 @@ def test_two_trainings_never_share_a_new_directory(tmp_path):
     checkpoint.create(tmp_path / "m", {"config.json": "{}"})
     with pytest.raises(InputError, match="nothing is overwritten"):
         checkpoint.create(tmp_path / "m", {"config.json": "{}"})
+
+
+def lmgen_under(environment: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lmgen.cli", *map(str, words)], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+def test_64_bits_of_jax_change_nothing(words_file):
+    """The same weights, and text comes of them; from Python a sentence says what to unset."""
+    options = ["--steps", "4", "--size", "4", "--embedding", "4", "--batch", "2", "--window", "4", "--precision", "f32", "-q"]
+    for bits in ("0", "1"):
+        assert lmgen_under({"JAX_ENABLE_X64": bits}, "train", words_file, *options, "-o", bits).returncode == 0
+    assert lmgen_under({"JAX_ENABLE_X64": "1"}, "sample", "1", "-n", "3").returncode == 0
+    weights = [checkpoint.read_model(Path(bits))[0] for bits in ("0", "1")]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+    with jax.enable_x64(True), pytest.raises(InputError, match="unset JAX_ENABLE_X64"):
+        library.load("0")
+    with jax.enable_x64(True), pytest.raises(InputError, match="unset JAX_ENABLE_X64"):
+        library.train(words_file, steps=1)
+
+
+def test_a_device_that_is_not_there_is_a_sentence(model_path, words_file):
+    """The model is not blamed for it, and nothing is written."""
+    for words in (["train", words_file, "-o", "m"], ["sample", model_path], ["eval", model_path, words_file], ["doctor"]):
+        done = lmgen_under({"JAX_PLATFORMS": "cuda"}, *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("lmgen: JAX finds no device here for JAX_PLATFORMS='cuda': unset it")
+        assert len(done.stderr.splitlines()) == 1
+    assert not Path("m").exists()
