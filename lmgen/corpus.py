@@ -18,7 +18,7 @@ import numpy as np
 from lmgen import damage
 from lmgen.errors import InputError
 from lmgen.ids import Ids, encode
-from lmgen.text import Piece, Text
+from lmgen.text import Piece, Text, names_of
 from lmgen.vocab import EOS, UNITS, Vocab
 
 HELD_OUT = 0.1  # the share of a text that validates, where no validation text is given …
@@ -151,7 +151,7 @@ def load(
         split = Split()
         read = _count(text, split, unit, unk_token)
     if not read.counts:
-        raise InputError(f"there is no text in {', '.join(map(str, text.paths))}: give a file with at least one line of it")
+        raise InputError(f"there is no text in {names_of(text.paths)}: give a file with at least one line of it")
     vocab = vocab or Vocab.of(read.counts, unit, min_count, vocab_size, unk_token)
     key = f"{text.sha256}-{text.encoding}-{text.errors}-{text.sequence}-{text.keep_blank}-{split}-{vocab.sha256}"
 
@@ -166,7 +166,7 @@ def load(
     if valid:
         sha256 = f"{sha256}+{valid.sha256}"
     if valid and not rest.symbols:
-        raise InputError(f"there is no text in {', '.join(map(str, valid.paths))}: give validation text, or leave --valid out")
+        raise InputError(f"there is no text in {names_of(valid.paths)}: give validation text, or leave --valid out")
     notes = (*text.notes, *(valid.notes if valid else ()))
     known = np.unique(read.hashes)
     signs = _signs(text, carry, read, known, _count(valid, Split(), unit, unk_token).hashes if valid else read.hashes[:0])
@@ -212,9 +212,7 @@ def _unchanged(pieces: Iterator[Piece], text: Text, sha256: str) -> Iterator[Pie
     """The pieces; InputError at their end where the text is not any more the one that was counted."""
     yield from pieces
     if text.sha256 != sha256:
-        raise InputError(
-            f"{', '.join(map(str, text.paths))} changed while it was read: wait until it is written, then start again"
-        )
+        raise InputError(f"{names_of(text.paths)} changed while it was read: wait until it is written, then start again")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from lmgen import __version__, checkpoint, corpus, evaluate, lm, ngram, recipe, run
 from lmgen.errors import InputError
+from lmgen.text import name_of
 from lmgen.vocab import Vocab
 
 HIGHEST = {"char": 16}  # the highest order that is tried, by unit …
@@ -97,7 +98,7 @@ def new(
     line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
     checkpoint.write_bytes(path / "metrics.jsonl", (json.dumps(line) + "\n").encode())
     rows = {
-        "text": ", ".join(Path(f).name for f in text.files),
+        "text": ", ".join(Path(name_of(Path(f))).name for f in text.files),
         "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
     }
     if nats is not None and data.valid:

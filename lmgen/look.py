@@ -11,6 +11,7 @@ from typing import Any
 
 from lmgen import __version__, cache, checkpoint, schema
 from lmgen.errors import CheckpointError
+from lmgen.text import name_of
 from lmgen.vocab import Vocab
 
 
@@ -62,7 +63,7 @@ def _of_text(network: dict[str, Any], vocab: Vocab, text: dict[str, Any]) -> dic
         "sequence": text["sequence"],
         "carry": network["carry"],
         "vocabulary": network["vocab"],
-        "text": list(text["files"]),
+        "text": [name_of(Path(file)) for file in text["files"]],
     }
 
 

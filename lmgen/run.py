@@ -21,7 +21,7 @@ import numpy as np
 
 from lmgen import __version__, checkpoint, corpus, devices, evaluate, lm, model, recipe, schema, training
 from lmgen.errors import CheckpointError, InputError, LmgenError
-from lmgen.text import Piece, Text
+from lmgen.text import STDIN, Piece, Text, name_of
 from lmgen.vocab import Vocab
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
@@ -326,7 +326,8 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
     """The text that a model was trained on, encoded again; InputError where it is gone or, given its sha256, has changed."""
     for name in (*text.files, *text.valid_files):
         if not Path(name).exists():
-            raise InputError(f"the text {name} that {path} was trained on is not there any more: name the text")
+            gone = "came from standard input and is gone" if name_of(Path(name)) == STDIN else f"({name}) is not there any more"
+            raise InputError(f"the text that {path} was trained on {gone}: name a file")
     data = corpus.load(*text.open(carry), vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token)
     if sha256 is not None and data.sha256 != sha256:
         raise InputError(
@@ -361,7 +362,7 @@ def _card(run: Run, valid_nats: float | None) -> str:
         "network": f"{network.describe()}, embedding {network.embedding}"
         f"{', tied' if network.tie else ''}, dropout {network.dropout:g}",
         "parameters": f"{model.parameters(run.training.state.params):,}",
-        "text": ", ".join(Path(f).name for f in run.text.files),
+        "text": ", ".join(Path(name_of(Path(f))).name for f in run.text.files),
         "read as": f"{unit}s ({data.vocab.unit}), one {run.text.sequence} a sequence, "
         + ("state carried from one to the next" if network.carry else "each on its own"),
         "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
