@@ -35,6 +35,7 @@ LAYERS = [
     ["recurrence", "softmax", "text"],
     ["cells", "shelf", "lookup", "damage"],
     ["vocab", "checkpoint", "devices"],
+    ["speeds"],
     ["cache", "memory", "native", "files"],
     ["errors"],
     ["__init__"],
