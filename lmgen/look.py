@@ -110,7 +110,7 @@ def surroundings() -> list[tuple[str, str]]:
         *installed.items(),
         ("devices", devices.describe()),
         ("kernels", devices.kernels()),
-        ("precision", f"auto means {devices.precision_of('auto')}"),
+        ("precision", devices.auto()),
         ("instructions", " ".join(sorted(f for f in devices.cpu_flags() if f.startswith(("avx", "amx", "fma"))))),
         ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
         ("cache", str(cache.folder("corpora").parent)),
