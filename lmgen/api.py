@@ -188,8 +188,8 @@ class Model:
             if note:
                 note(line)
         if not ids.symbols:
-            raise InputError(f"there is no text in {', '.join(map(str, of.paths))}: give a file with at least one line of it")
-        return Source(", ".join(map(text.name_of, paths)), ids, lambda: iter(of))
+            raise InputError(f"there is no text in {text.names_of(of.paths)}: give a file with at least one line of it")
+        return Source(text.names_of(paths), ids, lambda: iter(of))
 
 
 def _sequence(one: str | None) -> str | None:

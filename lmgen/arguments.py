@@ -21,6 +21,7 @@ from lmgen import suggestions
 from lmgen.errors import InputError
 
 LARGEST = (1 << 31) - 1  # whole number
+MOST_LAYERS = 200
 LARGEST_SEED = (1 << 63) - 1
 LARGEST_FLOAT = 3e38  # about what 32 bits hold
 
@@ -293,7 +294,7 @@ TRAIN = (
     Option("cell", Name(), None, "lstm, gru, elman, …: lmgen cells lists them; or ngram.", "network", "lstm", counts=True),
     Option("order", Whole(), None, "The n of an n-gram model.", "n-grams", "what suits the validation text", counts=True),
     Option("size", Whole(), None, "Units in a layer.", "network"),
-    Option("layers", Whole(), None, "Layers.", "network"),
+    Option("layers", Whole(1, MOST_LAYERS), None, "Layers.", "network"),
     Option("residual", Flag(), None, "Residual connections.", "network"),
     Option("layer_norm", Flag(), None, "Layer normalisation of what each layer and the head read.", "network"),
     Option("direction", Choice(("forward", "both")), None, "both: a model that fills blanks.", "network", "forward"),

@@ -1,8 +1,9 @@
 """N-gram models as ARPA files, the text format that KenLM, SRILM and others read (log10 probabilities, tab-separated).
 
 Where sequences are independent, EOS is <s> at the beginning of an n-gram and </s> at its end; where contexts reach back over EOS
-it is the ordinary word <eos>. A symbol with white space or a backslash in it, or spelt like one of these marks, is written with
-\\x and \\u escapes. A comment in front of the file says what lmgen needs to know; a file without it holds words.
+it is the ordinary word <eos>. White space, backslashes and lone surrogates of a symbol, and the first character of one spelt like
+these marks, are written with \\x and \\u escapes. A comment in front of the file says what lmgen needs to know; a file without it
+holds words.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ BEGIN, END, UNKNOWN, BOUNDARY = "<s>", "</s>", "<unk>", "<eos>"
 MARKS = {BEGIN, END, UNKNOWN, BOUNDARY}
 NEVER = -99.0  # the log10 that the format has for a probability of 0
 LN10 = math.log(10)
+ROUNDED = 1e-6  # by so much a log10 of a probability may lie above 0
+MOST = 1.01  # what the probabilities of one context may sum to
 
 
 def escaped(symbol: str) -> str:
     """A symbol as it stands in the file."""
     if symbol in MARKS:
         return f"\\x{ord(symbol[0]):02x}{symbol[1:]}"
-    return re.sub(r"[\s\\\x00-\x1f\x7f-\xa0]", lambda m: _escape(m[0]), symbol)
+    return re.sub(r"[\s\\\x00-\x1f\x7f-\xa0\ud800-\udfff]", lambda m: _escape(m[0]), symbol)
 
 
 def _escape(character: str) -> str:
@@ -109,7 +112,7 @@ class _Reader:
             said |= dict(pair.split("=", 1) for pair in line.split() if "=" in pair) if line.startswith("# lmgen") else {}
         sizes: list[int] = []
         while not (line := self.line()).startswith("\\"):
-            match = re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line)
+            match = re.fullmatch(r"ngram\s+(\d{1,9})\s*=\s*(\d{1,18})", line)
             if not match or int(match[1]) != len(sizes) + 1 or len(sizes) == ngram.MOST:
                 self.fail(f"{line[:60]!r} does not say how many {len(sizes) + 1}-grams there are")
             sizes.append(int(match[2]))
@@ -137,6 +140,7 @@ class _Reader:
                 b[ids[word]] = one_b
             elif word == BEGIN and not carry:
                 b[EOS] = one_b
+        self.sums_to_one(np.zeros(len(vocab), np.int64), p)
         levels = [ngram.Level(np.arange(len(vocab), dtype=np.uint64), p, b)]
         for k in range(2, len(sizes) + 1):
             levels.append(self.level(k, sizes[k - 1], ids | ({} if carry else {BEGIN: EOS}), levels, len(vocab)))
@@ -157,6 +161,7 @@ class _Reader:
             nodes = ngram.child(levels[j].keys, nodes, rows[:, j], vocab)
         if (nodes < 0).any():
             self.fail(f"the first {k - 1} words of {' '.join(words[int(np.argmin(nodes))])[:60]!r} are no n-gram of their own")
+        self.sums_to_one(nodes, np.array(log_p))
         keys = nodes.astype(np.uint64) * np.uint64(vocab) + rows[:, -1].astype(np.uint64)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
@@ -174,18 +179,26 @@ class _Reader:
             if len(fields) not in (k + 1, k + 2):
                 self.fail(f"a {k}-gram has {k} words between its probability and its backoff")
             words.append(fields[1 : k + 1])
-            log_p.append(self.log(fields[0]))
-            backoff.append(self.log(fields[k + 1]) if len(fields) == k + 2 else 0.0)
+            log_p.append(min(0.0, self.log(fields[0], ROUNDED)))
+            backoff.append(self.log(fields[k + 1], -NEVER) if len(fields) == k + 2 else 0.0)
         return words, log_p, backoff
 
-    def log(self, field: str) -> float:
+    def log(self, field: str, most: float) -> float:
+        """ln of what a field says the log10 of."""
         try:
             value = float(field)
         except ValueError:
             value = math.nan
         if math.isnan(value):
             self.fail(f"{field[:20]!r} is not a number")
-        return max(NEVER, min(-NEVER, value)) * LN10
+        if value > most:
+            self.fail(f"{field[:20]} is more than the logarithm of a probability or a backoff can be ({most:g})")
+        return max(NEVER, value) * LN10
+
+    def sums_to_one(self, contexts: np.ndarray, log_p: np.ndarray) -> None:
+        """Refuse n-grams whose probabilities sum to more than 1 in one of the contexts."""
+        if (most := np.bincount(contexts, np.exp(log_p), 1).max()) > MOST:
+            self.fail(f"the probabilities of what follows one context sum to {most:.3g}")
 
     def line(self, otherwise: str = "the file ends too soon") -> str:
         """The next line with something in it."""

@@ -13,7 +13,13 @@ KEEP_SECONDS = 30 * 24 * 3600  # what was not used for so long is cleared
 
 
 def folder(name: str) -> Path:
-    """A folder `name` of our cache that can be written: under $XDG_CACHE_HOME or ~/.cache, or else a temporary one."""
+    """A folder `name` of our cache that can be written, if need be one for this process alone."""
+    return lasting(name) or Path(tempfile.mkdtemp(prefix="lmgen-"))
+
+
+def lasting(name: str) -> Path | None:
+    """A folder `name` of our cache that can be written and the next process finds again: under $XDG_CACHE_HOME or ~/.cache, or
+    else that for temporary files; None where there is none."""
     homes = (os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~/.cache"))
     ours = [Path(home, "lmgen") for home in homes if home and os.path.isabs(home)]
     temporary = Path(tempfile.gettempdir(), _private())
@@ -24,7 +30,7 @@ def folder(name: str) -> Path:
                 return base / name
         except OSError:
             continue
-    return Path(tempfile.mkdtemp(prefix="lmgen-"))
+    return None
 
 
 def _ours(path: Path) -> bool:

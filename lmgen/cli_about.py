@@ -65,6 +65,7 @@ def _cells_row(cost: Any, speed: float | None) -> tuple[str, ...]:
 @click.command()
 def doctor() -> None:
     """Describe this machine, for a bug report."""
-    from lmgen import look
+    from lmgen import devices, look
 
+    devices.prepare()
     console.table(look.surroundings())

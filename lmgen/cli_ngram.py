@@ -23,7 +23,7 @@ def arpa_write(model: str, output: Path | None) -> None:
     """Write an n-gram MODEL as an ARPA file."""
     import io
 
-    from lmgen import arpa, lm
+    from lmgen import arpa, files, lm
 
     loaded = lm.load(model)
     if not isinstance(loaded, lm.Counted):
@@ -31,13 +31,10 @@ def arpa_write(model: str, output: Path | None) -> None:
     if output is None:
         text = io.StringIO()
         arpa.write(loaded, text)
-        console.put_bytes(text.getvalue().encode("utf-8", "replace"))
+        console.put_bytes(text.getvalue().encode())
         return
-    try:
-        with open(output, "x", encoding="utf-8", errors="replace", newline="\n") as file:
-            arpa.write(loaded, file)
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}; choose another --output") from None
+    with files.new(output) as file:
+        arpa.write(loaded, file)
     console.note(f"wrote {output}")
 
 

@@ -76,7 +76,8 @@ def _drive(run: Any, quiet: bool, stop: signals.Stop) -> None:
     with closing(iter(run)) as reports, display:
         for report in reports:
             if display.live and report.valid_nats is not None and not fills:
-                display.sample = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)[0].text
+                with contextlib.suppress(LmgenError):  # weights may be too large to draw with, and become smaller again
+                    display.sample = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)[0].text
             display.show(report)
             if report.trouble and not trouble:
                 display.note(f"warning: {report.trouble}; training goes on, and the next save tries again")

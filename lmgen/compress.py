@@ -24,7 +24,7 @@ import numpy as np
 from lmgen import trees
 from lmgen.errors import InputError
 from lmgen.evaluate import spelling_code
-from lmgen.lm import Cloze, Counted, Recurrent, level_arrays
+from lmgen.lm import Cloze, Counted, Recurrent, level_arrays, sound
 from lmgen.text import SEQUENCES
 from lmgen.vocab import EOS, UNITS, UNK, Vocab
 
@@ -242,7 +242,7 @@ def _through(lm: Model, coder: _Writer | _Reader, sequences: int, texts: list[li
     state, inputs = lm.start(columns), np.full(columns, EOS, np.int32)
     while active := [k for k in range(columns) if at[k] is not None]:
         state, logits = lm.read(state, inputs[None])
-        p = _probabilities(np.asarray(logits)[0, active])
+        p = _probabilities(sound(np.asarray(logits)[0, active]))
         numbers = [number for k in active if (number := at[k]) is not None]
         symbols = coder.step(p, [_next(texts[n], found[n]) if texts else "" for n in numbers])
         for k, number, (id, symbol) in zip(active, numbers, symbols, strict=True):

@@ -1,4 +1,4 @@
-"""A text as ids on disk, its held-out part, and the windows [T + 1, B] that training reads.
+"""A text as ids, its held-out part, and the windows [T + 1, B] that training reads.
 
 The ids of a text are one stream `EOS e m m a EOS o l i v i a EOS`: every EOS after the first is predicted, every one but the
 last is read. T is the length of a window, B the number of columns that read side by side.
@@ -7,129 +7,25 @@ last is read. T is the length of a window, B the number of columns that read sid
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
-from lmgen import cache, damage
+from lmgen import damage
 from lmgen.errors import InputError
+from lmgen.ids import Ids, encode
 from lmgen.signs import Shape, Signs
 from lmgen.split import LEAST_HELD_OUT, WHOLE, Split, fingerprint, split_of
-from lmgen.text import Piece, Text
-from lmgen.vocab import EOS, UNITS, UNK, Vocab
+from lmgen.text import Piece, Text, names_of
+from lmgen.vocab import EOS, UNITS, Vocab
 
 RESTARTS = 1 / 50  # how often a column of running text gives up its state between two windows
 PER_WORD = 5  # characters, about
-COUNTS = 7 + 256  # numbers behind the ids of a file
 MAX_BLOCKS = 1 << 16  # sequences are shuffled one by one up to this number, beyond it in blocks of neighbours
-
-
-@dataclass(frozen=True)
-class Ids:
-    """An encoded text: `stream` (uint16 or uint32, memory-mapped) begins and ends with EOS; the counts are those of its text.
-
-    `words` are what white space separates. Of the `unknown` symbols `marked` are the corpus's own mark of an unknown;
-    `spelling` [256] counts the bytes of the others.
-    """
-
-    stream: np.ndarray
-    sequences: int
-    characters: int
-    bytes: int
-    unknown: int
-    words: int = 0
-    marked: int = 0
-    spelling: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-
-    @property
-    def symbols(self) -> int:
-        """How many symbols are predicted, each EOS included."""
-        return len(self.stream) - 1
-
-
-def encode(pieces: Iterator[Piece], vocab: Vocab, key: str | None = None) -> Ids:
-    """Write the ids of pieces into a file of the cache and map it into memory.
-
-    With a key (a fingerprint of text, split and vocabulary) the file stays and serves the next run; without, it is gone with the
-    last user of the array. Behind the ids stand the counts, as int64.
-    """
-    folder = cache.folder("corpora")
-    kept = folder / f"{key}-{COUNTS}.ids" if key else None
-    if kept and (ids := _mapped(kept, vocab.dtype)):
-        os.utime(kept)
-        return ids
-    cache.clear_old(folder)
-    sequences = characters = size = words = symbols = 0
-    unknown = _Unknown(vocab)
-    eos = np.array([EOS], vocab.dtype).tobytes()
-    handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(eos)
-            for piece in pieces:
-                encoded = vocab.encode(piece.text, piece.begins)
-                file.write(encoded.tobytes() + eos * piece.ends)
-                symbols += len(encoded) + piece.ends
-                sequences += piece.ends
-                characters += len(piece.text) + piece.gap
-                size += piece.gap + _bytes(piece.text)
-                words += len(piece.text.split())
-                unknown.count(piece, encoded)
-            counts = [1 + symbols, sequences, characters, size, unknown.symbols, words, unknown.marked]
-            file.write(np.array([*counts, *unknown.spelling], "<i8").tobytes())
-        ids = _mapped(Path(name), vocab.dtype)
-        assert ids
-        if kept:
-            os.replace(name, kept)
-        return ids
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-class _Unknown:
-    """The symbols that a vocabulary lacks, and how they are spelt."""
-
-    def __init__(self, vocab: Vocab):
-        self.vocab, self.symbols, self.marked, self.spelling = vocab, 0, 0, np.zeros(256, np.int64)
-
-    def count(self, piece: Piece, ids: np.ndarray) -> None:
-        places = np.flatnonzero(ids == UNK)
-        if not len(places):
-            return
-        symbols = self.vocab.split(piece.text, piece.begins)
-        unknown = [symbols[k] for k in places.tolist()]
-        spelt = [s for s in unknown if s not in self.vocab.ids]
-        self.symbols += len(unknown)
-        self.marked += len(unknown) - len(spelt)
-        self.spelling += np.bincount(np.frombuffer("".join(spelt).encode("utf-8", "surrogatepass"), np.uint8), minlength=256)
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def _mapped(path: Path, dtype: np.dtype) -> Ids | None:
-    """An id file mapped into memory; None where it is not there or not whole."""
-    counts = COUNTS * 8
-    try:
-        have = path.stat().st_size
-        with open(path, "rb") as file:
-            file.seek(max(0, have - counts))
-            found = np.frombuffer(file.read(counts), "<i8")
-            length, sequences, characters, size, unknown, words, marked = found[:7].tolist()
-        if length < 1 or have != length * dtype.itemsize + counts:
-            return None
-        stream = np.memmap(path, dtype, "r", shape=(length,))
-        return Ids(stream, sequences, characters, size, unknown, words, marked, found[7:])
-    except (OSError, ValueError):
-        return None
 
 
 @dataclass(frozen=True)
@@ -172,7 +68,7 @@ def load(
     split = WHOLE if valid or hold_out is False else split_of(text, carry, least)
     read = _count(text, split, unit, unk_token)
     if not read.counts:
-        raise InputError(f"there is no text in {', '.join(map(str, text.paths))}: give a file with at least one line of it")
+        raise InputError(f"there is no text in {names_of(text.paths)}: give a file with at least one line of it")
     vocab = vocab or Vocab.of(read.counts, unit, min_count, vocab_size, unk_token)
     key = f"{text.sha256}-{text.encoding}-{text.errors}-{text.sequence}-{text.keep_blank}-{split}-{vocab.sha256}"
 
@@ -187,7 +83,7 @@ def load(
     if valid:
         sha256 = f"{sha256}+{valid.sha256}"
     if valid and not rest.symbols:
-        raise InputError(f"there is no text in {', '.join(map(str, valid.paths))}: give validation text, or leave --valid out")
+        raise InputError(f"there is no text in {names_of(valid.paths)}: give validation text, or leave --valid out")
     notes = (*text.notes, *(valid.notes if valid else ()))
     known = np.unique(read.hashes)
     signs = _signs(text, carry, read, known, _count(valid, WHOLE, unit, unk_token).hashes if valid else read.hashes[:0])
@@ -235,9 +131,7 @@ def _unchanged(pieces: Iterator[Piece], text: Text, sha256: str) -> Iterator[Pie
     """The pieces; InputError at their end where the text is not any more the one that was counted."""
     yield from pieces
     if text.sha256 != sha256:
-        raise InputError(
-            f"{', '.join(map(str, text.paths))} changed while it was read: wait until it is written, then start again"
-        )
+        raise InputError(f"{names_of(text.paths)} changed while it was read: wait until it is written, then start again")
 
 
 @dataclass(frozen=True)

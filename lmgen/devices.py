@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lmgen import cache, memory, native
+from lmgen import cache, memory, native, speeds
+from lmgen.errors import InputError
 
 Axes = tuple[int, ...]
 
@@ -66,6 +67,12 @@ def _rounded_backward(transposed: bool, kept: tuple[Array, Array], g: Array) -> 
 _rounded.defvjp(lambda a, b, transposed: (_rounded(a, b, transposed), (a, b)), _rounded_backward)
 
 
+def random_key(seed: int) -> Array:
+    """The random key of a seed from 0 to 2^63 − 1: that of its low word, and, where there is more of it, of both words."""
+    low, high = seed & 0xFFFFFFFF, seed >> 32
+    return jax.random.fold_in(jax.random.key(low), high) if high else jax.random.key(low)
+
+
 def precision_of(choice: str, cell: str = "lstm") -> str:
     """What "auto" means here for a cell: bf16 where device, kernels or processor are faster with it, else f32."""
     if choice != "auto":
@@ -73,10 +80,43 @@ def precision_of(choice: str, cell: str = "lstm") -> str:
     if jax.default_backend() != "cpu":
         faster = True
     elif cell in native.CELLS and native.kind("f32"):
-        faster = bool(native.kind("bf16"))
+        found = measured()
+        faster = found.choice == "bf16" if found else bool(native.kind("bf16"))
     else:
         faster = not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"})
     return "bf16" if faster else "f32"
+
+
+def measured() -> speeds.Speeds | None:
+    """How fast the kernels are at each precision; None where there are not both, or where it cannot be kept.
+
+    It is kept beside the compiled programs, which are of this machine, too.
+    """
+    if not (native.kind("f32") and native.kind("bf16")):
+        return None
+    try:
+        return speeds.measured(compiled_programs())
+    except OSError:
+        return None
+
+
+def compiled_programs() -> Path:
+    """The folder of compiled programs. Raises OSError where there is none."""
+    if chosen := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        folder = Path(chosen)
+    elif ours := cache.lasting("compiled"):
+        folder = ours / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
+    if not (chosen or ours) or "://" in str(chosen):
+        raise FileNotFoundError("the compiled programs are in no folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def auto() -> str:
+    """What "auto" means here, and how it was found."""
+    found = measured()
+    times = f": a layer takes {found.bf16:.1f} ms with bf16, {found.f32:.1f} ms with f32" if found else ""
+    return f"auto means {precision_of('auto')}{times}"
 
 
 def kernels() -> str:
@@ -101,8 +141,10 @@ def cpu_flags() -> frozenset[str]:
 def prepare() -> None:
     """Settings for a process of ours: compiled programs are kept on disk, freed memory is kept for the next step.
 
-    Called by the command line and never by importing the library. What the environment sets for JAX stays as it is.
+    Called by the command line and never by importing the library. What the environment sets for JAX stays as it is, but for
+    numbers of 64 bits (JAX_ENABLE_X64), which nothing here has.
     """
+    jax.config.update("jax_enable_x64", False)
     compiled = cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
     settings = {
         "jax_compilation_cache_dir": str(compiled),
@@ -114,6 +156,20 @@ def prepare() -> None:
             jax.config.update(name, value)
     _mend_cache(Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or compiled))
     memory.keep_freed()
+
+
+def check() -> None:
+    """Raise InputError where JAX has no device to compute on, or computes in 64 bits."""
+    try:
+        jax.default_backend()
+    except (RuntimeError, AssertionError):  # by the version of JAX
+        asked = f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r:.40}"
+        raise InputError(f"JAX finds no device here for {asked}: unset it, set it to cpu, or install what JAX needs") from None
+    if jnp.result_type(float) == jnp.float64:
+        raise InputError(
+            "JAX is set to 64 bits (jax_enable_x64) and lmgen computes in 32: unset JAX_ENABLE_X64, or call "
+            'jax.config.update("jax_enable_x64", False) first'
+        )
 
 
 def _mend_cache(folder: Path) -> None:
@@ -147,5 +203,6 @@ def asked_for(error: BaseException) -> int:
 
 
 def describe() -> str:
-    """The machine in a few words."""
+    """The machine in a few words. Raises InputError where JAX finds no device."""
+    check()
     return f"{os.cpu_count()} cores, {jax.default_backend()}"

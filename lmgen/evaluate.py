@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmgen.corpus import Ids
+from lmgen import arguments
 from lmgen.errors import InputError
-from lmgen.lm import Cloze, LanguageModel
+from lmgen.ids import Ids
+from lmgen.lm import Cloze, LanguageModel, sound
 from lmgen.vocab import EOS, UNK, Vocab
 
 BATCH, WINDOW = 64, 256
@@ -34,6 +35,7 @@ def stream_nats(
     EOS forgets the state, every column starts at one. Where the state is carried there is but one column; without `exact` there
     are many, and each reads a window of what is around it first, which is enough for networks that forget within a window.
     """
+    _usable(batch, window)
     n = len(stream) - 1
     window = min(window, 1 << max(0, n - 1).bit_length())
     wanted = min(batch, 1 << (max(1, n // window) - 1).bit_length())
@@ -70,6 +72,11 @@ def stream_nats(
             if low < high:
                 out[read_from[k] + low : read_from[k] + high] = nats[low - row : high - row, k]
     return out
+
+
+def _usable(batch: int, window: int) -> None:
+    arguments.check("batch", arguments.Whole(), batch)
+    arguments.check("window", arguments.Whole(), window)
 
 
 def _right_states(lm: Cloze, rows: range, warm: int, ids: Callable, columns: int) -> dict[int, Any]:
@@ -216,7 +223,7 @@ def measure(
         return measures_of(nats, ids, lm.vocab, lm.carry, window if cold else None)
     if cold:
         raise InputError("a model of both directions has no protocol of windows: leave out --protocol")
-    counted, nats = symbols_counted(lm, ids), stream_nats(lm, ids.stream, batch, window)
+    counted, nats = symbols_counted(lm, ids), sound(stream_nats(lm, ids.stream, batch, window))
     if not counted:
         raise InputError("there is nothing but empty sequences in the text, so nothing to guess: give one with symbols in it")
     known_nats = float(nats.sum(dtype=np.float64, where=ids.stream[1:] != UNK))
@@ -225,7 +232,7 @@ def measure(
 
 def measures_of(nats: np.ndarray, ids: Ids, vocab: Vocab, carry: bool, window: int | None = None) -> Measures:
     """The measures of an encoded text from the nats of its symbols, however they came about."""
-    total = float(nats.sum(dtype=np.float64))
+    total = float(sound(nats).sum(dtype=np.float64))
     return Measures(
         nats=total,
         symbols=ids.symbols,
@@ -244,6 +251,7 @@ def measures_of(nats: np.ndarray, ids: Ids, vocab: Vocab, carry: bool, window: i
 
 def window_nats(lm: LanguageModel, stream: np.ndarray, batch: int = BATCH, window: int = WINDOW) -> np.ndarray:
     """−ln p of every symbol of a stream after its first, read in windows that start cold: the state before a window is empty."""
+    _usable(batch, window)
     n = len(stream) - 1
     out = np.empty(n, np.float32)
     for first in range(0, n, batch * window):
@@ -341,6 +349,7 @@ def _scored(lm: LanguageModel | Cloze, held: list[tuple[str, np.ndarray]], state
         nats, state = carried_nats(lm, stream, state)
     else:
         nats = stream_nats(lm, stream)
+    sound(nats)
     out, at, ends = [], 0, not isinstance(lm, Cloze) or lm.carry
     for text, ids in held:
         own = nats[at : at + len(ids) + ends].astype(np.float64)

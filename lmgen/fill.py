@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmgen.errors import InputError
-from lmgen.lm import Cloze
+from lmgen.lm import Cloze, sound
 from lmgen.vocab import EOS, SPECIAL, UNITS, UNK, Vocab
 
 BEAM = 64  # partial fillings kept from blank to blank
@@ -114,6 +114,6 @@ def _log_p(lm: Cloze, texts: np.ndarray, place: int) -> np.ndarray:
     window = np.full((padded, rows), EOS, np.int32)
     window[:length, :held] = texts.T
     beyond = np.repeat(np.arange(padded) >= length, rows).reshape(padded, rows)
-    logits = np.asarray(lm.logits(window, beyond, np.full(rows, place)), np.float64)[:held]
+    logits = sound(np.asarray(lm.logits(window, beyond, np.full(rows, place)), np.float64)[:held])
     logits -= logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))

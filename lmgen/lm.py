@@ -7,9 +7,8 @@ sides, so it scores and fills blanks, and cannot sample. Shapes: T time, B batch
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,12 +18,12 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from lmgen import arrayfile, checkpoint, devices, directories, model, ngram, trees
+from lmgen import arrayfile, checkpoint, devices, directories, model, ngram, schema, trees
+from lmgen.arguments import MOST_LAYERS
 from lmgen.cells import CELLS
 from lmgen.errors import CheckpointError
 from lmgen.vocab import Vocab
 
-MOST_LAYERS = 200
 SANE = 1e6  # nats; no text is long enough for less likely n-grams
 State = Any
 
@@ -62,7 +61,7 @@ class LanguageModel(Protocol):
         there is no such function."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """A network with its weights, its vocabulary and what its corpus said of text.
 
@@ -200,11 +199,13 @@ KINDS: dict[str, type[Recurrent] | type[Cloze]] = {"forward": Recurrent, "both":
 def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent | Cloze | Counted:
     """The model of a directory, of a name under checkpoints/, or the newest there.
 
-    Raises CheckpointError for what is missing, damaged or foreign.
+    Raises CheckpointError for what is missing, damaged or foreign, InputError where JAX cannot compute (see devices.check).
     """
+    devices.check()
     path = directories.find(None if name is None else str(name))
     arrays, about, texts = checkpoint.read_model(path)
     vocab, config, settings = described(path, texts)
+    schema.weights(path, about)
     known = None
     if (path / "known.safetensors").exists():
         known = arrayfile.read_arrays(path / "known.safetensors", "known")[0].get("known")
@@ -216,6 +217,7 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Recurrent |
         return Counted(config, levels, vocab, sequence, known, path, about)
     check_size(config, arrays, str(path / "model.safetensors"))
     template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
+    check_finite(arrays, str(path / "model.safetensors"))
     params = jax.tree.map(jax.numpy.asarray, trees.unflatten(template, arrays, str(path / "model.safetensors")))
     precision = devices.precision_of(precision, config.cell)
     return KINDS[config.direction](config, params, vocab, precision, sequence, known, path, about)
@@ -229,6 +231,22 @@ def check_size(config: model.Config, arrays: arrayfile.Arrays, where: str) -> No
             f"{where} holds {numbers:,} numbers, too few for what config.json states ({config.describe()}, "
             f"embedding {config.embedding:,}): copy the whole directory again"
         )
+
+
+def check_finite(arrays: arrayfile.Arrays, where: str) -> None:
+    """CheckpointError where a weight is NaN or infinite: no training of ours saves one."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise CheckpointError(
+                f"{where} is damaged (not all numbers of {name!r:.80} are finite): copy it again, or train anew"
+            )
+
+
+def sound(numbers: np.ndarray) -> np.ndarray:
+    """What a model computed, if all of it is finite. Raises CheckpointError where it is not: weights can be too large."""
+    if not np.isfinite(numbers).all():
+        raise CheckpointError("the weights of this model lead to numbers that are not finite: train it anew")
+    return numbers
 
 
 def level_arrays(levels: list[ngram.Level]) -> arrayfile.Arrays:
@@ -256,26 +274,8 @@ def _levels(arrays: arrayfile.Arrays, config: ngram.Config, where: str) -> list[
 
 def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, model.Config | ngram.Config, dict[str, Any]]:
     """The vocabulary, the network and all settings that a directory's vocab.json and config.json state."""
-    vocab = Vocab.from_json(texts.get("vocab.json", ""))
-    try:
-        settings = json.loads(texts.get("config.json", ""))
-        kind = ngram.Config if settings["model"].get("cell") == "ngram" else model.Config
-        config = kind(**settings["model"])
-        types = {f.name: type(f.default) if f.name != "vocab" else int for f in fields(config)}
-        wrong = [name for name, wanted in types.items() if type(asdict(config)[name]) is not wanted]
-        if isinstance(config, ngram.Config):
-            usable = type(config.order) is int and 1 <= config.order <= ngram.MOST and config.direction == "forward"
-        else:
-            usable = config.cell in CELLS and config.direction in KINDS and min(config.size, config.layers, config.embedding) >= 1
-            usable = usable and 0 <= config.dropout < 1
-        if wrong or not usable:
-            raise ValueError(f"{', '.join(wrong) or 'cell, direction or a size'} has no usable value")
-        if settings["text"]["sequence"] not in ("line", "paragraph", "file"):
-            raise ValueError("sequence has no usable value")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path / 'config.json'} is damaged ({error}): copy the model again") from None
-    if config.vocab != len(vocab):
-        raise CheckpointError(
-            f"{path}: config.json says {config.vocab} symbols, vocab.json holds {len(vocab)}: copy the whole directory again"
-        )
-    return vocab, config, settings
+    vocab, settings = schema.settings(path, texts)
+    cell = settings["model"]["cell"]
+    if cell != "ngram" and cell not in CELLS:
+        raise CheckpointError(f"{path / 'config.json'} is damaged (there is no cell {cell!r:.40}): copy the model again")
+    return vocab, (ngram.Config if cell == "ngram" else model.Config)(**settings["model"]), settings

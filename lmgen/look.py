@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -10,60 +9,60 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lmgen import __version__, cache, checkpoint, directories
+from lmgen import __version__, cache, checkpoint, directories, schema
 from lmgen.errors import CheckpointError
+from lmgen.text import name_of
+from lmgen.vocab import Vocab
 
 
 def model(name: str) -> dict[str, Any]:
     """The facts of one model. Raises CheckpointError for what is no model."""
     path = directories.find(name)
     about, texts = checkpoint.read_about(path)
-    try:
-        config, vocab = json.loads(texts["config.json"]), json.loads(texts["vocab.json"])
-        network, train, text = config["model"], config["train"], config["text"]
-        if network["cell"] == "ngram":
-            return {
-                "path": str(path),
-                "cell": "ngram",
-                "order": network["order"],
-                "parameters": about["parameters"],
-                **_of_text(network, vocab, text),
-                "valid_nats": about["valid_nats"],
-                "lmgen": about["lmgen"],
-            }
+    schema.weights(path, about)
+    vocab, settings = schema.settings(path, texts)
+    network, train, text = settings["model"], settings["train"], settings["text"]
+    if network["cell"] == "ngram":
         return {
             "path": str(path),
-            "cell": network["cell"],
-            "layers": network["layers"],
-            "size": network["size"],
-            "residual": network.get("residual", False),
-            "layer_norm": network.get("layer_norm", False),
-            "direction": network.get("direction", "forward"),
-            "embedding": network["embedding"],
-            "tie": network["tie"],
-            "dropout": network["dropout"],
+            "cell": "ngram",
+            "order": network["order"],
             "parameters": about["parameters"],
             **_of_text(network, vocab, text),
-            "step": about["step"],
             "valid_nats": about["valid_nats"],
-            "batch": train["batch"],
-            "window": train["window"],
-            "learning_rate": train["learning_rate"],
-            "seed": train["seed"],
-            "resumable": bool(checkpoint.snapshots(path)),
             "lmgen": about["lmgen"],
         }
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({error!r}): copy the model again") from None
-
-
-def _of_text(network: dict[str, Any], vocab: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
     return {
-        "unit": vocab["unit"],
+        "path": str(path),
+        "cell": network["cell"],
+        "layers": network["layers"],
+        "size": network["size"],
+        "residual": network.get("residual", False),
+        "layer_norm": network.get("layer_norm", False),
+        "direction": network.get("direction", "forward"),
+        "embedding": network["embedding"],
+        "tie": network["tie"],
+        "dropout": network["dropout"],
+        "parameters": about["parameters"],
+        **_of_text(network, vocab, text),
+        "step": about["step"],
+        "valid_nats": about["valid_nats"],
+        "batch": train["batch"],
+        "window": train["window"],
+        "learning_rate": train["learning_rate"],
+        "seed": train["seed"],
+        "resumable": bool(checkpoint.snapshots(path)),
+        "lmgen": about["lmgen"],
+    }
+
+
+def _of_text(network: dict[str, Any], vocab: Vocab, text: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "unit": vocab.unit,
         "sequence": text["sequence"],
         "carry": network["carry"],
         "vocabulary": network["vocab"],
-        "text": list(text["files"]),
+        "text": [name_of(Path(file)) for file in text["files"]],
     }
 
 
@@ -110,7 +109,7 @@ def surroundings() -> list[tuple[str, str]]:
         *installed.items(),
         ("devices", devices.describe()),
         ("kernels", devices.kernels()),
-        ("precision", f"auto means {devices.precision_of('auto')}"),
+        ("precision", devices.auto()),
         ("instructions", " ".join(sorted(f for f in devices.cpu_flags() if f.startswith(("avx", "amx", "fma"))))),
         ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
         ("cache", str(cache.folder("corpora").parent)),

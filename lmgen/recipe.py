@@ -13,11 +13,11 @@ from typing import Any
 
 import jax
 
-from lmgen import arguments, memory, model, native, training
+from lmgen import arguments, devices, memory, model, native, training
 from lmgen.cells import CELLS
 from lmgen.corpus import Corpus
 from lmgen.errors import InputError, LmgenError
-from lmgen.lm import KINDS, MOST_LAYERS
+from lmgen.lm import KINDS
 
 SYMBOLS = 8_000_000  # about what a training without --steps, --epochs or --budget reads: minutes on two cores
 MOST_A_STEP = 1 << 24  # symbols
@@ -57,15 +57,14 @@ DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
 
 
 def check(wanted: Mapping[str, Any]) -> None:
-    """Raise InputError for a cell or a direction that there is not."""
+    """Raise InputError for a cell or a direction that there is not, and where JAX cannot compute."""
+    devices.check()
     for name, known in (("cell", [*CELLS, "ngram"]), ("direction", list(KINDS))):
         value = wanted.get(name)
         if value is not None and value not in known:
             near = difflib.get_close_matches(str(value), known, 1)
             meant = f"did you mean {near[0]}? There are" if near else "choose from"
             raise InputError(f"there is no {name} {value!r}: {meant} {', '.join(known)}")
-    if (wanted.get("layers") or 1) > MOST_LAYERS:
-        raise InputError(f"{wanted['layers']:,} layers cannot be stacked: give {MOST_LAYERS:,} --layers at most")
 
 
 def need(network: model.Config, config: training.Config) -> int:

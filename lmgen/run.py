@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ from lmgen import (
     lm,
     model,
     recipe,
+    schema,
     training,
     trees,
 )
 from lmgen.errors import CheckpointError, InputError, LmgenError, printable
-from lmgen.text import SEQUENCES, Piece, Text, name_of
+from lmgen.text import PYTHON, STDIN, Piece, Text, name_of
 from lmgen.vocab import Vocab
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
@@ -56,19 +57,9 @@ class TextSettings:
     @classmethod
     def of(cls, content: dict[str, Any]) -> TextSettings:
         """From config.json."""
-        try:
-            files, valid_files = tuple(content["files"]), tuple(content["valid_files"])
-            hold_out = content.get("hold_out", True)
-            found = cls(files, valid_files, content["sequence"], content["encoding"], content["errors"], hold_out)
-            if not all(isinstance(word, str) for word in (*files, *valid_files, found.sequence, found.encoding, found.errors)):
-                raise TypeError("what should be text is none")
-            if found.sequence not in SEQUENCES or found.errors not in ("strict", "replace"):
-                raise TypeError("sequence or errors has no usable value")
-            if not isinstance(hold_out, bool):
-                raise TypeError("hold_out has no usable value")
-            return found
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"config.json does not say how the text was read ({error}): copy the model again") from None
+        if why := schema.wrong(content, schema.TEXT):
+            raise CheckpointError(f"config.json does not say how the text was read ({why}): copy the model again")
+        return cls(**{"hold_out": True} | content | {name: tuple(content[name]) for name in ("files", "valid_files")})
 
     @property
     def title(self) -> str:
@@ -280,10 +271,13 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     `wanted` may hold another end (steps, epochs or budget); `files` another place of the same text. Raises CheckpointError where
     there is nothing to resume, InputError where the text has changed (unless `changed_text` says that it may).
     """
+    ends = {name: wanted[name] for name in ("steps", "epochs", "budget") if wanted.get(name) is not None}
+    recipe.check(ends)
     arrays, about, texts, complaints = checkpoint.read_snapshot(path)
     vocab, network, settings = lm.described(path, texts)
     assert isinstance(network, model.Config)
     lm.check_size(network, arrays, str(path))
+    lm.check_finite({name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
     config, progress = _left_off(path, about)
     ends = {name: wanted[name] for name in arguments.names("end") if wanted.get(name) is not None}
     if ends:
@@ -310,34 +304,18 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
 
 def _left_off(path: Path, about: dict[str, Any]) -> tuple[training.Config, training.Progress]:
     """How a snapshot says that its training went, and where it stood; CheckpointError where it says neither."""
-    try:
-        found = training.Config(**about["train"]), training.Progress(**about["progress"])
-        for part in found:
-            for one in fields(part):
-                kinds = {"int": (int,), "float": (int, float), "str": (str,), "None": (type(None),)}
-                wanted = [kind for name in str(one.type).split(" | ") for kind in kinds[name]]
-                if type(getattr(part, one.name)) not in wanted:
-                    raise TypeError(f"{one.name} has no usable value")
-        config, progress = found
-        ends = [end for end in (config.steps, config.epochs, config.budget) if end is not None]
-        if not ends or not min(ends) > 0:
-            raise ValueError("no end has a usable value")
-        numbers = (config.batch, config.window, config.validate_every, progress.step + 1)
-        if (
-            not all(1 <= n < 1 << 31 for n in numbers)
-            or config.precision not in ("f32", "bf16")
-            or config.keep not in arguments.KEEP.names
-        ):
-            raise ValueError("a number has no usable value")
-        if (
-            not 0 <= config.seed < 1 << 63
-            or config.batch * config.window > recipe.MOST_A_STEP
-            or not isinstance(about["text_sha256"], str)
-        ):
-            raise ValueError("a seed, a step or the text has no usable value")
-        return found
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the snapshot of {path} does not say how to go on ({error}): train it anew") from None
+    train, progress = about.get("train"), about.get("progress")
+    why = schema.wrong(train, schema.TRAINING) or schema.wrong(progress, schema.PROGRESS)
+    if not why and (not about.get("text_sha256") or schema.SHA256.fault(about["text_sha256"])):
+        why = "there is no text_sha256"
+    if why or not isinstance(train, dict) or not isinstance(progress, dict):
+        raise CheckpointError(f"the snapshot of {path} does not say how to go on ({why}): train it anew")
+    config = training.Config(**train)
+    if config.batch * config.window > recipe.MOST_A_STEP or config.steps is config.epochs is config.budget is None:
+        raise CheckpointError(
+            f"the snapshot of {path} does not say how to go on (a step or the end is out of reach): train it anew"
+        )
+    return config, training.Progress(**progress)
 
 
 @dataclass(frozen=True)
@@ -383,7 +361,9 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
     """The text that a model was trained on, encoded again; InputError where it is gone or, given its sha256, has changed."""
     for name in (*text.files, *text.valid_files):
         if not Path(name).exists():
-            raise InputError(f"the text that {path} was trained on ({name_of(Path(name))}) is not there any more: name the text")
+            said = name_of(Path(name))
+            gone = f"came from {said} and is gone" if said in (STDIN, PYTHON) else f"({name}) is not there any more"
+            raise InputError(f"the text that {path} was trained on {gone}: name a file")
     data = corpus.load(*text.open(carry), vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token, hold_out=text.hold_out)
     if sha256 is not None and data.sha256 != sha256:
         raise InputError(

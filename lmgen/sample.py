@@ -19,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from lmgen import arguments
+from lmgen import arguments, devices
 from lmgen.arguments import Bounded, Flag, Whole
 from lmgen.corpus import fingerprint
 from lmgen.errors import InputError
-from lmgen.lm import Cloze, LanguageModel
+from lmgen.lm import Cloze, LanguageModel, sound
 from lmgen.vocab import EOS, UNK
 from lmgen.writer import DRAWN, Writer, uniform, writer
 
@@ -151,9 +151,18 @@ def _following(
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _steps(
-    read: Callable, names: tuple[str, ...], unknown: bool, weights: Any, rows: _Rows, values: tuple, forced: Array, at: Array
+    read: Callable,
+    names: tuple[str, ...],
+    unknown: bool,
+    weights: Any,
+    rows: _Rows,
+    values: tuple,
+    forced: Array,
+    at: Array,
+    wanted: Array,
 ):
-    """`STEPS` symbols of every row: their ids and nats, both [STEPS, B]. `forced` [STEPS] are the prompt's ids, −1 after it."""
+    """Symbols of every row, `STEPS` or as many as are wanted: their ids and nats, both [STEPS, B]. `forced` [STEPS] are the
+    prompt's ids, −1 after it."""
     uniforms = uniform(rows.keys, at, STEPS)
 
     def one(k: Any, carry: tuple) -> tuple:
@@ -165,7 +174,7 @@ def _steps(
 
     empty = jnp.zeros((STEPS, ROWS), jnp.int32), jnp.zeros((STEPS, ROWS))
     _, (rows, ids, nats) = lax.while_loop(
-        lambda carry: (carry[0] < STEPS) & (carry[1][0].left > 0).any(),
+        lambda carry: (carry[0] < jnp.minimum(wanted, STEPS)) & (carry[1][0].left > 0).any(),
         lambda carry: (carry[0] + 1, one(carry[0], carry[1])),
         (0, (rows, *empty)),
     )
@@ -173,13 +182,20 @@ def _steps(
 
 
 def _steps_outside(
-    lm: LanguageModel, names: tuple[str, ...], unknown: bool, rows: _Rows, values: tuple, forced: np.ndarray, at: int
+    lm: LanguageModel,
+    names: tuple[str, ...],
+    unknown: bool,
+    rows: _Rows,
+    values: tuple,
+    forced: np.ndarray,
+    at: int,
+    wanted: int,
 ) -> tuple[_Rows, np.ndarray, np.ndarray]:
     """As `_steps`, for a model that computes outside of compiled loops."""
     uniforms = np.asarray(uniform(rows.keys, np.int64(at), STEPS))
     state, last, left = rows.state, np.asarray(rows.last), np.array(rows.left)
     ids, nats = np.zeros((STEPS, ROWS), np.int32), np.zeros((STEPS, ROWS), np.float32)
-    for k in range(STEPS):
+    for k in range(min(wanted, STEPS)):
         if not left.any():
             break
         state, logits = lm.read(state, last[None])
@@ -221,6 +237,7 @@ def samples(
         )
     if settings.lines > 1 and not lm.carry:
         raise InputError("the sequences of this model do not depend on each other, so --lines has no use: ask for more with -n")
+    seed = arguments.check("seed", arguments.SEED, seed)
     prompt_ids = lm.vocab.encode(prompt).astype(np.int32)
     compiled = writer(lm)
     rows = max(1, min(wanted, MOST_ROWS)) if compiled else ROWS
@@ -234,8 +251,8 @@ def samples(
             yield Sample(text, float(nats.sum(dtype=np.float64)), len(ids), ended, known, seed)
 
 
-# A function (rows, forced ids [n], place in the text) -> (rows, ids [n, B], nats [n, B]), and n.
-Steps = tuple[Callable[[Any, np.ndarray, int], tuple[Any, Any, Any]], int]
+# A function (rows, forced ids [n], place in the text, symbols wanted) -> (rows, ids [n, B], nats [n, B]), and the greatest n.
+Steps = tuple[Callable[[Any, np.ndarray, int, int], tuple[Any, Any, Any]], int]
 
 
 def _jax_steps(lm: LanguageModel, settings: Settings) -> Steps:
@@ -243,14 +260,15 @@ def _jax_steps(lm: LanguageModel, settings: Settings) -> Steps:
     values = tuple(np.asarray(getattr(settings, name), np.int32 if name == "top_k" else np.float32) for name in active)
     stepper = lm.stepper()
     if stepper is None:
-        return lambda rows, forced, at: _steps_outside(lm, active, settings.unknown, rows, values, forced, at), STEPS
+        return lambda rows, *rest: _steps_outside(lm, active, settings.unknown, rows, values, *rest), STEPS
     weights, read = stepper
-    return lambda rows, forced, at: _steps(read, active, settings.unknown, weights, rows, values, forced, at), STEPS
+    return lambda rows, *rest: _steps(read, active, settings.unknown, weights, rows, values, *rest), STEPS
 
 
 def _compiled_steps(compiled: Writer, settings: Settings) -> Steps:
-    def steps(rows: _Rows, forced: np.ndarray, at: int) -> tuple[_Rows, Array, Array]:
-        after, ids, nats = compiled.steps(settings, settings.unknown, tuple(rows), forced, at)
+    def steps(rows: _Rows, forced: np.ndarray, at: int, wanted: int) -> tuple[_Rows, Array, Array]:
+        few = 1 << (wanted - 1).bit_length()  # a power of two: few shapes to compile
+        after, ids, nats = compiled.steps(settings, settings.unknown, tuple(rows), forced[:few], at)
         return _Rows(*after), ids, nats
 
     return steps, COMPILED_STEPS
@@ -268,15 +286,15 @@ def _batch(
     """The ids and nats that follow the prompt, for each of the `width` rows first, first + 1, …"""
     some, length = steps
     last, left = np.full(width, EOS, np.int32), np.full(width, settings.lines, np.int32)
-    rows = _Rows(lm.start(width), last, left, _keys(jax.random.key(seed), first + np.arange(width)))
+    rows = _Rows(lm.start(width), last, left, _keys(devices.random_key(seed), first + np.arange(width)))
     end = len(prompt) + settings.max_length
     ids, nats = [], []
     for at in range(0, end, length):
         forced = np.full(length, -1, np.int32)
         forced[: max(0, min(length, len(prompt) - at))] = prompt[at : at + length]
-        rows, some_ids, some_nats = some(rows, forced, at)
+        rows, some_ids, some_nats = some(rows, forced, at, end - at)
         ids.append(np.asarray(some_ids))
-        nats.append(np.asarray(some_nats))
+        nats.append(sound(np.asarray(some_nats)))
         if not np.asarray(rows.left).any():
             break
     all_ids, all_nats = np.concatenate(ids)[len(prompt) : end], np.concatenate(nats)[len(prompt) : end]

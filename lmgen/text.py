@@ -291,6 +291,11 @@ def name_of(path: Path) -> str:
     return str(path)
 
 
+def names_of(paths: Iterable[Path]) -> str:
+    """What a user calls these files."""
+    return ", ".join(map(name_of, paths))
+
+
 def whole(pieces: Iterable[Piece]) -> Iterator[str]:
     """The sequences of a text, each in one string."""
     parts: list[str] = []

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lmgen import memory, model, update
+from lmgen import devices, memory, model, update
 from lmgen.corpus import Windows
 from lmgen.errors import DivergedError
 
@@ -115,7 +115,7 @@ class Progress:
 
 def begin(config: Config, network: model.Config) -> State:
     """The state before the first step, all of it drawn from the seed."""
-    weights, key = jax.random.split(jax.random.key(config.seed))
+    weights, key = jax.random.split(devices.random_key(config.seed))
     params = model.init(network, weights)
     bad, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
     moments, carried = update.optimiser(config.update).init(params), model.start(network, config.batch)

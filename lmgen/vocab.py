@@ -189,6 +189,7 @@ class Vocab:
             or "" in symbols
             or len(set(symbols)) != len(symbols)
             or not isinstance(unk_token, str | None)
+            or unk_token == ""
         ):
             raise CheckpointError("vocab.json is not a vocabulary of lmgen: copy the model again")
         return cls(unit, tuple(symbols), unk_token)

@@ -5,11 +5,11 @@ A row's text does not depend on how many rows are written at a time, so that one
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
+import threading
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -43,21 +43,22 @@ class Writer:
         return _steps(self.network, self.precision, unknown, weights, rows, numbers, forced, at)
 
 
-_last: tuple[Callable[[], Any], Writer] | None = None  # the model asked for last, if it is still there, and its writer
+_writers: WeakKeyDictionary[Recurrent, Writer | None] = WeakKeyDictionary()
+_making = threading.Lock()
 
 
 def writer(lm: LanguageModel) -> Writer | None:
-    """The writer for a language model, kept for the one asked for last; None where there are no kernels for its network."""
-    global _last
-    if _last and _last[0]() is lm:
-        return _last[1]
-    if found := _written(lm):
-        _last = weakref.ref(lm), found
-    return found
+    """The writer for a language model, made once and gone with it; None where there are no kernels for its network."""
+    if not isinstance(lm, Recurrent):
+        return None
+    with _making:
+        if lm not in _writers:
+            _writers[lm] = _written(lm)
+        return _writers[lm]
 
 
-def _written(lm: LanguageModel) -> Writer | None:
-    if not isinstance(lm, Recurrent) or not native.kind(lm.precision):
+def _written(lm: Recurrent) -> Writer | None:
+    if not native.kind(lm.precision):
         return None
     network, params = lm.config, lm.params
     gates = CELLS[network.cell].gates
@@ -92,11 +93,13 @@ def _packed(
 
 
 def uniform(keys: Array, at: Any, steps: int) -> Array:
-    """Numbers in [0, 1) for steps at, at + 1, … of each row [steps, B], however the steps are cut into multiples of DRAWN."""
+    """Numbers in [0, 1) for steps at, at + 1, … of each row [steps, B], however the steps are cut, if `at` is a multiple of
+    DRAWN."""
 
     def of_row(key: Array) -> Array:
         starts = at + jnp.arange(0, steps, DRAWN)
-        return jax.vmap(lambda start: jax.random.uniform(jax.random.fold_in(key, start), (DRAWN,)))(starts).reshape(-1)
+        drawn = jax.vmap(lambda start: jax.random.uniform(jax.random.fold_in(key, start), (DRAWN,)))(starts)
+        return drawn.reshape(-1)[:steps]
 
     return jax.vmap(of_row, out_axes=1)(keys)
 

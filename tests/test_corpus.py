@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -205,6 +206,45 @@ def test_ids_are_encoded_once_and_found_again(monkeypatch):
     assert [(ids.sequences, ids.characters, ids.bytes, ids.unknown) for ids in (again.train, again.valid)] == [
         (ids.sequences, ids.characters, ids.bytes, ids.unknown) for ids in (first.train, first.valid)
     ]
+
+
+def kept() -> dict[str, bytes]:
+    """The files of ids in the cache."""
+    return {path.name: path.read_bytes() for path in cache.folder("corpora").glob("*.ids")}
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 1])
+def test_damaged_ids_are_made_again(share):
+    """Whatever the bit that has flipped, of the ids or of the counts: the right ids come back, and stand in the cache again."""
+    first = load(text(lines(WORDS)), None, "char", carry=False)
+    wanted, whole = streams(first), kept()  # what is mapped changes with the file
+    for name, content in whole.items():
+        damaged = bytearray(content)
+        damaged[round(share * (len(content) - 1))] ^= 1
+        (cache.folder("corpora") / name).write_bytes(damaged)
+    again = load(text(lines(WORDS)), None, "char", carry=False)
+    assert streams(again) == wanted
+    assert (again.train.characters, again.train.words) == (first.train.characters, first.train.words)
+    assert kept() == whole
+
+
+def test_ids_of_no_symbol_are_made_again():
+    """Also where a checksum that fits was written beside them, as by a program of another version."""
+    wanted = streams(load(text(lines(WORDS)), None, "char", carry=False))
+    for name, content in (whole := kept()).items():
+        forged = np.array([60_000], "<u2").tobytes() + content[2:-8]
+        path = cache.folder("corpora") / name
+        path.write_bytes(forged + zlib.crc32(forged).to_bytes(8, "little"))
+    assert streams(load(text(lines(WORDS)), None, "char", carry=False)) == wanted
+    assert kept() == whole
+
+
+def test_ids_are_on_the_disk_before_they_get_their_name(monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, lambda *args, name=name, do=getattr(os, name): calls.append(name) or do(*args))
+    load(text(lines(WORDS)), None, "char", carry=False)
+    assert calls == ["fsync", "replace"] * 2
 
 
 def test_a_changed_text_or_choice_gets_ids_of_its_own():

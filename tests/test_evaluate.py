@@ -13,6 +13,7 @@ import pytest
 
 import lmgen
 from lmgen import corpus, evaluate
+from lmgen.errors import InputError
 from lmgen.lm import Recurrent
 from lmgen.model import Config
 from lmgen.text import Text
@@ -208,3 +209,12 @@ def test_validation_reads_carried_text_in_columns_to_many_digits(model_path, wor
     stream = corpus.encode(iter(Text([words_file])), lm.vocab).stream
     quick, exact = (evaluate.stream_nats(lm, stream, 8, 64, exact=e).sum(dtype=np.float64) for e in (False, True))
     assert quick == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"window": -1}, {"window": 0}, {"batch": 0}, {"batch": 1.5}, {"window": "9"}, {"batch": True}])
+def test_windows_and_batches_that_mean_nothing_are_refused(model_path, words_file, wrong):
+    model = lmgen.load(model_path)
+    with pytest.raises(InputError, match="cannot be used: give a whole number from 1"):
+        model.evaluate(words_file, **wrong)
+    with pytest.raises(InputError, match="cannot be used: give a whole number from 1"):
+        evaluate.measure(model.lm, model.source(words_file).ids, cold=True, **wrong)

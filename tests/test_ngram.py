@@ -260,15 +260,20 @@ def test_arrays_that_lead_nowhere_are_refused(names, tmp_path, what):
 
 # ---- ARPA --------------------------------------------------------------------------------------------------------------
 
-odd = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+odd = st.text(min_size=1, max_size=6)  # with lone surrogates
 
 
-@given(st.one_of(odd, st.sampled_from(["<s>", "</s>", "<unk>", "<eos>", "\\x3c", "#", "\u3000", "\x85", "\\"])))
+@given(
+    st.one_of(
+        odd, st.sampled_from(["<s>", "</s>", "<unk>", "<eos>", "\\x3c", "#", "\u3000", "\x85", "\\", "\ud800", "\ud83e\udd8a"])
+    )
+)
 def test_any_symbol_survives_an_arpa_file(symbol):
     written = arpa.escaped(symbol)
     assert arpa.unescaped(written) == symbol
     assert written.split() == [written]
     assert written not in arpa.MARKS
+    assert written.encode().decode() == written
 
 
 @settings(max_examples=30, deadline=None)
@@ -283,6 +288,20 @@ def test_an_arpa_file_gives_the_same_scores(tmp_path_factory, sequences, read, o
     assert again.config == model.config
     ids = stream_of(read)
     np.testing.assert_allclose(evaluate.stream_nats(again, ids), evaluate.stream_nats(model, ids), rtol=1e-5, atol=1e-5)
+
+
+HEAD = "\\data\\\nngram 1=2\n\\1-grams:\n-1\t</s>\n"
+
+
+def test_what_rounding_explains_is_read(tmp_path):
+    """A probability of 1 whose logarithm was rounded up is 1; a backoff may be positive; −inf is a probability of 0."""
+    (tmp_path / "m.arpa").write_text(
+        "\\data\\\nngram 1=3\nngram 2=1\n\\1-grams:\n-1\t</s>\n-0.5\ta\t0.3\n-inf\tb\n\\2-grams:\n5e-7\ta </s>\n\\end\\\n"
+    )
+    model = arpa.read(tmp_path / "m.arpa")
+    assert evaluate.stream_nats(model, np.array([EOS, 2, EOS]))[1] == 0
+    assert model.levels[0].backoff[2] == pytest.approx(0.3 * math.log(10))
+    assert model.levels[0].log_p[3] == pytest.approx(-99 * math.log(10))
 
 
 @pytest.mark.parametrize(
@@ -303,6 +322,16 @@ def test_an_arpa_file_gives_the_same_scores(tmp_path_factory, sequences, read, o
             "no n-gram of their own",
         ),
         ("\\data\\\nngram 1=2\n\\1-grams:\n-1\t</s>\n\\end\\\n", "1 words between"),
+        ("\\data\\\nngram 1=" + 5_000 * "9" + "\n\\1-grams:\n", "how many 1-grams"),
+        (f"{HEAD}0.1\ta\n\\end\\\n", "line 5: 0.1 is more than"),
+        (f"{HEAD}inf\ta\n\\end\\\n", "line 5: inf is more than"),
+        (f"{HEAD}-1\ta\tinf\n\\end\\\n", "line 5: inf is more than"),
+        (f"{HEAD}-1\ta\t1e9\n\\end\\\n", "line 5: 1e9 is more than"),
+        (f"{HEAD}-0.01\ta\n\\end\\\n", "sum to 1.08"),
+        (
+            "\\data\\\nngram 1=2\nngram 2=2\n\\1-grams:\n-1\t</s>\n-1\ta\n\\2-grams:\n-0.1\ta </s>\n-0.1\ta a\n\\end\\\n",
+            "line 9: the probabilities of what follows one context sum to 1.59",
+        ),
     ],
 )
 def test_what_is_no_arpa_file(tmp_path, content, message):
@@ -351,6 +380,14 @@ def test_kenlm_gives_the_same_scores(tmp_path):
             sentences = [" ".join(arpa.escaped(model.vocab.spell(int(i))) for i in s[:-1]) for s in ends]
             found = [p for s in sentences for p, _, _ in theirs.full_scores(s)]
         np.testing.assert_allclose(-ours, found, atol=1e-4)
+
+
+def test_a_vocabulary_with_a_lone_surrogate_comes_back():
+    model = fitted(["ab"], 2)
+    odd = lm.Counted(model.config, model.levels, Vocab("char", ("a", "\ud800", *model.vocab.symbols[2:])))
+    with open("m.arpa", "w", encoding="utf-8") as file:
+        arpa.write(odd, file)
+    assert arpa.read(Path("m.arpa")).vocab == odd.vocab
 
 
 def test_unknown_symbols_have_a_probability():

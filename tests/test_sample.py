@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
+import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 
 import jax
@@ -13,7 +17,7 @@ import numpy as np
 import pytest
 
 import lmgen
-from lmgen import native, sample, writer
+from lmgen import devices, native, sample, training, writer
 from lmgen.errors import InputError
 from lmgen.lm import Recurrent
 from lmgen.model import Config, init
@@ -194,11 +198,47 @@ def test_settings_that_mean_nothing_are_refused(model_path):
         {"top_k": -1},
         {"max_length": 0},
         {"lines": 0},
+        {"temperature": "1"},
+        {"temperature": None},
+        {"temperature": True},
+        {"top_k": 1.5},
+        {"top_p": [1]},
+        {"max_length": "9"},
+        {"unknown": 1},
     ):
         with pytest.raises(InputError, match="cannot be used"):
             Settings(**wrong)
     with pytest.raises(InputError, match="--lines"):
         next(samples(lmgen.load(model_path).lm, Settings(lines=2)))
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Settings(temperature=np.float32(0.5), top_k=np.int64(3), unknown=np.bool_(True)) == Settings(0.5, 3, unknown=True)
+
+
+def test_a_seed_of_numpy_is_a_seed(model_path):
+    assert lmgen.load(model_path).sample(2, seed=np.int64(7)) == lmgen.load(model_path).sample(2, seed=7)
+
+
+SEEDS = [0, 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 1 << 33, 3 << 32, 1 << 62, (1 << 63) - 1]
+
+
+def test_every_seed_below_2_to_the_63_differs(model_path):
+    model = lmgen.load(model_path)
+    assert len({str(model.sample(4, seed=seed)) for seed in SEEDS}) == len(SEEDS)
+    begun = [training.begin(training.Config(2, 4, 0.1, seed=seed), Config(5, size=2, embedding=2)) for seed in SEEDS]
+    assert len({str(state.params["head"]["W"]) for state in begun}) == len(SEEDS)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 77, (1 << 31) - 1])
+def test_small_seeds_draw_what_they_always_drew(seed):
+    assert (jax.random.key_data(devices.random_key(seed)) == jax.random.key_data(jax.random.key(seed))).all()
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 63, 0.5, "1", None, True])
+def test_what_is_no_seed_is_a_sentence(model_path, seed):
+    with pytest.raises(InputError, match=r"seed .* cannot be used: give a whole number from 0"):
+        lmgen.load(model_path).sample(1, seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +276,83 @@ def test_the_kernels_write_what_the_loop_writes(network, settings, monkeypatch):
     theirs = list(islice(samples(lm, drawn, 3, "ab"), 20))
     assert [one.text for one in many] == [one.text for one in theirs]
     np.testing.assert_allclose([one.nats for one in many], [one.nats for one in theirs], rtol=1e-4)
+
+
+LETTERS = Vocab("char", tuple("abcdefghijk"))
+
+
+def drawn_by(lm: Recurrent, longest: int, seed: int = 0) -> list[str]:
+    return [one.text for one in islice(samples(lm, Settings(max_length=longest), seed, wanted=4), 4)]
+
+
+@pytest.fixture
+def hasty_threads():
+    """Four threads that change places as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def twins() -> list[Recurrent]:
+    """Two models of the same shape."""
+    config = Config(vocab=13, size=8, embedding=8)
+    return [Recurrent(config, init(config, jax.random.key(seed)), LETTERS) for seed in (0, 1)]
+
+
+def test_threads_draw_from_the_model_they_hold(twins, hasty_threads):
+    alone = [drawn_by(lm, 8) for lm in twins]
+    assert alone[0] != alone[1]
+    assert all(hasty_threads.map(lambda k: all(drawn_by(twins[k % 2], 8) == alone[k % 2] for _ in range(30)), range(4)))
+
+
+def test_threads_get_the_weights_of_the_model_they_hold(twins, hasty_threads, monkeypatch):
+    monkeypatch.setattr(writer, "_written", id)  # in place of its packed weights
+    asked = hasty_threads.map(lambda k: all(writer.writer(twins[k % 2]) == id(twins[k % 2]) for _ in range(50_000)), range(4))
+    assert all(asked)
+
+
+def test_weights_packed_for_writing_go_with_their_model():
+    if not native.kind("f32"):
+        pytest.skip("the compiled kernels do not run here")
+    config = Config(vocab=13, size=8, embedding=8)
+    lm = Recurrent(config, init(config, jax.random.key(0)), LETTERS)
+    packed = writer.writer(lm)
+    assert writer.writer(lm) is packed
+    packed = weakref.ref(packed)
+    del lm
+    gc.collect()
+    assert packed() is None
+
+
+@pytest.mark.parametrize("way", ["loop", "kernels"])
+def test_no_more_symbols_are_computed_than_are_wanted(way, monkeypatch):
+    """But for a power of two; the text is the beginning of a longer one."""
+    config = Config(vocab=13, size=8, embedding=8)
+    params = init(config, jax.random.key(0))
+    params["head"]["b"] = params["head"]["b"].at[EOS].set(-1e9)  # a model that never ends
+    lm, steps = Recurrent(config, params, LETTERS), []
+    if way == "loop":
+        monkeypatch.setattr(sample, "writer", lambda lm: None)
+        monkeypatch.setattr(sample, "_steps", lambda *args, do=sample._steps: (got := do(*args)) and _note(steps, got))
+    elif not native.kind("f32"):
+        pytest.skip("the compiled kernels do not run here")
+    else:
+        monkeypatch.setattr(writer, "_steps", lambda *args, do=writer._steps: (got := do(*args)) and _note(steps, got))
+    whole = drawn_by(lm, 300)
+    assert [len(text) for text in whole] == [300] * 4
+    for longest, most in ((1, 1), (5, 8), (33, 64), (260, 260 if way == "kernels" else 288)):
+        steps.clear()
+        assert drawn_by(lm, longest) == [text[:longest] for text in whole]
+        assert longest <= sum(steps) <= most
+
+
+def _note(steps: list[int], got: tuple) -> tuple:
+    """Note how many symbols a call has computed: nats are more than 0."""
+    steps.append(int((np.asarray(got[2]) > 0).any(1).sum()))
+    return got
 
 
 def test_networks_without_kernels_for_writing_write_by_the_loop():

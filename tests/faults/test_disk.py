@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from contextlib import closing
@@ -12,8 +13,8 @@ import save
 
 import faults
 import lmgen
-from lmgen import arrayfile, checkpoint, run
-from lmgen.errors import LmgenError
+from lmgen import arpa, arrayfile, checkpoint, files, run
+from lmgen.errors import InputError, LmgenError
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
 
@@ -182,3 +183,39 @@ def test_what_is_not_finite_is_never_saved(tmp_path, words_file, validated):
     training.progress.step += 1
     training.save()
     assert faults.listing(tmp_path / "m") == before
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "link"])
+def test_an_arpa_file_is_whole_or_not_there(call, tmp_path, words_file, lmgen, monkeypatch):
+    """Written beside and renamed; also where the file system has no links, and never over a file that came meanwhile."""
+    lmgen("train", words_file, "--cell", "ngram", "--order", 2, "-o", "m")
+    before = sorted(os.listdir())
+    if call == "link":
+        monkeypatch.setattr(os, "link", lambda *_: raised(OSError(errno.EPERM, "Operation not permitted")))
+        assert lmgen("arpa", "write", "m", "-o", "m.arpa")[0] == 0
+        assert Path("m.arpa").read_text().endswith("\\end\\\n")
+        assert sorted(os.listdir()) == sorted([*before, "m.arpa"])
+        return
+    full = OSError(errno.ENOSPC, "No space left on device")
+    place, name = (arpa, "_unigrams") if call == "write" else (os, "fsync")
+    monkeypatch.setattr(place, name, lambda *_: raised(full))
+    code, out, err = lmgen("arpa", "write", "m", "-o", "m.arpa")
+    assert (code, out) == (2, "")
+    assert err == "lmgen: cannot write m.arpa: No space left on device; choose another --output\n"
+    assert sorted(os.listdir()) == before
+
+
+def test_a_file_that_comes_meanwhile_stays(tmp_path):
+    def write() -> None:
+        with files.new(Path("mine")) as file:
+            file.write("new")
+            Path("mine").write_text("mine")
+
+    with pytest.raises(InputError, match="cannot write mine: File exists"):
+        write()
+    assert Path("mine").read_text() == "mine"
+    assert os.listdir() == ["mine"]
+
+
+def raised(error: OSError) -> None:
+    raise error

@@ -276,3 +276,20 @@ def test_nothing_is_normalised():
     vocab = Vocab("char", tuple(sorted(set(written))))
     assert vocab.decode(vocab.encode(written)) == written
     assert len(set(vocab.encode("éÉﬁＡAıİ").tolist())) == 7
+
+
+def test_a_model_trained_from_a_pipe_says_so(lmgen, words_file):
+    """No message and no card names the copy of the pipe, which is gone."""
+    for name, kind in (("net", ["--steps", "1", "--size", "4"]), ("grams", ["--cell", "ngram", "--order", "2"])):
+        code, _, err = lmgen("train", "-", *kind, "-o", name, stdin=words_file.read_text())
+        assert (code, "spool" in err) == (0, False)
+        assert "| text | standard input |" in Path(name, "README.md").read_text()
+        assert json.loads(lmgen("show", name, "--json")[1])["text"] == ["standard input"]
+        Path(json.loads(Path(name, "config.json").read_text())["text"]["files"][0]).unlink()  # as when its process ends
+        code, _, err = lmgen("eval", name)
+        assert (code, err) == (
+            2,
+            f"lmgen: the text that {name} was trained on came from standard input and is gone: name a file\n",
+        )
+        assert lmgen("eval", name, words_file, "--no-baselines")[0] == 0
+    assert "standard input" in lmgen("train", "-", "-o", "no", stdin="\n")[2]

@@ -10,11 +10,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import jax
 import pytest
 
 import lmgen as library
-from lmgen import cache, directories
+from lmgen import cache, checkpoint, directories
 from lmgen.cli import cli
+from lmgen.errors import InputError
 
 ROOT = Path(library.__file__).resolve().parent.parent
 TRAIN = "train words.txt --cell ngram -o m"
@@ -214,3 +216,33 @@ def test_a_cache_that_others_may_read_is_closed():
     Path(".cache/lmgen/corpora").mkdir(parents=True, mode=0o755)
     assert stat.S_IMODE(cache.folder("corpora").stat().st_mode) == 0o700
     assert stat.S_IMODE(Path(".cache/lmgen").stat().st_mode) == 0o700
+
+
+def lmgen_under(environment: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lmgen.cli", *map(str, words)], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+def test_64_bits_of_jax_change_nothing(words_file):
+    """The same weights, and text comes of them; from Python a sentence says what to unset."""
+    options = ["--steps", "4", "--size", "4", "--embedding", "4", "--batch", "2", "--window", "4", "--precision", "f32", "-q"]
+    for bits in ("0", "1"):
+        assert lmgen_under({"JAX_ENABLE_X64": bits}, "train", words_file, *options, "-o", bits).returncode == 0
+    assert lmgen_under({"JAX_ENABLE_X64": "1"}, "sample", "1", "-n", "3").returncode == 0
+    weights = [checkpoint.read_model(Path(bits))[0] for bits in ("0", "1")]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+    with jax.enable_x64(True), pytest.raises(InputError, match="unset JAX_ENABLE_X64"):
+        library.load("0")
+    with jax.enable_x64(True), pytest.raises(InputError, match="unset JAX_ENABLE_X64"):
+        library.train(words_file, steps=1)
+
+
+def test_a_device_that_is_not_there_is_a_sentence(model_path, words_file):
+    """The model is not blamed for it, and nothing is written."""
+    for words in (["train", words_file, "-o", "m"], ["sample", model_path], ["eval", model_path, words_file], ["doctor"]):
+        done = lmgen_under({"JAX_PLATFORMS": "cuda"}, *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("lmgen: JAX finds no device here for JAX_PLATFORMS='cuda': unset it")
+        assert len(done.stderr.splitlines()) == 1
+    assert not Path("m").exists()
