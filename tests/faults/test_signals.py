@@ -126,7 +126,7 @@ def test_ctrl_c_while_modules_are_imported_is_no_traceback(words_file, words):
 def test_ctrl_c_outside_of_training_is_no_traceback(model_path):
     # As from a terminal: who runs these tests in the background of a shell has Ctrl-C ignored, and so have its children.
     program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from lmgen.cli import main; main()"
-    command = [sys.executable, "-c", program, "sample", str(model_path), "-n", "1000000"]
+    command = [sys.executable, "-c", program, "sample", str(model_path), "-n", "1000000", "--seed", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline()
     process.send_signal(signal.SIGINT)
