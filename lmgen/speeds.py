@@ -86,14 +86,14 @@ def _step(precision: str) -> Callable[[], Any]:
     zero, forget = jnp.zeros((B, N)), jnp.zeros((T, B), bool)
 
     @jax.jit
-    def step(x: jax.Array, W: jax.Array) -> Any:
+    def layer(x: jax.Array, W: jax.Array) -> Any:
         inputs = native.inputs(x, W, b, 4, (T, B), precision)
         hs, _, kept = native.forward(False, precision, True, inputs, None, W, jnp.zeros(0), zero, zero, forget)
         assert kept
         du = native.backward(False, precision, kept, W, zero, forget, hs, zero, zero)[0].reshape(T * B, -1)
         return native.weight_gradient(x, du, W.shape, precision, c_gates=4)
 
-    return lambda: jax.block_until_ready(step(x, W))
+    return lambda: jax.block_until_ready(layer(x, W))
 
 
 def processor() -> str:

@@ -72,6 +72,15 @@ def test_resume_of_other_networks_is_exact_to_the_bit(tmp_path, words_file, netw
     assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
 
 
+def test_a_resumed_training_keeps_its_precision(tmp_path, words_file, monkeypatch):
+    """Whatever auto means by now."""
+    monkeypatch.setattr(run.devices, "precision_of", lambda *_: "f32")
+    advance(run.new(tmp_path / "m", settings(words_file), **{**SMALL, "precision": "auto"}, steps=4), 2)
+    monkeypatch.setattr(run.devices, "precision_of", lambda *_: "bf16")
+    resumed, _ = run.resume(tmp_path / "m")
+    assert resumed.config.precision == "f32"
+
+
 def test_the_seed_decides(tmp_path, words_file):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         advance(run.new(tmp_path / name, settings(words_file), **SMALL, steps=20, seed=seed, dropout=0.2))
