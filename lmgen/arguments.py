@@ -260,6 +260,7 @@ class Option:
 
 def check(name: str, kind: Kind, value: Any) -> Any:
     """The value of an option as it is used. Raises InputError, as the command line words it, for one that cannot be."""
+    value = value.item() if getattr(value, "shape", None) == () else value  # a number of NumPy
     try:
         return kind.check(value)
     except ValueError as error:

@@ -362,7 +362,8 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
     for name in (*text.files, *text.valid_files):
         if not Path(name).exists():
             said = name_of(Path(name))
-            gone = f"came from {said} and is gone" if said in (STDIN, PYTHON) else f"({name}) is not there any more"
+            came = {STDIN: "came from standard input and is gone", PYTHON: "came from Python and is gone"}
+            gone = came.get(said, f"({name}) is not there any more")
             raise InputError(f"the text that {path} was trained on {gone}: name a file")
     data = corpus.load(*text.open(carry), vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token, hold_out=text.hold_out)
     if sha256 is not None and data.sha256 != sha256:

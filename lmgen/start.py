@@ -44,7 +44,7 @@ def _named(name: str | os.PathLike) -> str:
     path = os.fspath(name)
     if not isinstance(path, str):
         raise InputError(f"{arguments.said(name)} is not a text: give the name of a file as a string")
-    if len(path.splitlines()) > 1:
+    if isinstance(name, str) and len(path.splitlines()) > 1:
         raise InputError("a string names a file, and this one is itself a text: give its lines, text.splitlines()")
     if not path:
         raise InputError("'' names no file: give a name, or strings in a list")

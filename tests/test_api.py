@@ -79,7 +79,7 @@ def test_text_from_python_is_called_so(tmp_path):
     (name,) = model.trained_on.files
     assert Path(name).parent == Path(os.environ["XDG_CACHE_HOME"], "lmgen", "corpora")
     Path(name).unlink()
-    with pytest.raises(InputError, match=r"trained on \(text from Python\) is not there any more"):
+    with pytest.raises(InputError, match=r"trained on came from Python and is gone"):
         model.evaluate()
 
 

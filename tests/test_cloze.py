@@ -316,7 +316,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         options = {"size": 24, "embedding": 8, "batch": 8, "window": 8, "learning_rate": 0.02, "dropout": 0.0}
-        yield lmgen.train(corpus, output=folder / "model", direction="both", steps=150, **options), corpus
+        yield lmgen.train(corpus, valid=corpus, output=folder / "model", direction="both", steps=150, **options), corpus
 
 
 def test_trained_model_fills_and_measures_and_does_not_sample(trained):

@@ -214,7 +214,7 @@ def test_validation_reads_carried_text_in_columns_to_many_digits(model_path, wor
 @pytest.mark.parametrize("wrong", [{"window": -1}, {"window": 0}, {"batch": 0}, {"batch": 1.5}, {"window": "9"}, {"batch": True}])
 def test_windows_and_batches_that_mean_nothing_are_refused(model_path, words_file, wrong):
     model = lmgen.load(model_path)
-    with pytest.raises(InputError, match="cannot be used: give a whole number from 1"):
+    with pytest.raises(InputError, match=r"give 1 or more|is not a whole number"):
         model.evaluate(words_file, **wrong)
-    with pytest.raises(InputError, match="cannot be used: give a whole number from 1"):
+    with pytest.raises(InputError, match=r"give 1 or more|is not a whole number"):
         evaluate.measure(model.lm, model.source(words_file).ids, cold=True, **wrong)

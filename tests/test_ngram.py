@@ -173,7 +173,7 @@ def names(tmp_path) -> Path:
 
 
 def test_train_sample_score_and_measure_as_a_network(names, tmp_path):
-    model = lmgen.train(names, cell="ngram", order=3, output=tmp_path / "three")
+    model = lmgen.train(names, valid=names, cell="ngram", order=3, output=tmp_path / "three")
     drawn = model.sample(5, seed=3)
     assert [s.text for s in drawn] == [s.text for s in lmgen.load(tmp_path / "three").sample(5, seed=3)]
     assert all(s.ended and s.known is not None for s in drawn)
@@ -196,7 +196,7 @@ def test_samples_come_as_often_as_the_model_says():
 
 def test_the_command_line_counts(names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = CliRunner().invoke(cli, ["train", "names.txt", "--cell", "ngram"])
+    run = CliRunner().invoke(cli, ["train", "names.txt", "--valid", "names.txt", "--cell", "ngram"])
     assert run.exit_code == 0
     assert "order 2: validation" in run.stderr
     assert "lmgen sample names" in run.stderr

@@ -206,7 +206,7 @@ def test_settings_that_mean_nothing_are_refused(model_path):
         {"max_length": "9"},
         {"unknown": 1},
     ):
-        with pytest.raises(InputError, match="cannot be used"):
+        with pytest.raises(InputError, match="Invalid value for '--"):
             Settings(**wrong)
     with pytest.raises(InputError, match="--lines"):
         next(samples(lmgen.load(model_path).lm, Settings(lines=2)))
@@ -235,9 +235,9 @@ def test_small_seeds_draw_what_they_always_drew(seed):
     assert (jax.random.key_data(devices.random_key(seed)) == jax.random.key_data(jax.random.key(seed))).all()
 
 
-@pytest.mark.parametrize("seed", [-1, 1 << 63, 0.5, "1", None, True])
+@pytest.mark.parametrize("seed", [-1, 1 << 63, 0.5, "1", True])
 def test_what_is_no_seed_is_a_sentence(model_path, seed):
-    with pytest.raises(InputError, match=r"seed .* cannot be used: give a whole number from 0"):
+    with pytest.raises(InputError, match=r"'--seed': .* (cannot be used: give 0 or more|is not a whole number)"):
         lmgen.load(model_path).sample(1, seed=seed)
 
 

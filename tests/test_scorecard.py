@@ -138,7 +138,7 @@ def test_a_text_that_stands_in_the_training_text_overlaps_and_costs_least(made, 
 
 def test_held_out_text_of_the_corpus_itself(tmp_path):
     rng = np.random.default_rng(0)
-    lines = sorted({"".join(rng.choice(["an", "be", "ci", "do"], 5)) for _ in range(400)})
+    lines = sorted({"".join(rng.choice(["an", "be", "ci", "do"], 5)) for _ in range(700)})
     path = written(tmp_path / "t.txt", lines)
     model = lmgen.train(path, cell="ngram", output=tmp_path / "m")
     judge = model.judge()
