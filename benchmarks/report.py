@@ -63,10 +63,11 @@ class Commands:
     def shape(self, model: str) -> str:
         """A model in a few words, and how far it was trained."""
         facts = json.loads(quietly(self, f"show {model} --json"))
-        symbols = facts["step"] * facts["batch"] * facts["window"]
+        step = facts["best_step"] or facts["steps"]
+        symbols = step * facts["batch"] * facts["window"]
         return (
             f"{facts['cell']} {facts['layers']} × {facts['size']}, {facts['parameters']:,} parameters, "
-            f"dropout {facts['dropout']:g}; the best weights are those after {facts['step']:,} steps of "
+            f"dropout {facts['dropout']:g}; the best weights are those after {step:,} steps of "
             f"{facts['batch']} × {facts['window']}, {symbols / 1e6:.1f} million symbols; seed {facts['seed']}"
         )
 

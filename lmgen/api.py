@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
-from lmgen import arguments, console, corpus, directories, evaluate, fit, lm, lock, run, start, text
+from lmgen import arguments, console, corpus, directories, evaluate, fit, lm, lock, provenance, run, start, text
 from lmgen.errors import DivergedError, InputError, LmgenError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
 from lmgen.fill import Filling, fillings
@@ -106,9 +106,9 @@ class Model:
         return distinct_samples(drawn, count, novel) if novel or distinct else islice(drawn, count)
 
     @property
-    def trained_on(self) -> run.TextSettings:
+    def trained_on(self) -> provenance.TextSettings:
         """Where the text is that it was trained on, and how it was read."""
-        return run.text_of(self.lm)
+        return provenance.text_of(self.lm)
 
     def fill(self, text: str, count: int = 5, blank: str = "_", **unknown: Any) -> list[Filling]:
         """The `count` likeliest fillings of the blanks of a text: each mark is one character, a run of marks one word.
@@ -148,7 +148,7 @@ class Model:
 
         Raises InputError for what cannot be read.
         """
-        ids = self.source(*files, encoding=encoding, errors=errors).ids if files else run.origin(self.lm).validation()
+        ids = self.source(*files, encoding=encoding, errors=errors).ids if files else provenance.origin(self.lm).validation()
         return measure(self.lm, ids, batch, window)
 
     def judge(

@@ -26,7 +26,7 @@ import safetensors.numpy
 from lmgen import __version__
 from lmgen.errors import CheckpointError, LmgenError, printable
 
-FORMAT = 1
+FORMAT = 2  # in which config.json holds a hash of itself; 1, which did not, is read, too
 _HEADER_MAX, _ARRAYS_MAX = 1 << 21, 10_000  # bytes; as many hold what describes so many arrays
 _DIMENSIONS_MAX, _DIMENSION_MAX = 8, 1 << 40
 _ITEM_BYTES = {
@@ -160,7 +160,7 @@ def _read_header(path: Path, kind: str, file: IO[bytes], have: int) -> dict[str,
         number, found, _ = about["format"], about["kind"], about["sha256"]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise CheckpointError(f"{path} is no array file of lmgen: give a directory that lmgen train wrote") from None
-    if number != FORMAT:
+    if type(number) is not int or not 1 <= number <= FORMAT:
         raise CheckpointError(f"{path} {_of_another_format(number, about.get('lmgen'))}")
     if have != need:
         raise CheckpointError(f"{path} is damaged (have {have:,} bytes, need {need:,}): copy it again")
@@ -198,7 +198,7 @@ def _extent(header: Mapping[str, Any]) -> int:
 
 
 def _of_another_format(number: Any, version: Any) -> str:
-    if type(number) is not int or number < FORMAT:
+    if type(number) is not int or number < 1:
         return f"has format {printable(str(number))}, which no lmgen has written: give a directory that lmgen train wrote"
     known = isinstance(version, str) and re.fullmatch(r"[\w.+-]{1,30}", version)
     by, wanted = (f"lmgen {version}", f"lmgen ≥ {version}") if known else ("a newer lmgen", "a newer lmgen")

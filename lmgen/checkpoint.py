@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ Read = TypeVar("Read")
 PAUSE = 0.01  # seconds that a directory's replacement takes at the most
 KEEP = 2  # how many snapshots of a training are kept
 _TIED = ("config.json", "vocab.json")  # the files that array files are tied to by hash
+_PLACES = ("files", "valid_files")  # of the text, which may move
 TEXT_MAX = {"config.json": 1 << 20, "vocab.json": 1 << 26}  # bytes
 
 
@@ -101,19 +103,61 @@ def read_texts(path: Path, about: Mapping[str, Any]) -> dict[str, str]:
             texts[name] = content.decode()
         except UnicodeDecodeError:
             raise CheckpointError(f"{path / name} is damaged (it is no UTF-8): copy the whole directory again") from None
-        if hashlib.sha256(content).hexdigest() != files[name]:
+        if files[name] not in (_sha256(content), _tie(name, content)):
             raise CheckpointError(f"{path / name} is damaged or of another model: copy the whole directory again")
     return texts
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    return {name: hashlib.sha256(_read_text(path / name)).hexdigest() for name in _TIED}
+    contents = {name: _read_text(path / name) for name in _TIED}
+    return {name: _tie(name, content) or _sha256(content) for name, content in contents.items()}
+
+
+def config_text(settings: Mapping[str, Any]) -> str:
+    """config.json of these settings; it holds a hash of itself."""
+    content = {name: value for name, value in settings.items() if name != "sha256"}
+    return json.dumps({**content, "sha256": _sha256(_canonical(content))}, indent=1) + "\n"
+
+
+def change_config(path: Path, settings: Mapping[str, Any]) -> None:
+    """Write config.json anew, where that unties nothing: what may change are the training and the places of the text."""
+    content, old = config_text(settings).encode(), _read_text(path / "config.json")
+    if content != old and _tie("config.json", content) == _tie("config.json", old):
+        arrayfile.write_bytes(path / "config.json", content)
+
+
+def _tie(name: str, content: bytes) -> str | None:
+    """The hash of what array files are tied to in config.json: of the network, and of how the text was read. None where the file
+    is not as `config_text` writes it (format 1 had no hash in it)."""
+    if name != "config.json":
+        return None
+    try:
+        settings = json.loads(content)
+        if "sha256" not in settings or config_text(settings).encode() != content:
+            return None
+        text = {name: value for name, value in settings["text"].items() if name not in _PLACES}
+        return _sha256(_canonical({"model": settings["model"], "text": text}))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _canonical(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True).encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def snapshots(path: Path) -> list[Path]:
     """The snapshots of a training in a model directory, the newest first."""
     found = [p for p in (path / "train").glob("step-*.safetensors") if re.fullmatch(r"step-\d{8,}", p.stem)]
-    return sorted(found, key=lambda p: int(p.stem.removeprefix("step-")), reverse=True)
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(snapshot: Path) -> int:
+    """The step of a snapshot, by its name."""
+    return int(snapshot.stem.removeprefix("step-"))
 
 
 def write_snapshot(path: Path, step: int, arrays: arrayfile.Arrays, about: Mapping[str, Any]) -> None:

@@ -46,6 +46,9 @@ def train(files: tuple[str, ...], quiet: bool, **_: Any) -> None:
                 run, complaints = runs.resume(path, settings, options["changed_text"], **ends)
                 for complaint in complaints:
                     console.note(complaint)
+                if run.progress.finished:
+                    _say_that_it_is_finished(run)
+                    return
                 if not quiet:
                     console.note(f"going on with {path} from step {run.progress.step:,}")
                 _drive(run, quiet, stop)
@@ -54,13 +57,14 @@ def train(files: tuple[str, ...], quiet: bool, **_: Any) -> None:
         place = start.place(files, options)
         if options["cell"] == "ngram":
             found = fit.new(text=settings, **place, **start.counted(options))
-            _say_what_was_counted(*found, quiet, _look_at(files, options))
+            if not quiet:
+                _say_what_was_counted(*found, options, _look_at(files, options))
             return
         with directories.new(**place) as made:
             run = runs.new(made, settings, **start.learnt(options))
             stop.check()
             if not quiet:
-                _say_what_was_chosen(run, _look_at(files, options))
+                _say_what_was_chosen(run, options, _look_at(files, options))
             _drive(run, quiet, stop)
 
 
@@ -103,27 +107,31 @@ def _drive(run: Any, quiet: bool, stop: signals.Stop) -> None:
         progress = run.progress
         console.note(f"done after {progress.step:,} steps in {console.duration(progress.seconds)}: {progress.finished}")
         if progress.best_nats is not None:
-            console.note(f"best validation: {loss(progress.best_nats)} at step {progress.best_step:,}")
+            kept = "" if run.config.keep == "best" else "; the last weights are kept"
+            console.note(f"best validation: {loss(progress.best_nats)} at step {progress.best_step:,}{kept}")
         _say_what_is_next(run.path, "fill" if fills else "sample", _example(run) if fills else "")
+
+
+def _say_that_it_is_finished(run: Any) -> None:
+    steps, seconds = f"{run.progress.step:,} steps", console.duration(run.progress.seconds)
+    console.note(f"{run.path} is finished: {steps} in {seconds}, {run.progress.finished}; give it more with, for instance:")
+    console.note(f"    lmgen train --resume {_named(run.path)} --steps {2 * run.progress.step}")
 
 
 def _example(run: Any) -> str:
     """A line that the model has not seen, with a blank in it, as a shell takes it; nothing where there is none."""
-    from lmgen import fill
-    from lmgen import run as runs
+    from lmgen import fill, provenance
 
     with contextlib.suppress(LmgenError):  # of a text that is gone by now
-        origin = runs.Origin(run.data, *run.text.open(run.network.carry))
+        origin = provenance.Origin(run.data, *run.text.open(run.network.carry))
         for piece in islice(chain(origin.held_out(), origin.training()), EXAMPLES):
             if found := fill.blanked(piece.text, run.data.vocab.unit):
                 return f" {shlex.quote(found)}"
     return ""
 
 
-def _say_what_was_counted(fitted: Any, data: Any, quiet: bool, look: str) -> None:
-    if quiet:
-        return
-    _say_what_was_read(data, fitted.lm.sequence, look)
+def _say_what_was_counted(fitted: Any, data: Any, options: dict[str, Any], look: str) -> None:
+    _say_what_was_read(data, options, look)
     console.note(f"model: {fitted.lm.config.describe()}, {fitted.ngrams:,} n-grams")
     loss = console.Loss(data.vocab.unit, data.characters_per_symbol, False)
     for order, nats in fitted.tried.items():
@@ -141,7 +149,7 @@ def _named(path: Path) -> str:
     return shlex.quote(path.name if path.parent == Path("checkpoints") else str(path))
 
 
-def _say_what_was_read(data: Any, sequence: str, look: str) -> None:
+def _say_what_was_read(data: Any, options: dict[str, Any], look: str) -> None:
     """What was met in the text, and how to look closer."""
     from lmgen import advice
 
@@ -152,13 +160,14 @@ def _say_what_was_read(data: Any, sequence: str, look: str) -> None:
     if told:
         console.note(f"for more: {look}")
     console.note(f"text: {data.signs.characters:,} characters with line ends")
-    symbols = (
-        f"symbols, each EOS included: {data.train.symbols:,} of {len(data.vocab.symbols):,} kinds in {data.train.sequences:,} "
-    )
+    kinds, sequences = len(data.vocab.symbols), f"{data.train.sequences:,} {options['sequence']}s"
+    symbols = f"symbols, each EOS included: {data.train.symbols:,} of {kinds:,} kinds in {sequences} to train on"
     if data.valid:
-        console.note(f"{symbols}{sequence}s to train on, {data.valid.symbols:,} in {data.valid.sequences:,} to validate")
+        console.note(f"{symbols}, {data.valid.symbols:,} in {data.valid.sequences:,} to validate")
+    elif options["no_valid"]:
+        console.note(f"{symbols}, none to validate")
     else:
-        console.note(f"{symbols}{sequence}s; too little to hold any out, so nothing is validated")
+        console.note(f"{symbols}; a tenth of so few is too little to validate, so the model learns all of them")
 
 
 def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:
@@ -173,12 +182,12 @@ def _look_at(files: tuple[str, ...], options: dict[str, Any]) -> str:
 MOST_WARNINGS = 3
 
 
-def _say_what_was_chosen(run: Any, look: str) -> None:
+def _say_what_was_chosen(run: Any, options: dict[str, Any], look: str) -> None:
     """What was met in the text, what was chosen for it and why."""
     from lmgen import model
 
     data, network, config = run.data, run.network, run.config
-    _say_what_was_read(data, run.text.sequence, look)
+    _say_what_was_read(data, options, look)
     parameters = model.parameters(run.training.state.params)
     console.note(f"model: {network.describe()}, {parameters:,} parameters, dropout {network.dropout:g}")
     ends = [f"{config.steps:,} steps"] if config.steps else []
@@ -186,5 +195,5 @@ def _say_what_was_chosen(run: Any, look: str) -> None:
     ends += [console.duration(config.budget)] if config.budget else []
     console.note(
         f"training: {config.batch} × {config.window} symbols a step, learning rate {config.learning_rate:g}, {config.precision}, "
-        f"{' or '.join(ends)} at most, in {run.path}"
+        f"{' or '.join(ends)}{' at most' if data.valid or len(ends) > 1 else ''}, in {run.path}"
     )

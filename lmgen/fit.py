@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lmgen import __version__, arrayfile, checkpoint, corpus, directories, evaluate, lm, ngram, run
+from lmgen import __version__, arrayfile, checkpoint, corpus, directories, evaluate, lm, ngram, provenance, run
 from lmgen.errors import InputError
 from lmgen.vocab import Vocab
 
@@ -63,7 +63,7 @@ def fitted(
 
 def new(
     path: Path,
-    text: run.TextSettings,
+    text: provenance.TextSettings,
     unit: str = "char",
     carry: bool = False,
     min_count: int = 1,
@@ -111,7 +111,7 @@ def write(
 ) -> None:
     """Write the directory of an n-gram model and give it its name; `rows` are for its card."""
     settings = {"lmgen": __version__, "model": asdict(model.config), **settings}
-    checkpoint.create(place.folder, {"config.json": json.dumps(settings, indent=1) + "\n", "vocab.json": model.vocab.to_json()})
+    checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": model.vocab.to_json()})
     if model.known is not None:
         arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": model.known}, {})
     if metrics:
@@ -137,6 +137,6 @@ def card(path: Path, model: lm.Counted, rows: dict[str, str]) -> str:
 
 def write_foreign(place: directories.Place, model: lm.Counted, source: Path) -> None:
     """Write the directory of a model that another program fitted."""
-    text = run.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict", hold_out=False)
+    text = provenance.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict", hold_out=False)
     about = {"step": 0, "valid_nats": None, "parameters": 2 * sum(len(level.keys) for level in model.levels), "text_sha256": ""}
     write(place, model, {"train": {}, "text": asdict(text)}, about, {"made from": source.name})

@@ -45,7 +45,8 @@ def model(name: str) -> dict[str, Any]:
         "dropout": network["dropout"],
         "parameters": about["parameters"],
         **_of_text(network, vocab, text),
-        "step": about["step"],
+        "steps": _steps_taken(path) or about["step"],
+        "best_step": None if about["valid_nats"] is None or train.get("keep") == "last" else about["step"],
         "valid_nats": about["valid_nats"],
         "batch": train["batch"],
         "window": train["window"],
@@ -54,6 +55,11 @@ def model(name: str) -> dict[str, Any]:
         "resumable": bool(checkpoint.snapshots(path)),
         "lmgen": about["lmgen"],
     }
+
+
+def _steps_taken(path: Path) -> int:
+    """The steps of the newest snapshot; 0 where there is none."""
+    return max((checkpoint.step_of(snapshot) for snapshot in checkpoint.snapshots(path)), default=0)
 
 
 def _of_text(network: dict[str, Any], vocab: Vocab, text: dict[str, Any]) -> dict[str, Any]:
@@ -73,13 +79,15 @@ def models() -> list[dict[str, Any]]:
         try:
             facts = model(str(path))
         except CheckpointError:
-            rows.append({"name": path.name, "model": "damaged", "parameters": None, "step": None, "valid nats": None, "text": ""})
+            rows.append(
+                {"name": path.name, "model": "damaged", "parameters": None, "steps": None, "valid nats": None, "text": ""}
+            )
             continue
         both = ", both directions" if facts.get("direction") == "both" else ""
         size = f"order {facts['order']}" if facts["cell"] == "ngram" else f"{facts['layers']} × {facts['size']}"
         kind = f"{facts['cell']} {size}{both}, {facts['unit']}"
         texts = ", ".join(Path(f).name for f in facts["text"])
-        numbers = {"parameters": facts["parameters"], "step": facts.get("step"), "valid nats": facts["valid_nats"]}
+        numbers = {"parameters": facts["parameters"], "steps": facts.get("steps"), "valid nats": facts["valid_nats"]}
         rows.append({"name": path.name, "model": kind, **numbers, "text": texts})
     return rows
 

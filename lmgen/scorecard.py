@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lmgen import corpus, evaluate, fit, lm, run
+from lmgen import corpus, evaluate, fit, lm, provenance
 from lmgen.errors import InputError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures
 from lmgen.text import Piece, whole
@@ -121,9 +121,9 @@ class Judge:
         return of(model, ids.stream, self.batch, self.window)
 
     @cached_property
-    def origin(self) -> run.Origin:
+    def origin(self) -> provenance.Origin:
         """The text that the model was made from. Raises InputError where it is gone or changed."""
-        return run.origin(self.model)
+        return provenance.origin(self.model)
 
     @cached_property
     def _training(self) -> _Training:
@@ -152,7 +152,7 @@ class Judge:
 class _Training:
     """The training text of a model, as the baselines need it."""
 
-    def __init__(self, model: Model, origin: run.Origin):
+    def __init__(self, model: Model, origin: provenance.Origin):
         self.model, self.corpus, self.pieces = model, origin.data, origin.training
         self.primer = _last(PRIMED, (content([piece]) for piece in self.pieces()))
         self._counted: list[tuple[str, lm.Counted]] = []

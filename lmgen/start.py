@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmgen import arguments, directories, formats, recipe, run, shelf, text
+from lmgen import arguments, directories, formats, provenance, recipe, shelf, text
 from lmgen.errors import InputError
 
 Options = Mapping[str, Any]  # as arguments.checked gives them
@@ -96,14 +96,16 @@ def _copied(parts: Iterable[str | bytes], encoding: str) -> str:
         raise InputError(f"{bad!r} of the text cannot be encoded as {encoding}: leave it out, or give another encoding") from None
 
 
-def text_settings(files: Sequence[str], options: Options, note: Callable[[str], None] = lambda _: None) -> run.TextSettings:
+def text_settings(
+    files: Sequence[str], options: Options, note: Callable[[str], None] = lambda _: None
+) -> provenance.TextSettings:
     """Where the text is and how it is read; `note` gets sentences on what was found. Raises InputError for what is not there."""
     how = {name: options[name] for name in ("sequence", "encoding", "errors")}
     hold_out = False if options["no_valid"] else None
     paths = text.find(files, options["glob"], note)
     if hint := formats.hint(paths[0]):
         note(hint)
-    return run.TextSettings(absolute(paths), absolute(text.find(options["valid"] or [])), **how, hold_out=hold_out)
+    return provenance.TextSettings(absolute(paths), absolute(text.find(options["valid"] or [])), **how, hold_out=hold_out)
 
 
 def place(given: Sequence[Any], options: Options) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -207,7 +208,8 @@ def test_a_signal_saves_and_says_how_to_go_on(words_file, number, code):
     _, err = run.communicate(timeout=60)
     assert run.returncode == code, err
     assert "go on with: lmgen train --resume words" in err.splitlines()[-1]
-    assert process("train", "--resume", "words", "--steps", "1", stderr=subprocess.DEVNULL).wait() == 0
+    steps = int(re.search(r"stopped at step ([\d,]+)", err)[1].replace(",", "")) + 1
+    assert process("train", "--resume", "words", "--steps", str(steps), stderr=subprocess.DEVNULL).wait() == 0
 
 
 def test_a_closed_pipe_ends_quietly(model_path):
@@ -287,3 +289,32 @@ def test_help_names_every_option_that_scripts_rely_on(lmgen):
     )
     assert code == 0
     assert all(f"--{name}" in out for name in names.split())
+
+
+def test_a_finished_training_says_so_and_how_to_give_it_more(lmgen, words_file):
+    options = ("--size", 8, "--embedding", 4, "--batch", 4, "--window", 8)
+    assert lmgen("train", words_file, "--steps", 20, "--output", "m", *options)[0] == 0
+    code, out, err = lmgen("train", "--resume", "m")
+    assert (code, out) == (0, "")
+    assert err.splitlines()[0].startswith("m is finished: 20 steps in ")
+    more = err.splitlines()[1].split()
+    assert more == ["lmgen", "train", "--resume", "m", "--steps", "40"]
+    code, _, err = lmgen(*more[1:])
+    assert code == 0
+    assert "done after 40 steps" in err
+    shown = json.loads(lmgen("show", "m", "--json")[1])
+    assert (shown["steps"], shown["best_step"]) == (40, 40)
+    assert lmgen("train", "--resume", "m", "--steps", 10)[0] == 2
+
+
+def test_nothing_is_held_out_where_nobody_wants_it_or_it_is_too_little(lmgen, words_file, tmp_path):
+    few = tmp_path / "few.txt"
+    few.write_text("".join(words_file.read_text().splitlines(keepends=True)[:100]))
+    options = ("--steps", 5, "--size", 8, "--embedding", 4)
+    for words, said in (((words_file, "--no-valid"), "none to validate"), ((few,), "too little to validate")):
+        code, _, err = lmgen("train", *words, *options)
+        assert code == 0
+        assert said in err
+        assert "best validation" not in err
+    assert lmgen("train", words_file, "--no-valid", "--valid", few, *options)[0] == 2
+    assert json.loads(lmgen("show", "few", "--json")[1])["best_step"] is None

@@ -30,7 +30,7 @@ LAYERS = [
     ["evaluate", "sample", "novelty", "fill", "update", "check"],
     ["census"],
     ["writer"],
-    ["arpa"],
+    ["arpa", "provenance"],
     ["lm"],
     ["schema"],
     ["model", "ngram", "corpus", "advice"],

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 import lmgen
-from lmgen import arrayfile, checkpoint, lock, run, trees
+from lmgen import arrayfile, checkpoint, lock, provenance, run, trees
 from lmgen.errors import CheckpointError, DivergedError, InputError
 
 SMALL = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1e-2}
 
 
-def settings(*files: Path, valid: tuple[str, ...] = (), sequence: str = "line") -> run.TextSettings:
-    return run.TextSettings(tuple(map(str, files)), valid, sequence, "utf-8", "strict")
+def settings(*files: Path, valid: tuple[str, ...] = (), sequence: str = "line") -> provenance.TextSettings:
+    return provenance.TextSettings(tuple(map(str, files)), valid, sequence, "utf-8", "strict")
 
 
 def advance(training: run.Run, steps: int | None = None) -> run.Run:
@@ -161,6 +161,45 @@ def test_the_weights_that_are_kept_are_those_asked_for(tmp_path, words_file, kee
     same = all((kept[name] == snapshot[f"params/{name}"]).all() for name in kept)
     assert (about["valid_nats"], same) == ((1.0, False) if keep == "best" else (3.0, True))
     assert (about["step"] == 500) == (keep == "last")
+
+
+def test_an_end_that_lies_behind_is_refused_and_changes_nothing(tmp_path, words_file):
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=20))
+    before = everything(tmp_path / "m"), (tmp_path / "m" / "config.json").read_bytes()
+    for end in ({"steps": 20}, {"steps": 3}, {"epochs": 0.01}, {"budget": 1e-6}):
+        with pytest.raises(InputError, match=r"trained for 20 steps in \d+ s, so that end lies behind it: give a larger one"):
+            run.resume(tmp_path / "m", **end)
+    assert (everything(tmp_path / "m"), (tmp_path / "m" / "config.json").read_bytes()) == before
+    finished, _ = run.resume(tmp_path / "m")
+    assert finished.progress.finished == "all steps were taken"
+    assert list(finished) == []
+
+
+def test_config_json_keeps_what_a_resume_changed(tmp_path, words_file):
+    """The new end, and the new place of the text; the weights before stay tied to the file, and so do those after."""
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=20))
+    moved = words_file.rename(tmp_path / "moved.txt")
+    resumed, _ = run.resume(tmp_path / "m", settings(moved), steps=30)
+    kept = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert (kept["train"]["steps"], kept["text"]["files"]) == (30, [str(moved)])
+    assert lmgen.load(tmp_path / "m").evaluate().symbols > 0
+    assert run.resume(tmp_path / "m")[0].progress.step == 20
+    advance(resumed)
+    assert lmgen.load(tmp_path / "m").evaluate().symbols > 0
+    assert run.resume(tmp_path / "m")[0].config.steps == 30
+
+
+@pytest.mark.parametrize("change", [("model", "tie", True), ("text", "encoding", "latin-1"), ("train", "steps", 21)])
+def test_config_json_with_other_content_is_refused(tmp_path, words_file, change):
+    """Also where whoever changed it left what weights are tied to as it was: the file holds a hash of itself."""
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=20))
+    section, name, value = change
+    file = tmp_path / "m" / "config.json"
+    content = json.loads(file.read_text())
+    content[section][name] = value
+    file.write_text(json.dumps(content, indent=1) + "\n")
+    with pytest.raises(CheckpointError, match="damaged or of another model"):
+        lmgen.load(tmp_path / "m")
 
 
 def test_a_small_text_is_learnt_whole(tmp_path):

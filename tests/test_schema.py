@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import lmgen as library
-from lmgen import arrayfile, checkpoint, compress, lm, look, model, ngram, run, schema, training
+from lmgen import arrayfile, checkpoint, compress, lm, look, model, ngram, provenance, run, schema, training
 from lmgen.errors import CheckpointError
 
 NAN = float("nan")
@@ -29,7 +29,7 @@ OWN = ("format", "kind", "lmgen")  # what write_arrays says itself
         (ngram.Config, schema.NGRAM),
         (training.Config, schema.TRAINING),
         (training.Progress, schema.PROGRESS),
-        (run.TextSettings, schema.TEXT),
+        (provenance.TextSettings, schema.TEXT),
     ],
 )
 def test_every_field_has_a_row(kind, table):

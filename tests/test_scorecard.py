@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmgen
-from lmgen import corpus, evaluate, fit, run, scorecard
+from lmgen import corpus, evaluate, fit, provenance, scorecard
 from lmgen.cli import cli
 from lmgen.errors import InputError
 from lmgen.text import Text, whole
@@ -239,4 +239,4 @@ def test_origin_of_a_model_without_text(made, tmp_path):
     model, *_ = made
     model.lm.about["text_sha256"] = ""
     with pytest.raises(InputError, match="name a file"):
-        run.origin(model.lm)
+        provenance.origin(model.lm)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import faults
-from lmgen import run
+from lmgen import provenance, run
 from lmgen.cells import CELLS
 
 STEPS, STOP = 60, 23
@@ -41,7 +41,7 @@ def corpus(path: Path) -> Path:
 
 def stopped_and_resumed(folder: Path, case: dict[str, Any], stop: int = STOP) -> tuple[dict[str, str], dict[str, str]]:
     """The digests of a training left in peace, and of the same one stopped after some steps and resumed."""
-    text = run.TextSettings((str(corpus(folder / "corpus.txt")),), (), "line", "utf-8", "strict")
+    text = provenance.TextSettings((str(corpus(folder / "corpus.txt")),), (), "line", "utf-8", "strict")
     options = {**COMMON, **case, "steps": STEPS}
     _advance(run.new(folder / "whole", text, **options))
     _advance(run.new(folder / "parts", text, **options), stop)

@@ -13,7 +13,7 @@ import save
 
 import faults
 import lmgen
-from lmgen import arpa, arrayfile, checkpoint, files, run
+from lmgen import arpa, arrayfile, checkpoint, files, provenance, run
 from lmgen.errors import InputError, LmgenError
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
@@ -76,7 +76,7 @@ SMALL = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1
 
 
 def begun(path: Path, corpus: Path, steps: int) -> run.Run:
-    return run.new(path, run.TextSettings((str(corpus),), (), "line", "utf-8", "strict"), **SMALL, steps=steps)
+    return run.new(path, provenance.TextSettings((str(corpus),), (), "line", "utf-8", "strict"), **SMALL, steps=steps)
 
 
 def to_the_end(training: run.Run) -> list[str]:
@@ -87,7 +87,7 @@ def to_the_end(training: run.Run) -> list[str]:
 
 def test_the_next_interval_tries_again_and_the_end_is_as_if_nothing_had_been(tmp_path, words_file, monkeypatch):
     """Saves fail for a while, in the middle of which the best validation falls; then the disk has room again."""
-    to_the_end(begun(tmp_path / "peaceful", words_file, 240))
+    to_the_end(begun(tmp_path / "peaceful", words_file, 1000))
     write, full = arrayfile.write_bytes, [False]
 
     def failing(path: Path, content: bytes) -> None:
@@ -96,7 +96,7 @@ def test_the_next_interval_tries_again_and_the_end_is_as_if_nothing_had_been(tmp
         write(path, content)
 
     monkeypatch.setattr(arrayfile, "write_bytes", failing)
-    training = begun(tmp_path / "m", words_file, 240)
+    training = begun(tmp_path / "m", words_file, 1000)
     troubles = []
     with closing(iter(training)) as reports:
         for report in reports:
@@ -110,7 +110,7 @@ def test_the_next_interval_tries_again_and_the_end_is_as_if_nothing_had_been(tmp
 
 def test_a_kill_after_a_failed_save_loses_no_best_weights(tmp_path, words_file, monkeypatch):
     """A snapshot never tells of better weights than those on the disk: what is resumed from it writes them again."""
-    to_the_end(begun(tmp_path / "peaceful", words_file, 240))
+    to_the_end(begun(tmp_path / "peaceful", words_file, 1000))
     write, validations = checkpoint.write_model, [0]
 
     def failing(*words) -> None:
@@ -120,7 +120,7 @@ def test_a_kill_after_a_failed_save_loses_no_best_weights(tmp_path, words_file, 
         write(*words)
 
     monkeypatch.setattr(checkpoint, "write_model", failing)
-    with closing(iter(begun(tmp_path / "m", words_file, 240))) as reports:
+    with closing(iter(begun(tmp_path / "m", words_file, 1000))) as reports:
         for report in reports:
             if report.trouble:
                 break  # as a kill would
@@ -173,7 +173,7 @@ def test_what_is_not_finite_is_never_saved(tmp_path, words_file, validated):
     """Weights that became infinite on a way that no check of the gradient sees: neither snapshot nor model takes them."""
     if not validated:
         words_file.write_text("bade\n")
-    training = begun(tmp_path / "m", words_file, 240)
+    training = begun(tmp_path / "m", words_file, 1000)
     with closing(iter(training)) as reports:
         next(report for report in reports if report.step == 60)
     training.save()

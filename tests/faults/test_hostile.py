@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import faults
 import lmgen
-from lmgen import arrayfile, checkpoint, lm, lock, run
+from lmgen import arrayfile, checkpoint, lm, lock, provenance, run
 from lmgen.compress import HEADER, MAGIC, _hash, compress, decompress, identity
 from lmgen.errors import CheckpointError, InputError, LmgenError
 
@@ -150,7 +150,7 @@ def test_configurations_that_do_not_fit_are_refused_at_once(model_path, tmp_path
 def test_settings_of_the_wrong_kind_are_refused(model_path, tmp_path, change):
     path = altered(model_path, tmp_path / "m", config=change)
     with pytest.raises(CheckpointError):
-        run.text_of(lm.load(path))
+        provenance.text_of(lm.load(path))
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_the_last_tenth_of_one_long_line_is_held_out(unit):
     """Whatever its symbols are, and whichever side its hash would put it on."""
     for start in range(12):
         Path("line.txt").write_text(f"{start} " + "several words " * 400)
-        read = corpus.load(text.Text([Path("line.txt")]), None, unit, False)
+        read = corpus.load(text.Text([Path("line.txt")]), None, unit, False, hold_out=True)
         assert 0.08 < read.valid.characters / (read.train.characters + read.valid.characters) < 0.12
 
 
