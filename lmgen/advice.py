@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lmgen.signs import Signs
+from lmgen.split import HELD_OUT, LEAST_HELD_OUT
 from lmgen.text import Piece
 
 ENOUGH_WORDS = 300_000  # from which on words can be learnt as symbols …
 ENOUGH_OF_EACH = 15  # … where each kind occurs so often
-LITTLE = 10_000  # characters of a text below which a model knows much of it by heart
+LITTLE = round(LEAST_HELD_OUT / HELD_OUT)  # characters, below which a text is learnt whole, and much of it by heart
 HUGE = 2_000  # characters of a line that is no item of a list …
 MOSTLY = 0.5  # … where it holds so much of the text; and the share of a text that repeats itself from which on it is told
 LEAK, MUCH = 0.01, 0.05  # shares from which on overlap, and anything else, is worth a warning
@@ -161,7 +162,7 @@ def _unit(words: Mapping[str, int], total: int, spaced: bool, characters: int) -
 
 
 def warnings(signs: Signs) -> list[str]:
-    """Sentences on the faults of a text, the gravest first; a training says those of its corpus."""
+    """Sentences on the faults of a text, the most serious first; a training says those of its corpus."""
     named = f"{signs.sequence}s"
     found = []
     if signs.shared >= LEAK * signs.compared > 0:

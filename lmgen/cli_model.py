@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from lmgen import cli_directories, cli_text, console
+from lmgen import arguments, cli_directories, cli_text, console
 from lmgen.errors import InputError
-from lmgen.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM, PRECISION, Bounded, Whole
+from lmgen.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM, PRECISION, Bounded, Typed, Whole
 
 
 @click.command()
@@ -37,7 +37,11 @@ from lmgen.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM, PRECISI
 @EXACT
 @click.option("--unknown", is_flag=True, help="Allow UNK to be drawn.")
 @click.option("--strict", is_flag=True, help="Fail where the prompt has symbols that the model does not know.")
-@click.option("--seed", type=Whole(0), help="The number that the draw starts from: the same one, the same text.  [default: anew]")
+@click.option(
+    "--seed",
+    type=Typed(arguments.SEED),
+    help="The number that the draw starts from: the same one, the same text.  [default: anew]",
+)
 @PRECISION
 @JSON
 def sample(
