@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lmgen import console
+from lmgen import console, files
 from lmgen.errors import InputError
 
 ENDING = ".lmz"
@@ -76,17 +76,6 @@ def _write(name: str, content: bytes) -> None:
     if name == "-":
         console.put_bytes(content)
         return
-    path = Path(name)
-    try:
-        with open(path, "xb") as file:
-            try:
-                file.write(content)
-                file.flush()
-            except OSError:
-                path.unlink(missing_ok=True)
-                raise
-    except FileExistsError:
-        raise InputError(f"{name} is there already and nothing is overwritten: choose another --output") from None
-    except OSError as error:
-        raise InputError(f"cannot write {name}: {error.strerror}; choose another --output") from None
+    with files.new(Path(name)) as file:
+        file.write(content)
     console.note(f"wrote {name}")

@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from lmgen import console
-from lmgen.errors import InputError
 from lmgen.options import ENCODING, ERRORS, GLOB, JSON, SEQUENCE, InOrder
 
 
@@ -195,15 +194,12 @@ def corpus_list(as_json: bool) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file.  [default: stdout]")
 def corpus_write(name: str, output: Path | None) -> None:
     """Write the text of the corpus NAME that ships."""
-    from lmgen import shelf
+    from lmgen import files, shelf
 
     content = shelf.text(name)
     if output is None:
         console.put_bytes(content.encode())
         return
-    try:
-        with open(output, "xb") as file:
-            file.write(content.encode())
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}; choose another --output") from None
+    with files.new(output) as file:
+        file.write(content.encode())
     console.note(f"wrote {output}")

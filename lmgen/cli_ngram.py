@@ -33,7 +33,7 @@ def arpa_write(model: str, output: Path | None) -> None:
         arpa.write(loaded, text)
         console.put_bytes(text.getvalue().encode())
         return
-    with files.new(output) as file:
+    with files.new(output, text=True) as file:
         arpa.write(loaded, file)
     console.note(f"wrote {output}")
 

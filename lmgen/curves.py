@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from lmgen import files
 from lmgen.errors import InputError
 
 MOST = 1 << 28  # bytes of metrics.jsonl that are read
@@ -68,15 +69,7 @@ def plot(path: Path, picture: Path) -> None:
     rate.set_xlabel("step")
     rate.set_ylim(bottom=0)
     try:
-        with open(picture, "xb") as file:
-            try:
-                canvas.print_figure(file, format=picture.suffix[1:].lower() or "png", dpi=120)
-            except (OSError, ValueError):
-                picture.unlink(missing_ok=True)
-                raise
-    except FileExistsError:
-        raise InputError(f"{picture} is there already and nothing is overwritten: choose another --plot") from None
-    except OSError as error:
-        raise InputError(f"cannot write {picture}: {error.strerror}; choose another --plot") from None
+        with files.new(picture, "--plot") as file:
+            canvas.print_figure(file, format=picture.suffix[1:].lower() or "png", dpi=120)
     except ValueError:
         raise InputError(f"{picture} has no ending of a picture: call it .png, .svg or .pdf") from None

@@ -6,23 +6,24 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from lmgen.errors import InputError
 
 
 @contextlib.contextmanager
-def new(path: Path) -> Iterator[IO[str]]:
-    """A text file (UTF-8) that gets its name when all of it is written.
+def new(path: Path, option: str = "--output", text: bool = False) -> Iterator[IO[Any]]:
+    """A file of bytes, or of text (UTF-8), that gets its name when all of it is written.
 
-    Raises InputError where it cannot be written, or where there is a file of that name.
+    Raises InputError, with the option that names it, where it cannot be written, or where there is a file of that name.
     """
+    how: dict[str, Any] = {"mode": "x", "encoding": "utf-8", "newline": "\n"} if text else {"mode": "xb"}
     part = path.with_name(f".lmgen.{os.getpid()}.part")
     try:
         if os.path.lexists(path):
             raise FileExistsError(0, "it is there already and nothing is overwritten")
         try:
-            with open(part, "x", encoding="utf-8", newline="\n") as file:
+            with open(part, **how) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -30,7 +31,7 @@ def new(path: Path) -> Iterator[IO[str]]:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another --output") from None
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another {option}") from None
 
 
 def _give_name(part: Path, path: Path) -> None:

@@ -207,7 +207,7 @@ def test_an_arpa_file_is_whole_or_not_there(call, tmp_path, words_file, lmgen, m
 
 def test_a_file_that_comes_meanwhile_stays(tmp_path):
     def write() -> None:
-        with files.new(Path("mine")) as file:
+        with files.new(Path("mine"), text=True) as file:
             file.write("new")
             Path("mine").write_text("mine")
 
