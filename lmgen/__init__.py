@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Model", "__version__", "load", "train"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name in ("Model", "load", "train"):
         from lmgen import api

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
-from lmgen import arguments, console, corpus, directories, evaluate, fit, lm, lock, provenance, run, start, text
+from lmgen import advice, arguments, console, corpus, directories, evaluate, fit, lm, lock, provenance, run, start, text
 from lmgen.errors import DivergedError, InputError, LmgenError
 from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
 from lmgen.fill import Filling, fillings
@@ -222,7 +222,8 @@ def train(*files: Any, progress: bool | Callable[[Report], Any] = False, **optio
     place = {} if wanted["resume"] else start.place(files, wanted)
     if wanted["valid"] is not None:
         wanted["valid"] = start.files([wanted["valid"]], wanted)
-    settings = start.text_settings(start.files(files, wanted), wanted) if files else None
+    note = console.note if progress is True else (lambda _: None)
+    settings = start.text_settings(start.files(files, wanted), wanted, note) if files else None
     if wanted["resume"]:
         path = directories.find(str(wanted["resume"]))
         with lock.locked(path):
@@ -236,6 +237,8 @@ def train(*files: Any, progress: bool | Callable[[Report], Any] = False, **optio
         return load(fit.new(text=settings, **place, **start.counted(wanted))[0].lm.path)
     with directories.new(**place) as made:
         started = run.new(made, settings, **start.learnt(wanted))
+        for sentence in (*started.data.notes, *(f"warning: {warning}" for warning in advice.warnings(started.data.signs))):
+            note(sentence)
         _train(started, progress)
     if not made.published:
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")

@@ -185,7 +185,7 @@ class Place(Kind):
     hint = "str | Path"
 
     def check(self, value: Any) -> Path:
-        if not isinstance(value, str | os.PathLike) or not isinstance(path := os.fspath(value), str) or not path:
+        if not isinstance(value, str | os.PathLike) or not isinstance(path := os.fspath(value), str) or not path or "\0" in path:
             raise ValueError(f"{said(value)} is not a path")
         return Path(path)
 
@@ -340,9 +340,13 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
     asked = [option for option in TRAIN if option.is_asked(given.get(option.name))]
     if sum(option.of == "end" for option in asked) > 1:
         raise InputError("--steps, --epochs and --budget each say how long to train: give one of them")
+    if options["no_valid"] and (options["keep"] == "best" or options["patience"] is not None):
+        raise InputError("--no-valid leaves nothing to choose the best by: leave --keep and --patience out")
     if options["valid"] and options["no_valid"]:
         raise InputError("--valid names a text to validate on and --no-valid wants none: give one of them")
     if options["resume"]:
+        if not files and (options["valid"] is not None or options["glob"]):
+            raise InputError("--valid and --glob go with a text: name it, too")
         if options["force"]:
             raise InputError("--force makes a new model and --resume goes on with an old one: give one of them")
         if other := [option for option in asked if not option.resumes]:

@@ -27,6 +27,7 @@ def create(path: Path, texts: Mapping[str, str]) -> None:
     """Write the text files (config.json, vocab.json) of a new directory; InputError where there are others already."""
     if len(texts.get("vocab.json", "")) > TEXT_MAX["vocab.json"]:
         raise InputError("the vocabulary is too large to be saved: give a higher --min-count or a smaller --vocab-size")
+    _check_size(texts.get("config.json", ""))
     try:
         path.mkdir(parents=True, exist_ok=True)
         arrayfile.sync(path.absolute().parent)
@@ -103,7 +104,7 @@ def read_texts(path: Path, about: Mapping[str, Any]) -> dict[str, str]:
             texts[name] = content.decode()
         except UnicodeDecodeError:
             raise CheckpointError(f"{path / name} is damaged (it is no UTF-8): copy the whole directory again") from None
-        if files[name] not in (_sha256(content), _tie(name, content)):
+        if not isinstance(files[name], str) or files[name] not in (_sha256(content), _tie(name, content)):
             raise CheckpointError(f"{path / name} is damaged or of another model: copy the whole directory again")
     return texts
 
@@ -121,9 +122,16 @@ def config_text(settings: Mapping[str, Any]) -> str:
 
 def change_config(path: Path, settings: Mapping[str, Any]) -> None:
     """Write config.json anew, where that unties nothing: what may change are the training and the places of the text."""
-    content, old = config_text(settings).encode(), _read_text(path / "config.json")
+    content, old = _check_size(config_text(settings)).encode(), _read_text(path / "config.json")
     if content != old and _tie("config.json", content) == _tie("config.json", old):
         arrayfile.write_bytes(path / "config.json", content)
+
+
+def _check_size(config: str) -> str:
+    """A config.json, if it is not too large to be read again. Raises InputError for the names of too many files."""
+    if len(config) > TEXT_MAX["config.json"]:
+        raise InputError("the names of the files are more than a model can keep: pipe the texts in, as in cat … | lmgen train -")
+    return config
 
 
 def _tie(name: str, content: bytes) -> str | None:
@@ -161,10 +169,14 @@ def step_of(snapshot: Path) -> int:
 
 
 def write_snapshot(path: Path, step: int, arrays: arrayfile.Arrays, about: Mapping[str, Any]) -> None:
-    """Write what resume needs, tied by hash to the text files, and clear all but the newest few."""
+    """Write what resume needs, tied by hash to the text files, and clear all but the newest few.
+
+    Those of later steps were passed over when the training went on from this side of them: they are damaged.
+    """
     name = arrayfile.subfolder(path, "train") / f"step-{step:08d}.safetensors"
     arrayfile.write_arrays(name, "training", arrays, {**about, "files": _hashes(path)})
-    for old in snapshots(path)[KEEP:]:
+    before = [snapshot for snapshot in snapshots(path) if step_of(snapshot) < step]
+    for old in {*snapshots(path)} - {name, *before[: KEEP - 1]}:
         with contextlib.suppress(OSError):
             old.unlink()
 

@@ -40,6 +40,7 @@ def remove(models: tuple[str, ...], yes: bool) -> None:
             raise SystemExit(1)
     for path in paths:
         directories.remove(path)
+        console.note(f"removed {printable(os.path.relpath(path), 4096)}")
 
 
 @click.command()

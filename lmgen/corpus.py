@@ -57,15 +57,15 @@ def load(
     vocab_size: int | None = None,
     unk_token: str | None = None,
     vocab: Vocab | None = None,
-    hold_out: bool | None = None,
+    split: Split | None = None,
 ) -> Corpus:
     """Count, split and encode a text; with `vocab` (a training that goes on) nothing is counted.
 
-    A part is held out, without a validation text, if `hold_out` says so; None decides by the size of that part. Vocabulary and
-    every other choice come from the training part only. Raises InputError where there is nothing to train on.
+    Without a validation text `split` says what is held out, or else the size of the text does. Vocabulary and every other choice
+    come from the training part only. Raises InputError where there is nothing to train on.
     """
-    least = 1 if hold_out else LEAST_HELD_OUT * (1 if unit == "char" else PER_WORD)
-    split = WHOLE if valid or hold_out is False else split_of(text, carry, least)
+    least = LEAST_HELD_OUT * (1 if unit == "char" else PER_WORD)
+    split = WHOLE if valid else split or split_of(text, carry, least)
     read = _count(text, split, unit, unk_token)
     if not read.counts:
         raise InputError(f"there is no text in {names_of(text.paths)}: give a file with at least one line of it")

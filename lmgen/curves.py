@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from lmgen import files
-from lmgen.errors import InputError
+from lmgen import arrayfile, files
+from lmgen.errors import CheckpointError, InputError
 
 MOST = 1 << 28  # bytes of metrics.jsonl that are read
+SANE = 1e6  # what no curve exceeds
 
 
 class Curve(NamedTuple):
@@ -23,9 +24,9 @@ def read(path: Path) -> dict[str, Curve]:
     """The curves of a model directory: train_nats, valid_nats and learning_rate; what cannot be read of the file is left out."""
     curves = {name: Curve([], []) for name in ("train_nats", "valid_nats", "learning_rate")}
     try:
-        with open(path / "metrics.jsonl", "rb") as file:
+        with arrayfile.opened(path / "metrics.jsonl") as (file, _):
             lines = file.read(MOST).splitlines()
-    except OSError:
+    except CheckpointError:
         return curves
     for line in lines:
         try:
@@ -34,7 +35,7 @@ def read(path: Path) -> dict[str, Curve]:
         except (ValueError, TypeError, KeyError, RecursionError):  # a line that was being written when its writer was killed
             continue
         for name, curve in curves.items():
-            if isinstance(step, int) and isinstance(value := found.get(name), int | float):
+            if isinstance(step, int) and isinstance(value := found.get(name), int | float) and abs(value) < SANE:
                 curve.steps.append(step)
                 curve.values.append(float(value))
     return curves

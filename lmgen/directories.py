@@ -237,7 +237,7 @@ def _remove(path: Path) -> bool:
 def mend(path: Path) -> None:
     """Bring back the model that a killed `publish` had moved aside; one that is at work is waited for."""
     for _ in range(10):
-        if os.path.lexists(path) or not ((old := _hidden(path, "old")) / "config.json").is_file():
+        if os.path.lexists(path) or not os.path.isfile((old := _hidden(path, "old")) / "config.json"):
             return
         with contextlib.suppress(LmgenError, OSError), lock.held(old, path):
             if not os.path.lexists(path):

@@ -12,6 +12,7 @@ import numpy as np
 
 from lmgen import __version__, arrayfile, checkpoint, corpus, directories, evaluate, lm, ngram, provenance, run
 from lmgen.errors import InputError
+from lmgen.split import WHOLE
 from lmgen.vocab import Vocab
 
 HIGHEST = {"char": 16}  # the highest order that is tried, by unit …
@@ -79,8 +80,8 @@ def new(
     """
     begun = time.monotonic()
     with directories.new(path, force, count_on) as place:
-        data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, hold_out=text.hold_out)
-        text = replace(text, hold_out=data.valid is not None)
+        data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, split=text.split)
+        text = replace(text, split=data.split)
         valid = data.valid.stream if data.valid else None
         found = fitted(data.train.stream, valid, data.vocab, carry, order, sequence=text.sequence, known=data.known)
         nats = None
@@ -137,6 +138,6 @@ def card(path: Path, model: lm.Counted, rows: dict[str, str]) -> str:
 
 def write_foreign(place: directories.Place, model: lm.Counted, source: Path) -> None:
     """Write the directory of a model that another program fitted."""
-    text = provenance.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict", hold_out=False)
+    text = provenance.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict", WHOLE)
     about = {"step": 0, "valid_nats": None, "parameters": 2 * sum(len(level.keys) for level in model.levels), "text_sha256": ""}
     write(place, model, {"train": {}, "text": asdict(text)}, about, {"made from": source.name})

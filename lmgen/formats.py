@@ -13,6 +13,7 @@ HEAD = 1 << 16  # bytes of a file that are looked at
 # How files of a kind begin, what the kind is called, and the command that writes their text, where there is one.
 MAGIC: dict[bytes, tuple[str, str]] = {
     b"\x1f\x8b": ("gzip", "zcat {}"),
+    b"PK\x03\x04\x14\x00\x06\x00": ("a document of Office", ""),
     b"PK\x03\x04": ("a zip archive", "unzip -p {}"),
     b"%PDF": ("a PDF", "pdftotext {} -"),
     b"PAR1\x15": ("parquet", ""),
@@ -26,8 +27,9 @@ BYTE_ORDER_MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_JSON = "import json, sys; [print(json.loads(line)[{field}]) for line in sys.stdin]"
-_CSV = "import csv, sys; [print(row[{field}]) for row in csv.DictReader(sys.stdin, delimiter={delimiter})]"
+_READ = "import {module}, sys; sys.stdin.reconfigure(encoding='utf-8-sig'); "  # programs of other systems begin files with a mark
+_JSON = _READ.format(module="json") + "[print(json.loads(line)[{field}]) for line in sys.stdin]"
+_CSV = _READ.format(module="csv") + "[print(row[{field}]) for row in csv.DictReader(sys.stdin, delimiter={delimiter})]"
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -36,8 +38,10 @@ def refusal(start: bytes, name: str | None) -> str:
     for magic, (kind, command) in MAGIC.items():
         if start.startswith(magic):
             if not command:
-                return f"looks like {kind}, not like text: export its text column to a text file first"
-            pipe = command.format(shlex.quote(name)) if name else f"… | {command.replace(' {}', '')}"
+                return f"looks like {kind}, not like text: save its text as a text file first"
+            if not name:
+                return f"looks like {kind}, not like text: name its file, for a command that makes text of it"
+            pipe = command.format(shlex.quote(name))
             return f"looks like {kind}, not like text: pipe it, as in {pipe} | lmgen train -"
     return ""
 

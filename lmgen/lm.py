@@ -125,7 +125,10 @@ class Counted:
         return ngram.read(self.levels, self.config, state, np.asarray(ids))
 
     def nats(self, state: State, window: ArrayLike) -> tuple[State, np.ndarray]:
-        return ngram.nats(self.levels, self.config, state, np.asarray(window))
+        state, nats = ngram.nats(self.levels, self.config, state, np.asarray(window))
+        if (nats < -1e-3).any():  # more than rounding
+            raise CheckpointError("this n-gram model gives a symbol a probability above 1: fit it anew")
+        return state, nats
 
     def stepper(self) -> None:
         return None

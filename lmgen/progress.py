@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 import shutil
 import sys
 import time
@@ -23,6 +25,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 def sparkline(values: Sequence[float], width: int, stream: Any) -> str:
     """Numbers as blocks of eight heights, `width` at most; nothing of fewer than two, or where the stream has no blocks."""
+    values = [value for value in values if math.isfinite(value)]
     if len(values) < 2 or width < 2 or shown(BLOCKS, stream) != BLOCKS:
         return ""
     columns = min(width, len(values))
@@ -48,7 +51,7 @@ class Panel:
         self.rich.width = max(2, shutil.get_terminal_size().columns) - 1  # after a full line some terminals begin another
         with self.rich.capture() as drawn:
             self.rich.print(content)
-        lines = drawn.get()
+        lines = re.sub(r" +$", "", drawn.get(), flags=re.M)  # a padded line would be broken on a terminal that shrinks
         self.erase()
         self._write(lines)
         self.lengths = [Text.from_ansi(line).cell_len for line in lines.splitlines()]
@@ -57,7 +60,7 @@ class Panel:
         """Take the lines away. Those that are wider than the terminal has become by now stand in several rows."""
         width = max(1, shutil.get_terminal_size().columns)
         rows = sum(max(1, -(-length // width)) for length in self.lengths)
-        self._write("\r" * bool(rows) + "\x1b[1A\x1b[2K" * rows)  # row by row: some terminals keep what is erased at once
+        self._write("\r\x1b[2K" * bool(rows) + "\x1b[1A\x1b[2K" * rows)  # row by row: some terminals keep what is erased at once
         self.lengths = []
 
     def _write(self, text: str) -> None:

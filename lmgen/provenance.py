@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from lmgen import checkpoint, corpus, lm, schema
 from lmgen.errors import CheckpointError, InputError
+from lmgen.split import Split, split_of_format_1
 from lmgen.text import PYTHON, STDIN, Piece, Text, name_of
 from lmgen.vocab import Vocab
 
@@ -23,14 +25,15 @@ class TextSettings:
     sequence: str
     encoding: str
     errors: str
-    hold_out: bool | None = None  # whether a part was held out; None, before the text was read: where it is large enough
+    split: Split | None = None  # what was held out; None before the text is read, and in models of format 1
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> TextSettings:
         """From config.json."""
         if why := schema.wrong(content, schema.TEXT):
             raise CheckpointError(f"config.json does not say how the text was read ({why}): copy the model again")
-        return cls(**{"hold_out": True} | content | {name: tuple(content[name]) for name in ("files", "valid_files")})
+        split = Split(**content["split"]) if content.get("split") else None
+        return cls(**content | {name: tuple(content[name]) for name in ("files", "valid_files")} | {"split": split})
 
     @property
     def title(self) -> str:
@@ -88,12 +91,14 @@ def origin(of: lm.Recurrent | lm.Cloze | lm.Counted) -> Origin:
 def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256: str | None) -> corpus.Corpus:
     """The text that a model was trained on, encoded again; InputError where it is gone or, given its sha256, has changed."""
     for name in (*text.files, *text.valid_files):
-        if not Path(name).exists():
+        if not os.path.exists(name):
             said = name_of(Path(name))
             came = {STDIN: "came from standard input and is gone", PYTHON: "came from Python and is gone"}
             gone = came.get(said, f"({name}) is not there any more")
             raise InputError(f"the text that {path} was trained on {gone}: name a file")
-    data = corpus.load(*text.open(carry), vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token, hold_out=text.hold_out)
+    opened, valid = text.open(carry)
+    split = text.split or (None if valid else split_of_format_1(opened, carry))
+    data = corpus.load(opened, valid, vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token, split=split)
     if sha256 is not None and data.sha256 != sha256:
         raise InputError(
             f"the text has changed since {path} was trained on it (sha256 {sha256[:12]} then, {data.sha256[:12]} now): "

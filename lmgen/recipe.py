@@ -24,7 +24,7 @@ MOST_A_STEP = 1 << 24  # symbols
 DEEP = 3  # layers, from which on residual connections and layer norm are what makes them train
 HASTE = 1_000_000  # symbols that a budget reads in all, below which a smaller network learns more of them
 PASSES = 30  # over the text, at most, where no end is given or no validation says when to stop …
-LEAST_STEPS = 1_500  # … but as many steps as this: what even a poem takes to be learnt
+LEAST_STEPS = 1_000  # … but as many steps as this: what even a poem takes to be learnt
 ENOUGH_PASSES = 100  # after which validation has ended a training, whatever time is left
 PACE, PACE_COMPILED = 75e9, 250e9  # multiply-adds a second, roughly, without kernels and with them: what a budget comes to
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -158,7 +159,7 @@ class _Lines:
 
     def __init__(self, path: Path):
         self.path, self.waiting, self.trouble = path, b"", ""
-        self.file = open(path, "ab", buffering=0)  # noqa: SIM115
+        self.file = open(path, "ab", buffering=0, opener=arrayfile.no_link)  # noqa: SIM115
 
     def __enter__(self) -> _Lines:
         return self
@@ -206,8 +207,8 @@ def new(
     arguments.refuse_unknown(wanted, arguments.names("network", "training", "end"))
     recipe.check(wanted)
     place = directories.Place(place) if isinstance(place, Path) else place
-    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, hold_out=text.hold_out)
-    text = replace(text, hold_out=data.valid is not None)
+    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, split=text.split)
+    text = replace(text, split=data.split)
     shape, pace = recipe.choose(data, carry, wanted)
     network = model.Config(vocab=len(data.vocab), carry=carry, **shape)
     precision = devices.precision_of(pace.get("precision", "auto"), network.cell)
@@ -256,6 +257,8 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"])
     template = jax.eval_shape(partial(training.begin, config, network))._asdict()
     state = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, str(path)))
+    if data.sha256 != about["text_sha256"]:  # what was best on another text is not best on this one
+        progress = replace(progress, best_nats=None, best_step=0, since_best=0, scale=1.0)
     if progress.best_nats is not None:
         try:
             checkpoint.read_model(path)
@@ -266,8 +269,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     if ends and resumed.training.done() >= 1:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
         raise InputError(f"{path} has been trained for {behind}, so that end lies behind it: give a larger one")
-    if data.sha256 != about["text_sha256"]:
-        arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
+    arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
     checkpoint.change_config(path, {**settings, "train": asdict(config), "text": asdict(text)})
     _forget_later_lines(path / "metrics.jsonl", progress.step)
     return resumed, complaints
@@ -291,8 +293,9 @@ def _left_off(path: Path, about: dict[str, Any]) -> tuple[training.Config, train
 
 def _forget_later_lines(metrics: Path, step: int) -> None:
     """Drop the lines that were written after the snapshot: they will come again."""
-    with contextlib.suppress(FileNotFoundError):
-        lines = metrics.read_bytes().splitlines(keepends=True)
+    if os.path.lexists(metrics):
+        with arrayfile.opened(metrics) as (file, _):
+            lines = file.read().splitlines(keepends=True)
         kept = [line for line in lines if _step(line) <= step]
         arrayfile.write_bytes(metrics, b"".join(kept))
 

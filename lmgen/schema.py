@@ -56,6 +56,18 @@ class Digest(Kind):
         return value
 
 
+class Division(Kind):
+    """What is held out of a text: a share of its sequences, what comes after some characters, or nothing."""
+
+    def check(self, value: Any) -> Any:
+        if not (isinstance(value, dict) and value.keys() == {"share", "head"}):
+            raise ValueError(f"{arguments.said(value)} does not say what is held out")
+        Bounded(0, 1).check(value["share"])
+        if value["head"] is not None:
+            Whole(0, arguments.LARGEST_SEED).check(value["head"])
+        return value
+
+
 def whole(low: int, high: int = LARGEST) -> Field:
     return Field(Whole(low, high))
 
@@ -134,7 +146,7 @@ TEXT: Table = {
     "sequence": Field(arguments.SEQUENCE.kind),
     "encoding": WORDS,
     "errors": Field(arguments.ERRORS.kind),
-    "hold_out": later(TRUTH),
+    "split": later(Field(Division())),
 }
 WEIGHTS: Table = {
     "step": whole(0),

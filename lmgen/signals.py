@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ class Stop:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         again = bool(self.code)
         self.code = self.code or (INTERRUPTED if number == signal.SIGINT else TERMINATED)
+        if not self.finishing and _importing(frame):
+            os._exit(self.code)  # an exception might be swallowed there, or break a half-made module in C
         if again and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         if not self.finishing or (again and number == signal.SIGINT):
@@ -32,6 +35,15 @@ class Stop:
         """End if a signal has come: what it raised may have been swallowed, as in a callback of JAX."""
         if self.code:
             raise KeyboardInterrupt
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported, so that nothing is being written."""
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 STOP = Stop()

@@ -79,6 +79,18 @@ def split_of(text: Text, carry: bool, least: int = LEAST_HELD_OUT) -> Split:
     return next((way for way in ways if _divides(way, text, least)), WHOLE)
 
 
+def split_of_format_1(text: Text, carry: bool) -> Split:
+    """How models of format 1, which do not say it, held out a part: any part at all, its beginning counted without line ends."""
+    written, gaps = map(sum, zip(*((len(piece.text), piece.gap) for piece in text), strict=True))
+    share = min(HELD_OUT, HELD_OUT_CHARACTERS / max(1, written + gaps))
+    if carry or text.sequence == "file":
+        return Split(head=round((1 - share) * (written + gaps)))
+    if _divides(Split(share=share), text, 1) or written < WORTH_CUTTING:
+        sides = [side for side, _ in Split(share=share).sides(text)]
+        return WHOLE if all(sides) else Split(share=share)
+    return Split(head=round((1 - share) * written))
+
+
 def _divides(split: Split, text: Text, least: int) -> bool:
     """Whether a split leaves something to train on and `least` characters to validate; reads no further than it takes to see."""
     held_out, trains = 0, False

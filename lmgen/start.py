@@ -11,6 +11,7 @@ from typing import Any
 
 from lmgen import arguments, directories, formats, provenance, recipe, shelf, text
 from lmgen.errors import InputError
+from lmgen.split import WHOLE
 
 Options = Mapping[str, Any]  # as arguments.checked gives them
 
@@ -101,11 +102,11 @@ def text_settings(
 ) -> provenance.TextSettings:
     """Where the text is and how it is read; `note` gets sentences on what was found. Raises InputError for what is not there."""
     how = {name: options[name] for name in ("sequence", "encoding", "errors")}
-    hold_out = False if options["no_valid"] else None
     paths = text.find(files, options["glob"], note)
     if hint := formats.hint(paths[0]):
         note(hint)
-    return provenance.TextSettings(absolute(paths), absolute(text.find(options["valid"] or [])), **how, hold_out=hold_out)
+    valid, split = text.find(options["valid"] or []), WHOLE if options["no_valid"] else None
+    return provenance.TextSettings(absolute(paths), absolute(valid), **how, split=split)
 
 
 def place(given: Sequence[Any], options: Options) -> dict[str, Any]:

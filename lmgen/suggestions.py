@@ -58,7 +58,7 @@ OPTIONS = {
     **dict.fromkeys(("new", "only-new"), "novel"),
     "silent": "quiet",
 }
-LIKENESS = 0.6  # from which on two words may be one misspelt
+LIKENESS = 0.7  # from which on two words may be one misspelt
 
 
 def message(error: click.ClickException) -> str:
@@ -85,6 +85,6 @@ def _told(what: str, meant: list[str]) -> str:
 
 def closest(word: str, there: Iterable[str], most: int = 2) -> list[str]:
     """The words spelt most like one, the best first; one alone where it is clearly better."""
-    likeness = {one: SequenceMatcher(None, one, word.lower()).ratio() for one in there}
+    likeness = {one: SequenceMatcher(None, one.lstrip("-"), word.lower().lstrip("-")).ratio() for one in there}
     found = sorted((one for one in likeness if likeness[one] >= LIKENESS), key=lambda one: (-likeness[one], one))
     return [one for one in found if likeness[one] > likeness[found[0]] - 0.1][:most]

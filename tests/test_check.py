@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from lmgen import advice, check, corpus, damage
 from lmgen.errors import InputError
 from lmgen.signs import Shape
+from lmgen.split import split_of
 from lmgen.text import Piece, Text
 from lmgen.vocab import UNK, Vocab
 from test_cli import SMALL, on_a_terminal
@@ -107,7 +108,7 @@ def test_the_unknown_share_is_that_of_encoding_with_such_a_vocabulary(unit, trai
 @pytest.mark.parametrize("carry", [False, True])
 def test_without_validation_text_what_training_would_hold_out_is_measured(carry):
     of = text(lines(f"name{k:03}" for k in range(700)), keep_blank=carry)
-    data = corpus.load(of, None, "word", carry, hold_out=True)
+    data = corpus.load(of, None, "word", carry, split=split_of(of, carry))
     all_words = next(u for u in check.check(of).unknown if u.unit == "word" and u.size is None)
     assert all_words.of == "held-out"
     assert all_words.share == data.valid.unknown / (data.valid.symbols - data.valid.sequences) == 1.0
@@ -360,7 +361,7 @@ BLOCK = " ".join(MANY[:40])
         (BLOCK * 40, "of the text repeats what came before"),
         (lines(MANY[:40]) * 30, "97% of the lines repeat an earlier one"),
         (" ".join(MANY * 9) + "\n" + lines(MANY[:40]), "one line of"),
-        (lines(MANY[:200]), "only 5,"),
+        (lines(MANY[:150]), "only 4,"),
     ],
 )
 def test_training_warns_of_a_huge_line_and_of_what_repeats(lmgen, content, word):

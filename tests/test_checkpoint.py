@@ -218,3 +218,20 @@ def test_files_are_not_written_beside_others(tmp_path):
     with pytest.raises(InputError, match="nothing is overwritten"):
         checkpoint.create(tmp_path / "m", {"config.json": "[]"})
     assert (tmp_path / "m" / "config.json").read_text() == "{}"
+
+
+def test_damaged_snapshots_of_later_steps_do_not_push_out_good_ones(tmp_path):
+    checkpoint.create(tmp_path / "m", {"config.json": "{}", "vocab.json": "{}"})
+    for step in (10, 20):
+        checkpoint.write_snapshot(tmp_path / "m", step, ARRAYS, {"progress": {"step": step}})
+    for step in (98, 99):
+        (tmp_path / "m" / "train" / f"step-{step:08d}.safetensors").write_bytes(b"x")
+    checkpoint.write_snapshot(tmp_path / "m", 30, ARRAYS, {"progress": {"step": 30}})
+    assert [checkpoint.step_of(snapshot) for snapshot in checkpoint.snapshots(tmp_path / "m")] == [30, 20]
+    assert checkpoint.read_snapshot(tmp_path / "m")[3] == []
+
+
+def test_a_config_too_large_to_be_read_again_is_refused(tmp_path):
+    """As one that names very many files."""
+    with pytest.raises(InputError, match="pipe the texts in"):
+        checkpoint.create(tmp_path / "m", {"config.json": "x" * (1 << 21), "vocab.json": "{}"})

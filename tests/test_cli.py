@@ -115,7 +115,7 @@ def test_a_second_training_takes_the_next_free_name(lmgen, words_file):
         ("score good missing.txt", 2, "there is no missing.txt"),
         ("show nothing", 3, "no model nothing"),
         ("corpus write nothing", 2, "choose from cities"),
-        ("corpus write cities -o words.txt", 2, "File exists"),
+        ("corpus write cities -o words.txt", 2, "nothing is overwritten"),
     ],
 )
 def test_mistakes_get_one_sentence_and_lose_nothing(lmgen, model_path, words_file, words, code, message):

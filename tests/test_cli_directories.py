@@ -74,7 +74,9 @@ def test_remove_without_a_terminal_wants_yes(home, lmgen):
     assert code == 2
     assert "add --yes" in err
     assert sorted(os.listdir(home)) == ["new", "old"]
-    assert lmgen("remove", "new", "old", "new", "--yes") == (0, "", "")
+    code, out, err = lmgen("remove", "new", "old", "new", "--yes")
+    assert (code, out) == (0, "")
+    assert len(err.splitlines()) == 2
     assert os.listdir(home) == []
 
 

@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmgen import cache
-from lmgen.corpus import Ids, Split, Windows, encode, fingerprint, load, split_of
+from lmgen.corpus import Ids, Windows, encode, load
 from lmgen.errors import InputError
+from lmgen.split import WHOLE, Split, fingerprint, split_of
 from lmgen.text import Text
 from lmgen.vocab import EOS, UNK, Vocab
 
@@ -160,14 +161,14 @@ def test_nothing_is_held_out_where_it_would_be_too_little_to_choose_by(carry):
     assert load(small, None, "char", carry).valid is None
     assert load(large, None, "char", carry).valid.symbols >= 500
     assert load(large, None, "word", carry).valid is None  # so many characters are few words
-    assert load(small, None, "char", carry, hold_out=True).valid
-    whole = load(large, None, "char", carry, hold_out=False)
+    assert load(small, None, "char", carry, split=split_of(small, carry, least=1)).valid
+    whole = load(large, None, "char", carry, split=WHOLE)
     assert whole.valid is None
     assert whole.train.characters == 7_000
 
 
 def test_the_vocabulary_comes_from_the_training_side_only():
-    corpus = load(text("ab\n" * 50 + "azz\n"), None, "char", carry=True, hold_out=True)
+    corpus = load(text("ab\n" * 50 + "azz\n"), None, "char", carry=True, split=Split(head=140))
     assert corpus.vocab.symbols == ("a", "b")
     assert corpus.valid.stream[-4:].tolist() == [2, UNK, UNK, EOS]
     assert (corpus.train.unknown, corpus.valid.unknown) == (0, 2)
@@ -403,7 +404,7 @@ def test_files_and_their_concatenation_are_different_texts():
 
 
 def test_the_held_out_part_of_a_file_of_one_line_is_not_empty():
-    corpus = load(text("abcdefghij" * 10 + "\n", "file"), None, "char", carry=False, hold_out=True)
+    corpus = load(text("abcdefghij" * 10 + "\n", "file"), None, "char", carry=False, split=Split(head=91))
     assert corpus.valid.symbols == 9 + 1 + 1  # the rest of the line, its end, EOS
 
 

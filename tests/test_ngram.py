@@ -406,3 +406,14 @@ def test_arpa_of_a_network_is_refused(tmp_path):
     buffer = io.StringIO()
     arpa.write(fitted(["ab"], 2), buffer)
     assert buffer.getvalue().startswith("# lmgen unit=char")
+
+
+def test_a_model_that_gives_more_than_certainty_is_refused(tmp_path):
+    """Its n-grams sum to less than 1, but a backoff makes more of them: measuring it would flatter."""
+    (tmp_path / "m.arpa").write_text(
+        "\\data\\\nngram 1=4\nngram 2=1\n\n\\1-grams:\n-99\t<s>\t50\n-0.5\t</s>\n-0.5\ta\t50\n-2\t<unk>\n\n"
+        "\\2-grams:\n-1\ta a\n\n\\end\\\n"
+    )
+    model = arpa.read(tmp_path / "m.arpa")
+    with pytest.raises(CheckpointError, match="probability above 1"):
+        model.nats(model.start(1), np.array([[0], [2], [0]]))

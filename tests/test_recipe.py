@@ -70,7 +70,7 @@ def test_how_long_a_training_takes_when_nobody_says():
 def test_text_that_nothing_validates_is_learnt_with_more_dropout():
     """Where validation ends a training, time left over is not time to learn the text by heart."""
     validated, not_validated = (
-        recipe.choose(corpus(10**4, valid=valid), True, {"budget": 600.0})[0]["dropout"] for valid in (10**3, None)
+        recipe.choose(corpus(2_000, valid=valid), True, {"budget": 600.0})[0]["dropout"] for valid in (10**3, None)
     )
     assert validated < not_validated
 

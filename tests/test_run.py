@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import lmgen
-from lmgen import arrayfile, checkpoint, lock, provenance, run, trees
+from lmgen import arrayfile, checkpoint, lock, provenance, recipe, run, trees
 from lmgen.errors import CheckpointError, DivergedError, InputError
+from lmgen.split import WHOLE
 
 SMALL = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1e-2}
 
@@ -202,12 +203,58 @@ def test_config_json_with_other_content_is_refused(tmp_path, words_file, change)
         lmgen.load(tmp_path / "m")
 
 
+@pytest.mark.parametrize("size", [5_050, 5_200, 5_400, 5_800])
+def test_what_was_held_out_is_held_out_again(tmp_path, size):
+    """Also where a tenth of the lines is too few, so that the tail was taken: eval and resume read what validated."""
+    draw = np.random.default_rng(size)
+    text = tmp_path / "t.txt"
+    text.write_text("\n".join("".join(draw.choice([*"abcde"], draw.integers(3, 200))) for _ in range(90))[:size])
+    training = advance(run.new(tmp_path / "m", settings(text), **SMALL, steps=3))
+    again = provenance.origin(lmgen.load(tmp_path / "m").lm).data
+    resumed = run.resume(tmp_path / "m")[0].data
+    for data in (again, resumed):
+        assert data.split == training.data.split
+        assert data.train.stream.tolist() == training.data.train.stream.tolist()
+
+
+def test_another_text_has_a_best_of_its_own(tmp_path, words_file):
+    """With --changed-text: what was best on the text before says nothing, nor do its fingerprints."""
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=250))
+    words_file.write_text("".join(f"{word[::-1]}x\n" for word in words_file.read_text().split()))
+    resumed, _ = run.resume(tmp_path / "m", settings(words_file), changed_text=True, steps=300)
+    assert resumed.progress.best_nats is None
+    advance(resumed)
+    model = lmgen.load(tmp_path / "m")
+    assert model.evaluate().symbols == resumed.data.valid.symbols
+    assert (model.lm.known == resumed.data.known).all()
+
+
+def test_a_link_or_a_pipe_in_place_of_the_metrics_is_refused(tmp_path, words_file, lmgen):
+    advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=20))
+    file = tmp_path / "m" / "metrics.jsonl"
+    file.unlink()
+    file.symlink_to(tmp_path / "outside")
+    with pytest.raises(CheckpointError):
+        run.resume(tmp_path / "m", steps=30)
+    assert not (tmp_path / "outside").exists()
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(CheckpointError):
+        run.resume(tmp_path / "m", steps=30)
+    assert lmgen("show", tmp_path / "m")[0] == 0
+    file.unlink()
+    file.write_text(
+        '{"step": 1, "valid_nats": 1e999}\n{"step": 2, "valid_nats": 1' + "0" * 400 + '}\n{"step": 3, "valid_nats": NaN}\n'
+    )
+    assert lmgen("show", tmp_path / "m")[0] == 0
+
+
 def test_a_small_text_is_learnt_whole(tmp_path):
     """Nothing is held out of 20 lines, so nothing is validated, and the last weights are the model; eval asks for a file."""
     lines = tmp_path / "poem.txt"
     lines.write_text("".join(f"and the rain it raineth every day, said line {k}\n" for k in range(20)))
     training = run.new(tmp_path / "m", settings(lines), **SMALL)
-    assert (training.data.valid, training.config.steps, training.text.hold_out) == (None, 1_500, False)
+    assert (training.data.valid, training.config.steps, training.text.split) == (None, recipe.LEAST_STEPS, WHOLE)
     advance(training, steps=30)
     resumed, _ = run.resume(tmp_path / "m")
     assert resumed.data.valid is None

@@ -19,6 +19,7 @@ import pytest
 import lmgen as library
 from lmgen import corpus, text
 from lmgen.errors import InputError
+from lmgen.split import split_of
 from lmgen.vocab import Vocab
 
 LONG = bool(os.environ.get("LMGEN_LONG"))
@@ -59,7 +60,8 @@ def test_the_last_tenth_of_one_long_line_is_held_out(unit):
     """Whatever its symbols are, and whichever side its hash would put it on."""
     for start in range(12):
         Path("line.txt").write_text(f"{start} " + "several words " * 400)
-        read = corpus.load(text.Text([Path("line.txt")]), None, unit, False, hold_out=True)
+        opened = text.Text([Path("line.txt")])
+        read = corpus.load(opened, None, unit, False, split=split_of(opened, False, least=1))
         assert 0.08 < read.valid.characters / (read.train.characters + read.valid.characters) < 0.12
 
 

@@ -6,7 +6,7 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from lmgen import arrayfile, fit, provenance, run
+from lmgen import arrayfile, fit, provenance, run, split
 
 WORDS = ["bade", "kimo", "suno", "re", "tila", "mabo", "dune", "sito", "kara", "belo"]
 
@@ -15,7 +15,7 @@ def main() -> None:
     os.chdir(Path(__file__).parent)
     home = Path(f"format-{arrayfile.FORMAT}")
     Path("words.txt").write_text("".join(f"{a}{b}\n" for a in WORDS for b in WORDS), "utf-8")
-    text = provenance.TextSettings(("words.txt",), (), "line", "utf-8", "strict", hold_out=True)
+    text = provenance.TextSettings(("words.txt",), (), "line", "utf-8", "strict", split.Split(share=split.HELD_OUT))
     options = {"size": 6, "embedding": 4, "batch": 4, "window": 8, "learning_rate": 0.02, "dropout": 0.1, "precision": "f32"}
     training = run.new(home / "network", text, **options, steps=60)
     with closing(iter(training)) as reports:
