@@ -18,10 +18,10 @@ def new(path: Path, option: str = "--output", text: bool = False) -> Iterator[IO
     Raises InputError, with the option that names it, where it cannot be written, or where there is a file of that name.
     """
     how: dict[str, Any] = {"mode": "x", "encoding": "utf-8", "newline": "\n"} if text else {"mode": "xb"}
-    part = path.with_name(f".lmgen.{os.getpid()}.part")
     try:
         if os.path.lexists(path):
             raise FileExistsError(0, "it is there already and nothing is overwritten")
+        part = path.with_name(f".lmgen.{os.getpid()}.part")
         try:
             with open(part, **how) as file:
                 yield file

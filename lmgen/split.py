@@ -81,7 +81,10 @@ def split_of(text: Text, carry: bool, least: int = LEAST_HELD_OUT) -> Split:
 
 def split_of_format_1(text: Text, carry: bool) -> Split:
     """How models of format 1, which do not say it, held out a part: any part at all, its beginning counted without line ends."""
-    written, gaps = map(sum, zip(*((len(piece.text), piece.gap) for piece in text), strict=True))
+    written = gaps = 0
+    for piece in text:
+        written += len(piece.text)
+        gaps += piece.gap
     share = min(HELD_OUT, HELD_OUT_CHARACTERS / max(1, written + gaps))
     if carry or text.sequence == "file":
         return Split(head=round((1 - share) * (written + gaps)))

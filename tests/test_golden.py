@@ -13,7 +13,7 @@ import safetensors.numpy
 
 import lmgen
 from lmgen import arrayfile, provenance, run
-from lmgen.errors import CheckpointError
+from lmgen.errors import CheckpointError, InputError
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 FORMATS = sorted(path.name for path in GOLDEN.glob("format-*"))
@@ -50,6 +50,14 @@ def test_a_training_of_every_format_is_resumed(form, tmp_path):
     assert last.valid_nats < 2.65 < lmgen.load(GOLDEN / form / "network").lm.about["valid_nats"]
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_text_that_was_emptied_is_a_sentence(form, tmp_path):
+    path, empty = shutil.copytree(GOLDEN / form / "network", tmp_path / "m"), tmp_path / "empty.txt"
+    empty.touch()
+    with pytest.raises(InputError, match="no text"):
+        run.resume(path, provenance.TextSettings((str(empty),), (), "line", "utf-8", "strict"))
 
 
 @pytest.mark.parametrize(
