@@ -178,6 +178,15 @@ def test_a_callback_that_raises_leaves_a_training_that_goes_on(words_file):
     assert run.resume(Path("m"))[0].progress.step == 3
 
 
+@pytest.fixture
+def _usual_signals():
+    """Ctrl-C as Python starts with; a shell that starts the tests in its background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_usual_signals")
 def test_ctrl_c_saves_and_says_how_to_go_on(words_file):
     """As in a notebook: the signal comes in the middle of a step, the exception after the save."""
     before = signal.getsignal(signal.SIGINT)
@@ -194,6 +203,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(words_file):
     assert library.train(resume="m", steps=stopped + 1).sample(1)
 
 
+@pytest.mark.usefixtures("_usual_signals")
 def test_ctrl_c_twice_ends_at_once(words_file):
     def interrupt(report):
         signal.raise_signal(signal.SIGINT)
