@@ -21,8 +21,8 @@ from pathlib import Path
 import jax
 from report import ROOT, Commands, Failed, need_data, quietly, section_of, table, write
 
-from lmgen import model
-from lmgen.cells import CELLS
+from lmgen.nn import model
+from lmgen.nn.cells import CELLS
 
 FOUND = ROOT / "benchmarks" / "cells.json"
 PLOT = ROOT / "benchmarks" / "cells.png"
@@ -46,7 +46,7 @@ TASKS = (
 
 def parameters(cell: str, size: int, like: dict) -> int:
     """Of a model that is like another but for its cell and size."""
-    config = model.Config(like["vocabulary"], cell, size, like["layers"], like["embedding"], like["tie"])
+    config = model.NetworkConfig(like["vocabulary"], cell, size, like["layers"], like["embedding"], like["tie"])
     return model.parameters(jax.eval_shape(lambda key: model.init(config, key), jax.random.key(0)))
 
 

@@ -74,9 +74,9 @@ def fuzz(run: Commands) -> Iterator[str]:
 READING = """
 import json, resource, sys, time
 from pathlib import Path
-from lmgen.corpus import load
-from lmgen.text import Text
-import lmgen.vocab
+from lmgen.data.corpus import load
+from lmgen.data.reading import Text
+import lmgen.data.vocab
 start = time.monotonic()
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = load(Text([Path(sys.argv[1])]), None, "char", False)

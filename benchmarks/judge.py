@@ -57,12 +57,12 @@ def ngrams(run: Commands) -> Iterator[str]:
     took, memory = run.seconds, run.memory
     found = json.loads(run("eval timed DATA/wikitext-2/test.txt --no-baselines --json"))
     import lmgen
-    from lmgen import evaluate
+    from lmgen.models import scoring
 
     lm = lmgen.load(run.folder / "timed")
     ids = lm.source(DATA / "wikitext-2" / "test.txt").ids
     begun = time.perf_counter()
-    evaluate.stream_nats(lm.lm, ids.stream)
+    scoring.stream_nats(lm.lm, ids.stream)
     rate = ids.symbols / (time.perf_counter() - begun)
     yield "Modified Kneser-Ney of order 5 on WikiText-2, words, contexts over line ends."
     yield table(
@@ -75,8 +75,8 @@ def ngrams(run: Commands) -> Iterator[str]:
 
 
 def novelty(run: Commands) -> Iterator[str]:
-    from lmgen import novelty
-    from lmgen.text import Text, whole
+    from lmgen.data.reading import Text, whole
+    from lmgen.evaluation import novelty
 
     drawn = run(f"sample {model(run, 'names')} --count 1000 --seed 0")
     (run.folder / "drawn.txt").write_text(drawn)

@@ -25,9 +25,11 @@ import optax
 from jax.flatten_util import ravel_pytree
 from report import ROOT, table
 
-from lmgen import cells, model, recurrence, sample, training
-from lmgen.cells import CELLS
-from lmgen.vocab import EOS, Vocab
+from lmgen.data.vocab import EOS, Vocab
+from lmgen.generation import sampling
+from lmgen.nn import cells, model, recurrence
+from lmgen.nn.cells import CELLS
+from lmgen.training import loop
 
 PAGE = ROOT / "docs" / "networks.md"
 SMALL = 2.0**-10  # tanh is linear near zero: with inputs and memory in this unit the examples come out in whole numbers
@@ -200,7 +202,7 @@ def clipped() -> str:
 def drawn(count: int = 10_000) -> str:
     p = np.array([0.5, 0.25, 0.15, 0.1])
     uniform = jax.random.uniform(jax.random.key(0), (count,))
-    counts = np.bincount(sample.draw(jnp.broadcast_to(jnp.log(p), (count, 4)), uniform), minlength=4)
+    counts = np.bincount(sampling.draw(jnp.broadcast_to(jnp.log(p), (count, 4)), uniform), minlength=4)
     rows = {"probability": p, "expected": count * p, "drawn": counts}
     χ2 = ((counts - count * p) ** 2 / (count * p)).sum()
     return table(("symbol", *"abcd"), *((name, *map(number, row)) for name, row in rows.items())) + f"\n\nχ² is {χ2:.2f}."
@@ -316,18 +318,20 @@ def windows(rng: np.random.Generator, gaps: tuple[int, ...], columns: int) -> np
     return np.concatenate([np.full((1, columns), EOS), ids.reshape(columns, -1).T]).astype(np.int32)
 
 
-def trained(cell: str, gaps: tuple[int, ...], seed: int, steps: int = LEARNT) -> tuple[model.Config, dict]:
+def trained(cell: str, gaps: tuple[int, ...], seed: int, steps: int = LEARNT) -> tuple[model.NetworkConfig, dict]:
     """A network that has read so many windows of sentences with these gaps."""
-    network = model.Config(len(WORDS), cell, size=SIZES[cell], embedding=16)
-    config = training.Config(COLUMNS, sum(gaps) + 4 * len(gaps), learning_rate=0.005, steps=steps, weight_decay=0.0, seed=seed)
-    state, rng, begins = training.begin(config, network), np.random.default_rng(seed), np.ones(COLUMNS, bool)
+    network = model.NetworkConfig(len(WORDS), cell, size=SIZES[cell], embedding=16)
+    config = loop.TrainingConfig(
+        COLUMNS, sum(gaps) + 4 * len(gaps), learning_rate=0.005, steps=steps, weight_decay=0.0, seed=seed
+    )
+    state, rng, begins = loop.begin(config, network), np.random.default_rng(seed), np.ones(COLUMNS, bool)
     for k in range(steps):
-        window, rate = windows(rng, gaps, COLUMNS), training.learning_rate(config, k, k / steps)
-        state, _ = training.step(config.update, network, state, window, begins, rate, k)
+        window, rate = windows(rng, gaps, COLUMNS), loop.learning_rate(config, k, k / steps)
+        state, _ = loop.step(config.update, network, state, window, begins, rate, k)
     return network, state.params
 
 
-def right(network: model.Config, params: dict, gap: int) -> float:
+def right(network: model.NetworkConfig, params: dict, gap: int) -> float:
     """How often the right verb is the likelier one, in new sentences of one gap."""
     *read, verb, _ = windows(np.random.default_rng(1_000_000), (gap,), TESTED)
     _, hs = jax.jit(model.read, static_argnums=(0, 1))(network, "f32", params, model.start(network, TESTED), np.stack(read))

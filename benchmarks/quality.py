@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 from report import DATA, Commands, Sections, main, quietly, quoted, table
 
+from lmgen.nn.precision import kernels
+
 
 def names(run: Commands) -> Iterator[str]:
     run("train DATA/names/train.txt --valid DATA/names/valid.txt --budget 60s --output names --quiet")
@@ -77,7 +79,6 @@ SEEDS = (0, 1, 2)
 
 
 def precision(run: Commands) -> Iterator[str]:
-    from lmgen import devices
 
     texts = {
         "names": "DATA/names/train.txt --valid DATA/names/valid.txt --steps 1200",
@@ -95,9 +96,7 @@ def precision(run: Commands) -> Iterator[str]:
                 found.append(json.loads(quietly(run, f"show {name} --json"))["valid_nats"])
             means.append(statistics.mean(found))
         rows.append((text, *(f"{nats:.4f} ({nats / means[0] - 1:+.2%})" for nats in means)))
-    yield (
-        f"Means of {len(SEEDS)} seeds; kernels here: {devices.kernels()}. They should end within half a per cent of each other."
-    )
+    yield (f"Means of {len(SEEDS)} seeds; kernels here: {kernels()}. They should end within half a per cent of each other.")
     yield table(*rows)
 
 

@@ -39,7 +39,7 @@ class Commands:
         start = time.monotonic()
         with tempfile.TemporaryFile("w+") as out, open(stdin or os.devnull) as given:
             process = subprocess.Popen(
-                [sys.executable, "-m", "lmgen.cli", *words],
+                [sys.executable, "-m", "lmgen", *words],
                 cwd=self.folder,
                 stdin=given,
                 stdout=out,

@@ -25,6 +25,8 @@ import speed_profile
 from report import Commands, quietly, section_of, table, write
 from speed_workers import SECONDS, WINDOWS, Job, Reply, Shape, serve
 
+from lmgen.nn.precision import kernels, precision_of
+
 ROUNDS = 5
 PAUSE = 0.05  # seconds before it, in which the threads of the process before it come to rest
 SYMBOLS = 1000  # drawn from each stream of a sampling step, as many as `lmgen sample` draws at the most unasked
@@ -148,13 +150,12 @@ def compared(
 
 def method(rounds: int) -> str:
     """How it was measured, in words."""
-    from lmgen import devices
 
     return (
         f"Medians of {rounds} interleaved rounds of about {SECONDS:g} s; every contestant is a process of its own with the same "
         f"settings of the allocator, and only one works at a time. PyTorch {metadata.version('torch')}, bf16 by autocast, "
         "computes with one or all threads (and for sampling with or without oneDNN), whichever was faster when it warmed up. "
-        f"Kernels of lmgen here: {devices.kernels()}. auto is {devices.precision_of('auto')}; pure JAX is lmgen without its "
+        f"Kernels of lmgen here: {kernels()}. auto is {precision_of('auto')}; pure JAX is lmgen without its "
         "kernels. Random ids, dropout 0, state carried from window to window."
     )
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from speed_workers import Shape, network
 
+from lmgen.nn.precision import precision_of
+
 STEPS = 10
 LARGE = 2048  # rows, columns and inner dimension of the product that shows the limit
 PARTS = {
@@ -32,18 +34,19 @@ def profile(shape: Shape, cell: str) -> dict[str, Any]:
     """Milliseconds of a step by part, and multiply-adds a second: of the step, and of one large product at its precision."""
     import jax
 
-    from lmgen import devices, training
+    from lmgen.system import devices
+    from lmgen.training import loop
 
     devices.prepare()
-    precision = devices.precision_of("auto", cell)
-    config, net = training.Config(shape.batch, shape.window, 1e-3, steps=1, precision=precision), network(shape, cell)
+    precision = precision_of("auto", cell)
+    config, net = loop.TrainingConfig(shape.batch, shape.window, 1e-3, steps=1, precision=precision), network(shape, cell)
     window = np.random.default_rng(0).integers(shape.vocab, size=(shape.window + 1, shape.batch), dtype=np.int32)
-    begins, state = np.zeros(shape.batch, bool), training.begin(config, net)
-    program = training.step.lower(config.update, net, state, window, begins, 1e-3, 0).compile().as_text()
+    begins, state = np.zeros(shape.batch, bool), loop.begin(config, net)
+    program = loop.step.lower(config.update, net, state, window, begins, 1e-3, 0).compile().as_text()
 
     def steps(state: Any) -> Any:
         for k in range(STEPS):
-            state, nats = training.step(config.update, net, state, window, begins, 1e-3, k)
+            state, nats = loop.step(config.update, net, state, window, begins, 1e-3, k)
             nats.block_until_ready()
         return jax.block_until_ready(state)
 
@@ -76,7 +79,7 @@ def limit(precision: str) -> float:
     """10⁹ multiply-adds a second of one large product, its left operand as kernels store it: the fastest of some."""
     import jax
 
-    from lmgen import native
+    from lmgen.nn import native
 
     b = jax.numpy.asarray(np.random.default_rng(0).normal(size=(LARGE, LARGE)).astype(np.float32))
     a = b.astype(jax.numpy.bfloat16) if precision == "bf16" else b
@@ -90,7 +93,7 @@ def limit(precision: str) -> float:
 
 def multiply_adds(shape: Shape, cell: str) -> float:
     """Of a training step: three products (forward, and two gradients) of each matrix; a small vocabulary is looked up."""
-    from lmgen.cells import CELLS
+    from lmgen.nn.cells import CELLS
 
     symbols, gates, N = shape.symbols, CELLS[cell].gates, shape.size
     looked_up = shape.vocab <= symbols

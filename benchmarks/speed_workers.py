@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lmgen.nn.precision import precision_of
+
 SECONDS = 0.7  # of work in a round
 TRIAL = 0.3  # seconds in which a way of computing shows how fast it is
 HOPELESS = 3  # a way whose first step takes so many times the best is not tried further
@@ -76,7 +78,7 @@ def serve(pipe: Connection, job: Job) -> None:
     if job.program == "torch":
         import speed_torch
 
-        from lmgen import memory
+        from lmgen.system import memory
 
         memory.keep_freed()
         imports = peak_memory()
@@ -87,11 +89,12 @@ def serve(pipe: Connection, job: Job) -> None:
         os.environ.pop("LMGEN_NATIVE", None)
         if job.program == "pure":
             os.environ["LMGEN_NATIVE"] = "off"
-        from lmgen import devices, training  # noqa: F401 (its imports are counted before the work)
+        from lmgen.system import devices
+        from lmgen.training import loop  # noqa: F401 (its imports are counted before the work)
 
         devices.prepare()
         imports = peak_memory()
-        work = TASKS[job.task](job.shape, job.cell, devices.precision_of(job.precision, job.cell), ids)
+        work = TASKS[job.task](job.shape, job.cell, precision_of(job.precision, job.cell), ids)
     work(2)
     steps = max(1, round(SECONDS / taken(work, 2)))
     pipe.send("ready")
@@ -131,9 +134,9 @@ def peak_memory() -> float:
 
 def network(shape: Shape, cell: str) -> Any:
     """The configuration of a network without anything around its layers, which carries its state."""
-    from lmgen import model
+    from lmgen.nn import model
 
-    return model.Config(
+    return model.NetworkConfig(
         shape.vocab, cell, shape.size, shape.layers, shape.size, carry=True, residual=False, layer_norm=False, dropout=0.0
     )
 
@@ -142,15 +145,16 @@ def language_model(shape: Shape, cell: str, precision: str, ends: bool = True) -
     """Random weights, as a language model; unless it `ends`, it never says EOS."""
     import jax
 
-    from lmgen import lm, model
-    from lmgen.vocab import EOS, SPECIAL, Vocab
+    from lmgen.data.vocab import EOS, SPECIAL, Vocab
+    from lmgen.models import networks
+    from lmgen.nn import model
 
     config = network(shape, cell)
     params = model.init(config, jax.random.key(0))
     if not ends:
         params["head"]["b"] = params["head"]["b"].at[EOS].set(-1e9)
     vocab = Vocab("char", tuple(chr(0x4E00 + k) for k in range(shape.vocab - SPECIAL)))
-    return lm.Recurrent(config, params, vocab, precision)
+    return networks.Recurrent(config, params, vocab, precision)
 
 
 @dataclass(frozen=True)
@@ -169,10 +173,10 @@ class Again:
 
 def training(shape: Shape, cell: str, precision: str, ids: np.ndarray) -> Work:
     """Training steps, by lmgen's own loop."""
-    from lmgen import training
+    from lmgen.training import loop
 
-    config = training.Config(shape.batch, shape.window, 1e-3, steps=10**9, precision=precision)
-    run = training.Training(config, network(shape, cell), Again(ids), None)
+    config = loop.TrainingConfig(shape.batch, shape.window, 1e-3, steps=10**9, precision=precision)
+    run = loop.Training(config, network(shape, cell), Again(ids), None)
     reports = iter(run)
 
     def work(steps: int) -> None:
@@ -199,13 +203,13 @@ def evaluation(shape: Shape, cell: str, precision: str, ids: np.ndarray) -> Work
 
 def sampling(shape: Shape, cell: str, precision: str, ids: np.ndarray) -> Work:
     """T symbols of B streams, by lmgen's own loop."""
-    from lmgen import sample
+    from lmgen.generation import sampling
 
-    lm, settings = language_model(shape, cell, precision, ends=False), sample.Settings(max_length=shape.window)
+    lm, settings = language_model(shape, cell, precision, ends=False), sampling.Settings(max_length=shape.window)
 
     def work(steps: int) -> None:
         for _ in range(steps):
-            for _ in islice(sample.samples(lm, settings, wanted=shape.batch), shape.batch):
+            for _ in islice(sampling.samples(lm, settings, wanted=shape.batch), shape.batch):
                 pass
 
     return work
@@ -213,13 +217,13 @@ def sampling(shape: Shape, cell: str, precision: str, ids: np.ndarray) -> Work:
 
 def text(shape: Shape, cell: str, precision: str, ids: np.ndarray) -> Work:
     """−ln p of every symbol of all windows as one text, as validation reads it."""
-    from lmgen import evaluate
+    from lmgen.models import scoring
 
     lm = language_model(shape, cell, precision)
 
     def work(steps: int) -> None:
         for _ in range(steps):
-            evaluate.stream_nats(lm, ids[:, :-1].ravel(), exact=False)
+            scoring.stream_nats(lm, ids[:, :-1].ravel(), exact=False)
 
     return work
 

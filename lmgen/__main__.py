@@ -2,16 +2,16 @@
 
 import sys
 
-from lmgen import signals
+from lmgen.system import signals
 
 
 def main() -> None:
     """Run the command line."""
     signals.begin()
     try:
-        from lmgen import cli
+        from lmgen.cli import main
 
-        cli.main()
+        main.main()
     except KeyboardInterrupt:
         sys.exit(signals.INTERRUPTED)
 

@@ -17,14 +17,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
-from lmgen import advice, arguments, console, corpus, directories, evaluate, fit, lm, lock, provenance, run, start, text
+from lmgen.data import advice, corpus, finding, reading
 from lmgen.errors import DivergedError, InputError, LmgenError
-from lmgen.evaluate import BATCH, WINDOW, Measures, PseudoMeasures, Score, measure
-from lmgen.fill import Filling, fillings
-from lmgen.progress import Display
-from lmgen.sample import Sample, Settings, distinct_samples, samples
-from lmgen.scorecard import Judge, Source
-from lmgen.training import Report
+from lmgen.evaluation import scores
+from lmgen.evaluation.scorecard import Judge, Source
+from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure
+from lmgen.generation.filling import Filling, fillings
+from lmgen.generation.sampling import Sample, Settings, distinct_samples, samples
+from lmgen.models import loading, networks, provenance
+from lmgen.models.scoring import BATCH, WINDOW
+from lmgen.options import kinds, table
+from lmgen.system import directories, lock, terminal
+from lmgen.training import counting, run, start
+from lmgen.training.display import Display, Loss
+from lmgen.training.loop import StepReport
 
 
 class Model:
@@ -33,7 +39,7 @@ class Model:
     `lm` is what they work on.
     """
 
-    def __init__(self, lm: lm.Recurrent | lm.Cloze | lm.Counted):
+    def __init__(self, lm: networks.Recurrent | networks.Cloze | loading.NGramModel):
         self.lm = lm
 
     def __repr__(self) -> str:
@@ -43,7 +49,7 @@ class Model:
     @property
     def fills(self) -> bool:
         """Whether it is a cloze model."""
-        return isinstance(self.lm, lm.Cloze)
+        return isinstance(self.lm, networks.Cloze)
 
     @property
     def path(self) -> Path | None:
@@ -54,7 +60,7 @@ class Model:
         """Copy its directory to a new place, and return that. Raises InputError where something is there already."""
         if self.path is None:
             raise InputError("this model has no directory that could be copied")
-        target: Path = arguments.check("path", arguments.Place(), path)
+        target: Path = table.check("path", kinds.Place(), path)
         if os.path.lexists(target):
             raise InputError(
                 f"{target} is there already and nothing is overwritten: choose another, as {directories.free(target)}"
@@ -98,10 +104,10 @@ class Model:
     ) -> Iterator[Sample]:
         """As `sample`, one by one as they are drawn."""
         known = (*("count", "prompt", "seed", "novel", "distinct"), *(field.name for field in fields(Settings)))
-        arguments.refuse_unknown(settings, known)
-        count = arguments.check("count", arguments.Whole(0), count)
-        prompt = arguments.check("prompt", arguments.Text(), prompt)
-        seed = secrets.randbelow(1 << 31) if seed is None else arguments.check("seed", arguments.SEED, seed)
+        table.refuse_unknown(settings, known)
+        count = table.check("count", kinds.Whole(0), count)
+        prompt = table.check("prompt", kinds.Text(), prompt)
+        seed = secrets.randbelow(1 << 31) if seed is None else table.check("seed", table.SEED, seed)
         drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=count)
         return distinct_samples(drawn, count, novel) if novel or distinct else islice(drawn, count)
 
@@ -115,13 +121,13 @@ class Model:
 
         Raises InputError for a text without a blank and for a model that reads from left to right only.
         """
-        if not isinstance(self.lm, lm.Cloze):
+        if not isinstance(self.lm, networks.Cloze):
             raise InputError(
                 "this model reads from left to right only and sees nothing behind a blank: train one with --direction both"
             )
-        arguments.refuse_unknown(unknown, ("count", "blank"))
-        text, blank = (arguments.check(name, arguments.Text(), value) for name, value in {"text": text, "blank": blank}.items())
-        return fillings(self.lm, text, arguments.check("count", arguments.Whole(), count), blank)
+        table.refuse_unknown(unknown, ("count", "blank"))
+        text, blank = (table.check(name, kinds.Text(), value) for name, value in {"text": text, "blank": blank}.items())
+        return fillings(self.lm, text, table.check("count", kinds.Whole(), count), blank)
 
     @overload
     def score(self, sequences: str) -> Score: ...  # type: ignore[overload-overlap]
@@ -136,10 +142,10 @@ class Model:
         Several are scored many at a time; None among them asks for the scores of those before it.
         """
         if isinstance(sequences, str):
-            return next(evaluate.scores(self.lm, [sequences]))
+            return next(scores.scores(self.lm, [sequences]))
         if not isinstance(sequences, Iterable):
-            raise InputError(f"{arguments.said(sequences)} is not a text: give a string, or several")
-        return evaluate.scores(self.lm, map(_sequence, sequences))
+            raise InputError(f"{kinds.said(sequences)} is not a text: give a string, or several")
+        return scores.scores(self.lm, map(_sequence, sequences))
 
     def evaluate(
         self, *files: Any, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
@@ -171,40 +177,40 @@ class Model:
         Raises InputError for what cannot be read, or where there is nothing in it.
         """
         names = start.files(files, {"sequence": self.lm.sequence, "encoding": encoding})
-        return self._source(text.find(names), encoding, errors, None)
+        return self._source(finding.find(names), encoding, errors, None)
 
     def sources(
         self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", note: Callable[[str], None] | None = None
     ) -> Iterator[Source]:
         """Each of the files as a text to be measured; `note` is told in sentences what was met in it."""
-        for path in [path for name in files for path in text.find([str(name)])]:
+        for path in [path for name in files for path in finding.find([str(name)])]:
             yield self._source([path], encoding, errors, note)
 
     def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], None] | None) -> Source:
-        encoding, errors = arguments.ENCODING.check(encoding), arguments.ERRORS.check(errors)
-        of = text.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
+        encoding, errors = table.ENCODING.check(encoding), table.ERRORS.check(errors)
+        of = reading.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
         ids = corpus.encode(iter(of), self.lm.vocab)
         for line in of.notes:
             if note:
                 note(line)
         if not ids.symbols:
-            raise InputError(f"there is no text in {text.names_of(of.paths)}: give a file with at least one line of it")
-        return Source(text.names_of(paths), ids, lambda: iter(of))
+            raise InputError(f"there is no text in {finding.names_of(of.paths)}: give a file with at least one line of it")
+        return Source(finding.names_of(paths), ids, lambda: iter(of))
 
 
 def _sequence(one: str | None) -> str | None:
     """A sequence that can be scored."""
     if not (one is None or isinstance(one, str)):
-        raise InputError(f"{arguments.said(one)} is not a string, so it cannot be scored: give strings")
+        raise InputError(f"{kinds.said(one)} is not a string, so it cannot be scored: give strings")
     return one
 
 
 def load(name: str | Path | None = None, precision: str = "auto") -> Model:
     """The model of a directory, of a name under checkpoints/, or the newest there; CheckpointError for what is no model."""
-    return Model(lm.load(name, arguments.PRECISION.check(precision)))
+    return Model(loading.load(name, table.PRECISION.check(precision)))
 
 
-def train(*files: Any, progress: bool | Callable[[Report], Any] = False, **options: Any) -> Model:
+def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **options: Any) -> Model:
     """Train on a text to the end and return the best model.
 
     The text is one or several names of files, folders or corpora that ship, open files, or strings, each of which is a sequence
@@ -216,25 +222,25 @@ def train(*files: Any, progress: bool | Callable[[Report], Any] = False, **optio
 
     Options, all by name; those you omit are chosen from the amount of text:
     """
-    wanted = arguments.checked(options, bool(files))
+    wanted = table.checked(options, bool(files))
     if not (callable(progress) or isinstance(progress, bool)):
-        raise InputError(f"progress {arguments.said(progress)} cannot be used: give True, False or a function")
+        raise InputError(f"progress {kinds.said(progress)} cannot be used: give True, False or a function")
     place = {} if wanted["resume"] else start.place(files, wanted)
     if wanted["valid"] is not None:
         wanted["valid"] = start.files([wanted["valid"]], wanted)
-    note = console.note if progress is True else (lambda _: None)
+    note = terminal.note if progress is True else (lambda _: None)
     settings = start.text_settings(start.files(files, wanted), wanted, note) if files else None
     if wanted["resume"]:
         path = directories.find(str(wanted["resume"]))
         with lock.locked(path):
-            started, complaints = run.resume(path, settings, wanted["changed_text"], **arguments.belonging(wanted, "end"))
+            started, complaints = run.resume(path, settings, wanted["changed_text"], **table.belonging(wanted, "end"))
             for complaint in complaints:
                 warnings.warn(complaint, stacklevel=2)
             _train(started, progress)
         return load(path, started.config.precision)
     assert settings
     if wanted["cell"] == "ngram":
-        return load(fit.new(text=settings, **place, **start.counted(wanted))[0].lm.path)
+        return load(counting.new(text=settings, **place, **start.counted(wanted))[0].lm.path)
     with directories.new(**place) as made:
         started = run.new(made, settings, **start.learnt(wanted))
         for sentence in (*started.data.notes, *(f"warning: {warning}" for warning in advice.warnings(started.data.signs))):
@@ -245,9 +251,9 @@ def train(*files: Any, progress: bool | Callable[[Report], Any] = False, **optio
     return load(started.path, started.config.precision)
 
 
-def _train(started: run.Run, progress: bool | Callable[[Report], Any]) -> None:
+def _train(started: run.Run, progress: bool | Callable[[StepReport], Any]) -> None:
     """Run a training to its end, or until it is stopped; then it is saved."""
-    loss = console.Loss(started.data.vocab.unit, started.data.characters_per_symbol, started.network.direction == "both")
+    loss = Loss(started.data.vocab.unit, started.data.characters_per_symbol, started.network.direction == "both")
     with _interrupts() as interrupts, closing(iter(started)) as reports, Display(loss, progress is not True) as display:
         told = progress if callable(progress) else display.show
         for report in reports:
@@ -296,13 +302,9 @@ def _describe(function: Any) -> None:
     """Give a function with **options the signature and the help of the table of options."""
     signature = inspect.signature(function)
     given = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    named = [
-        inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, default=o.default, annotation=o.hint) for o in arguments.TRAIN
-    ]
+    named = [inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, default=o.default, annotation=o.hint) for o in table.TRAIN]
     function.__signature__ = signature.replace(parameters=[*given, *named])
-    function.__doc__ = (
-        inspect.cleandoc(function.__doc__) + "\n" + "\n".join(f"    {o.name}: {o.described}" for o in arguments.TRAIN)
-    )
+    function.__doc__ = inspect.cleandoc(function.__doc__) + "\n" + "\n".join(f"    {o.name}: {o.described}" for o in table.TRAIN)
 
 
 _describe(train)

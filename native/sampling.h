@@ -132,7 +132,7 @@ inline float exponentials(float* l, int64_t n, float& top) {
   return sum(sums);
 }
 
-// The transforms of lmgen/sample.py, in their order: what they leave out gets NEVER. `order` and `p` are memory for V numbers.
+// The transforms of lmgen/generation/sampling.py, in their order: what they leave out gets NEVER. `order` and `p` are memory for V numbers.
 inline void transform(const Sampling& s, float* l, int64_t padded, int32_t* order, float* p) {
   float top = l[0];
   if (s.temperature != 1) {

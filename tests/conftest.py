@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import io
 import os
-import random
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +12,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from lmgen import cli
+from lmgen.cli import main
+from support import invented_words
 
 # Nearly all the time of these tests goes into compiling programs that then run for milliseconds. The processes that tests
 # start, and `make oracle`, compile as users do.
@@ -44,15 +44,6 @@ def data():
     return SHARED
 
 
-def invented_words(count: int, seed: int = 0) -> list[str]:
-    """Distinct words of a tiny language: syllables of a consonant and a vowel."""
-    draw = random.Random(seed)
-    words: dict[str, None] = {}
-    while len(words) < count:
-        words["".join(draw.choice("bdgklmnrst") + draw.choice("aeiou") for _ in range(draw.randint(1, 4)))] = None
-    return list(words)
-
-
 @pytest.fixture
 def words_file(tmp_path) -> Path:
     """A corpus of 1,000 invented words, one a line."""
@@ -71,7 +62,7 @@ def lmgen(monkeypatch, capfd):
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
         capfd.readouterr()
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            main.main()
         out, err = capfd.readouterr()
         assert "Traceback" not in err
         return end.value.code, out, err

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import lmgen as library
-from lmgen import arguments, run
 from lmgen.errors import InputError
+from lmgen.options import table
+from lmgen.training import run
 
 SMALL = {"steps": 4, "size": 8, "embedding": 4, "batch": 2, "window": 8}
 LINES = [f"{a}{b}{c}" for a in "bdgk" for b in "aeiou" for c in "nrst"]
@@ -140,7 +141,7 @@ def test_files_that_cannot_be_read_are_said(tmp_path):
 
 def test_help_names_every_option():
     parameters = inspect.signature(library.train).parameters
-    for option in arguments.TRAIN:
+    for option in table.TRAIN:
         assert parameters[option.name].default == option.default
         assert f"    {option.name}: {option.described}" in library.train.__doc__
     assert [*parameters][:2] == ["files", "progress"]

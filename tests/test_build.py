@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lmgen import native
+from lmgen.nn import native
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPILER = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
@@ -25,15 +25,17 @@ needs_kernels = pytest.mark.skipif(not native.kind("f32"), reason="the compiled 
 
 TRAINS = """
 import hashlib, time, jax, numpy as np
-from lmgen import devices, model, native, training
-network = model.Config(50, "lstm", 128, 1, 128)
-c = training.Config(32, 64, 1e-2, steps=1, precision=devices.precision_of("auto"))
+from lmgen.nn import model, native
+from lmgen.nn.precision import precision_of
+from lmgen.training import loop
+network = model.NetworkConfig(50, "lstm", 128, 1, 128)
+c = loop.TrainingConfig(32, 64, 1e-2, steps=1, precision=precision_of("auto"))
 w = np.random.default_rng(0).integers(0, 50, (65, 32)).astype(np.int32)
-state, _ = training.step(c.update, network, training.begin(c, network), w, np.zeros(32, bool), 1e-2, 0)
+state, _ = loop.step(c.update, network, loop.begin(c, network), w, np.zeros(32, bool), 1e-2, 0)
 jax.block_until_ready(state)
 start = time.perf_counter()
 for k in range(150):
-    state, nats = training.step(c.update, network, state, w, np.zeros(32, bool), 1e-2, k)
+    state, nats = loop.step(c.update, network, state, w, np.zeros(32, bool), 1e-2, k)
     float(nats)
 seconds = time.perf_counter() - start
 bits = b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(state))
@@ -87,7 +89,7 @@ def test_a_build_without_a_compiler_warns_and_goes_on(tmp_path, compiler):
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "foreign"])
 def test_a_library_that_cannot_be_used_is_told_and_done_without(tmp_path, damage):
     library = tmp_path / "_native.so"
-    ours = next(iter(Path(native.__file__).parent.glob("_native*.so")), None)
+    ours = next(iter(Path(native.__file__).parents[1].glob("_native*.so")), None)
     if damage in ("empty", "foreign"):
         library.write_bytes(b"" if damage == "empty" else Path(shutil.which("true") or "/bin/true").read_bytes())
     elif damage == "cut":
@@ -95,8 +97,8 @@ def test_a_library_that_cannot_be_used_is_told_and_done_without(tmp_path, damage
             pytest.skip("there is no library to cut")
         library.write_bytes(ours.read_bytes()[:-1000])
     program = (
-        "from lmgen import devices, native; import jax.numpy as jnp; "
-        "print(repr(native.kind('f32')), devices.kernels(), float(jnp.ones(3).sum()))"
+        "from lmgen.nn import native, precision; import jax.numpy as jnp; "
+        "print(repr(native.kind('f32')), precision.kernels(), float(jnp.ones(3).sum()))"
     )
     kind, *why, total = python(program, LMGEN_LIBRARY=str(library))
     assert (kind, total) == ("''", "3.0")
@@ -121,7 +123,7 @@ def test_memory_that_does_not_suffice_is_an_error_of_the_call():
     """Not the end of the process, nor threads that wait for ever; what fits works afterwards."""
     program = """
 import resource, jax, jax.numpy as jnp, numpy as np
-from lmgen import native
+from lmgen.nn import native
 small = np.ones((4, 4), np.float32)
 native.product(small, small, "f32").block_until_ready()
 wide = jax.block_until_ready(jnp.ones((1, 40_000_000)))
@@ -144,7 +146,7 @@ def test_a_forked_child_has_threads_of_its_own():
     program = """
 import os, signal, warnings, ctypes, numpy as np
 warnings.simplefilter("ignore")
-from lmgen import native
+from lmgen.nn import native
 import jax, jax.numpy as jnp
 a = np.ones((300, 300), np.float32)
 print(float(native.product(a, a, "f32")[0, 0]), flush=True)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmgen import arrayfile, checkpoint
 from lmgen.errors import CheckpointError
+from lmgen.system import arrayfile, checkpoint
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -27,7 +27,6 @@ LONG = bool(os.environ.get("LMGEN_LONG"))  # the long level: hours of faults ins
 STRACE = shutil.which("strace")
 CALLS = ("mkdir", "openat", "write", "fsync", "rename", "unlink", "unlinkat", "rmdir", "close")
 ERRORS = {"ENOSPC": "No space left on device", "EDQUOT": "Disk quota exceeded", "EIO": "Input/output error"}
-SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
 
 
 # ---- what a directory holds --------------------------------------------------------------------------------------------

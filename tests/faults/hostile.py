@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import save
 
-from lmgen import arrayfile
+from lmgen.system import arrayfile
 
 Make = Callable[[Path], None]
 

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lmgen import checkpoint
 from lmgen.errors import CheckpointError
+from lmgen.system import checkpoint
 
 MOST = 4 << 30  # bytes that a process may ask for, so that what is not refused does no harm here either
 

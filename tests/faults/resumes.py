@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import faults
-from lmgen import provenance, run
-from lmgen.cells import CELLS
+from lmgen.models import provenance
+from lmgen.nn.cells import CELLS
+from lmgen.training import run
 
 STEPS, STOP = 60, 23
 COMMON = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1e-2, "patience": 0, "dropout": 0.3}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lmgen import arrayfile, checkpoint, directories
 from lmgen.errors import LmgenError
+from lmgen.system import arrayfile, checkpoint, directories
 
 
 def mark(path: Path, word: str) -> None:

@@ -12,8 +12,10 @@ import save
 
 import faults
 import lmgen
-from lmgen import checkpoint, run
 from lmgen.errors import CheckpointError
+from lmgen.system import checkpoint
+from lmgen.training import run
+from support import SMALL
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_the_sentence_says_what_there_is_and_what_should_be(tiny):
 
 def test_resume_falls_back_and_says_so(lmgen, words_file):
     """The newest snapshot is cut; the training goes on from the one before and ends as if nothing had been."""
-    options = ["--steps", 400, "--patience", 0, *faults.SMALL]
+    options = ["--steps", 400, "--patience", 0, *SMALL]
     assert lmgen("train", words_file, "-o", "whole", *options)[0] == 0
     assert lmgen("train", words_file, "-o", "m", *options)[0] == 0
     newest, before = checkpoint.snapshots(Path("m"))

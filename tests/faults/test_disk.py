@@ -13,8 +13,10 @@ import save
 
 import faults
 import lmgen
-from lmgen import arpa, arrayfile, checkpoint, files, provenance, run
 from lmgen.errors import InputError, LmgenError
+from lmgen.models import arpa, provenance
+from lmgen.system import arrayfile, checkpoint, files
+from lmgen.training import run
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
 

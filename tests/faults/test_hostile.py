@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 import faults
 import lmgen
-from lmgen import arrayfile, checkpoint, lm, lock, provenance, run
-from lmgen.compress import HEADER, MAGIC, _hash, compress, decompress, identity
 from lmgen.errors import CheckpointError, InputError, LmgenError
+from lmgen.evaluation.compression import HEADER, MAGIC, _hash, compress, decompress, identity
+from lmgen.models import loading, provenance
+from lmgen.system import arrayfile, checkpoint, lock
+from lmgen.training import run
 
 SECONDS, MEMORY = 1.0, 200e6  # of the processor: how long it takes on the clock is for benchmarks/trust.py to say
 WORDS = ("W", "b", "__metadata__", "lmgen", "dtype", "shape", "data_offsets")
@@ -130,7 +132,7 @@ def test_configurations_that_do_not_fit_are_refused_at_once(model_path, tmp_path
     path = altered(model_path, tmp_path / "m", config=of_model(model_path, **change))
     start = time.process_time()
     with pytest.raises(CheckpointError):
-        lm.load(path)
+        loading.load(path)
     assert time.process_time() - start < SECONDS
 
 
@@ -150,7 +152,7 @@ def test_configurations_that_do_not_fit_are_refused_at_once(model_path, tmp_path
 def test_settings_of_the_wrong_kind_are_refused(model_path, tmp_path, change):
     path = altered(model_path, tmp_path / "m", config=change)
     with pytest.raises(CheckpointError):
-        provenance.text_of(lm.load(path))
+        provenance.text_of(loading.load(path))
 
 
 @pytest.mark.parametrize(
@@ -169,12 +171,12 @@ def test_settings_of_the_wrong_kind_are_refused(model_path, tmp_path, change):
 )
 def test_vocabularies_that_do_not_fit_are_refused(model_path, tmp_path, change):
     with pytest.raises(CheckpointError):
-        lm.load(altered(model_path, tmp_path / "m", vocab=change))
+        loading.load(altered(model_path, tmp_path / "m", vocab=change))
 
 
 def test_much_json_that_is_no_vocabulary_is_not_parsed(tmp_path):
     """Two hundred bytes of memory for three of text: what is large is looked at first."""
-    from lmgen.vocab import Vocab
+    from lmgen.data.vocab import Vocab
 
     symbols = tuple(f'word{k}\\"\n[{{\u2028' for k in range(100_000))
     large = Vocab("word", symbols, "<unk>")
@@ -202,7 +204,7 @@ def test_arrays_that_do_not_belong_are_named(model_path, tmp_path, change, messa
     """What was expected, what was found, and why: weights and configuration of two models."""
     path = altered(model_path, tmp_path / "m", arrays=change)
     with pytest.raises(CheckpointError, match=message) as error:
-        lm.load(path)
+        loading.load(path)
     assert str(error.value).isprintable()
     assert "copy the" in str(error.value) or "another configuration" in str(error.value)
 
@@ -215,7 +217,7 @@ def test_fingerprints_that_are_none_are_refused(model_path, tmp_path, known):
     path = shutil.copytree(model_path, tmp_path / "m")
     arrayfile.write_arrays(path / "known.safetensors", "known", {} if known is None else {"known": known}, {})
     with pytest.raises(CheckpointError, match="holds no fingerprints"):
-        lm.load(path)
+        loading.load(path)
 
 
 # ---- snapshots -----------------------------------------------------------------------------------------------------------
@@ -336,7 +338,7 @@ def test_hostile_ngrams_are_refused(counted, tmp_path, change):
     path = altered(counted, tmp_path / "m", arrays=change)
     start = time.process_time()
     with pytest.raises(CheckpointError):
-        lm.load(path)
+        loading.load(path)
     assert time.process_time() - start < SECONDS
 
 
@@ -347,7 +349,7 @@ def test_hostile_ngrams_are_refused(counted, tmp_path, change):
 )
 def test_hostile_orders_are_refused(counted, tmp_path, change):
     with pytest.raises(CheckpointError):
-        lm.load(altered(counted, tmp_path / "m", config=of_model(counted, **change)))
+        loading.load(altered(counted, tmp_path / "m", config=of_model(counted, **change)))
 
 
 # ---- compressed files ------------------------------------------------------------------------------------------------------
@@ -393,7 +395,7 @@ LISTS = zlib.compress(b"[" * 1_000_000)
 def test_hostile_compressed_files_are_refused_at_once(counted, extra, words, length, sequences):
     """A zip bomb, other JSON, counts that no file has: little is unpacked and little is read before it is noticed."""
     pytest.importorskip("constriction")
-    model = lm.load(counted)
+    model = loading.load(counted)
     start = time.process_time()
     with pytest.raises(InputError, match=r"damaged|what came of the file is not"):
         decompress(model, lmz(model, extra + words, length, sequences, len(extra)))
@@ -406,7 +408,7 @@ def test_hostile_compressed_files_are_refused_at_once(counted, extra, words, len
 )
 def test_any_words_of_the_coder_end(counted, words, length, sequences, flags):
     pytest.importorskip("constriction")
-    model = lm.load(counted)
+    model = loading.load(counted)
     try:
         decompress(model, lmz(model, words, length, sequences, 0, flags))
     except InputError:
@@ -416,8 +418,8 @@ def test_any_words_of_the_coder_end(counted, words, length, sequences, flags):
 def test_what_compresses_beyond_measure_comes_back(counted, monkeypatch):
     """Much odd white space is stored as it is where it would otherwise look like a bomb."""
     pytest.importorskip("constriction")
-    monkeypatch.setattr("lmgen.compress.MUCH", 1000)
-    model = lm.load(counted)
+    monkeypatch.setattr("lmgen.evaluation.compression.MUCH", 1000)
+    model = loading.load(counted)
     for content in (b"\n" * 5_000 + b"the cat\n", b"\n" * 100 + b"the cat\n"):
         assert decompress(model, compress(model, content)) == content
     assert len(compress(model, b"\n" * 5_000 + b"the cat\n")) > 10_000

@@ -17,10 +17,14 @@ import numpy as np
 import pytest
 
 import lmgen as library
-from lmgen import corpus, text
+from lmgen.data import corpus, reading
+from lmgen.data.split import split_of
+from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
-from lmgen.split import split_of
-from lmgen.vocab import Vocab
+from lmgen.evaluation.scores import measure
+from lmgen.models import ngram
+from lmgen.models.loading import NGramModel
+from lmgen.system import trees
 
 LONG = bool(os.environ.get("LMGEN_LONG"))
 NET = {"steps": 2, "size": 4, "embedding": 4, "batch": 2, "window": 8}
@@ -31,7 +35,7 @@ NET = {"steps": 2, "size": 4, "embedding": 4, "batch": 2, "window": 8}
 
 def scoring(model: Path, *words: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "lmgen.cli", "score", str(model), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "lmgen", "score", str(model), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
 
@@ -60,7 +64,7 @@ def test_the_last_tenth_of_one_long_line_is_held_out(unit):
     """Whatever its symbols are, and whichever side its hash would put it on."""
     for start in range(12):
         Path("line.txt").write_text(f"{start} " + "several words " * 400)
-        opened = text.Text([Path("line.txt")])
+        opened = reading.Text([Path("line.txt")])
         read = corpus.load(opened, None, unit, False, split=split_of(opened, False, least=1))
         assert 0.08 < read.valid.characters / (read.train.characters + read.valid.characters) < 0.12
 
@@ -71,7 +75,7 @@ def test_an_endless_pipe_is_scored_until_the_reader_goes(model_path):
         [sys.executable, "-c", "while True: print('bade')"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "lmgen.cli", "score", str(model_path), "--json"], stdin=endless.stdout, stdout=subprocess.PIPE
+        [sys.executable, "-m", "lmgen", "score", str(model_path), "--json"], stdin=endless.stdout, stdout=subprocess.PIPE
     )
     endless.stdout.close()
     assert json.loads(process.stdout.readline())["text"] == "bade"
@@ -94,7 +98,7 @@ def piped(content: bytes, *cuts: int, **options) -> list[str | None]:
     writer = threading.Thread(target=feed)
     writer.start()
     try:
-        return list(text.arriving(text.Text([Path("pipe")], pipe=open(read, "rb"), **options)))
+        return list(reading.arriving(reading.Text([Path("pipe")], pipe=open(read, "rb"), **options)))
     finally:
         writer.join()
 
@@ -145,7 +149,7 @@ def test_a_device_without_an_end_is_refused(lmgen, words_file, words):
 
 
 def test_more_than_the_memory_is_not_compressed(lmgen, words_file, monkeypatch):
-    monkeypatch.setattr("lmgen.cli_compress.MOST", 9)
+    monkeypatch.setattr("lmgen.cli.compress.MOST", 9)
     lmgen("train", words_file, "--cell", "ngram", "--order", 2, "-o", "M")
     for words in (["compress", "M", words_file], ["compress", "M", "-", "-o", "x"]):
         code, _, err = lmgen(*words, stdin="0123456789")
@@ -157,7 +161,7 @@ def test_a_pipe_that_does_not_block_is_read_to_its_end():
     """As some programs leave the one that they hand on."""
     read, write = os.pipe()
     os.set_blocking(read, False)
-    program = "import sys; from lmgen import text; print(list(text.whole(text.Text(text.find(['-'])))))"
+    program = "import sys; from lmgen.data import reading as text; print(list(text.whole(text.Text(text.find(['-'])))))"
     process = subprocess.Popen([sys.executable, "-c", program], stdin=read, stdout=subprocess.PIPE)
     os.close(read)
     with open(write, "wb") as file:
@@ -183,15 +187,15 @@ def test_every_size_from_0_to_200_counts_or_is_refused(kind, carry):
             with pytest.raises(InputError, match="give a file with at least one line"):
                 library.train("text.txt", output="m", cell="ngram", order=2, carry=carry)
             continue
-        read = corpus.load(text.Text([Path("text.txt")], "line", carry), None, "char", carry)
+        read = corpus.load(reading.Text([Path("text.txt")], "line", carry), None, "char", carry)
         assert read.train.symbols > 0
-        fitted = library.lm.Counted(
-            library.ngram.Config(len(read.vocab), 2, carry),
-            library.ngram.smoothed(library.ngram.Counts(read.train.stream, len(read.vocab), carry), 2),
+        fitted = NGramModel(
+            ngram.NGramConfig(len(read.vocab), 2, carry),
+            ngram.smoothed(ngram.Counts(read.train.stream, len(read.vocab), carry), 2),
             read.vocab,
         )
         for ids in filter(None, (read.train, read.valid)):
-            assert math.isfinite(library.evaluate.measure(fitted, ids).nats)
+            assert math.isfinite(measure(fitted, ids).nats)
 
 
 SIZES = range(201) if LONG else (0, 1, 2, 3, 4, 7, 8, 9, 31, 64, 65, 200)
@@ -207,7 +211,7 @@ def test_small_texts_train_a_network_or_are_refused(carry, tmp_path):
                 library.train("text.txt", output=tmp_path / "0", carry=carry, **NET)
             continue
         model = library.train("text.txt", output=tmp_path / str(size), carry=carry, **NET)
-        assert all(np.isfinite(array).all() for array in library.trees.flatten(model.lm.params).values())
+        assert all(np.isfinite(array).all() for array in trees.flatten(model.lm.params).values())
         assert all(math.isfinite(one.nats) for one in model.sample(2, max_length=5))
         assert math.isfinite(model.evaluate("text.txt").nats)
 
@@ -218,8 +222,8 @@ MEGABYTES = 300
 READING = """
 import resource, sys
 from pathlib import Path
-from lmgen.corpus import load
-from lmgen.text import Text
+from lmgen.data.corpus import load
+from lmgen.data.reading import Text
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[2]) << 20,) * 2)
 found = load(Text([Path(sys.argv[1])]), None, "char", False)
 print(found.train.symbols + found.valid.symbols)

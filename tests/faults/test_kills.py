@@ -14,8 +14,8 @@ import pytest
 import save
 
 import faults
-from lmgen import checkpoint, directories, lock
 from lmgen.errors import InputError
+from lmgen.system import checkpoint, directories, lock
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
 
@@ -146,7 +146,7 @@ def test_trainings_killed_at_random_moments_go_on_to_the_bit(tmp_path, words_fil
 
 def test_the_lock_names_its_holder_and_dies_with_it(saved, lmgen):
     """While a process trains in a directory another one ends with exit code 2; after kill -9 the directory is free."""
-    program = "import sys, time\nfrom pathlib import Path\nfrom lmgen import checkpoint, directories, lock\n"
+    program = "import sys, time\nfrom pathlib import Path\nfrom lmgen.system import checkpoint, directories, lock\n"
     program += "with lock.locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     holder = subprocess.Popen([sys.executable, "-c", program, str(saved)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"

@@ -15,8 +15,12 @@ import pytest
 
 import faults
 import lmgen
-from lmgen import lm, memory, model, recipe, run, training
 from lmgen.errors import InputError, LmgenError
+from lmgen.models import loading
+from lmgen.nn import model
+from lmgen.system import memory
+from lmgen.training import defaults, loop, run
+from support import SMALL
 
 # ---- memory ------------------------------------------------------------------------------------------------------------
 
@@ -39,7 +43,7 @@ def test_what_the_system_refuses_is_said_the_same_way(words_file):
         "import resource, jax; jax.numpy.zeros(3).block_until_ready(); "
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize(); "
         "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), resource.RLIM_INFINITY)); "
-        "from lmgen import memory; memory.available = lambda: float('inf')"
+        "from lmgen.system import memory; memory.available = lambda: float('inf')"
     )
     process = faults.training(words_file, "--steps", "2", "--size", "5000", "--window", "32", "--batch", "32", first=limit)
     _, err = process.communicate()
@@ -54,15 +58,15 @@ def test_the_need_is_at_least_what_is_learnt_and_smaller_settings_need_less(word
     """Against the weights of a real network of each cell: never more than four numbers for each, and what a step keeps."""
     import jax
 
-    config = training.Config(batch=1, window=1, learning_rate=0.1)
+    config = loop.TrainingConfig(batch=1, window=1, learning_rate=0.1)
     for cell in ("lstm", "gru", "min-lstm", "tdnn", "narx", "elman"):
         for extra in ({}, {"layers": 3, "direction": "both"}, {"tie": True}):
-            network = model.Config(vocab=50, cell=cell, size=40, embedding=30, **extra)
+            network = model.NetworkConfig(vocab=50, cell=cell, size=40, embedding=30, **extra)
             params = jax.eval_shape(lambda key, network=network: model.init(network, key), jax.random.key(0))
             weights = model.parameters(params)
-            assert 0.75 * 16 * weights <= recipe.need(network, config) <= 16 * weights + 16 * 40 * 40 * network.layers
-    network = model.Config(vocab=50, size=4000, embedding=30)
-    told = recipe.too_large(network, training.Config(batch=64, window=64, learning_rate=0.1))
+            assert 0.75 * 16 * weights <= defaults.need(network, config) <= 16 * weights + 16 * 40 * 40 * network.layers
+    network = model.NetworkConfig(vocab=50, size=4000, embedding=30)
+    told = defaults.too_large(network, loop.TrainingConfig(batch=64, window=64, learning_rate=0.1))
     assert "--size 2000" in told
 
 
@@ -77,12 +81,14 @@ def test_limits_of_the_process_and_its_group_count(tmp_path):
 
 
 def test_more_layers_than_can_be_read_again_are_refused(words_file):
-    with pytest.raises(InputError, match=f"{lm.MOST_LAYERS + 1} cannot be used: give 1 or more, {lm.MOST_LAYERS} at most"):
-        lmgen.train(words_file, output="m", steps=1, layers=lm.MOST_LAYERS + 1)
+    with pytest.raises(
+        InputError, match=f"{loading.MOST_LAYERS + 1} cannot be used: give 1 or more, {loading.MOST_LAYERS} at most"
+    ):
+        lmgen.train(words_file, output="m", steps=1, layers=loading.MOST_LAYERS + 1)
 
 
 def test_errors_of_other_kinds_are_not_taken_for_lack_of_memory(words_file, tmp_path):
-    network, config = model.Config(vocab=5), training.Config(batch=1, window=1, learning_rate=0.1)
+    network, config = model.NetworkConfig(vocab=5), loop.TrainingConfig(batch=1, window=1, learning_rate=0.1)
     with pytest.raises(RuntimeError, match="something else"), run.memory_of(network, config):
         raise RuntimeError("something else")
     with pytest.raises(LmgenError, match=r"takes 7\.0 GB or more"), run.memory_of(network, config):
@@ -141,7 +147,7 @@ def test_a_model_is_read_where_nothing_can_be_written(model_path, tmp_path):
         (0, "show", "m"),
         (1, "train", "--resume", "m"),
     ):
-        command = [sys.executable, "-c", f"{WITHOUT_RIGHTS}\nfrom lmgen.cli import main\nmain()", *words]
+        command = [sys.executable, "-c", f"{WITHOUT_RIGHTS}\nfrom lmgen.cli.main import main\nmain()", *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == code, done.stderr
         assert bool(done.stdout) == (code == 0)
@@ -155,7 +161,7 @@ def test_a_model_is_read_where_nothing_can_be_written(model_path, tmp_path):
 
 def trained(folder: Path, words_file: Path, name: str, first: str = "") -> str:
     """What a training says on stderr, with a cache of compiled programs in a folder of the test, which keeps all of them."""
-    words = [words_file, "-o", name, "--steps", "4", "--quiet", *faults.SMALL, "--size", "4", "--embedding", "2"]
+    words = [words_file, "-o", name, "--steps", "4", "--quiet", *SMALL, "--size", "4", "--embedding", "2"]
     words += ["--precision", "f32"]  # what auto measures is compiled for the first training alone
     kept = {"JAX_COMPILATION_CACHE_DIR": str(folder), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     process = faults.training(*words, first=first, **kept)

@@ -9,7 +9,7 @@ import pytest
 import resumes
 
 import faults
-from lmgen.cells import CELLS
+from lmgen.nn.cells import CELLS
 
 
 @pytest.mark.parametrize("case", resumes.CASES if faults.LONG else resumes.CASES[:: len(resumes.CASES) // 4], ids=resumes.name_of)

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import faults
-from lmgen import checkpoint
+from lmgen.system import checkpoint
+from support import SMALL
 
-ENDLESS = ["--epochs", "100000", "--patience", "0", *faults.SMALL]
+ENDLESS = ["--epochs", "100000", "--patience", "0", *SMALL]
 
 
 def trained_for_a_while(*words: str | Path, path: Path, draw: random.Random):
@@ -100,11 +101,11 @@ def test_a_signal_from_the_first_moment_on_leaves_nothing_or_what_can_be_resumed
 
 def test_an_interrupt_that_is_swallowed_ends_the_training_all_the_same(words_file):
     """What a signal raises inside of a callback of the garbage collector is dropped there."""
-    first = "import gc, os, signal, lmgen.corpus\nload = lmgen.corpus.load\n"
+    first = "import gc, os, signal, lmgen.data.corpus\nload = lmgen.data.corpus.load\n"
     first += "def swallowing(*words, **options):\n"
     first += "    class Gone:\n        def __del__(self):\n            os.kill(os.getpid(), signal.SIGINT)\n"
     first += "    Gone()\n    return load(*words, **options)\n"
-    first += "lmgen.corpus.load = swallowing"
+    first += "lmgen.data.corpus.load = swallowing"
     process = faults.training(words_file, "-o", "new/m", *ENDLESS, first=first)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -125,7 +126,7 @@ def test_ctrl_c_while_modules_are_imported_is_no_traceback(words_file, words):
 
 def test_ctrl_c_outside_of_training_is_no_traceback(model_path):
     # As from a terminal: who runs these tests in the background of a shell has Ctrl-C ignored, and so have its children.
-    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from lmgen.cli import main; main()"
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from lmgen.cli.main import main; main()"
     command = [sys.executable, "-c", program, "sample", str(model_path), "-n", "1000000", "--seed", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline()

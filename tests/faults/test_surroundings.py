@@ -14,16 +14,16 @@ import jax
 import pytest
 
 import lmgen as library
-from lmgen import cache, checkpoint, directories
-from lmgen.cli import cli
+from lmgen.cli.main import cli
 from lmgen.errors import InputError
+from lmgen.system import cache, checkpoint, directories
 
 ROOT = Path(library.__file__).resolve().parent.parent
 TRAIN = "train words.txt --cell ngram -o m"
 
 
 def run(*words: str, code: int = 0, **options) -> subprocess.CompletedProcess:
-    done = subprocess.run([sys.executable, "-m", "lmgen.cli", *words], capture_output=True, text=True, **options)
+    done = subprocess.run([sys.executable, "-m", "lmgen", *words], capture_output=True, text=True, **options)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -49,7 +49,7 @@ def test_a_home_that_cannot_be_written_will_do(tmp_path, words_file, home):
 def test_a_user_without_a_name_or_a_home_works_in_a_temporary_cache(tmp_path, words_file):
     program = """
 import os, sys, tempfile
-from lmgen import cli
+from lmgen.cli import main as cli
 def call(*words):
     sys.argv = ["lmgen", *words]
     try:
@@ -134,9 +134,9 @@ def test_importing_and_every_help_open_no_socket_and_write_nothing():
     """Nor do they import JAX."""
     names = [[], *([name] for name in cli.commands), ["corpus", "check"], ["corpus", "write"], ["arpa", "read"], ["--version"]]
     program = (
-        "import lmgen, lmgen.cli\n"
+        "import lmgen, lmgen.cli.main\n"
         f"for words in {names!r}:\n"
-        "    try: lmgen.cli.cli.main([*words, *(['--help'] if words != ['--version'] else [])], 'lmgen')\n"
+        "    try: lmgen.cli.main.cli.main([*words, *(['--help'] if words != ['--version'] else [])], 'lmgen')\n"
         "    except SystemExit: pass\n"
         "assert not {'jax', 'numpy', 'rich', 'socket', 'ssl', 'urllib.request'} & sys.modules.keys()"
     )
@@ -220,7 +220,7 @@ def test_a_cache_that_others_may_read_is_closed():
 
 def lmgen_under(environment: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "lmgen.cli", *map(str, words)], capture_output=True, text=True, env={**os.environ, **environment}
+        [sys.executable, "-m", "lmgen", *map(str, words)], capture_output=True, text=True, env={**os.environ, **environment}
     )
 
 

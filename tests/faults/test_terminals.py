@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections import Counter
@@ -13,33 +12,10 @@ from pathlib import Path
 import pytest
 
 import lmgen as library
+from support import on_a_terminal, started
 
 STEERING = "a\x1b[31mb\x9bc\u202ed\x7fe"
 DANGEROUS = [c for c in map(chr, range(256)) if not c.isprintable() and c not in "\r\n\t\xa0\xad"] + ["\u202e", "\u2066"]
-
-
-def started(*words: str | Path, **options) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "lmgen.cli", *map(str, words)], **options)
-
-
-def on_a_terminal(*words: str | Path, columns: int = 80, code: int = 0, **environment: str) -> str:
-    """What a command writes on a terminal."""
-    master, slave = pty.openpty()
-    variables = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), **environment}
-    process = started(*words, stdin=slave, stdout=slave, stderr=slave, env=variables)
-    os.close(slave)
-    seen = b""
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:
-            break
-        seen += block
-        if not block:
-            break
-    os.close(master)
-    assert process.wait() == code, seen
-    return seen.decode()
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +141,7 @@ def test_a_reader_that_goes_ends_it_quietly(model_path, words_file, command):
 
 @pytest.mark.parametrize("closing", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_streams_do_no_harm(model_path, words_file, closing):
-    command = f"exec {sys.executable} -m lmgen.cli train {words_file} --cell ngram -o m {closing}"
+    command = f"exec {sys.executable} -m lmgen train {words_file} --cell ngram -o m {closing}"
     assert subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE).returncode == 0
     assert library.load("m").sample(1)
 

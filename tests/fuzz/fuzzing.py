@@ -29,9 +29,16 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 import lmgen
-from lmgen import arguments, arpa, arrayfile, check, checkpoint, cli, compress, corpus, evaluate, look, ngram, run, schema, text
+from lmgen.cli import main
+from lmgen.data import check, corpus, reading
+from lmgen.data.vocab import UNITS, UNK, Vocab
 from lmgen.errors import LmgenError
-from lmgen.vocab import UNITS, UNK, Vocab
+from lmgen.evaluation import compression, scores
+from lmgen.models import arpa, facts, ngram, schema
+from lmgen.models.loading import NGramModel
+from lmgen.options import kinds
+from lmgen.system import arrayfile, checkpoint
+from lmgen.training import run
 
 LONG = bool(os.environ.get("LMGEN_LONG"))
 
@@ -93,7 +100,7 @@ ENCODINGS = ["utf-8"] * 6 + ["utf-8-sig", "utf-16", "utf-32", "utf-7", "latin-1"
 readings = st.fixed_dictionaries(
     {
         "content": contents,
-        "sequence": st.sampled_from(list(text.SEQUENCES)),
+        "sequence": st.sampled_from(list(reading.SEQUENCES)),
         "carry": st.booleans(),
         "encoding": st.sampled_from(ENCODINGS),
         "errors": st.sampled_from(["strict", "replace"]),
@@ -106,23 +113,23 @@ readings = st.fixed_dictionaries(
 
 def read_corpus(drawn: dict[str, Any]) -> None:
     """Read, count, split, encode and look at a text, compress its bytes with a model of it; ids spell what was read."""
-    with folder(), mock.patch("lmgen.text.BLOCK", drawn["block"]):
+    with folder(), mock.patch("lmgen.data.reading.BLOCK", drawn["block"]):
         path = Path("corpus.txt")
         path.write_bytes(drawn["content"])
         how = (drawn["sequence"], drawn["carry"], drawn["encoding"], drawn["errors"])
         with contextlib.suppress(LmgenError):
-            loaded = corpus.load(text.Text([path], *how), None, drawn["unit"], drawn["carry"], unk_token=drawn["unk_token"])
+            loaded = corpus.load(reading.Text([path], *how), None, drawn["unit"], drawn["carry"], unk_token=drawn["unk_token"])
             assert loaded.train.stream.max() < len(loaded.vocab)
-            _spells(loaded.vocab, list(text.whole(text.Text([path], *how))))
+            _spells(loaded.vocab, list(reading.whole(reading.Text([path], *how))))
             counts = ngram.Counts(loaded.train.stream, len(loaded.vocab), drawn["carry"])
             levels = ngram.smoothed(counts, 2)
-            model = lmgen.lm.Counted(ngram.Config(len(loaded.vocab), 2, drawn["carry"]), levels, loaded.vocab, drawn["sequence"])
-            measured = evaluate.measure(model, loaded.train)
+            model = NGramModel(ngram.NGramConfig(len(loaded.vocab), 2, drawn["carry"]), levels, loaded.vocab, drawn["sequence"])
+            measured = scores.measure(model, loaded.train)
             assert np.isfinite(measured.nats)
             if drawn["unit"] != "word-only":
-                assert compress.decompress(model, compress.compress(model, drawn["content"])) == drawn["content"]
+                assert compression.decompress(model, compression.compress(model, drawn["content"])) == drawn["content"]
         with contextlib.suppress(LmgenError):
-            check.check(text.Text([path], *how), unit="word" if drawn["unit"] == "char" else drawn["unit"])
+            check.check(reading.Text([path], *how), unit="word" if drawn["unit"] == "char" else drawn["unit"])
 
 
 def _spells(vocab: Vocab, sequences: list[str]) -> None:
@@ -207,7 +214,7 @@ def models() -> Path:
             lmgen.train("text.txt", output=f"checkpoints/{name}", **wanted)
         with open("grams.arpa", "w", encoding="utf-8") as file:
             arpa.write(lmgen.load("grams").lm, file)
-        Path("packed.lmz").write_bytes(compress.compress(lmgen.load("grams").lm, TEXT.encode()))
+        Path("packed.lmz").write_bytes(compression.compress(lmgen.load("grams").lm, TEXT.encode()))
     return place
 
 
@@ -261,8 +268,8 @@ def read_config(drawn: tuple[str, list[tuple[str, Any]] | bytes]) -> None:
 def _use(name: str) -> None:
     """What commands do with a model: show it, load it, write, measure, go on training."""
     with contextlib.suppress(LmgenError):
-        facts = look.model(name)
-        assert all(isinstance(look.words(value), str) for value in facts.values())
+        found = facts.model(name)
+        assert all(isinstance(facts.words(value), str) for value in found.values())
     with contextlib.suppress(LmgenError):
         run.resume(Path(name))
     with contextlib.suppress(LmgenError):
@@ -338,9 +345,9 @@ def _forged(flags: int, length: int, sequences: int, rest: Any, words: bytes) ->
     """A compressed file whose hashes are right and whose content is not."""
     extra = zlib.compress(json.dumps(rest).encode())
     sizes, body = (length, sequences, len(extra)), extra + words
-    known = (compress.identity(_grams()), compress._hash(b""))
-    file = compress._hash(compress.HEADER.pack(compress.MAGIC, flags, *known, b"", *sizes), body)
-    return compress.HEADER.pack(compress.MAGIC, flags, *known, file, *sizes) + body
+    known = (compression.identity(_grams()), compression._hash(b""))
+    file = compression._hash(compression.HEADER.pack(compression.MAGIC, flags, *known, b"", *sizes), body)
+    return compression.HEADER.pack(compression.MAGIC, flags, *known, file, *sizes) + body
 
 
 checkpoints = st.one_of(
@@ -412,7 +419,7 @@ def read_checkpoint(drawn: tuple[str, Any]) -> None:
                 assert not np.isnan(log_p).any()
         elif kind == "lmz":
             with contextlib.suppress(LmgenError):
-                compress.decompress(_grams(), change)
+                compression.decompress(_grams(), change)
         else:
             shutil.copytree(models() / "checkpoints" / kind, "m")
             change(Path("m"))
@@ -502,7 +509,7 @@ ALWAYS = {  # what keeps a command short, unless an option that is drawn says ot
 }
 
 
-def commands(group: click.Group = cli.cli, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def commands(group: click.Group = main.cli, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command with its words."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
@@ -520,11 +527,11 @@ def _values(param: click.Parameter) -> list[str] | None:
     if isinstance(param.type, click.Choice):
         return [*param.type.choices, "x", ""]
     kind = getattr(param.type, "kind", None)
-    if isinstance(kind, arguments.Choice):
+    if isinstance(kind, kinds.Choice):
         return [*kind.names, "x", ""]
-    if isinstance(kind, arguments.Whole):
+    if isinstance(kind, kinds.Whole):
         return WHOLE
-    if isinstance(kind, arguments.Bounded):
+    if isinstance(kind, kinds.Bounded):
         return NUMBERS
     return TEXTS
 
@@ -577,7 +584,7 @@ def call(drawn: tuple[list[str], bytes]) -> int:
         given = io.TextIOWrapper(io.BytesIO(stdin))
         with mock.patch.multiple(sys, argv=["lmgen", *words], stdin=given, stdout=out, stderr=err):
             try:
-                cli.main()
+                main.main()
             except SystemExit as end:
                 code = end.code
         out.flush(), err.flush()

@@ -13,12 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import lmgen
-from lmgen import native, sample
+from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
-from lmgen.lm import Recurrent
-from lmgen.model import Config, init
-from lmgen.sample import TRANSFORMS, Settings, samples, transformed
-from lmgen.vocab import UNK, Vocab
+from lmgen.generation import sampling
+from lmgen.generation.sampling import TRANSFORMS, Settings, samples, transformed
+from lmgen.models.networks import Recurrent
+from lmgen.nn import native
+from lmgen.nn.model import NetworkConfig, init
 
 INFINITE = float("inf")
 numbers = st.floats() | st.sampled_from([0.0, 1e-9, 1e-46, 1e-300, 0.5, 1.0, 1e9, 1e39, 1e300, -1.0, INFINITE, float("nan")])
@@ -43,8 +44,8 @@ def accepted(wanted: dict) -> Settings | None:
         "top_k": lambda k: 0 <= k < 1 << 31,
         "top_p": lambda p: 0 < p <= 1,
         "min_p": lambda p: 0 <= p <= 1,
-        "max_length": lambda n: 1 <= n <= sample.LONGEST,
-        "lines": lambda n: 1 <= n <= sample.LONGEST,
+        "max_length": lambda n: 1 <= n <= sampling.LONGEST,
+        "lines": lambda n: 1 <= n <= sampling.LONGEST,
     }
     if all(sound[name](value) for name, value in wanted.items()):
         return Settings(**wanted)
@@ -61,7 +62,7 @@ def test_whatever_is_set_probabilities_are_finite_and_sum_to_one(wanted, row):
     """And what must not be drawn keeps none."""
     if (chosen := accepted(wanted)) is None:
         return
-    forbidden = row.at[:, UNK].set(sample.NOTHING)
+    forbidden = row.at[:, UNK].set(sampling.NOTHING)
     active = tuple(name for name, (_, off) in TRANSFORMS.items() if getattr(chosen, name) != off)
     values = tuple(np.asarray(getattr(chosen, name), np.int32 if name == "top_k" else np.float32) for name in active)
     p = np.asarray(jax.nn.softmax(transformed(forbidden, active, values), -1), np.float64)
@@ -74,14 +75,14 @@ def test_whatever_is_set_probabilities_are_finite_and_sum_to_one(wanted, row):
 
 @pytest.fixture(scope="module")
 def lm():
-    config = Config(vocab=13, size=5, embedding=5)
+    config = NetworkConfig(vocab=13, size=5, embedding=5)
     return Recurrent(config, init(config, jax.random.key(0)), Vocab("char", tuple("abcdefghijk")))
 
 
 @pytest.mark.parametrize("way", ["loop", "kernels"])
 def test_whatever_is_set_text_comes_or_a_sentence(lm, way, monkeypatch):
     if way == "loop":
-        monkeypatch.setattr(sample, "writer", lambda lm: None)
+        monkeypatch.setattr(sampling, "writer", lambda lm: None)
     elif not native.kind("f32"):
         pytest.skip("the compiled kernels do not run here")
 

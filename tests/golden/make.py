@@ -6,7 +6,10 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from lmgen import arrayfile, fit, provenance, run, split
+from lmgen.data import split
+from lmgen.models import provenance
+from lmgen.system import arrayfile
+from lmgen.training import counting, run
 
 WORDS = ["bade", "kimo", "suno", "re", "tila", "mabo", "dune", "sito", "kara", "belo"]
 
@@ -23,7 +26,7 @@ def main() -> None:
             if report.step == 40:
                 break
     training.save()
-    fit.new(home / "counts", text, order=3)
+    counting.new(home / "counts", text, order=3)
 
 
 if __name__ == "__main__":

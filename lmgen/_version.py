@@ -1,0 +1,3 @@
+"""The version of lmgen."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,99 @@
+"""The command line: the list of commands, and the way in and out.
+
+Commands parse, call and print. What computes is imported inside them, so that --help is instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from lmgen._version import __version__
+from lmgen.cli.about import cells, doctor
+from lmgen.cli.arpa import arpa
+from lmgen.cli.compress import compress, decompress
+from lmgen.cli.corpus import corpus
+from lmgen.cli.evaluate import eval_
+from lmgen.cli.models import list_, remove, rename
+from lmgen.cli.novelty import novelty
+from lmgen.cli.options import InOrder
+from lmgen.cli.sample import fill, sample, score, show
+from lmgen.cli.train import train
+from lmgen.errors import LmgenError
+from lmgen.options import suggestions
+from lmgen.system import signals, terminal
+
+
+@click.group(
+    cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, no_args_is_help=True
+)
+@click.version_option(__version__, message="lmgen %(version)s")
+def cli() -> None:
+    """Train a small recurrent language model on your own text, write new text with it, measure it.
+
+    \b
+    lmgen train names.txt        trains, and says what it chose
+    lmgen sample                 writes new names with the newest model
+    lmgen eval names test.txt    perplexity and bits per byte of a text
+    """
+
+
+for command in (
+    *(train, sample, fill, eval_, score, novelty, compress, decompress, show),
+    *(list_, remove, rename),
+    *(cells, corpus, arpa, doctor),
+):
+    cli.add_command(command)
+
+
+OUT_OF_MEMORY = "lmgen: the memory does not suffice: give a smaller --size, --batch, --window or --vocab-size"
+
+
+def main() -> None:
+    """Run the command line: an error a user can cause is one sentence on stderr and an exit code, never a traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    try:
+        code = cli.main(prog_name="lmgen", standalone_mode=False) or 0
+        terminal.finish()
+    except click.exceptions.NoArgsIsHelpError as help_text:
+        click.echo(help_text.format_message())
+        code = 2
+    except click.ClickException as error:
+        terminal.note(f"lmgen: {suggestions.message(error)}" + _see_help(error))
+        code = 2
+    except LmgenError as error:
+        terminal.note(f"lmgen: {error}")
+        code = error.exit_code
+    except MemoryError:
+        terminal.note(OUT_OF_MEMORY)
+        code = 1
+    except (KeyboardInterrupt, click.Abort):  # an Abort is a RuntimeError, too
+        code = signals.STOP.code or signals.INTERRUPTED
+    except (RuntimeError, ValueError) as error:
+        from lmgen.system import devices
+
+        if not devices.out_of_memory(error):
+            raise
+        terminal.note(OUT_OF_MEMORY)
+        code = 1
+    except terminal.ReaderGoneError:
+        code = 0
+    except OSError as error:
+        terminal.note(f"lmgen: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        code = 1
+    terminal.give_up()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _see_help(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see {context.command_path} --help)" if context else ""
+
+
+if __name__ == "__main__":
+    main()

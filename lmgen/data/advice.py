@@ -1,0 +1,216 @@
+"""What the lines of a text look like, and which unit and which sequence that suggests, each with its reason; what a text is
+warned of."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lmgen.data.damage import Signs
+from lmgen.data.reading import Piece
+from lmgen.data.split import HELD_OUT, LEAST_HELD_OUT
+
+ENOUGH_WORDS = 300_000  # from which on words can be learnt as symbols …
+ENOUGH_OF_EACH = 15  # … where each kind occurs so often
+LITTLE = round(LEAST_HELD_OUT / HELD_OUT)  # characters, below which a text is learnt whole, and much of it by heart
+HUGE = 2_000  # characters of a line that is no item of a list …
+MOSTLY = 0.5  # … where it holds so much of the text; and the share of a text that repeats itself from which on it is told
+LEAK, MUCH = 0.01, 0.05  # shares from which on overlap, and anything else, is worth a warning
+MARKS = ("<unk>", "<UNK>", "[UNK]")  # by which corpora mark the words that they lack
+_FINAL = frozenset(".!?…:;。！？．；：\"'”’»」』)]}")
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Options of `lmgen train` (none, where its defaults are right) and the reason in one sentence."""
+
+    about: str
+    options: list[str]
+    reason: str
+
+
+@dataclass
+class Lines:
+    """The lines of a text in numbers: of those that are not blank, how many begin indented, begin in lower case after another
+    line, and end without a final mark; paragraphs are what blank lines part."""
+
+    lines: int = 0
+    blank: int = 0
+    paragraphs: int = 0
+    indented: int = 0
+    following: int = 0
+    lower: int = 0
+    unfinished: int = 0
+    characters: int = 0
+    lengths: Counter[int] = field(default_factory=Counter)
+    _length: int = 0
+    _is_blank: bool = True
+    _last_blank: bool = True
+    _last: str = ""
+
+    def add(self, piece: Piece) -> None:
+        """Take in the next line, or the next part of one."""
+        text = piece.text
+        self.characters += len(text) + piece.gap
+        inner = text.strip()
+        if piece.begins:
+            self._length, self._is_blank = 0, True
+        self._length += len(text)
+        if inner:
+            if self._is_blank:
+                self._begin(text, inner)
+            self._is_blank, self._last = False, inner[-1]
+        if piece.ends:
+            self.lines += 1
+            self.blank += self._is_blank
+            if not self._is_blank:
+                self.lengths[self._length] += 1
+                self.unfinished += self._last not in _FINAL
+            self._last_blank = self._is_blank
+
+    def _begin(self, text: str, inner: str) -> None:
+        self.indented += text.startswith(("\t", "  "))
+        self.paragraphs += self._last_blank
+        self.following += not self._last_blank
+        self.lower += not self._last_blank and inner[0].islower()
+
+    @property
+    def written(self) -> int:
+        """The lines that are not blank."""
+        return self.lines - self.blank
+
+
+def quantile(lengths: Mapping[int, int], share: float) -> int:
+    """The least length that `share` of them do not exceed; 0 where there is none."""
+    wanted, seen = math.ceil(share * sum(lengths.values())), 0
+    for length in sorted(lengths):
+        seen += lengths[length]
+        if seen >= wanted:
+            return length
+    return 0
+
+
+def percent(part: float, whole: float) -> str:
+    """38%, 1.2%, 0.03%."""
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.0f}%" if share >= 9.95 or not share else f"{share:.1f}%" if share >= 0.095 else f"{max(share, 0.01):.2f}%"
+
+
+def number(count: int, noun: str) -> str:
+    """1 line, 2,000 lines."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def advise(lines: Lines, words: Mapping[str, int], characters: int, files: int) -> list[Advice]:
+    """On sequence and unit, from the lines and the words (split at white space) of a text of so many kinds of characters."""
+    total = sum(words.values())
+    spaced = lines.characters < 15 * max(1, total)
+    found = [_sequence(lines, spaced, files), _unit(words, total, spaced, characters)]
+    mark = max(MARKS, key=lambda m: words.get(m, 0))
+    if words.get(mark, 0) > 1:
+        found.append(Advice("unknown", ["--unk-token", mark], f"{mark} stands {words[mark]:,} times for words left out"))
+    return found
+
+
+def _sequence(lines: Lines, spaced: bool, files: int) -> Advice:
+    written = max(1, lines.written)
+    median = quantile(lines.lengths, 0.5)
+    lower, unfinished = lines.lower / max(1, lines.following), lines.unfinished / written
+    carry, paragraph = ["--carry"], ["--sequence", "paragraph"]
+    if files >= 20 and lines.characters < 20_000 * files:
+        return Advice("sequence", ["--sequence", "file"], f"{files:,} small files: each is one sequence")
+    if median >= (200 if spaced else 60):
+        return Advice(
+            "sequence", carry, f"half of the lines have {number(median, 'character')} or more: paragraphs of running text"
+        )
+    if lines.indented > 0.2 * written:
+        reason = f"{percent(lines.indented, written)} of the lines are indented, as in code: each goes on from the one before"
+        return Advice("sequence", carry, reason)
+    if median >= 30 and unfinished > 0.3 and 0.15 < lower < 0.95:  # where all are in lower case, that says nothing
+        reason = f"{percent(lines.lower, lines.following)} of the lines after a line begin in mid-sentence, as in running text"
+        return Advice("sequence", carry, reason)
+    if lines.paragraphs >= 10 and written >= 1.8 * lines.paragraphs:
+        mean = lines.characters / lines.paragraphs
+        if mean < 1000:
+            reason = (
+                f"blank lines part {lines.paragraphs:,} paragraphs of {written / lines.paragraphs:.1f} lines: "
+                "each is one sequence; --carry instead, if each goes on from the one before"
+            )
+            return Advice("sequence", paragraph, reason)
+        return Advice("sequence", carry, f"blank lines part long paragraphs of {mean:,.0f} characters, as in running text")
+    reason = f"half of the lines have {number(median, 'character')} at most: each is one sequence"
+    return Advice("sequence", [], reason + "; --carry, if each goes on from the one before" * (median >= 30))
+
+
+def _unit(words: Mapping[str, int], total: int, spaced: bool, characters: int) -> Advice:
+    kinds = max(1, len(words))
+    each = f"{number(total, 'word')} of {number(kinds, 'kind')}, {total / kinds:.1f} of each"
+    if not spaced:
+        return Advice("unit", [], f"few spaces part words: characters ({number(characters, 'kind')}) are the symbols")
+    if total < ENOUGH_WORDS or total < ENOUGH_OF_EACH * kinds:
+        return Advice(
+            "unit", [], f"{each}, are too few to learn words by: characters ({number(characters, 'kind')}) need less text"
+        )
+    apart = words.get(",", 0) + words.get(".", 0)
+    attached = sum(n for word, n in words.items() if len(word) > 1 and word[-1] in ",.")
+    unit = "word" if apart > attached else "word-punct"
+    why = "; marks stand apart already" if apart > attached else "; marks are symbols of their own, so that nothing is lost"
+    rare = ["--min-count", "2"] if 1 in words.values() else []  # what occurs once cannot be learnt
+    return Advice("unit", ["--unit", unit, *rare], f"{each}, are enough to learn words by{why}")
+
+
+def warnings(signs: Signs) -> list[str]:
+    """Sentences on the faults of a text, the most serious first; a training says those of its corpus."""
+    named = f"{signs.sequence}s"
+    found = []
+    if signs.shared >= LEAK * signs.compared > 0:
+        what = f"runs of three {named}" if signs.carry else named
+        sentence = leak(signs.shared, signs.compared, f"{what} of the validation text stand in the training text, too")
+        found.append(sentence + ", or add --carry, if each goes on from the one before" * (not signs.carry))
+    damaged = signs.damaged.get
+    if garbled := damaged("garbled"):
+        what = "looks" if garbled == 1 else "look"
+        found.append(
+            f"{number(garbled, 'character')} {what} like UTF-8 read as Latin-1 or Windows-1252 (Ã© for é): "
+            "mend the text, or the model will write such, too"
+        )
+    if replaced := damaged("replaced"):
+        found.append(
+            f"U+FFFD stands for {number(replaced, 'character')} that could not be decoded: "
+            "read the original text with its --encoding, or take it out"
+        )
+    if control := damaged("control"):
+        what = number(control, "control character")
+        found.append(f"{what} in the text, which the model will write, too: take out what is not meant")
+    if signs.unknown >= MUCH * signs.held_out > 0:
+        share = percent(signs.unknown, signs.held_out)
+        way = "give more text" if signs.noun == "character" else "give more text, a larger --vocab-size, or --unit char"
+        found.append(f"{share} of the {signs.noun}s that validate are unknown to the vocabulary: {way}")
+    if not signs.carry and signs.repeated >= MUCH * signs.sequences > 0:
+        share = percent(signs.repeated, signs.sequences)
+        way = "add --carry, if each goes on from the one before, or take the repeats out"
+        found.append(f"{share} of the {named} repeat an earlier one, and the model learns by heart what repeats: {way}")
+    elif signs.repetition >= MOSTLY:
+        share = percent(signs.repetition, 1)
+        found.append(
+            f"{share} of the text repeats what came before, and the model learns by heart what repeats: take the repeats out"
+        )
+    if not signs.carry and signs.sequence != "file" and signs.longest >= max(HUGE, MOSTLY * signs.characters):
+        share = percent(signs.longest, signs.characters)
+        found.append(
+            f"one {signs.sequence} of {number(signs.longest, 'character')} is {share} of the text, "
+            "and the model reads it as one sequence: add --carry, if it is running text, or put each item on a line of its own"
+        )
+    if signs.characters < LITTLE:
+        found.append(
+            f"only {number(signs.characters, 'character')} of text: expect copies and near copies; "
+            "more text helps most, and lmgen sample --novel leaves copies out"
+        )
+    return found
+
+
+def leak(part: int, whole: int, what: str) -> str:
+    """What is said where the training text holds some of what is to measure."""
+    return f"{percent(part, whole)} of the {what}: the measures will flatter; take them out of one of the two"

@@ -1,0 +1,148 @@
+"""The files that a user's words name: files, folders, pipes, corpora that ship."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import difflib
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from lmgen.data import formats, shipped
+from lmgen.errors import InputError, printable
+from lmgen.system import cache
+
+STDIN = "standard input"  # what it is called
+PYTHON = "text from Python"
+COPIED = 1 << 20  # bytes of a pipe at a time
+MOST_NAMES = 500_000  # characters of the names of files: they stand in the model's config.json, which has a limit
+
+
+def find(names: Sequence[str], glob: str | None = None, note: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """The files that a user's words name: files, the *.txt of folders, "-" for stdin, or corpora that ship.
+
+    With `glob` the files below folders whose names match it, sorted, without hidden and binary ones: `note` is told how many
+    these are. Pipes are copied into the cache, since a text is read more than once. Raises InputError for what is not there.
+    """
+    paths: list[Path] = []
+    if glob and not any(Path(name).is_dir() for name in names):
+        raise InputError("--glob chooses among the files of a folder: name one, or leave it out")
+    for name in names:
+        try:
+            paths += _below(Path(name), glob, note) if glob and Path(name).is_dir() else _find(name)
+        except (
+            OSError,
+            ValueError,
+            NotImplementedError,
+        ) as error:  # a name too long, a NUL, a folder one may not enter, a pattern
+            raise InputError(f"cannot read {name[:100]!r}: {getattr(error, 'strerror', None) or error}") from None
+    if sum(len(str(path.absolute())) for path in paths) > MOST_NAMES:
+        way = "pipe them in, as in find FOLDER -type f -exec cat {} + | lmgen train -"
+        raise InputError(f"{len(paths):,} files are more than a model keeps the names of: {way}")
+    return paths
+
+
+def _below(folder: Path, glob: str, note: Callable[[str], None]) -> list[Path]:
+    """The files below a folder that match a pattern."""
+    matching = sorted(path for path in folder.rglob(glob) if path.is_file())
+    seen = [path for path in matching if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    found = [path for path in seen if not formats.is_binary(path)]
+    for count, kind in ((len(matching) - len(seen), "hidden"), (len(seen) - len(found), "binary")):
+        if count:
+            note(f"{folder}: left out {count:,} {kind} file{'s' * (count > 1)}")
+    if not found:
+        raise InputError(f"there is no text file {glob} below {folder}: give another --glob")
+    note(f"{folder}: {len(found):,} file{'s' * (len(found) > 1)} {glob}")
+    return found
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file of a text. Raises InputError for what is none."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{path} is not a file of text: name a file, a folder or - for standard input")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError(_missing(path)) from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _find(name: str) -> list[Path]:
+    path = Path(name)
+    if name == "-":
+        return [_spool(standard_input(), STDIN)]
+    if path.is_dir():
+        found = sorted(p for p in path.glob("*.txt") if p.is_file())
+        if not found:
+            raise InputError(f"{name} is a folder without *.txt files: name the files, or which with --glob, as in --glob '*.md'")
+        return found
+    if path.is_fifo():
+        with path.open("rb") as file:
+            return [_spool(file, name)]
+    if not os.path.lexists(path) and (corpus := shipped.find(name)):
+        return [corpus]
+    opened(path).close()
+    return [path]
+
+
+def name_of(path: Path) -> str:
+    """What a user calls this file: a copied pipe is standard input."""
+    if path.suffix == ".spool":
+        return PYTHON if path.name.startswith("python-") else STDIN
+    return str(path)
+
+
+def names_of(paths: Iterable[Path]) -> str:
+    """What a user calls these files."""
+    return ", ".join(map(name_of, paths))
+
+
+def finite(path: Path) -> Path:
+    """A path, if what it names has an end: InputError for a device, which may have none."""
+    mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise InputError(f"{path} is a device: name a file, or - for standard input")
+    return path
+
+
+def standard_input() -> BinaryIO:
+    """Standard input, if it is one that can be read to its end. Raises InputError for a terminal, or where it is closed."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed: pipe a text into it, or name a file")
+    stream = sys.stdin.buffer
+    if stream.isatty():
+        raise InputError("standard input is a terminal: pipe a text into it, or name a file")
+    with contextlib.suppress(OSError):  # one that does not wait for its writer would look like one that has ended
+        os.set_blocking(stream.fileno(), True)
+    return stream
+
+
+def _spool(stream: BinaryIO, name: str) -> Path:
+    """Copy a pipe into a file of the cache."""
+    return spooled(iter(lambda: stream.read(COPIED), b""), "stdin" if name == STDIN else Path(name).name)
+
+
+def spooled(blocks: Iterable[bytes], name: str) -> Path:
+    """Write bytes into a file of the cache that is removed when the program ends."""
+    handle, copy = tempfile.mkstemp(prefix=f"{name}-", suffix=".spool", dir=cache.folder("corpora"))
+    atexit.register(lambda: Path(copy).unlink(missing_ok=True))
+    with os.fdopen(handle, "wb") as file:
+        file.writelines(blocks)
+    return Path(copy)
+
+
+def _missing(path: Path) -> str:
+    near = {p.name: str(p) for p in path.parent.iterdir()} if path.parent.is_dir() else {}
+    near |= {name: name for name in shipped.NAMES}
+    close = difflib.get_close_matches(path.name, near, 1)
+    missing = f"there is no {printable(str(path), 4096)}"
+    if close:
+        return f"{missing}: did you mean {printable(near[close[0]], 4096)}?"
+    return f"{missing}: name a file, a folder, - for standard input, or one of {', '.join(shipped.NAMES)}"

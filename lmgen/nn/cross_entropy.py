@@ -1,0 +1,72 @@
+"""Softmax cross-entropy: −ln p of targets, and its gradient, for which only p less the one-hot targets is kept."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from lmgen.nn import native
+from lmgen.nn.precision import product, weight_gradient
+
+CHUNK = 1 << 24  # logits held at a time, in numbers, where no kernel holds fewer
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def nats(precision: str, transposed: bool, h: Array, W: Array, b: Array, targets: Array) -> Array:
+    """−ln p [n] of targets [n] under softmax(h W + b), from h [n, N] and W [N, V], or `transposed` [V, N].
+
+    Where a gradient is wanted, p less the one-hot target is kept [n, V], with "bf16" in bfloat16, by kernels but for a factor of
+    each row; otherwise only some of the logits exist at a time.
+    """
+    return _nats(precision, transposed, h, W, b, targets, keep=False)[0]
+
+
+def _nats(precision: str, transposed: bool, h: Array, W: Array, b: Array, targets: Array, keep: bool) -> list[Array]:
+    if native.serves(precision, h):
+        return native.head(h, W, b, targets, precision, transposed, keep)
+
+    def of(rows: tuple[Array, Array]) -> list[Array]:
+        h, targets = rows
+        scores = product(h, W, precision, transposed) + b
+        total = jax.nn.logsumexp(scores, -1)
+        nats = total - jnp.take_along_axis(scores, targets[:, None], -1)[:, 0]
+        if not keep:
+            return [nats]
+        excess = jnp.exp(scores - total[:, None]) - (targets[:, None] == jnp.arange(b.size))
+        return [nats, excess.astype(jnp.bfloat16 if precision == "bf16" else h.dtype)]
+
+    n = h.shape[0]
+    chunks = -(-n * b.size // CHUNK)
+    if chunks <= 1:
+        return of((h, targets))
+    rows = -(-n // chunks)
+    spare = chunks * rows - n
+    cut = jnp.pad(h, ((0, spare), (0, 0))).reshape(chunks, rows, -1), jnp.pad(targets, (0, spare)).reshape(chunks, rows)
+    return [whole.reshape(chunks * rows, *whole.shape[2:])[:n] for whole in lax.map(of, cut)]
+
+
+def _forward(precision: str, transposed: bool, h: Array, W: Array, b: Array, targets: Array):
+    nats, excess, *factors = _nats(precision, transposed, h, W, b, targets, keep=True)
+    return nats, (h, W, excess, factors)
+
+
+def _backward(precision: str, transposed: bool, kept, g: Array):
+    h, W, excess, factors = kept
+    if not native.serves(precision, h):
+        excess, weighted = excess.astype(h.dtype), g[:, None] * h
+        dh = g[:, None] * product(excess, W, precision, not transposed)
+        dW = weight_gradient(*((excess, weighted) if transposed else (weighted, excess)), precision)
+        return dh, dW, product(g[None], excess, "f32")[0], None
+    g *= factors[0]
+    times = partial(native.product, precision=precision, weights=g)
+    dh = times(excess, W, transposed_b=not transposed, shape=h.shape)
+    if not transposed:
+        return dh, *native.weight_gradient(h, excess, W.shape, precision, g), None
+    dW = times(excess, h, transposed_a=True, shape=W.shape)
+    return dh, dW, native.weighted_sum(g, excess, len(W), precision), None
+
+
+nats.defvjp(_forward, _backward)

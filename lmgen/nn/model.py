@@ -1,0 +1,266 @@
+"""The recurrent language model: embed, stacked cells, head; and the cloze model, with a second stack that reads from the right.
+
+Parameters are a pytree of dicts: "embedding" [V, E], "layers" (a list of what each cell wants), "head" {"W": [N, V], "b": [V]};
+with layer norm "norms" (one a layer, before it) and one in the head; with two directions "back", the layers of the other stack.
+The state is a list of what each layer's cell remembers. Shapes: T time, B batch, E embedding, N cell size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from lmgen.data.vocab import EOS, UNK
+from lmgen.nn import cross_entropy, recurrence
+from lmgen.nn.cells import CELLS, State
+from lmgen.nn.embedding import lookup
+from lmgen.nn.precision import product
+
+Params = dict[str, Any]
+KEPT = 1 << 26  # numbers that the softmax may keep for its gradient; more are computed a second time, some at a time
+BLANKED = 0.1  # the share of the symbols read that a cloze model gets blanked in training, to learn to do without
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What rebuilds a model. With `carry` the state flows on over EOS, without it every sequence starts anew.
+
+    `residual` adds the output of the layer below to that of a layer, from the second layer on (He et al. 2015); with `layer_norm`
+    every layer and the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model.
+    """
+
+    vocab: int
+    cell: str = "lstm"
+    size: int = 256
+    layers: int = 1
+    embedding: int = 256
+    tie: bool = False
+    dropout: float = 0.0
+    carry: bool = False
+    residual: bool = False
+    layer_norm: bool = False
+    direction: str = "forward"
+
+    def describe(self) -> str:
+        """In words: cell, layers × size, and what is unusual."""
+        unusual = {"residual": self.residual, "layer norm": self.layer_norm, "both directions": self.direction == "both"}
+        return ", ".join([f"{self.cell} {self.layers} × {self.size}", *(name for name, on in unusual.items() if on)])
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the head reads."""
+        return self.size * (2 if self.direction == "both" else 1)
+
+
+def init(config: NetworkConfig, key: Array) -> Params:
+    """Fresh parameters: the embedding is normal with deviation 1/√E, the head uniform in ±1/√N, its bias zero."""
+    embedding, head, *layers = jax.random.split(key, 2 + config.layers)
+    bound = config.size**-0.5
+    params: Params = {
+        "embedding": jax.random.normal(embedding, (config.vocab, config.embedding)) * config.embedding**-0.5,
+        "head": {"b": jnp.zeros(config.vocab)},
+        **_init_stack(config, layers),
+    }
+    if config.tie:
+        if config.outputs != config.embedding:
+            params["head"]["P"] = jax.random.uniform(head, (config.outputs, config.embedding), minval=-bound, maxval=bound)
+    else:
+        params["head"]["W"] = jax.random.uniform(head, (config.outputs, config.vocab), minval=-bound, maxval=bound)
+    if config.layer_norm:
+        params["head"] |= _init_norm(config.outputs)
+    if config.direction == "both":
+        params["back"] = _init_stack(config, [jax.random.fold_in(key, 1) for key in layers])
+    return params
+
+
+def _init_stack(config: NetworkConfig, keys: list[Array]) -> Params:
+    inputs = [config.embedding] + [config.size] * (config.layers - 1)
+    stack: Params = {"layers": [CELLS[config.cell].init(k, d, config.size) for k, d in zip(keys, inputs, strict=True)]}
+    return stack | ({"norms": [_init_norm(d) for d in inputs]} if config.layer_norm else {})
+
+
+def _init_norm(size: int) -> Params:
+    return {"gain": jnp.ones(size), "shift": jnp.zeros(size)}
+
+
+def parameters(params: Params) -> int:
+    """How many numbers a model learns."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def start(config: NetworkConfig, batch: int) -> list[State]:
+    """The state before anything is read."""
+    return [CELLS[config.cell].start(batch, config.size) for _ in range(config.layers)]
+
+
+def read(
+    config: NetworkConfig,
+    precision: str,
+    params: Params,
+    state: list[State],
+    ids: Array,
+    dropout: Array | None = None,
+    rows: Array | None = None,
+) -> tuple[list[State], Array]:
+    """Read ids [T, B]; the state after them and what the head reads [T, B, N].
+
+    `dropout` is a random key in training and None otherwise. Dropped is what a layer hands to the next one and to the head
+    (Zaremba et al. 2014), after the layer norm: before it, the norm would divide by the larger spread of dropped outputs in
+    training and not in evaluation. `rows` [T, B, E] are those of the embedding that ids name, if they were looked up before.
+    """
+    after, hs = _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout, rows)
+    return after, _head_inputs(config, params, hs, dropout)
+
+
+def reads_few_rows(config: NetworkConfig, symbols: int) -> bool:
+    """Whether nothing of the embedding but the rows of so many symbols enters a loss, and they are fewer than all."""
+    return config.direction == "forward" and not config.tie and config.vocab > symbols
+
+
+def _forget(config: NetworkConfig, ids: Array) -> Array:
+    return jnp.zeros(ids.shape, bool) if config.carry else ids == EOS
+
+
+def _read_stack(
+    config: NetworkConfig,
+    precision: str,
+    stack: Params,
+    table: Array,
+    state: list[State],
+    ids: Array,
+    forget: Array,
+    dropout: Array | None,
+    looked_up: Array | None = None,
+) -> tuple[list[State], Array]:
+    cell = CELLS[config.cell]
+    after: list[State] = []
+    hs: Array | None = None
+
+    for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
+        if hs is not None:
+            rows, named = hs, None
+        elif looked_up is not None:
+            rows, named = looked_up, None
+        elif config.vocab <= ids.size:  # fewer products: take every row of the embedding once, then look up
+            rows, named = table, ids
+        else:
+            rows, named = lookup(table, ids, precision), None
+        if config.layer_norm:
+            rows = normalised(stack["norms"][k], rows)
+        if k:
+            rows = _dropped(config, rows, dropout, k - 1)
+        s, outputs = recurrence.layer(cell, p, s, rows, named, forget, precision)
+        hs = hs + outputs if config.residual and hs is not None else outputs
+        after.append(s)
+    assert hs is not None
+    return after, hs
+
+
+def _head_inputs(config: NetworkConfig, params: Params, hs: Array, dropout: Array | None) -> Array:
+    """What the head reads of the top layer's outputs: normalised, and in training dropped."""
+    if config.layer_norm:
+        hs = normalised(params["head"], hs)
+    return _dropped(config, hs, dropout, config.layers - 1)
+
+
+def _dropped(config: NetworkConfig, rows: Array, dropout: Array | None, layer: int) -> Array:
+    """What is left of a layer's outputs in training: a share of them is 0, and the others are larger for it."""
+    if dropout is None or not config.dropout:
+        return rows
+    keep = jax.random.bernoulli(jax.random.fold_in(dropout, layer), 1 - config.dropout, rows.shape)
+    return jnp.where(keep, rows / (1 - config.dropout), 0)
+
+
+def read_between(
+    config: NetworkConfig,
+    precision: str,
+    params: Params,
+    left: list[State],
+    right: list[State],
+    window: Array,
+    beyond: Array | None = None,
+    dropout: Array | None = None,
+) -> tuple[list[State], Array]:
+    """Read a window [T + 2, B] from both sides; what the head reads [T, B, 2 N] for each of its T inner symbols.
+
+    Symbol t is seen by neither: the left stack has read up to t − 1, the right one from the other end down to t + 1. `left` and
+    `right` are their states before the window; that of the left one after it is returned, too. `beyond` as in `read_back`. In
+    training (with `dropout`, a random key) some of the symbols read are blanked: read as UNK.
+    """
+    if dropout is not None:
+        dropout, blanks = jax.random.split(dropout)
+        window = jnp.where((window != EOS) & jax.random.bernoulli(blanks, BLANKED, window.shape), UNK, window)
+    ids = window[:-2]
+    left, lefts = _read_stack(config, precision, params, params["embedding"], left, ids, _forget(config, ids), dropout)
+    other = None if dropout is None else jax.random.fold_in(dropout, config.layers)
+    _, rights = read_back(config, precision, params, right, window[2:], None if beyond is None else beyond[2:], other)
+    return left, _head_inputs(config, params, jnp.concatenate([lefts, rights], -1), dropout)
+
+
+def read_back(
+    config: NetworkConfig,
+    precision: str,
+    params: Params,
+    state: list[State],
+    ids: Array,
+    beyond: Array | None = None,
+    dropout: Array | None = None,
+) -> tuple[list[State], Array]:
+    """Read ids [T, B] from the last to the first by the right stack; its state, and its outputs [T, B, N] after each of them,
+    as they are: the head reads them beside those of the left stack.
+
+    `beyond` [T, B] is true where the text has ended, so that reading begins anew there.
+    """
+    forget = _forget(config, ids) if beyond is None else _forget(config, ids) | beyond
+    back = params["back"]
+    after, hs = _read_stack(config, precision, back, params["embedding"], state, ids[::-1], forget[::-1], dropout)
+    return after, hs[::-1]
+
+
+def counted(config: NetworkConfig, targets: Array) -> Array:
+    """Which targets a loss counts: all, but for EOS in a cloze model of independent sequences, whose ends are given."""
+    return (targets != EOS) if config.direction == "both" and not config.carry else jnp.ones(targets.shape, bool)
+
+
+def normalised(p: Params, rows: Array) -> Array:
+    """Each row with mean 0 and deviation 1, times gain, plus shift (Ba et al. 2016)."""
+    centred = rows - rows.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * p["gain"] + p["shift"]
+
+
+def logits(params: Params, hs: Array, precision: str) -> Array:
+    """Unnormalised log-probabilities [..., V] of what follows, from what the head reads [..., N]."""
+    head = params["head"]
+    if "W" in head:
+        return product(hs, head["W"], precision) + head["b"]
+    if "P" in head:
+        hs = product(hs, head["P"], precision)
+    return product(hs, params["embedding"], precision, transposed=True) + head["b"]
+
+
+def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
+    """−ln p of each target [T, B] given what the head reads [T, B, N]; what is kept of so many for a gradient is bounded."""
+    head = params["head"]
+
+    def of(rows: tuple[Array, Array]) -> Array:
+        hs, targets = rows
+        if "P" in head:
+            hs = product(hs, head["P"], precision)
+        tied = "W" not in head
+        return cross_entropy.nats(precision, tied, hs, params["embedding"] if tied else head["W"], head["b"], targets)
+
+    n, flat = targets.size, hs.reshape(-1, hs.shape[-1])
+    chunks = -(-n // max(1, KEPT // head["b"].size))
+    if chunks == 1:
+        return of((flat, targets.reshape(-1))).reshape(targets.shape)
+    rows = -(-n // chunks)
+    spare = chunks * rows - n
+    cut = (
+        jnp.pad(flat, ((0, spare), (0, 0))).reshape(chunks, rows, -1),
+        jnp.pad(targets.reshape(-1), (0, spare)).reshape(chunks, rows),
+    )
+    return lax.map(jax.checkpoint(of), cut).reshape(-1)[:n].reshape(targets.shape)

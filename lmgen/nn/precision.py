@@ -1,0 +1,103 @@
+"""Products of matrices at a precision, and which precision is faster here."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from lmgen.nn import native, speeds
+from lmgen.system.devices import compiled_programs, cpu_flags
+
+Axes = tuple[int, ...]
+
+
+def product(a: Array, b: Array, precision: str, transposed: bool = False) -> Array:
+    """The matrix product a b of a [..., N] and b [N, M], or with `transposed` a bᵀ of b [M, N], summed and returned in a's type.
+
+    With "bf16" the operands are rounded to bfloat16, those of the gradient's products, too, and sums are kept in float32.
+    """
+    return _rounded(a, b, transposed) if precision == "bf16" else _contracted(a, b, *_axes(a, transposed))
+
+
+def weight_gradient(a: Array, g: Array, precision: str) -> Array:
+    """aᵀ g [N, M] of a [..., N] and g [..., M], summed over all their rows, at a precision of `product`."""
+    a, g = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
+    if precision != "bf16":
+        return _contracted(a, g, (0,), (0,))
+    # The rows in two axes, if they can be cut: one axis would be transposed within XLA's product for CPUs, which then is slow.
+    parts = next((k for k in (2, 3, 5, 7, 11) if len(a) % k == 0), 1) if jax.default_backend() == "cpu" else 1
+    a, g = (x.reshape(parts, -1, x.shape[-1]) for x in (a, g))
+    return _narrow(a, g, (0, 1), (0, 1))
+
+
+def _axes(a: Array, transposed: bool) -> tuple[Axes, Axes]:
+    return (a.ndim - 1,), (1 if transposed else 0,)
+
+
+def _contracted(a: Array, b: Array, axes_a: Axes, axes_b: Axes, out: Any = None) -> Array:
+    return jax.lax.dot_general(a, b, ((axes_a, axes_b), ((), ())), preferred_element_type=out)
+
+
+def _narrow(a: Array, b: Array, axes_a: Axes, axes_b: Axes) -> Array:
+    out = _contracted(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), axes_a, axes_b, jnp.float32)
+    # For CPUs XLA would make of the transpose of such a product another product, which it then cannot compute.
+    return jax.lax.optimization_barrier(out) if jax.default_backend() == "cpu" else out
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rounded(a: Array, b: Array, transposed: bool) -> Array:
+    return _narrow(a, b, *_axes(a, transposed))
+
+
+def _rounded_backward(transposed: bool, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    a, b = kept  # automatic differentiation would multiply them by a g that is not rounded
+    return _rounded(g, b, not transposed), weight_gradient(*((g, a) if transposed else (a, g)), "bf16")
+
+
+_rounded.defvjp(lambda a, b, transposed: (_rounded(a, b, transposed), (a, b)), _rounded_backward)
+
+
+def precision_of(choice: str, cell: str = "lstm") -> str:
+    """What "auto" means here for a cell: bf16 where device, kernels or processor are faster with it, else f32."""
+    if choice != "auto":
+        return choice
+    if jax.default_backend() != "cpu":
+        faster = True
+    elif cell in native.CELLS and native.kind("f32"):
+        found = measured()
+        faster = found.choice == "bf16" if found else bool(native.kind("bf16"))
+    else:
+        faster = not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"})
+    return "bf16" if faster else "f32"
+
+
+def measured() -> speeds.Speeds | None:
+    """How fast the kernels are at each precision; None where there are not both, or where it cannot be kept.
+
+    It is kept beside the compiled programs, which are of this machine, too.
+    """
+    if not (native.kind("f32") and native.kind("bf16")):
+        return None
+    try:
+        return speeds.measured(compiled_programs())
+    except OSError:
+        return None
+
+
+def auto() -> str:
+    """What "auto" means here, and how it was found."""
+    found = measured()
+    times = f": a layer takes {found.bf16:.1f} ms with bf16, {found.f32:.1f} ms with f32" if found else ""
+    return f"auto means {precision_of('auto')}{times}"
+
+
+def kernels() -> str:
+    """Which compiled kernels run here, or why none do."""
+    found = [f"{precision} with {native.kind(precision)}" for precision in ("f32", "bf16") if native.kind(precision)]
+    if found:
+        return f"{', '.join(found)}; {native.threads()} threads"
+    return f"none, so training is slower: {native.library().lack or 'there are none for this processor'}"

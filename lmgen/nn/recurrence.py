@@ -1,0 +1,205 @@
+"""The time loop: a cell's step over a window, and its gradient.
+
+Four ways, tested equal. `plain` scans the step and leaves the gradient to JAX: it serves every cell and is the oracle.
+`hoisted` takes the weight gradients out of the reverse loop: for a product u_t = a_t U of the step, the cotangents du_t of all
+times give dU = Σ_t a_tᵀ du_t as one product, instead of a small one at every step; they are dx_t where the step sees x_t + u_t
+only. `parallel` serves the cells that are linear in their state: all times at once, by an associative scan. `compiled` is a whole
+layer of LSTM or GRU by the kernels of native/.
+
+Shapes: T time, B batch, N cell size, G gates; xs [T, B, G N] are the input products of all times, forget [T, B] is true where
+the state is given up before the step (where EOS is read).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from lmgen.nn import native
+from lmgen.nn.cells import GRU, LSTM, Cell, LinearCell, Params, State
+from lmgen.nn.embedding import lookup
+from lmgen.nn.precision import product, weight_gradient
+
+
+def layer(
+    cell: Cell, p: Params, state: State, rows: Array, ids: Array | None, forget: Array, precision: str
+) -> tuple[State, Array]:
+    """As `run`, from what the layer reads: rows [T, B, D], or the rows of a table [R, D] that ids [T, B] name."""
+    if (
+        type(cell) in (LSTM, GRU) and len(forget) > 1 and native.serves(precision, rows)
+    ):  # a single step would only pack the weights
+        return compiled(cell, precision, p, state, rows, ids, forget)
+    xs = cell.inputs(p, rows, partial(product, precision=precision))
+    return run(cell, p, state, xs if ids is None else lookup(xs, ids, precision), forget, precision)
+
+
+def run(cell: Cell, p: Params, state: State, xs: Array, forget: Array, precision: str) -> tuple[State, Array]:
+    """The state after a window and the outputs h [T, B, N] at every time, by the fastest way that the cell allows."""
+    if isinstance(cell, LinearCell) and len(xs) > 1:
+        return parallel(cell, precision, p, state, xs, forget)
+    return hoisted(cell, precision, p, state, xs, forget)
+
+
+def plain(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
+    """The loop as it is written down: forget, step, output."""
+
+    def times(a: Array, name: str) -> Array:
+        return product(a, p[name], precision)
+
+    def at(state: State, now: tuple[Array, Array]) -> tuple[State, Array]:
+        x, forget = now
+        state = cell.step(p, forgotten(state, forget), x, times)
+        return state, state["h"]
+
+    return lax.scan(at, state, (xs, forget))
+
+
+def forgotten(state: State, forget: Array) -> State:
+    """The state with zeros in the rows where `forget` [B] is true."""
+    return {name: jnp.where(forget[:, None], 0, s) for name, s in state.items()}
+
+
+# ---- hoisted -----------------------------------------------------------------------------------------------------------
+
+
+def products(cell: Cell, p: Params, state: State, x: Array) -> list[tuple[str, jax.ShapeDtypeStruct]]:
+    """The recurrent products of one step, in their order: the name of the matrix, the shape and type of the result."""
+    made: list[tuple[str, jax.ShapeDtypeStruct]] = []
+
+    def times(a: Array, name: str) -> Array:
+        u = product(a, p[name], "f32")
+        made.append((name, jax.ShapeDtypeStruct(u.shape, u.dtype)))
+        return u
+
+    jax.eval_shape(lambda p, state, x: cell.step(p, state, x, times), p, state, x)
+    return made
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def hoisted(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
+    """As `plain`, with the weight gradients computed once for all times."""
+    return plain(cell, precision, p, state, xs, forget)
+
+
+def _sees_sums(cell: Cell) -> bool:
+    """Whether x_t and the product of a step enter it as their sum alone, so that both have one cotangent."""
+    return type(cell).step is Cell.step
+
+
+def _forward(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array):
+    made = products(cell, p, state, xs[0])
+    names = [name for name, _ in made]
+
+    def loop(others: Params, state: State, xs: Array, taps: list[Array]):
+        """`taps` are zeros added to every product u_t, unless it has x_t's cotangent: theirs are the du_t."""
+
+        def at(state: State, now: tuple[Array, list[Array], Array]):
+            x, taps, forget = now
+            factors: list[Array] = []
+
+            def times(a: Array, name: str) -> Array:
+                factors.append(a)
+                u = product(a, p[name], precision)
+                return u + taps[len(factors) - 1] if taps else u
+
+            state = cell.step(others, forgotten(state, forget), x, times)
+            return state, (state["h"], factors)
+
+        state, (hs, factors) = lax.scan(at, state, (xs, taps, forget))
+        return (state, hs), factors
+
+    others = {name: w for name, w in p.items() if name not in names}
+    taps = [] if _sees_sums(cell) else [jnp.zeros((len(xs), *u.shape), u.dtype) for _, u in made]
+    out, pullback, factors = jax.vjp(loop, others, state, xs, taps, has_aux=True)
+    return out, (pullback, factors, p)
+
+
+def _backward(cell: Cell, precision: str, kept, cotangent):
+    pullback, factors, p = kept
+    dp, dstate, dxs, dus = pullback(cotangent)
+    dus = [dxs] if _sees_sums(cell) else dus
+    names = [name for name, _ in products(cell, p, dstate, dxs[0])]
+    for name, a, du in zip(names, factors, dus, strict=True):
+        dU = weight_gradient(a, du, precision)
+        dp[name] = dp[name] + dU if name in dp else dU
+    return dp, dstate, dxs, None
+
+
+hoisted.defvjp(_forward, _backward)
+
+
+# ---- parallel ----------------------------------------------------------------------------------------------------------
+
+
+def parallel(cell: LinearCell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
+    """As `plain`, for a cell with h_t = keep ⊙ h_{t-1} + write, in a number of steps logarithmic in T (Blelloch 1990)."""
+    keep, write = cell.factors(p, xs)
+    keep = jnp.where(forget[..., None], 0, keep)
+    hs = _composed(keep, write.at[0].add(keep[0] * state["h"]))
+    return {"h": hs[-1]}, hs
+
+
+def _scan(keep: Array, write: Array, reverse: bool = False) -> Array:
+    def after(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    return lax.associative_scan(after, (keep, write), reverse)[1]
+
+
+@jax.custom_vjp
+def _composed(keep: Array, write: Array) -> Array:
+    """h_t = keep_t ⊙ h_{t-1} + write_t for all t, from h_{-1} = 0. Its gradient is such a recurrence, too, back in time."""
+    return _scan(keep, write)
+
+
+def _composed_backward(kept, dhs):
+    keep, hs = kept
+    dwrite = _scan(jnp.concatenate([keep[1:], jnp.zeros_like(keep[:1])]), dhs, reverse=True)
+    dkeep = dwrite * jnp.concatenate([jnp.zeros_like(hs[:1]), hs[:-1]])
+    return dkeep, dwrite
+
+
+_composed.defvjp(lambda keep, write: (hs := _scan(keep, write), (keep, hs)), _composed_backward)
+
+
+# ---- compiled ----------------------------------------------------------------------------------------------------------
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def compiled(
+    cell: Cell, precision: str, p: Params, state: State, rows: Array, ids: Array | None, forget: Array
+) -> tuple[State, Array]:
+    """As `layer`, for LSTM and GRU, by the kernels of native/."""
+    return _compiled(cell, precision, p, state, rows, ids, forget, keep=False)[0]
+
+
+def _compiled(cell, precision, p, state, rows, ids, forget, keep):
+    gru = isinstance(cell, GRU)
+    b_u, c0 = (p["b_u"], jnp.zeros((0, 0))) if gru else (jnp.zeros(0), state["c"])
+    inputs = native.inputs(rows.reshape(-1, rows.shape[-1]), p["W"], p["b"], cell.gates, rows.shape[:-1], precision)
+    hs, c, kept = native.forward(gru, precision, keep, inputs, ids, p["U"], b_u, state["h"], c0, forget)
+    after = {"h": hs[-1]} if gru else {"h": hs[-1], "c": c}
+    return (after, hs), (kept, p["W"], p["U"], c0, rows, ids, forget)
+
+
+def _compiled_backward(cell, precision, residuals, cotangent):
+    kept, W, U, c0, rows, ids, forget = residuals
+    dstate, dhs = cotangent
+    gru, G = isinstance(cell, GRU), cell.gates
+    dc = jnp.zeros((0, 0)) if gru else dstate["c"]
+    du, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
+    P = du.shape[-1]
+    du = du.reshape(-1, 4 * P)  # of a GRU n z r q: U has gates z r q, and W has z r n
+    dU, dbs = native.weight_gradient(kept.fed.reshape(-1, P), du, U.shape, precision, b_from=(4 - G) * P, c_gates=G)
+    dx = du if ids is None else native.sum_rows(ids.reshape(-1), du, rows.shape[0], precision)
+    flat, first = rows.reshape(-1, rows.shape[-1]), 2 if gru else 0
+    dW, db = native.weight_gradient(flat, dx, W.shape, precision, c_gates=G, first_gate=first)
+    drows = native.product(dx, W, precision, transposed_b=True, shape=flat.shape, b_gates=G, first_gate=first).reshape(rows.shape)
+    dp = {"W": dW, "U": dU, "b": db} | ({"b_u": dbs[2 * len(U) :]} if gru else {})
+    return dp, {"h": dh0} if gru else {"h": dh0, "c": dc0}, drows, None, None
+
+
+compiled.defvjp(partial(_compiled, keep=True), _compiled_backward)

@@ -1,0 +1,117 @@
+"""What the machine is: its precision, its memory settings, its cache of compiled programs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from lmgen.errors import InputError
+from lmgen.system import cache, memory
+
+
+def random_key(seed: int) -> Array:
+    """The random key of a seed from 0 to 2^63 − 1: that of its low word, and, where there is more of it, of both words."""
+    low, high = seed & 0xFFFFFFFF, seed >> 32
+    return jax.random.fold_in(jax.random.key(low), high) if high else jax.random.key(low)
+
+
+def compiled_programs() -> Path:
+    """The folder of compiled programs. Raises OSError where there is none."""
+    if chosen := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        folder = Path(chosen)
+    elif ours := cache.lasting("compiled"):
+        folder = ours / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
+    if not (chosen or ours) or "://" in str(chosen):
+        raise FileNotFoundError("the compiled programs are in no folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets that Linux reports; none elsewhere."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return frozenset(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return frozenset()
+
+
+def prepare() -> None:
+    """Settings for a process of ours: compiled programs are kept on disk, freed memory is kept for the next step.
+
+    Called by the command line and never by importing the library. What the environment sets for JAX stays as it is, but for
+    numbers of 64 bits (JAX_ENABLE_X64), which nothing here has.
+    """
+    jax.config.update("jax_enable_x64", False)
+    compiled = cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
+    settings = {
+        "jax_compilation_cache_dir": str(compiled),
+        "jax_persistent_cache_min_compile_time_secs": 0.2,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        if not os.environ.get(name.upper()):
+            jax.config.update(name, value)
+    _mend_cache(Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or compiled))
+    memory.keep_freed()
+
+
+def check() -> None:
+    """Raise InputError where JAX has no device to compute on, or computes in 64 bits."""
+    try:
+        jax.default_backend()
+    except (RuntimeError, AssertionError):  # by the version of JAX
+        asked = f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r:.40}"
+        raise InputError(f"JAX finds no device here for {asked}: unset it, set it to cpu, or install what JAX needs") from None
+    if jnp.result_type(float) == jnp.float64:
+        raise InputError(
+            "JAX is set to 64 bits (jax_enable_x64) and lmgen computes in 32: unset JAX_ENABLE_X64, or call "
+            'jax.config.update("jax_enable_x64", False) first'
+        )
+
+
+def _mend_cache(folder: Path) -> None:
+    """Let damaged entries of the cache of compiled programs be removed: JAX alone would warn of them every time. It then compiles
+    and writes them anew. Where it cannot write them, it goes on without a word."""
+    show = warnings.showwarning
+
+    def mend(message: Warning | str, category: type[Warning], *rest: Any, **others: Any) -> None:
+        found = re.match(r"Error (reading|writing) persistent compilation cache entry for '([\w.<>-]+)'", str(message))
+        if not found:
+            show(message, category, *rest, **others)
+        else:
+            with contextlib.suppress(OSError):
+                for entry in folder.glob(f"{found[2]}-*"):
+                    entry.unlink()
+
+    warnings.showwarning = mend
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of JAX says that the memory did not suffice."""
+    return "RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error) or "bad_alloc" in str(error)
+
+
+def asked_for(error: BaseException) -> int:
+    """The bytes that an error of JAX or NumPy says were asked for; 0 where it does not say."""
+    match = re.search(r"([\d.]+) ?(bytes|[KMGT]i?B)", str(error))
+    if not match:
+        return 0
+    return round(float(match[1]) * 1024 ** " KMGT".index(match[2][0]) if match[2] != "bytes" else float(match[1]))
+
+
+def describe() -> str:
+    """The machine in a few words. Raises InputError where JAX finds no device."""
+    check()
+    return f"{os.cpu_count()} cores, {jax.default_backend()}"

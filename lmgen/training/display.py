@@ -1,0 +1,187 @@
+"""Work as it goes: a panel that is drawn anew on a terminal, lines at times that grow apart elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from lmgen.system.terminal import duration, note, plain, shown
+
+if TYPE_CHECKING:
+    from lmgen.training.loop import StepReport
+
+TIMES = (1, 2, 5, 10, 20, 30, 60)  # seconds after which a line is written …
+EVERY = 60  # … and how many there are between two lines from then on
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int, stream: Any) -> str:
+    """Numbers as blocks of eight heights, `width` at most; nothing of fewer than two, or where the stream has no blocks."""
+    values = [value for value in values if math.isfinite(value)]
+    if len(values) < 2 or width < 2 or shown(BLOCKS, stream) != BLOCKS:
+        return ""
+    columns = min(width, len(values))
+    edges = [k * len(values) // columns for k in range(columns + 1)]
+    means = [sum(values[low:high]) / (high - low) for low, high in pairwise(edges)]
+    low, high = min(means), max(means)
+    return "".join(BLOCKS[round(7 * (mean - low) / (high - low))] if high > low else BLOCKS[0] for mean in means)
+
+
+class Panel:
+    """Lines on a terminal that are drawn anew in their place, also after its width has changed."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.rich = Console(stderr=True, highlight=False)
+        self.lengths: list[int] = []  # of the lines that stand there
+
+    def draw(self, content: Any) -> None:
+        """Put lines in place of those that stand there."""
+        from rich.text import Text
+
+        self.rich.width = max(2, shutil.get_terminal_size().columns) - 1  # after a full line some terminals begin another
+        with self.rich.capture() as drawn:
+            self.rich.print(content)
+        lines = re.sub(r" +$", "", drawn.get(), flags=re.M)  # a padded line would be broken on a terminal that shrinks
+        self.erase()
+        self._write(lines)
+        self.lengths = [Text.from_ansi(line).cell_len for line in lines.splitlines()]
+
+    def erase(self) -> None:
+        """Take the lines away. Those that are wider than the terminal has become by now stand in several rows."""
+        width = max(1, shutil.get_terminal_size().columns)
+        rows = sum(max(1, -(-length // width)) for length in self.lengths)
+        self._write("\r\x1b[2K" * bool(rows) + "\x1b[1A\x1b[2K" * rows)  # row by row: some terminals keep what is erased at once
+        self.lengths = []
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # a terminal that is gone does not end a training
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def panel() -> Panel | None:
+    """A panel, where stderr is a terminal that can be steered."""
+    return None if plain(sys.stderr) else Panel()
+
+
+class Display(AbstractContextManager["Display"]):
+    """The training as it goes: a panel on a terminal, elsewhere a line now and then and one at the end, nothing where `quiet`."""
+
+    def __init__(self, loss: Loss, quiet: bool = False):
+        self.loss, self.quiet = loss, quiet
+        self.live = None if quiet else panel()
+        self.drawn = 0.0
+        self.began: float | None = None
+        self.next = float(TIMES[0])
+        self.waiting: StepReport | None = None  # what the last line would tell
+        self.train: float | None = None
+        self.valid: list[float] = []
+        self.best: float | None = None
+        self.sample = ""
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.erase()
+        elif self.waiting:
+            note(self._line(self.waiting))
+
+    def note(self, message: str) -> None:
+        """A sentence that stays."""
+        if self.live:
+            self.live.erase()
+        note(message)
+
+    def show(self, report: StepReport) -> None:
+        """Take in one report."""
+        self.train = report.train_nats if report.train_nats is not None else self.train
+        if report.valid_nats is not None:
+            self.valid.append(report.valid_nats)
+            self.best = report.valid_nats if report.best else self.best
+        if self.live:
+            if time.monotonic() - self.drawn > 0.2 or report.valid_nats is not None:
+                self.live.draw(self._panel(report))
+                self.drawn = time.monotonic()
+        elif not self.quiet and report.train_nats is not None:
+            self._log(report)
+
+    def _log(self, report: StepReport) -> None:
+        """Write a line if it is time for one; the report waits for the end, if not."""
+        self.began = report.seconds if self.began is None else self.began  # a training that goes on has some behind it
+        self.waiting = report
+        if (passed := report.seconds - self.began) >= self.next:
+            note(self._line(report))
+            self.waiting = None
+            self.next = next((t for t in TIMES if t > passed), (passed // EVERY + 1) * EVERY)
+
+    def _line(self, report: StepReport) -> str:
+        parts = [f"step {report.step:,}", f"{duration(report.seconds)}", f"train {self.loss(self.train)}"]
+        if self.valid:
+            parts.append(f"valid {self.loss(self.valid[-1])}{' best' if self.valid[-1] == self.best else ''}")
+        parts.append(f"{report.symbols_per_second:,.0f} symbols/s")
+        if report.skipped:
+            parts.append(f"{report.skipped} steps skipped")
+        return ", ".join(parts)
+
+    def _panel(self, report: StepReport) -> Any:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        left = report.seconds / report.progress - report.seconds if report.progress > 0.01 else None
+        top = Table.grid(padding=(0, 1), expand=True)
+        top.add_column(no_wrap=True)
+        top.add_column(ratio=1)
+        top.add_column(no_wrap=True)
+        remaining = "" if left is None else f"{duration(left)} left"
+        top.add_row(f"{report.progress:4.0%}", ProgressBar(100, 100 * report.progress), remaining)
+        body = Table.grid(padding=(0, 2))
+        body.add_row("train", self.loss(self.train))
+        if self.valid:
+            body.add_row("valid", self.loss(self.valid[-1]))
+            body.add_row("best", self.loss(self.best))
+        if line := sparkline(self.valid, shutil.get_terminal_size().columns - 10, sys.stderr):
+            body.add_row("", line)
+        skipped = f", {report.skipped} steps skipped" if report.skipped else ""
+        body.add_row("step", f"{report.step:,}, {report.symbols_per_second:,.0f} symbols/s{skipped}")
+        if self.sample:
+            first = Text(shown(self.sample.split("\n")[0], sys.stderr), no_wrap=True, overflow="ellipsis", style="italic")
+            body.add_row("sample", first)
+        return Group(top, body)
+
+
+LARGEST = 1_000_000  # perplexity that is printed
+
+
+def perplexity(value: float, digits: int = 3) -> str:
+    """A perplexity as people read it: beyond a million its digits say nothing."""
+    return f"{value:,.{digits}f}" if value <= LARGEST else f"over {LARGEST:,}"
+
+
+class Loss:
+    """Nats per symbol as the user of a unit thinks of them: bits per character, or perplexity per word.
+
+    Those of a cloze model are `pseudo`: no bits of the text.
+    """
+
+    def __init__(self, unit: str, characters_per_symbol: float, pseudo: bool = False):
+        self.unit, self.ratio, self.pseudo = unit, characters_per_symbol, pseudo
+
+    def __call__(self, nats: float | None) -> str:
+        if nats is None:
+            return "–"
+        if self.pseudo:
+            return f"{nats:.3f} pseudo-nats (pseudo-perplexity {perplexity(math.exp(min(nats, 50)), 2)})"
+        if self.unit == "char":
+            return f"{nats:.3f} nats ({nats / math.log(2) / self.ratio:.3f} bits/char)"
+        return f"{nats:.3f} nats (perplexity {perplexity(math.exp(min(nats, 50)), 1)})"

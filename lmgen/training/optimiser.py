@@ -1,0 +1,98 @@
+"""From a gradient to new weights: clipping by global norm, then AdamW; as optax does it, or by one kernel in one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from lmgen.nn import embedding, native
+
+Params = Any
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How a gradient is taken and becomes an update."""
+
+    clip: float = 1.0
+    weight_decay: float = 0.2
+    precision: str = "f32"
+
+
+class Rows(NamedTuple):
+    """The gradient of a table [V, D] of which only some rows were read: ids [T, B], and cotangents [T, B, D] of what they gave.
+    That of a row read more than once is the sum of them, that of all others is zero."""
+
+    ids: Array
+    cotangents: Array
+
+
+def optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
+    """AdamW after clipping by global norm; the learning rate is applied afterwards, since it follows the progress."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.scale_by_adam(*BETAS, EPSILON),
+        optax.add_decayed_weights(config.weight_decay, mask=_decayed),
+    )
+
+
+def _decayed(params: Params) -> Params:
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def updated(
+    config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
+) -> tuple[Params, Any, Array]:
+    """New weights and moments, and whether the step was fine: without a finite loss and gradient both stay as they are.
+
+    The gradient of one of the weights may be `Rows`.
+    """
+    way = compiled if all(native.serves("f32", p) for p in jax.tree.leaves(params)) else plain
+    return way(config, params, moments, gradient, nats, rate)
+
+
+def plain(
+    config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
+) -> tuple[Params, Any, Array]:
+    """`updated` by optax."""
+
+    def whole(p: Array, g: Any) -> Array:
+        return embedding.summed(len(p), *g, config.precision) if isinstance(g, Rows) else g
+
+    gradient = jax.tree.map(whole, params, gradient)
+    updates, following = optimiser(config).update(gradient, moments, params)
+    fine = jnp.isfinite(nats) & jnp.isfinite(optax.tree.norm(gradient))
+    after = jax.tree.map(lambda p, u: p - rate * u, params, updates), following
+    kept = jax.tree.map(lambda new, old: jnp.where(fine, new, old), after, (params, moments))
+    return *kept, fine
+
+
+def compiled(
+    config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
+) -> tuple[Params, Any, Array]:
+    """`updated` by a kernel, which changes weights and moments in place."""
+    clipping, adam, decay = moments
+    leaves, structure = jax.tree.flatten(params)
+    arrays = [leaf for tree in (params, adam.mu, adam.nu) for leaf in jax.tree.leaves(tree)]
+    ids, table = None, None
+    for k, g in enumerate(jax.tree.leaves(gradient, is_leaf=lambda g: isinstance(g, Rows))):
+        if isinstance(g, Rows):
+            ids, table, g = g.ids.reshape(-1), k, g.cotangents.reshape(-1, g.cotangents.shape[-1])
+        arrays.append(g)
+    decays = [config.weight_decay * on for on in jax.tree.leaves(_decayed(params))]
+    *after, fine = native.adamw(
+        jnp.stack([nats, jnp.asarray(rate, nats.dtype)]), adam.count, arrays, decays, config.clip, BETAS, EPSILON, ids, table
+    )
+
+    def tree(part: int) -> Params:
+        return jax.tree.unflatten(structure, after[part * len(leaves) : (part + 1) * len(leaves)])
+
+    adam = adam._replace(count=jnp.where(fine, optax.safe_increment(adam.count), adam.count), mu=tree(1), nu=tree(2))
+    return tree(0), (clipping, adam, decay), fine

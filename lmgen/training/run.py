@@ -1,0 +1,336 @@
+"""A training in a model directory: started, reported, saved, stopped, resumed.
+
+What is written: config.json, vocab.json and known.safetensors at the start; metrics.jsonl as it goes; model.safetensors and
+README.md whenever a validation is the best so far; a snapshot under train/ from which resume goes on to the bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lmgen._version import __version__
+from lmgen.data import corpus
+from lmgen.data.windows import Windows
+from lmgen.errors import CheckpointError, InputError, LmgenError, printable
+from lmgen.models import loading, networks, schema, scoring
+from lmgen.models.provenance import TextSettings, same_text
+from lmgen.nn import model
+from lmgen.nn.precision import precision_of
+from lmgen.options import table
+from lmgen.system import arrayfile, checkpoint, devices, directories, trees
+from lmgen.training import defaults, loop
+
+SAVE_SECONDS = 30  # a snapshot is written at least so often
+
+
+class Run:
+    """A training and its directory. Iterating trains; `save` can be called between reports and is called at the end."""
+
+    def __init__(
+        self,
+        place: directories.Place,
+        data: corpus.Corpus,
+        network: model.NetworkConfig,
+        config: loop.TrainingConfig,
+        text: TextSettings,
+        state: loop.State | None = None,
+        progress: loop.Progress | None = None,
+    ):
+        self.place, self.data, self.network, self.config, self.text = place, data, network, config, text
+        ahead = 1 if network.direction == "both" else 0
+        windows = Windows(data.train, config.batch, config.window, network.carry, config.seed, ahead)
+        validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
+        self.trouble = ""  # why the last save failed
+        self._better: _Weights | None = None  # the best weights, where they are not yet written
+        self._validated: tuple[int, float | None] = (0, None)  # the last validation: its step, and nats where they are finite
+        self.training = loop.Training(config, network, windows, validate, state, progress, valid_symbols)
+
+    @property
+    def path(self) -> Path:
+        """What the directory is called, once there is something to use in it."""
+        return self.place.path
+
+    @property
+    def progress(self) -> loop.Progress:
+        return self.training.progress
+
+    def language_model(self, params: model.Params | None = None) -> networks.Recurrent | networks.Cloze:
+        """The model as it is now (or with other parameters), for a sample or a look."""
+        kind, precision = networks.KINDS[self.network.direction], self.config.precision
+        params = self.training.state.params if params is None else params
+        return kind(self.network, params, self.data.vocab, precision, self.text.sequence, self.data.known, self.path)
+
+    def __iter__(self) -> Generator[loop.StepReport, None, None]:
+        with _Lines(self.place.folder / "metrics.jsonl") as metrics, memory_of(self.network, self.config):
+            saved = time.monotonic()
+            for report in self.training:
+                if report.train_nats is not None or report.valid_nats is not None:
+                    metrics.add(json.dumps(_line(report)))
+                if report.valid_nats is not None:
+                    self._validated = report.step, report.valid_nats if math.isfinite(report.valid_nats) else None
+                if report.best and self.config.keep == "best":
+                    self._better = self._weights(report.valid_nats)
+                if report.valid_nats is not None or self.progress.finished or time.monotonic() - saved > SAVE_SECONDS:
+                    with contextlib.suppress(LmgenError):
+                        self.save()
+                    saved = time.monotonic()
+                    self.trouble = self.trouble or metrics.trouble
+                    report = replace(report, trouble=self.trouble)
+                yield report
+
+    def save(self) -> None:
+        """Write the weights that are kept, where they are not yet written, and a snapshot.
+
+        The last weights are kept where the user says so, and where none are the best: nothing was validated, or nothing finite.
+
+        Raises LmgenError where that fails, and keeps the sentence in `trouble`: training can go on, the next save tries again.
+        """
+        self.training.settle()
+        params = self.training.state.params
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+            return  # what is not finite is worth nothing: the training is about to say so
+        keeps_last = self.config.keep == "last" or self.progress.best_nats is None
+        step, nats = self._validated
+        weights = self._weights(nats if step == self.progress.step else None) if keeps_last else self._better
+        try:
+            if weights:
+                checkpoint.write_model(self.place.folder, weights.arrays, weights.about)
+                arrayfile.write_bytes(self.place.folder / "README.md", weights.card.encode("utf-8", "replace"))
+                self._better = None
+            arrays = trees.flatten(self.training.state._asdict())
+            about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
+            checkpoint.write_snapshot(self.place.folder, self.progress.step, arrays, about)
+            self.place.publish()
+            self.trouble = ""
+        except LmgenError as error:
+            self.trouble = str(error)
+            if self._better:  # the next step takes its arrays
+                self._better = replace(self._better, arrays={name: a.copy() for name, a in self._better.arrays.items()})
+            raise
+
+    def _validate(self, params: model.Params) -> float:
+        assert self.data.valid
+        candidate = self.language_model(params)
+        nats = scoring.stream_nats(candidate, self.data.valid.stream, exact=False)
+        return float(nats.sum(dtype="float64")) / max(1, scoring.symbols_counted(candidate, self.data.valid))
+
+    def _weights(self, valid_nats: float | None) -> _Weights:
+        params = self.training.state.params
+        about = {
+            "step": self.progress.step,
+            "valid_nats": valid_nats,
+            "parameters": model.parameters(params),
+            "text_sha256": self.data.sha256,
+        }
+        return _Weights(trees.flatten(params), about, _card(self, valid_nats))
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """What becomes model.safetensors and README.md."""
+
+    arrays: arrayfile.Arrays
+    about: dict[str, Any]
+    card: str
+
+
+class _Lines:
+    """Lines added to the end of a file; what cannot be written waits for the next line, and `trouble` says why."""
+
+    def __init__(self, path: Path):
+        self.path, self.waiting, self.trouble = path, b"", ""
+        self.file = open(path, "ab", buffering=0, opener=arrayfile.no_link)  # noqa: SIM115
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def add(self, line: str) -> None:
+        self.waiting += line.encode() + b"\n"
+        try:
+            while self.waiting:
+                self.waiting = self.waiting[self.file.write(self.waiting) :]
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"cannot write {self.path} ({len(self.waiting):,} bytes): {error.strerror}"
+
+
+def _line(report: loop.StepReport) -> dict[str, Any]:
+    """A line of metrics.jsonl."""
+    line = {"step": report.step, "symbols": report.symbols, "seconds": round(report.seconds, 3), "train_nats": report.train_nats}
+    if report.valid_nats is not None:
+        line["valid_nats"] = report.valid_nats
+    return line | {
+        "symbols_per_second": round(report.symbols_per_second),
+        "learning_rate": report.learning_rate,
+        "skipped": report.skipped,
+    }
+
+
+def new(
+    place: directories.Place | Path,
+    text: TextSettings,
+    unit: str = "char",
+    carry: bool = False,
+    min_count: int = 1,
+    vocab_size: int | None = None,
+    unk_token: str | None = None,
+    **wanted: Any,
+) -> Run:
+    """Read the text, choose what was not asked for, begin the directory; nothing is trained yet.
+
+    `wanted` holds options of the network, the training and its end. Raises InputError for a text, a directory or an option that
+    cannot be used.
+    """
+    table.refuse_unknown(wanted, table.names("network", "training", "end"))
+    defaults.check(wanted)
+    place = directories.Place(place) if isinstance(place, Path) else place
+    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, split=text.split)
+    text = replace(text, split=data.split)
+    shape, pace = defaults.choose(data, carry, wanted)
+    network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, **shape)
+    precision = precision_of(pace.get("precision", "auto"), network.cell)
+    config = loop.TrainingConfig(**{**pace, "precision": precision})
+    settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}
+    texts = {"config.json": checkpoint.config_text(settings), "vocab.json": data.vocab.to_json()}
+    with memory_of(network, config):
+        defaults.check_memory(network, config)
+        checkpoint.create(place.folder, texts)
+        arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": data.known}, {})
+        return Run(place, data, network, config, text)
+
+
+@contextlib.contextmanager
+def memory_of(network: model.NetworkConfig, config: loop.TrainingConfig) -> Iterator[None]:
+    """LmgenError with the need and smaller settings where the memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, ValueError) as error:  # JAX raises any of them
+        if not (isinstance(error, MemoryError) or devices.out_of_memory(error)):
+            raise
+        raise LmgenError(defaults.too_large(network, config, devices.asked_for(error))) from None
+
+
+def resume(path: Path, files: TextSettings | None = None, changed_text: bool = False, **wanted: Any) -> tuple[Run, list[str]]:
+    """A training as its newest whole snapshot left it, and sentences on snapshots that were not whole.
+
+    `wanted` may hold another end (steps, epochs or budget); `files` another place of the same text. Raises CheckpointError where
+    there is nothing to resume, InputError where the text has changed (unless `changed_text` says that it may).
+    """
+    defaults.check(wanted)
+    arrays, about, texts, complaints = checkpoint.read_snapshot(path)
+    vocab, network, settings = loading.described(path, texts)
+    assert isinstance(network, model.NetworkConfig)
+    loading.check_size(network, arrays, str(path))
+    loading.check_finite({name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
+    config, progress = _left_off(path, about)
+    ends = {name: wanted[name] for name in table.names("end") if wanted.get(name) is not None}
+    if ends:
+        config = replace(config, **{"steps": None, "epochs": None, "budget": None, **ends})
+    if ends and progress.finished:
+        progress = replace(progress, finished="", since_best=0, scale=1.0)
+    text = TextSettings.of(settings["text"])
+    if files:
+        text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files)
+    data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"])
+    template = jax.eval_shape(partial(loop.begin, config, network))._asdict()
+    state = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, str(path)))
+    if data.sha256 != about["text_sha256"]:  # what was best on another text is not best on this one
+        progress = replace(progress, best_nats=None, best_step=0, since_best=0, scale=1.0)
+    if progress.best_nats is not None:
+        try:
+            checkpoint.read_model(path)
+        except CheckpointError as error:
+            complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
+            progress = replace(progress, best_nats=None, since_best=0)
+    resumed = Run(directories.Place(path), data, network, config, text, loop.State(**state), progress)
+    if ends and resumed.training.done() >= 1:
+        behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
+        raise InputError(f"{path} has been trained for {behind}, so that end lies behind it: give a larger one")
+    arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
+    checkpoint.change_config(path, {**settings, "train": asdict(config), "text": asdict(text)})
+    _forget_later_lines(path / "metrics.jsonl", progress.step)
+    return resumed, complaints
+
+
+def _left_off(path: Path, about: dict[str, Any]) -> tuple[loop.TrainingConfig, loop.Progress]:
+    """How a snapshot says that its training went, and where it stood; CheckpointError where it says neither."""
+    train, progress = about.get("train"), about.get("progress")
+    why = schema.wrong(train, schema.TRAINING) or schema.wrong(progress, schema.PROGRESS)
+    if not why and (not about.get("text_sha256") or schema.SHA256.fault(about["text_sha256"])):
+        why = "there is no text_sha256"
+    if why or not isinstance(train, dict) or not isinstance(progress, dict):
+        raise CheckpointError(f"the snapshot of {path} does not say how to go on ({why}): train it anew")
+    config = loop.TrainingConfig(**train)
+    if config.batch * config.window > defaults.MOST_A_STEP or config.steps is config.epochs is config.budget is None:
+        raise CheckpointError(
+            f"the snapshot of {path} does not say how to go on (a step or the end is out of reach): train it anew"
+        )
+    return config, loop.Progress(**progress)
+
+
+def _forget_later_lines(metrics: Path, step: int) -> None:
+    """Drop the lines that were written after the snapshot: they will come again."""
+    if os.path.lexists(metrics):
+        with arrayfile.opened(metrics) as (file, _):
+            lines = file.read().splitlines(keepends=True)
+        kept = [line for line in lines if _step(line) <= step]
+        arrayfile.write_bytes(metrics, b"".join(kept))
+
+
+def _step(line: bytes) -> float:
+    """The step of a line of metrics.jsonl; infinity for what a crash has left of one."""
+    try:
+        step = json.loads(line)["step"] if line.endswith(b"\n") else None
+        return step if isinstance(step, int | float) else float("inf")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return float("inf")
+
+
+def _card(run: Run, valid_nats: float | None) -> str:
+    """README.md of a model directory: what it is, what it was made from, how good, how to use it."""
+    network, data, config = run.network, run.data, run.config
+    unit = corpus.unit_noun(data.vocab)
+    rows = {
+        "network": f"{network.describe()}, embedding {network.embedding}"
+        f"{', tied' if network.tie else ''}, dropout {network.dropout:g}",
+        "parameters": f"{model.parameters(run.training.state.params):,}",
+        "text": run.text.title,
+        "read as": f"{unit}s ({data.vocab.unit}), one {run.text.sequence} a sequence, "
+        + ("state carried from one to the next" if network.carry else "each on its own"),
+        "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
+        "steps": f"{run.progress.step:,} of {config.batch} × {config.window} symbols",
+        "seed": str(config.seed),
+    }
+    if valid_nats is not None and data.valid:
+        kind = "pseudo-nats" if network.direction == "both" else "nats"
+        rows["validation"] = f"{valid_nats:.4f} {kind} a symbol over {data.valid.symbols:,} symbols"
+    return card(run.path.name, "A recurrent language model", rows, network.direction == "both")
+
+
+def card(name: str, kind: str, rows: dict[str, str], fills: bool) -> str:
+    """README.md of a model directory, with a table of what there is to say."""
+    name = printable(name)
+    table = "\n".join(f"| {title} | {printable(value.replace('|', '·'), 4096)} |" for title, value in rows.items())
+    return (
+        f"# {name}\n\n{kind} made by lmgen {__version__}.\n\n| | |\n|---|---|\n{table}\n\n"
+        f"    lmgen {'fill' if fills else 'sample'} {name}\n"
+        f"    lmgen eval {name} FILE\n\n"
+        "The text itself is not in this directory; known.safetensors holds 64-bit hashes of its sequences,\n"
+        "which tell new samples from copies.\n"
+    )

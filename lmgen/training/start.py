@@ -1,0 +1,153 @@
+"""How a training begins, from the command line as from Python: its text, its directory, and which options go where."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lmgen.data import finding, formats, reading, shipped
+from lmgen.data.split import WHOLE
+from lmgen.errors import InputError
+from lmgen.models import provenance
+from lmgen.options import kinds, table
+from lmgen.system import directories
+from lmgen.training import defaults
+
+Options = Mapping[str, Any]  # as arguments.checked gives them
+
+
+def files(given: Iterable[Any], options: Options) -> list[str]:
+    """The names of the files of a text that Python hands over.
+
+    Each part of it is the name of a file, an open file, or strings, each of which is a sequence. A list whose first string names
+    a file, or looks as if it did, is one of names. What is no file is copied into the cache. Raises InputError for what is no
+    text.
+    """
+    found: list[str] = []
+    for one in given:
+        if isinstance(one, str | os.PathLike):
+            found.append(_named(one))
+        elif hasattr(one, "read"):
+            found.append(_copied(_blocks(one), options["encoding"]))
+        elif isinstance(one, list | tuple) and one and _names(one[0]):
+            found += files(one, options)
+        elif isinstance(one, Iterable) and not isinstance(one, bytes | bytearray | memoryview):
+            sequences = _sequences(one, options["sequence"])
+            parts = ([part] for part in sequences) if options["sequence"] == "file" else [sequences]
+            found += [_copied(part, options["encoding"]) for part in parts]
+        else:
+            raise InputError(f"{kinds.said(one)} is not a text: give the name of a file, an open file, or strings")
+    return found
+
+
+def _named(name: str | os.PathLike) -> str:
+    """The name of a file. Raises InputError, which says more than `text.find` would, for a string that is itself a text."""
+    path = os.fspath(name)
+    if not isinstance(path, str):
+        raise InputError(f"{kinds.said(name)} is not a text: give the name of a file as a string")
+    if isinstance(name, str) and len(path.splitlines()) > 1:
+        raise InputError("a string names a file, and this one is itself a text: give its lines, text.splitlines()")
+    if not path:
+        raise InputError("'' names no file: give a name, or strings in a list")
+    if " " in path and not os.path.lexists(path):
+        try:
+            finding.find([path])
+        except InputError as error:
+            raise InputError(f"{error}; to train on the string itself give it in a list") from None
+    return path
+
+
+def _names(first: Any) -> bool:
+    """Whether a list that begins so is one of files."""
+    if not isinstance(first, str):
+        return isinstance(first, os.PathLike) or hasattr(first, "read")
+    return os.path.exists(first) or first in shipped.NAMES or bool(re.fullmatch(r"\S*(?:\w\.\w{1,5}|/)", first))
+
+
+def _blocks(file: Any) -> Iterator[str | bytes]:
+    """What is left to read of an open file, of text or of bytes."""
+    try:
+        while block := file.read(reading.BLOCK):
+            yield block
+    except (OSError, ValueError) as error:  # closed, not for reading, not of this encoding
+        raise InputError(f"cannot read {kinds.said(file)}: {error}") from None
+
+
+def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
+    """Strings as they stand in a file where each is a sequence. Raises InputError for one that would be several."""
+    boundary, ending = reading.SEQUENCES[sequence], {"line": "\n", "paragraph": "\n\n", "file": ""}[sequence]
+    for number, one in enumerate(strings, 1):
+        if not isinstance(one, str):
+            raise InputError(f"the text holds {kinds.said(one)}: give strings, each of which is a sequence")
+        if boundary and boundary.search(one.removesuffix("\n")):
+            raise InputError(
+                f"string {number:,} is more than one {sequence}, and each is to be a sequence: give "
+                + ("sequence='paragraph', or its lines" if sequence == "line" else "sequence='file', or its paragraphs")
+            )
+        yield one if boundary is None else one.removesuffix("\n") + ending
+
+
+def _copied(parts: Iterable[str | bytes], encoding: str) -> str:
+    """A file of the cache that holds these parts."""
+    encoder = codecs.getincrementalencoder(reading.known_encoding(encoding))()
+    try:
+        return str(finding.spooled((part if isinstance(part, bytes) else encoder.encode(part) for part in parts), "python"))
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start]
+        raise InputError(f"{bad!r} of the text cannot be encoded as {encoding}: leave it out, or give another encoding") from None
+
+
+def text_settings(
+    files: Sequence[str], options: Options, note: Callable[[str], None] = lambda _: None
+) -> provenance.TextSettings:
+    """Where the text is and how it is read; `note` gets sentences on what was found. Raises InputError for what is not there."""
+    how = {name: options[name] for name in ("sequence", "encoding", "errors")}
+    paths = finding.find(files, options["glob"], note)
+    if hint := formats.hint(paths[0]):
+        note(hint)
+    valid, split = finding.find(options["valid"] or []), WHOLE if options["no_valid"] else None
+    return provenance.TextSettings(absolute(paths), absolute(valid), **how, split=split)
+
+
+def place(given: Sequence[Any], options: Options) -> dict[str, Any]:
+    """Where the model goes, as directories.new takes it. Raises InputError where that is taken, and for a network that there is
+    not."""
+    defaults.check(options)
+    path, force = options["output"] or directories.HOME / default_name(given), options["force"]
+    if not (count_on := not (options["output"] or force)):
+        directories.check_free(path, force)
+    return {"path": path, "force": force, "count_on": count_on}
+
+
+def learnt(options: Options) -> dict[str, Any]:
+    """The options of run.new."""
+    return table.belonging(options, "vocabulary", "network", "training", "end")
+
+
+def counted(options: Options) -> dict[str, Any]:
+    """The options of fit.new."""
+    return table.belonging(options, "vocabulary", "n-grams")
+
+
+def absolute(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Paths that still hold when a training is resumed from another folder."""
+    return tuple(str(p.absolute()) for p in paths)
+
+
+def default_name(given: Sequence[Any]) -> str:
+    """What a model is called: after its first file, or after that file's folder where the file's name says nothing."""
+    first = given[0]
+    if isinstance(first, list | tuple) and first and _names(first[0]):
+        return default_name(first)
+    first = getattr(first, "name", None) if hasattr(first, "read") else first
+    if not isinstance(first, str | os.PathLike):
+        return "python"
+    if first == "-":
+        return "stdin"
+    path = Path(first).absolute()
+    says_nothing = path.stem in ("train", "all", "input", "text", "data", "corpus")
+    return directories.safe_name((path.parent.name if says_nothing else path.stem) or path.stem)

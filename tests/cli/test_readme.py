@@ -1,0 +1,63 @@
+"""The README is true: its commands run, its Python runs, its map names every file."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import readme  # noqa: E402
+
+TEXT = readme.README.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tour")
+
+
+@pytest.mark.slow
+def test_every_command_of_the_tour_runs(folder, monkeypatch):
+    """In the order of the page, with a few steps in place of each budget."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    found = [command for block in readme.BLOCK.findall(TEXT) for command in readme.commands(block)]
+    assert len(found) >= 12
+    for number, command in enumerate(found):
+        try:
+            readme.run(re.sub(r"--budget \w+", f"--steps {10 + number}", command), folder)
+        except subprocess.CalledProcessError as error:
+            pytest.fail(f"{command}: {error.stderr}")
+
+
+@pytest.mark.slow
+def test_the_python_example_runs(monkeypatch, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "names.txt").write_text("Anna\nBerta\nCarla\n" * 20)
+    (tmp_path / "example.py").write_text(code)
+    subprocess.run([sys.executable, "example.py"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_the_map_names_every_file():
+    rows = re.findall(r"\| `(lmgen/[a-z]*/?)` \| .* \| (.*) \|", TEXT)
+    named = {f"{folder}{name}.py" for folder, names in rows for name in re.findall(r"`(\w+)`", names)}
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "lmgen").rglob("*.py") if path.name != "__init__.py"}
+    assert named == files
+
+
+def test_every_link_leads_somewhere():
+    for page in ROOT.glob("*.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text("utf-8")):
+            assert (ROOT / target).exists(), (page.name, target)
+
+
+def test_the_readme_names_every_command():
+    from lmgen.cli.main import cli
+
+    assert all(f"lmgen {name}" in TEXT or f"`{name}`" in TEXT for name in cli.commands)

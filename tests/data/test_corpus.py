@@ -1,0 +1,449 @@
+"""What a corpus promises: one stream of ids that is the text, sides that do not leak, and windows that read all of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import zlib
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmgen.data.corpus import Ids, encode, load
+from lmgen.data.reading import Text
+from lmgen.data.split import WHOLE, Split, fingerprint, split_of
+from lmgen.data.vocab import EOS, UNK, Vocab
+from lmgen.data.windows import Windows
+from lmgen.errors import InputError
+from lmgen.system import cache
+
+WORDS = [f"word{k}" for k in range(2000)]
+
+
+def text(content: str, sequence: str = "line", name: str = "corpus.txt", **options) -> Text:
+    """A text in a file of the test's folder."""
+    path = Path(name)
+    path.write_bytes(content.encode())
+    return Text([path], sequence, **options)
+
+
+def lines(sequences) -> str:
+    return "".join(f"{sequence}\n" for sequence in sequences)
+
+
+def sides(of: Text, split: Split) -> tuple[list[str], list[str]]:
+    """The sequences (or their parts) to train on, and those held out."""
+    both = list(split.sides(of))
+    return [p.text for held_out, p in both if not held_out], [p.text for held_out, p in both if held_out]
+
+
+# --- ids ---
+
+
+def test_a_text_is_one_stream_with_eos_at_every_boundary():
+    corpus = load(text("emma\nolivia\n"), text("emma\n", name="valid.txt"), "char", carry=False)
+    assert corpus.vocab.symbols == ("a", "i", "m", "e", "l", "o", "v")
+    assert corpus.train.stream.tolist() == [0, 5, 4, 4, 2, 0, 7, 6, 3, 8, 3, 2, 0]
+    assert corpus.valid.stream.tolist() == [0, 5, 4, 4, 2, 0]
+    assert corpus.train.symbols == len("emma$olivia$")
+
+
+@pytest.mark.parametrize("unit", ["char", "word-punct"])
+@settings(deadline=None, max_examples=50)
+@given(sequences=st.lists(st.text("abé ,.\t", min_size=1).filter(str.strip), min_size=1, max_size=5))
+def test_the_stream_decoded_is_the_text(unit, sequences):
+    corpus = load(text(lines(sequences)), text("a\n", name="valid.txt"), unit, carry=False)
+    assert corpus.vocab.decode(corpus.train.stream[1:]) == "\n".join(sequences)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text("abé \n", min_size=1), st.integers(2, 9))
+def test_the_stream_does_not_depend_on_the_pieces_that_a_text_came_in(content, block):
+    of, vocab = text(content, keep_blank=True), Vocab("char", tuple("abé "))
+    with mock.patch("lmgen.data.reading.BLOCK", block):
+        in_pieces = encode(iter(of), vocab)
+    at_once = encode(iter(of), vocab)
+    assert in_pieces.stream.tolist() == at_once.stream.tolist()
+    assert (in_pieces.sequences, in_pieces.characters, in_pieces.bytes) == (
+        at_once.sequences,
+        len(content),
+        len(content.encode()),
+    )
+
+
+def test_a_word_after_a_cut_in_a_long_line_is_the_same_symbol():
+    of, vocab = text("one two three four two\n"), Vocab("word-punct", (" one", " two", " three", " four"))
+    with mock.patch("lmgen.data.reading.BLOCK", 8):
+        assert encode(iter(of), vocab).stream.tolist() == [EOS, 2, 3, 4, 5, 3, EOS]
+
+
+def test_counts_are_those_of_the_text():
+    counted = encode(iter(text("zoé\n\n日本🦊\r\nab")), Vocab("char", tuple("aoz日")))
+    assert counted.sequences == 3
+    assert counted.characters == len("zoé\n日本🦊\nab")  # the blank line is no sequence, and "ab" has no line end
+    assert counted.bytes == len("zoé\n日本🦊\nab".encode())
+    assert counted.unknown == len("é本🦊b")
+    assert counted.symbols == len("zoé$日本🦊$ab$")
+
+
+def test_a_large_vocabulary_takes_four_bytes_an_id():
+    words = [str(k) for k in range(65_535)]
+    small, large = Vocab("word", tuple(words[:-1])), Vocab("word", tuple(words))
+    streams = [encode(iter(text("65533\n65534\n")), vocab).stream for vocab in (small, large)]
+    assert [stream.dtype for stream in streams] == ["uint16", "uint32"]
+    assert [stream.tolist() for stream in streams] == [[EOS, 65535, EOS, UNK, EOS], [EOS, 65535, EOS, 65536, EOS]]
+
+
+# --- the held-out part ---
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=1), st.floats(0.1, 0.9))
+def test_equal_lines_never_stand_on_two_sides(sequences, share):
+    train, held_out = sides(text(lines(sequences)), Split(share=share))
+    assert not set(train) & set(held_out)
+    assert Counter(train) + Counter(held_out) == Counter(sequences)
+
+
+def test_a_tenth_of_the_lines_is_held_out_whatever_their_order():
+    of = text(lines(WORDS))
+    split = split_of(of, carry=False)
+    _, held_out = sides(of, split)
+    assert 0.08 < len(held_out) / len(WORDS) < 0.12
+    shuffled = random.Random(0).sample(WORDS, len(WORDS))
+    assert sorted(sides(text(lines(shuffled)), split)[1]) == sorted(held_out)
+
+
+def test_the_tail_begins_with_the_first_line_that_starts_after_the_head():
+    tails = [sides(text("abc\ndef\nghi\n"), Split(head=head))[1] for head in (3, 4, 5, 8, 9)]
+    assert tails == [["def", "ghi"], ["def", "ghi"], ["ghi"], ["ghi"], []]
+
+
+@pytest.mark.parametrize(("sequence", "carry"), [("line", True), ("file", False), ("file", True)])
+def test_the_tail_of_a_running_text_is_held_out(sequence, carry):
+    of = text(lines(WORDS), sequence)
+    head, tail = map(lines if sequence == "line" else "".join, sides(of, split_of(of, carry)))
+    assert head + tail == lines(WORDS)
+    assert head.endswith("\n")  # no line is cut in two
+    assert 0.09 < len(tail) / len(lines(WORDS)) < 0.11
+
+
+@settings(deadline=None)
+@given(st.text("ab \n", min_size=1), st.integers(0, 30), st.integers(2, 9))
+def test_a_file_cut_anywhere_loses_nothing(content, head, block):
+    with mock.patch("lmgen.data.reading.BLOCK", block):
+        pieces = list(Split(head=head).sides(text(content, "file", keep_blank=True)))
+    assert "".join(piece.text for _, piece in pieces) == content
+    assert [side for side, _ in pieces] == sorted(side for side, _ in pieces)  # the head, then the tail
+    for (before, left), (after, right) in pairwise(pieces):
+        assert left.ends == right.begins == (before != after)
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_a_large_text_holds_out_no_more_than_measuring_needs(carry, monkeypatch):
+    monkeypatch.setattr("lmgen.data.split.HELD_OUT_CHARACTERS", 500)
+    of = text(lines(WORDS))
+    held_out = lines(sides(of, split_of(of, carry, least=1))[1])
+    assert 250 < len(held_out) < 750
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_nothing_is_held_out_where_it_would_be_too_little_to_choose_by(carry):
+    """A tenth of the text is about 400 or 700 characters, where 500 are the least; what is asked for is done in any case."""
+    small, large = (text(lines(WORDS)[:size], name=f"{size}.txt") for size in (4_000, 7_000))
+    assert load(small, None, "char", carry).valid is None
+    assert load(large, None, "char", carry).valid.symbols >= 500
+    assert load(large, None, "word", carry).valid is None  # so many characters are few words
+    assert load(small, None, "char", carry, split=split_of(small, carry, least=1)).valid
+    whole = load(large, None, "char", carry, split=WHOLE)
+    assert whole.valid is None
+    assert whole.train.characters == 7_000
+
+
+def test_the_vocabulary_comes_from_the_training_side_only():
+    corpus = load(text("ab\n" * 50 + "azz\n"), None, "char", carry=True, split=Split(head=140))
+    assert corpus.vocab.symbols == ("a", "b")
+    assert corpus.valid.stream[-4:].tolist() == [2, UNK, UNK, EOS]
+    assert (corpus.train.unknown, corpus.valid.unknown) == (0, 2)
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_the_smallest_texts_work(carry):
+    for content in ["a", "a\n", *WORDS[:50], *(lines(WORDS[:size]) for size in range(1, 51))]:
+        corpus = load(text(content), None, "char", carry)
+        assert corpus.train.sequences + (corpus.valid.sequences if corpus.valid else 0) == content.rstrip().count("\n") + 1
+        assert corpus.train.sequences >= 1
+        assert corpus.valid is None or corpus.valid.sequences >= 1
+        assert Windows(corpus.train, 4, 8, carry, seed=0)[3].shape == (9, 4)
+
+
+@pytest.mark.parametrize("content", ["", "\n", " \n\t\n"])
+def test_a_text_without_a_line_is_refused(content):
+    with pytest.raises(InputError, match=r"no text in corpus\.txt"):
+        load(text(content), None, "char", carry=False)
+    with pytest.raises(InputError, match=r"no text in valid\.txt"):
+        load(text("emma\n"), text(content, name="valid.txt"), "char", carry=False)
+
+
+# --- the cache ---
+
+
+def streams(corpus) -> list[list[int]]:
+    return [corpus.train.stream.tolist(), corpus.valid.stream.tolist()]
+
+
+def test_ids_are_encoded_once_and_found_again(monkeypatch):
+    first = load(text(lines(WORDS)), None, "char", carry=False)
+    monkeypatch.setattr(Vocab, "encode", None)  # whoever encodes again fails
+    again = load(text(lines(WORDS)), None, "char", carry=False)
+    assert streams(again) == streams(first)
+    assert [(ids.sequences, ids.characters, ids.bytes, ids.unknown) for ids in (again.train, again.valid)] == [
+        (ids.sequences, ids.characters, ids.bytes, ids.unknown) for ids in (first.train, first.valid)
+    ]
+
+
+def kept() -> dict[str, bytes]:
+    """The files of ids in the cache."""
+    return {path.name: path.read_bytes() for path in cache.folder("corpora").glob("*.ids")}
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 1])
+def test_damaged_ids_are_made_again(share):
+    """Whatever the bit that has flipped, of the ids or of the counts: the right ids come back, and stand in the cache again."""
+    first = load(text(lines(WORDS)), None, "char", carry=False)
+    wanted, whole = streams(first), kept()  # what is mapped changes with the file
+    for name, content in whole.items():
+        damaged = bytearray(content)
+        damaged[round(share * (len(content) - 1))] ^= 1
+        (cache.folder("corpora") / name).write_bytes(damaged)
+    again = load(text(lines(WORDS)), None, "char", carry=False)
+    assert streams(again) == wanted
+    assert (again.train.characters, again.train.words) == (first.train.characters, first.train.words)
+    assert kept() == whole
+
+
+def test_ids_of_no_symbol_are_made_again():
+    """Also where a checksum that fits was written beside them, as by a program of another version."""
+    wanted = streams(load(text(lines(WORDS)), None, "char", carry=False))
+    for name, content in (whole := kept()).items():
+        forged = np.array([60_000], "<u2").tobytes() + content[2:-8]
+        path = cache.folder("corpora") / name
+        path.write_bytes(forged + zlib.crc32(forged).to_bytes(8, "little"))
+    assert streams(load(text(lines(WORDS)), None, "char", carry=False)) == wanted
+    assert kept() == whole
+
+
+def test_ids_are_on_the_disk_before_they_get_their_name(monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, lambda *args, name=name, do=getattr(os, name): calls.append(name) or do(*args))
+    load(text(lines(WORDS)), None, "char", carry=False)
+    assert calls == ["fsync", "replace"] * 2
+
+
+def test_a_changed_text_or_choice_gets_ids_of_its_own():
+    letters = Vocab("char", tuple("word0123456789 \n"))
+    content = lines(WORDS).replace("7\n", "7\n\n")
+
+    def made(content: str, sequence: str = "line", carry: bool = False, vocab: Vocab = letters) -> str:
+        return str(streams(load(text(content, sequence), None, vocab.unit, carry, vocab=vocab)))
+
+    all_made = [
+        made(content),
+        made(content.replace("word3\n", "drow3\n")),
+        made(content, "paragraph"),
+        made(content, "file"),
+        made(content, carry=True),
+        made(content, vocab=Vocab("char", letters.symbols[::-1])),
+    ]
+    assert len(set(all_made)) == len(all_made)
+    assert made(content) == all_made[0]
+
+
+def test_nothing_but_ids_stays_in_the_cache():
+    load(text("emma\n" * 20), text("zoe\n", name="valid.txt"), "char", carry=False)
+    assert sorted(path.suffix for path in cache.folder("corpora").iterdir()) == [".ids"]
+
+
+# --- windows ---
+
+shapes = {"batch": st.integers(1, 7), "window": st.integers(1, 9), "seed": st.integers(0, 3)}
+some_lengths = st.lists(st.integers(1, 6), min_size=1, max_size=12)
+
+
+def ids_of(lengths: list[int]) -> Ids:
+    """Sequences of these lengths in which every symbol occurs once, so that a symbol tells its place."""
+    symbols = iter(range(2, 2 + sum(lengths)))
+    stream = [EOS]
+    for length in lengths:
+        stream += [*(next(symbols) for _ in range(length)), EOS]
+    return Ids(np.array(stream, np.uint16), len(lengths), 0, 0, 0)
+
+
+def epoch_of(windows: Windows, epoch: int) -> list[np.ndarray]:
+    return [windows[epoch * windows.per_epoch + k] for k in range(windows.per_epoch)]
+
+
+def sequences_in(ring: list[int]) -> list[tuple[int, ...]]:
+    """A ring that begins with an EOS, cut at each."""
+    cuts = [k for k, id in enumerate(ring) if id == EOS]
+    return [tuple(ring[a:b]) for a, b in pairwise([*cuts, len(ring)])]
+
+
+@settings(deadline=None)
+@given(lengths=some_lengths, carry=st.booleans(), **shapes)
+def test_every_epoch_predicts_every_symbol_after_the_one_before_it(lengths, carry, batch, window, seed):
+    ids = ids_of(lengths)
+    windows = Windows(ids, batch, window, carry, seed)
+    for epoch in range(3):
+        # Shuffled or not: an EOS follows each last symbol and precedes each first one.
+        pairs = [(a, b) for rows in epoch_of(windows, epoch) for column in rows.T.tolist() for a, b in pairwise(column)]
+        assert set(pairs) == set(pairwise(ids.stream.tolist()))
+        assert len(pairs) == windows.per_epoch * batch * window
+    assert (windows.per_epoch - 1) * batch * window < ids.symbols <= windows.per_epoch * batch * window
+
+
+@settings(deadline=None)
+@given(lengths=some_lengths, carry=st.booleans(), **shapes)
+def test_a_window_goes_on_where_the_last_one_ended(lengths, carry, batch, window, seed):
+    windows = Windows(ids_of(lengths), batch, window, carry, seed)
+    for step in range(1, 3 * windows.per_epoch):
+        if carry or step % windows.per_epoch:
+            assert windows[step][0].tolist() == windows[step - 1][-1].tolist()
+
+
+@settings(deadline=None)
+@given(lengths=some_lengths, carry=st.booleans(), order=st.permutations(range(12)), **shapes)
+def test_a_window_depends_on_nothing_but_its_number(lengths, carry, order, batch, window, seed):
+    ids = ids_of(lengths)
+    asked, fresh = Windows(ids, batch, window, carry, seed), Windows(ids, batch, window, carry, seed)
+    got = {step: asked[step].tolist() for step in order}
+    assert got == {step: fresh[step].tolist() for step in range(12)}
+    assert [asked.begins(step).tolist() for step in order] == [fresh.begins(step).tolist() for step in order]
+
+
+def test_windows_worked_by_hand():
+    ids = ids_of([2, 1, 3])  # the ring is 0 2 3 0 4 0 5 6 7
+    windows = Windows(ids, batch=2, window=3, carry=True, seed=0)
+    assert [windows[k].T.tolist() for k in range(3)] == [
+        [[0, 2, 3, 0], [4, 0, 5, 6]],
+        [[0, 4, 0, 5], [6, 7, 0, 2]],
+        [[5, 6, 7, 0], [2, 3, 0, 4]],
+    ]
+    assert windows.per_epoch == 2
+    assert windows[0].dtype == np.int32
+
+
+@pytest.mark.parametrize("most_blocks", [1 << 16, 10])
+def test_epochs_hold_whole_sequences_each_in_an_order_of_its_own(most_blocks, monkeypatch):
+    monkeypatch.setattr("lmgen.data.windows.MAX_BLOCKS", most_blocks)
+    ids = ids_of([k % 7 + 1 for k in range(1000)])
+    rings = []
+    for seed in (0, 1):
+        windows = Windows(ids, 1, ids.symbols, carry=False, seed=seed)
+        rings += [sequences_in(windows[epoch][:-1, 0].tolist()) for epoch in (0, 1)]
+    as_written = sequences_in(ids.stream[:-1].tolist())
+    for ring in rings:
+        assert sorted(ring) == as_written
+        torn = len(set(pairwise(as_written)) - set(pairwise(ring)))  # neighbours that are neighbours no more
+        assert torn > 950 if most_blocks > 1000 else 0 < torn <= most_blocks
+    assert len(set(map(tuple, rings))) == len(rings)
+
+
+def test_without_carry_the_state_is_fresh_with_each_epoch():
+    windows = Windows(ids_of([3] * 20), 2, 8, carry=False, seed=0)
+    assert windows.per_epoch == 5
+    assert [windows.begins(step).tolist() for step in (0, 5, 10)] == [[True, True]] * 3
+    assert not any(windows.begins(step).any() for step in (1, 2, 3, 4, 6, 9, 11))
+
+
+def test_with_carry_a_state_is_given_up_now_and_then():
+    windows = Windows(ids_of([3] * 20), 8, 8, carry=True, seed=0)
+    assert windows.begins(0).all()
+    assert 0.01 < np.mean([windows.begins(step) for step in range(1, 1000)]) < 0.04
+
+
+# --- the cache of ids ---
+
+
+def test_ids_in_use_outlive_the_clearing_of_old_ones():
+    old = text(lines(WORDS))
+    load(old, None, "char", carry=False)
+    for path in cache.folder("corpora").iterdir():
+        os.utime(path, (0, 0))
+    first = load(old, None, "char", carry=False).train.stream  # used again
+    load(text("emma\n" * 20, name="other.txt"), None, "char", carry=False)  # clears
+    assert load(old, None, "char", carry=False).train.stream.tolist() == first.tolist()
+
+
+@pytest.mark.parametrize("length", [0, 4, 40, 41, -1])
+def test_a_damaged_id_file_is_made_again(length):
+    first = load(text(lines(WORDS)), None, "char", carry=False).train
+    stream = first.stream.tolist()
+    for path in cache.folder("corpora").glob("*.ids"):
+        path.write_bytes(path.read_bytes()[:length])
+    again = load(text(lines(WORDS)), None, "char", carry=False).train
+    assert again.stream.tolist() == stream
+    assert (again.sequences, again.characters, again.bytes) == (first.sequences, first.characters, first.bytes)
+
+
+def test_files_and_their_concatenation_are_different_texts():
+    a, b, ab = (text(c, "file", n).paths[0] for c, n in (("one\n", "a.txt"), ("two\n", "b.txt"), ("one\ntwo\n", "ab.txt")))
+
+    def count(paths: list[Path]) -> int:
+        return load(Text(paths, "file"), text("v\n", name="v.txt"), "char", carry=False).train.sequences
+
+    assert (count([a, b]), count([ab])) == (2, 1)
+
+
+def test_the_held_out_part_of_a_file_of_one_line_is_not_empty():
+    corpus = load(text("abcdefghij" * 10 + "\n", "file"), None, "char", carry=False, split=Split(head=91))
+    assert corpus.valid.symbols == 9 + 1 + 1  # the rest of the line, its end, EOS
+
+
+@pytest.mark.parametrize(("content", "times"), [("word ", 6_000_000), ("words of a line that is not the last one\n", 300_000)])
+def test_a_text_is_never_held_in_memory_whole(content, times):
+    """30 MB as one line, or 12 MB as many, take a few blocks of memory and eight bytes a line for the hashes."""
+    Path("large.txt").write_text(content * times)
+    program = (
+        "import resource\nfrom pathlib import Path\nfrom lmgen.data.corpus import load\nfrom lmgen.data.reading import Text\n"
+        "load(Text([Path('large.txt')]), Text([Path('large.txt')]), 'char', False)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)\n"
+    )
+    Path("small.txt").write_text("a\n")
+    small, large = (
+        int(subprocess.run([sys.executable, "-c", p], capture_output=True, text=True, check=True).stdout)
+        for p in (program.replace("large", "small"), program)
+    )
+    assert large - small < 24 + 0.3 * (content.count("\n") > 0) * times / 1e4, "megabytes"
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_the_end_of_one_long_line_is_held_out(carry):
+    corpus = load(text("abcdefghij" * 1000), None, "char", carry=carry)
+    assert (corpus.train.symbols, corpus.valid.symbols) == (9001, 1001)
+
+
+def test_a_text_that_changes_between_two_passes_is_refused(monkeypatch):
+    of = text(lines(WORDS))
+    monkeypatch.setattr(Vocab, "of", classmethod(lambda *_: text(lines(WORDS[:100])) and Vocab("char", tuple("word0123456789"))))
+    with pytest.raises(InputError, match="changed while it was read"):
+        load(of, None, "char", carry=False)
+    assert not list(cache.folder("corpora").glob("*.ids"))
+
+
+@pytest.mark.parametrize(
+    ("unit", "sample"), [("word", "the cat"), ("word-only", "a dog"), ("char", "the  cat"), ("word-punct", "a dog, ")]
+)
+def test_sequences_are_known_as_the_unit_writes_them(unit, sample):
+    known = load(text("the  cat\na dog, \n"), text("x\n", name="v.txt"), unit, carry=False).known
+    assert fingerprint(sample) in known
+    assert fingerprint("another") not in known

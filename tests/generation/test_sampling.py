@@ -1,0 +1,366 @@
+"""Drawing: transforms by tables worked by hand, frequencies against the softmax, sequences that the seed alone decides."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import re
+import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count, islice
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lmgen
+from lmgen.data.vocab import EOS, Vocab
+from lmgen.errors import InputError
+from lmgen.generation import compiled, sampling
+from lmgen.generation.sampling import Settings, distinct_samples, draw, samples, transformed
+from lmgen.models.networks import Recurrent
+from lmgen.nn import native
+from lmgen.nn.model import NetworkConfig, init
+from lmgen.system import devices
+from lmgen.training import loop
+
+ALL = {"temperature": 0.8, "top_k": 6, "top_p": 0.9, "min_p": 0.05}
+P = np.array([[0.5, 0.2, 0.2, 0.1]], np.float32)
+
+
+def after(name: str, value: float) -> list[float]:
+    """The probabilities after one transform of P, rounded."""
+    p = jax.nn.softmax(transformed(jnp.log(P), (name,), (np.float32(value) if name != "top_k" else np.int32(value),)), -1)
+    return [round(float(x), 4) for x in p[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("temperature", 1.0, [0.5, 0.2, 0.2, 0.1]),
+        ("temperature", 0.5, [0.7353, 0.1176, 0.1176, 0.0294]),  # squares over their sum 0.34
+        ("temperature", 0.0, [1, 0, 0, 0]),
+        ("temperature", 1e-9, [1, 0, 0, 0]),
+        ("temperature", 1e9, [0.25, 0.25, 0.25, 0.25]),
+        ("top_k", 1, [1, 0, 0, 0]),
+        ("top_k", 2, [0.5556, 0.2222, 0.2222, 0]),  # the third equals the second
+        ("top_k", 4, [0.5, 0.2, 0.2, 0.1]),
+        ("top_k", 99, [0.5, 0.2, 0.2, 0.1]),
+        ("top_p", 1.0, [0.5, 0.2, 0.2, 0.1]),
+        ("top_p", 0.4, [1, 0, 0, 0]),
+        ("top_p", 0.69, [0.7143, 0.2857, 0, 0]),
+        ("top_p", 0.85, [0.5556, 0.2222, 0.2222, 0]),
+        ("min_p", 0.0, [0.5, 0.2, 0.2, 0.1]),
+        ("min_p", 0.3, [0.5556, 0.2222, 0.2222, 0]),
+        ("min_p", 1.0, [1, 0, 0, 0]),
+    ],
+)
+def test_each_transform_gives_the_table_worked_by_hand(name, value, expected):
+    assert after(name, value) == expected
+
+
+def test_transforms_compose_in_the_order_of_the_table():
+    """Temperature first: top-p then counts the probabilities that it left."""
+    p = jax.nn.softmax(transformed(jnp.log(P), ("temperature", "top_p"), (np.float32(0.5), np.float32(0.8))), -1)
+    assert np.allclose(p[0], [0.7353 / 0.8529, 0.1176 / 0.8529, 0, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_frequencies_match_the_softmax(temperature):
+    """χ² with 9 degrees of freedom stays below its 99.99 % point, 33.7, over 200,000 draws."""
+    logits = jax.random.normal(jax.random.key(1), (1, 10)) * 2
+    expected = np.asarray(jax.nn.softmax(logits / temperature))[0]
+    n = 200_000
+    uniform = jax.random.uniform(jax.random.key(2), (n,))
+    heated = transformed(jnp.broadcast_to(logits, (n, 10)), ("temperature",), (np.float32(temperature),))
+    counts = np.bincount(np.asarray(draw(heated, uniform)), minlength=10)
+    assert ((counts - n * expected) ** 2 / (n * expected)).sum() < 33.7
+
+
+def test_what_has_no_probability_is_never_drawn_at_either_end():
+    logits = jnp.array([[sampling.NOTHING, 0.0, sampling.NOTHING, 0.0, sampling.NOTHING]] * 3)
+    assert draw(logits, jnp.array([0.0, 0.5, 1 - 2**-24])).tolist() == [1, 3, 3]
+
+
+def test_the_nats_of_a_sample_are_its_score(model_path):
+    """Whatever the transforms, and also behind a prompt (whose own nats do not count)."""
+    model = lmgen.load(model_path, precision="f32")
+    for settings in ({}, {"temperature": 0.5, "top_k": 5, "top_p": 0.9}):
+        drawn = model.sample(20, seed=0, **settings)
+        assert all(one.ended for one in drawn)
+        for one, score in zip(drawn, model.score([one.text for one in drawn]), strict=True):
+            assert math.isclose(one.nats, score.nats, rel_tol=1e-5)
+            assert one.symbols == len(score.symbols)
+    (one,) = model.sample(1, prompt="ka", seed=0)
+    (score,) = model.score([one.text])
+    assert one.text.startswith("ka")
+    assert math.isclose(one.nats, sum(nats for _, nats in score.symbols[2:]), rel_tol=1e-5)
+
+
+def test_the_seed_alone_decides(model_path):
+    """The same text for one, for many, as a stream; another for another seed."""
+    model = lmgen.load(model_path)
+    many = model.sample(40, seed=5)
+    assert model.sample(3, seed=5) == many[:3]
+    assert list(islice(model.samples(40, seed=5), 20)) == many[:20]
+    assert model.sample(40, seed=6) != many
+
+
+def test_the_command_line_draws_what_python_draws(model_path, lmgen):
+    """Alone and in many, as lines and as JSON."""
+    from lmgen import load
+
+    drawn = [one.text for one in load(model_path).sample(12, seed=9)]
+    for number in (1, 5, 12):
+        code, out, _ = lmgen("sample", model_path, "-n", number, "--seed", 9, "--json")
+        assert code == 0
+        assert [json.loads(line)["text"] for line in out.splitlines()] == drawn[:number]
+    assert lmgen("sample", model_path, "-n", 12, "--seed", 9)[1].splitlines() == drawn
+
+
+def test_each_call_draws_anew_and_says_how_to_repeat_it(lmgen, model_path):
+    """On stderr alone, so that a pipe gets the samples and nothing else."""
+    drawn = [lmgen("sample", model_path, "-n", 20) for _ in range(2)]
+    seeds = [re.fullmatch(r"words: seed (\d+) \(--seed \1 repeats this\)\n", err)[1] for _, _, err in drawn]
+    assert drawn[0][1] != drawn[1][1]
+    assert seeds[0] != seeds[1]
+    for (_, out, _), seed in zip(drawn, seeds, strict=True):
+        assert lmgen("sample", model_path, "-n", 20, "--seed", seed) == (0, out, "")
+
+
+def test_temperature_zero_takes_the_likeliest_each_time(model_path):
+    model = lmgen.load(model_path)
+    texts = {one.text for one in model.sample(20, temperature=0)}
+    assert len(texts) == 1
+    ids = [EOS]
+    while len(ids) == 1 or ids[-1] != EOS:
+        _, logits = model.lm.read(model.lm.start(1), jnp.array(ids)[:, None])
+        ids.append(int(logits[-1, 0].at[1].set(-jnp.inf).argmax()))
+    assert texts == {model.lm.vocab.decode(ids[1:])}
+
+
+def test_a_sample_ends_at_its_longest(model_path):
+    for longest in (1, 2, 31, 32, 33):
+        for one in lmgen.load(model_path).sample(16, seed=0, max_length=longest, temperature=3):
+            assert one.symbols <= longest
+            assert one.ended or one.symbols == longest
+
+
+def test_prompts_of_every_length_are_read(model_path):
+    model = lmgen.load(model_path)
+    prompt = "badege" * 12
+    for length in (0, 1, 31, 32, 33, 64, 70):
+        one = model.sample(1, prompt=prompt[:length], max_length=5)[0]
+        assert one.text.startswith(prompt[:length])
+        assert len(one.text) - length == one.symbols - one.ended
+
+
+def test_samples_are_told_new_or_known(model_path, words_file):
+    """By the hashes in the model directory: exactly the lines of the corpus are known."""
+    corpus = set(words_file.read_text().split())
+    drawn = lmgen.load(model_path).sample(300, seed=0)
+    assert {one.known for one in drawn} == {True, False}
+    assert all(one.known == (one.text in corpus) for one in drawn)
+
+
+def test_novel_samples_are_new_and_distinct_and_always_end(model_path, words_file):
+    model = lmgen.load(model_path)
+    texts = [one.text for one in model.sample(50, novel=True, seed=0)]
+    assert len(set(texts)) == 50
+    assert not set(texts) & set(words_file.read_text().split())
+    assert len(model.sample(50, novel=True, temperature=0)) <= 1
+    assert not list(distinct_samples(iter([sampling.Sample("a", 1.0, 2, True, True)] * 9), 5, novel=True))
+
+
+def test_looking_for_what_is_not_there_ends():
+    """Where three texts are all that is ever drawn, they are found, also the rare one, and the draws come to an end."""
+    endless = (sampling.Sample("cab"[0 if k == 900 else 1 + k % 2], 1.0, 2, k % 2 == 0, False) for k in count())
+    assert [one.text for one in distinct_samples(endless, 1_000_000)] == ["a", "b", "c"]
+    endless = (sampling.Sample("ab"[k % 2], 1.0, 2, True, k % 2 == 0) for k in count())
+    assert [one.text for one in distinct_samples(endless, 2, novel=True)] == ["b"]
+
+
+def test_unknown_is_drawn_only_where_allowed(model_path):
+    model = lmgen.load(model_path)
+    assert not any("\ufffd" in one.text for one in model.sample(200, seed=0, temperature=5, max_length=20))
+    assert any("\ufffd" in one.text for one in model.sample(200, seed=0, temperature=50, max_length=20, unknown=True))
+
+
+def test_settings_that_mean_nothing_are_refused(model_path):
+    nan = float("nan")
+    for wrong in (
+        {"temperature": -1.0},
+        {"temperature": nan},
+        {"top_p": 0.0},
+        {"top_p": nan},
+        {"top_p": 1.5},
+        {"min_p": -0.1},
+        {"top_k": -1},
+        {"max_length": 0},
+        {"lines": 0},
+        {"temperature": "1"},
+        {"temperature": None},
+        {"temperature": True},
+        {"top_k": 1.5},
+        {"top_p": [1]},
+        {"max_length": "9"},
+        {"unknown": 1},
+    ):
+        with pytest.raises(InputError, match="Invalid value for '--"):
+            Settings(**wrong)
+    with pytest.raises(InputError, match="--lines"):
+        next(samples(lmgen.load(model_path).lm, Settings(lines=2)))
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Settings(temperature=np.float32(0.5), top_k=np.int64(3), unknown=np.bool_(True)) == Settings(0.5, 3, unknown=True)
+
+
+def test_a_seed_of_numpy_is_a_seed(model_path):
+    assert lmgen.load(model_path).sample(2, seed=np.int64(7)) == lmgen.load(model_path).sample(2, seed=7)
+
+
+SEEDS = [0, 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 1 << 33, 3 << 32, 1 << 62, (1 << 63) - 1]
+
+
+def test_every_seed_below_2_to_the_63_differs(model_path):
+    model = lmgen.load(model_path)
+    assert len({str(model.sample(4, seed=seed)) for seed in SEEDS}) == len(SEEDS)
+    begun = [loop.begin(loop.TrainingConfig(2, 4, 0.1, seed=seed), NetworkConfig(5, size=2, embedding=2)) for seed in SEEDS]
+    assert len({str(state.params["head"]["W"]) for state in begun}) == len(SEEDS)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 77, (1 << 31) - 1])
+def test_small_seeds_draw_what_they_always_drew(seed):
+    assert (jax.random.key_data(devices.random_key(seed)) == jax.random.key_data(jax.random.key(seed))).all()
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 63, 0.5, "1", True])
+def test_what_is_no_seed_is_a_sentence(model_path, seed):
+    with pytest.raises(InputError, match=r"'--seed': .* (cannot be used: give 0 or more|is not a whole number)"):
+        lmgen.load(model_path).sample(1, seed=seed)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"temperature": 0.7}, {"temperature": 0}, {"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}, ALL]
+)
+@pytest.mark.parametrize(
+    "network",
+    [
+        {},
+        {"layers": 2, "cell": "gru"},
+        {"tie": True, "carry": True},
+        {"tie": True, "embedding": 9},
+        {"layers": 3, "residual": True, "layer_norm": True},
+        {"layers": 2, "residual": True, "cell": "gru"},
+        {"layer_norm": True, "tie": True, "size": 16, "embedding": 16},
+        {"layer_norm": True, "embedding": 5, "cell": "gru"},
+    ],
+    ids=str,
+)
+def test_the_kernels_write_what_the_loop_writes(network, settings, monkeypatch):
+    """The same symbols and, to five digits, the same nats; whatever stands in the rows beside, and however long the calls are."""
+    if not native.kind("f32"):
+        pytest.skip("the compiled kernels do not run here")
+    config = NetworkConfig(**{"vocab": 13, "size": 21, "embedding": 21} | network)
+    keys = iter(jax.random.split(jax.random.key(1), 99))
+    params = jax.tree.map(lambda w: 4 * w + 0.1 * jax.random.normal(next(keys), w.shape), init(config, jax.random.key(0)))
+    lm = Recurrent(config, params, Vocab("char", tuple("abcdefghijk")))
+    drawn = Settings(max_length=70, **settings, lines=2 if config.carry else 1)
+    many = list(islice(samples(lm, drawn, 3, "ab", wanted=20), 20))
+    assert compiled.writer(lm)
+    assert list(islice(samples(lm, drawn, 3, "ab", wanted=3), 20)) == many
+    monkeypatch.setattr(sampling, "COMPILED_STEPS", compiled.DRAWN)
+    assert list(islice(samples(lm, drawn, 3, "ab", wanted=20), 20)) == many
+    monkeypatch.setattr(sampling, "writer", lambda lm: None)
+    theirs = list(islice(samples(lm, drawn, 3, "ab"), 20))
+    assert [one.text for one in many] == [one.text for one in theirs]
+    np.testing.assert_allclose([one.nats for one in many], [one.nats for one in theirs], rtol=1e-4)
+
+
+LETTERS = Vocab("char", tuple("abcdefghijk"))
+
+
+def drawn_by(lm: Recurrent, longest: int, seed: int = 0) -> list[str]:
+    return [one.text for one in islice(samples(lm, Settings(max_length=longest), seed, wanted=4), 4)]
+
+
+@pytest.fixture
+def hasty_threads():
+    """Four threads that change places as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def twins() -> list[Recurrent]:
+    """Two models of the same shape."""
+    config = NetworkConfig(vocab=13, size=8, embedding=8)
+    return [Recurrent(config, init(config, jax.random.key(seed)), LETTERS) for seed in (0, 1)]
+
+
+def test_threads_draw_from_the_model_they_hold(twins, hasty_threads):
+    alone = [drawn_by(lm, 8) for lm in twins]
+    assert alone[0] != alone[1]
+    assert all(hasty_threads.map(lambda k: all(drawn_by(twins[k % 2], 8) == alone[k % 2] for _ in range(30)), range(4)))
+
+
+def test_threads_get_the_weights_of_the_model_they_hold(twins, hasty_threads, monkeypatch):
+    monkeypatch.setattr(compiled, "_written", id)  # in place of its packed weights
+    asked = hasty_threads.map(lambda k: all(compiled.writer(twins[k % 2]) == id(twins[k % 2]) for _ in range(50_000)), range(4))
+    assert all(asked)
+
+
+def test_weights_packed_for_writing_go_with_their_model():
+    if not native.kind("f32"):
+        pytest.skip("the compiled kernels do not run here")
+    config = NetworkConfig(vocab=13, size=8, embedding=8)
+    lm = Recurrent(config, init(config, jax.random.key(0)), LETTERS)
+    packed = compiled.writer(lm)
+    assert compiled.writer(lm) is packed
+    packed = weakref.ref(packed)
+    del lm
+    gc.collect()
+    assert packed() is None
+
+
+@pytest.mark.parametrize("way", ["loop", "kernels"])
+def test_no_more_symbols_are_computed_than_are_wanted(way, monkeypatch):
+    """But for a power of two; the text is the beginning of a longer one."""
+    config = NetworkConfig(vocab=13, size=8, embedding=8)
+    params = init(config, jax.random.key(0))
+    params["head"]["b"] = params["head"]["b"].at[EOS].set(-1e9)  # a model that never ends
+    lm, steps = Recurrent(config, params, LETTERS), []
+    if way == "loop":
+        monkeypatch.setattr(sampling, "writer", lambda lm: None)
+        monkeypatch.setattr(sampling, "_steps", lambda *args, do=sampling._steps: (got := do(*args)) and _note(steps, got))
+    elif not native.kind("f32"):
+        pytest.skip("the compiled kernels do not run here")
+    else:
+        monkeypatch.setattr(compiled, "_steps", lambda *args, do=compiled._steps: (got := do(*args)) and _note(steps, got))
+    whole = drawn_by(lm, 300)
+    assert [len(text) for text in whole] == [300] * 4
+    for longest, most in ((1, 1), (5, 8), (33, 64), (260, 260 if way == "kernels" else 288)):
+        steps.clear()
+        assert drawn_by(lm, longest) == [text[:longest] for text in whole]
+        assert longest <= sum(steps) <= most
+
+
+def _note(steps: list[int], got: tuple) -> tuple:
+    """Note how many symbols a call has computed: nats are more than 0."""
+    steps.append(int((np.asarray(got[2]) > 0).any(1).sum()))
+    return got
+
+
+def test_networks_without_kernels_for_writing_write_by_the_loop():
+    vocab = Vocab("char", tuple("abcdefghijk"))
+    config = NetworkConfig(vocab=13, cell="elman", size=8, embedding=8)
+    lm = Recurrent(config, init(config, jax.random.key(0)), vocab)
+    assert compiled.writer(lm) is None
+    assert next(samples(lm, Settings(max_length=5))).symbols <= 5

@@ -1,0 +1,81 @@
+"""Models that were written long ago still load, score and resume: golden files of every format there was, in tests/golden."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import lmgen
+from lmgen.errors import CheckpointError, InputError
+from lmgen.models import provenance
+from lmgen.system import arrayfile
+from lmgen.training import run
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+FORMATS = sorted(path.name for path in GOLDEN.glob("format-*"))
+LINES = ["badekimo", "reresuno", "xyz"]
+NATS = {  # of LINES, as they were when the files were written
+    ("format-1", "network"): [24.07924, 24.4981, 11.25647],
+    ("format-1", "counts"): [7.4244, 10.08079, 19.32947],
+    ("format-2", "network"): [24.08832, 24.49991, 11.25633],
+    ("format-2", "counts"): [7.4244, 10.08079, 19.32947],
+}
+
+
+def test_there_are_golden_files_of_every_format():
+    assert [f"format-{number}" for number in range(1, arrayfile.FORMAT + 1)] == FORMATS
+
+
+@pytest.mark.parametrize(("form", "kind"), NATS, ids=lambda name: name)
+def test_a_model_of_every_format_scores_as_it_did(form, kind):
+    model = lmgen.load(GOLDEN / form / kind, precision="f32")
+    assert [score.nats for score in model.score(LINES)] == pytest.approx(NATS[form, kind], rel=1e-4)
+    assert model.evaluate(GOLDEN / "words.txt").symbols == 860
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_training_of_every_format_is_resumed(form, tmp_path):
+    """From the step where it was stopped, to its end, with the validation loss that it had then on the way."""
+    path = shutil.copytree(GOLDEN / form / "network", tmp_path / "m")
+    text = provenance.TextSettings((str(GOLDEN / "words.txt"),), (), "line", "utf-8", "strict")
+    resumed, complaints = run.resume(path, text)
+    assert (resumed.progress.step, complaints) == (40, [])
+    with closing(iter(resumed)) as reports:
+        last = list(reports)[-1]
+    assert (last.step, resumed.progress.finished) == (60, "all steps were taken")
+    assert last.valid_nats < 2.65 < lmgen.load(GOLDEN / form / "network").lm.about["valid_nats"]
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_text_that_was_emptied_is_a_sentence(form, tmp_path):
+    path, empty = shutil.copytree(GOLDEN / form / "network", tmp_path / "m"), tmp_path / "empty.txt"
+    empty.touch()
+    with pytest.raises(InputError, match="no text"):
+        run.resume(path, provenance.TextSettings((str(empty),), (), "line", "utf-8", "strict"))
+
+
+@pytest.mark.parametrize(
+    ("number", "version", "message"),
+    [
+        (3, "7.1.0", r"was made by lmgen 7\.1\.0 \(format 3, this one reads format 2\): install lmgen ≥ 7\.1\.0"),
+        (99, None, "was made by a newer lmgen .*: install a newer lmgen"),
+        (99, "\x1b[31m", "was made by a newer lmgen"),
+        (0, "0.0.1", "has format 0, which no lmgen has written"),
+        ("1", None, "has format 1, which no lmgen has written"),
+        (1.5, None, r"has format 1\.5, which no lmgen has written"),
+    ],
+)
+def test_another_format_says_what_would_read_it(tmp_path, number, version, message):
+    said = {"format": number, "kind": "model", "sha256": "", **({"lmgen": version} if version else {})}
+    path = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file({"a": np.zeros(2)}, path, {"lmgen": json.dumps(said)})
+    with pytest.raises(CheckpointError, match=message):
+        arrayfile.read_about(path, "model")

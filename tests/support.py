@@ -1,0 +1,47 @@
+"""What tests of several packages share: a corpus, small options, commands as processes and on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
+
+
+def invented_words(count: int, seed: int = 0) -> list[str]:
+    """Distinct words of a tiny language: syllables of a consonant and a vowel."""
+    draw = random.Random(seed)
+    words: dict[str, None] = {}
+    while len(words) < count:
+        words["".join(draw.choice("bdgklmnrst") + draw.choice("aeiou") for _ in range(draw.randint(1, 4)))] = None
+    return list(words)
+
+
+def started(*words: str | Path, **options) -> subprocess.Popen:
+    """The command line as a process."""
+    return subprocess.Popen([sys.executable, "-m", "lmgen", *map(str, words)], **options)
+
+
+def on_a_terminal(*words: str | Path, columns: int = 60, code: int = 0, **environment: str) -> str:
+    """What a command writes on a terminal of some columns."""
+    master, slave = pty.openpty()
+    variables = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), **environment}
+    process = started(*words, stdin=slave, stdout=slave, stderr=slave, env=variables)
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            block = os.read(master, 65536)
+        except OSError:
+            break
+        if not block:
+            break
+        seen += block
+    os.close(master)
+    assert process.wait() == code, seen
+    return seen.decode()

@@ -1,0 +1,308 @@
+"""One step of training, its optimiser and its schedule. Shapes: T window, B batch; a window is [T + 1, B]."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from lmgen.errors import DivergedError
+from lmgen.nn import model
+from lmgen.training import loop, optimiser
+
+NETWORK = model.NetworkConfig(vocab=7, cell="lstm", size=6, embedding=4, carry=True, dropout=0.2)
+CONFIG = loop.TrainingConfig(batch=3, window=5, learning_rate=0.01, steps=10, clip=0.5, weight_decay=0.1)
+FLOWS_ON = np.zeros(3, bool)
+
+
+def window(seed=0):
+    return np.random.default_rng(seed).integers(0, 7, (6, 3)).astype(np.int32)
+
+
+def copied(tree):
+    """As NumPy arrays of its own: a step takes the arrays of the state that it is given."""
+    return jax.tree.map(lambda a: np.array(a), tree)
+
+
+def bit_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def step(state, number, network=NETWORK, seed=0, begins=FLOWS_ON, rate=CONFIG.learning_rate):
+    return loop.step(CONFIG, network, state, window(seed), begins, rate, number)
+
+
+# ---- the optimiser -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("clip", "clipped"), [(10.0, (3, 4)), (5.0, (3, 4)), (1.0, (0.6, 0.8)), (0.1, (0.06, 0.08))])
+def test_gradient_longer_than_the_clip_is_cut_to_it(clip, clipped):
+    """One norm over all parameters: (3, 4) has length 5. Adam's first mean is a tenth of the gradient that it gets."""
+    ours = optimiser.optimiser(replace(CONFIG, clip=clip).update)
+    params = {"W": np.zeros((1, 1), np.float32), "b": np.zeros(1, np.float32)}
+    _, after = ours.update({"W": np.float32([[3]]), "b": np.float32([4])}, ours.init(params), params)
+    mean = optax.tree.get(after, "mu")
+    assert [10 * mean["W"].item(), 10 * mean["b"].item()] == pytest.approx(clipped, rel=1e-6)
+
+
+def test_matrices_decay_and_vectors_do_not():
+    """Without a gradient what is left of an update is the decay: of the embedding and the weights, of no bias."""
+    params = jax.tree.map(lambda a: np.ones(a.shape, np.float32), loop.begin(CONFIG, NETWORK).params)
+    ours = optimiser.optimiser(CONFIG.update)
+    updates, _ = ours.update(jax.tree.map(np.zeros_like, params), ours.init(params), params)
+    for path, change in jax.tree.leaves_with_path(updates):
+        bias = path[-1].key == "b"
+        np.testing.assert_array_equal(change, np.full_like(change, 0 if bias else CONFIG.weight_decay))
+
+
+def test_step_is_adamw_written_down():
+    """Three steps, in float64 from the equations of Loshchilov & Hutter 2019, with the gradient of the mean nats."""
+    network = replace(NETWORK, dropout=0.0)
+    state = loop.begin(CONFIG, network)
+    params, carried = copied(state.params), copied(state.carried)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(params, carried, ids):
+        _, hs = model.read(network, "f32", params, carried, ids[:-1])
+        return model.nats(params, hs, ids[1:], "f32").mean()
+
+    θ, tree = jax.tree.flatten(jax.tree.map(np.float64, params))
+    m, v = [np.zeros_like(p) for p in θ], [np.zeros_like(p) for p in θ]
+    for k in range(3):
+        nats, g = loss(jax.tree.map(np.float32, tree.unflatten(θ)), carried, window(k))
+        g = [np.float64(x) for x in jax.tree.leaves(g)]
+        g = [x * min(1, CONFIG.clip / np.sqrt(sum((x**2).sum() for x in g))) for x in g]
+        m = [0.9 * a + 0.1 * x for a, x in zip(m, g, strict=True)]
+        v = [0.999 * a + 0.001 * x**2 for a, x in zip(v, g, strict=True)]
+        for j, p in enumerate(θ):
+            adam = m[j] / (1 - 0.9 ** (k + 1)) / (np.sqrt(v[j] / (1 - 0.999 ** (k + 1))) + 1e-8)
+            θ[j] = p - CONFIG.learning_rate * (adam + CONFIG.weight_decay * p * (p.ndim > 1))
+        state, before = step(state, k, network=network, seed=k)
+        carried = copied(state.carried)
+        assert float(before) == pytest.approx(float(nats), rel=1e-4)
+    for ours, p in zip(jax.tree.leaves(state.params), θ, strict=True):
+        np.testing.assert_allclose(ours, p, atol=2e-4)
+
+
+def test_step_that_reads_few_rows_of_the_embedding_equals_that_by_the_gradient_of_all(monkeypatch):
+    network = replace(NETWORK, vocab=60)
+    few, ids = loop.begin(CONFIG, network), window(0)
+    assert model.reads_few_rows(network, ids[:-1].size)
+    assert not any(model.reads_few_rows(replace(network, **other), 15) for other in ({"tie": True}, {"vocab": 15}))
+    whole = copied(few)
+    for k in range(3):
+        few, _ = step(few, k, network=network, seed=k)
+    monkeypatch.setattr(model, "reads_few_rows", lambda network, symbols: False)
+    loop.step.clear_cache()
+    for k in range(3):
+        whole, _ = step(whole, k, network=network, seed=k)
+    loop.step.clear_cache()
+    for ours, theirs in zip(jax.tree.leaves(few), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "at", "progress", "share"),
+    [
+        (4, 0, 0.0, 0.25),
+        (4, 1, 0.0, 0.5),
+        (4, 3, 0.0, 1.0),
+        (4, 9, 0.5, 0.51),  # half of the way from 1 to 0.02
+        (4, 99, 1.0, 0.02),
+        (4, 99, 1.5, 0.02),
+        (4, 1, 0.5, 0.255),
+        (0, 0, 0.0, 1.0),
+    ],
+)
+def test_learning_rate_worked_by_hand(warmup, at, progress, share):
+    assert loop.learning_rate(replace(CONFIG, warmup=warmup), at, progress) == pytest.approx(share * CONFIG.learning_rate)
+
+
+# ---- the step ----------------------------------------------------------------------------------------------------------
+
+
+def test_state_is_carried_into_the_next_window():
+    """Two windows one after the other cost what they cost read in one go; a column that begins forgets first."""
+    network, begins = replace(NETWORK, dropout=0.0), np.array([False, True, False])
+    state, _ = step(loop.begin(CONFIG, network), 0, network, rate=0.0)
+    params, carried = copied((state.params, state.carried))
+    state, flowing = step(state, 1, network, seed=1, rate=0.0)
+    state = state._replace(carried=jax.tree.map(jax.numpy.asarray, carried))
+    state, beginning = step(state, 1, network, seed=1, begins=begins, rate=0.0)
+
+    whole = np.concatenate([window(0)[:-1], window(1)])
+    _, hs = model.read(network, "f32", params, model.start(network, 3), whole[:-1])
+    assert float(flowing) == pytest.approx(float(model.nats(params, hs, whole[1:], "f32")[5:].mean()), rel=1e-5)
+    forgetful = jax.tree.map(lambda s: s * ~begins[:, None], carried)
+    _, hs = model.read(network, "f32", params, forgetful, window(1)[:-1])
+    assert float(beginning) == pytest.approx(float(model.nats(params, hs, window(1)[1:], "f32").mean()), rel=1e-5)
+    assert float(beginning) != float(flowing)
+
+
+def test_step_without_a_finite_gradient_leaves_everything_but_the_counts():
+    """Weights and moments keep their bits, the carried state starts anew, and the next good step ends the row of bad ones."""
+    state, _ = step(loop.begin(CONFIG, NETWORK), 0)
+    before = copied(state)
+    state = state._replace(carried=jax.tree.map(lambda s: s * np.inf, state.carried))
+    for number in (1, 2):
+        state = state._replace(carried=jax.tree.map(lambda s: s + np.nan, state.carried))
+        state, nats = step(state, number)
+        assert np.isnan(nats)
+        bit_equal((state.params, state.optimiser, state.key), (before.params, before.optimiser, before.key))
+        assert (int(state.bad), int(state.skipped)) == (number, number)
+        assert not any(s.any() for s in jax.tree.leaves(state.carried))
+    state, nats = step(state, 3)
+    assert np.isfinite(nats)
+    assert (int(state.bad), int(state.skipped)) == (0, 2)
+    assert any((a != b).any() for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(before.params), strict=True))
+
+
+def test_same_seed_gives_the_same_bits_and_another_seed_others():
+    def trained(seed):
+        state = loop.begin(replace(CONFIG, seed=seed), NETWORK)
+        for number in range(3):
+            state, _ = step(state, number)
+        return copied(state)
+
+    once, again, other = trained(1), trained(1), trained(2)
+    bit_equal(once, again)
+    assert (once.params["embedding"] != other.params["embedding"]).any()
+
+
+def test_every_step_drops_other_outputs():
+    """The pattern follows the number of the step, so that a resumed training drops the same."""
+    first, again, second = (float(step(loop.begin(CONFIG, NETWORK), number)[1]) for number in (0, 0, 1))
+    assert first == again
+    assert first != second
+
+
+# ---- the loop ----------------------------------------------------------------------------------------------------------
+
+
+class SameWindow:
+    """The same window for ever; stands for a corpus."""
+
+    per_epoch = 4
+
+    def __getitem__(self, k):
+        return window()
+
+    def begins(self, k):
+        return FLOWS_ON
+
+
+def test_training_learns_and_stops_after_its_steps():
+    config = replace(CONFIG, steps=60, warmup=0, validate_every=20)
+    reports = list(loop.Training(config, NETWORK, SameWindow(), None))
+    assert [report.step for report in reports] == list(range(1, 61))
+    told = [report.train_nats for report in reports if report.train_nats is not None]
+    assert len(told) == 12
+    assert told[-1] < told[0]
+
+
+@pytest.fixture
+def _no_arithmetic(monkeypatch):
+    """Steps that change nothing."""
+    monkeypatch.setattr(loop, "step", lambda config, network, state, *_: (state, np.float32(1)))
+
+
+@pytest.mark.usefixtures("_no_arithmetic")
+def test_epochs_count_the_windows_of_the_corpus():
+    config = replace(CONFIG, steps=None, epochs=1.5)
+    assert len(list(loop.Training(config, NETWORK, SameWindow(), None))) == 6
+
+
+@pytest.mark.usefixtures("_no_arithmetic")
+def test_training_stops_when_validation_brings_nothing_better():
+    """Three validations in a row: the best is the second, and the training ends at the fifth."""
+    told = iter([2.0, 1.0, 1.5, 1.0, float("nan")])
+    config = replace(CONFIG, steps=100, validate_every=2, patience=3)
+    run = loop.Training(config, NETWORK, SameWindow(), lambda params: next(told))
+    reports = list(run)
+    assert [report.step for report in reports if report.best] == [2, 4]
+    assert (run.progress.step, run.progress.best_step, run.progress.best_nats) == (10, 4, 1.0)
+
+
+@pytest.mark.usefixtures("_no_arithmetic")
+def test_the_learning_rate_falls_where_validation_brings_nothing_better():
+    """After the third in a row, and again after the sixth; a better one alone does not raise it again."""
+    told = iter([2.0, 3.0, 3.0, 3.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0])
+    config = replace(CONFIG, steps=20, validate_every=2, patience=0, warmup=0)
+    reports = list(loop.Training(config, NETWORK, SameWindow(), lambda params: next(told)))
+    scales = [report.learning_rate / loop.learning_rate(config, k, k / 20) for k, report in enumerate(reports)]
+    assert scales[:8] == pytest.approx([1.0] * 8)
+    assert scales[8:16] == pytest.approx([loop.SLOWER] * 8)
+    assert scales[16:] == pytest.approx([loop.SLOWER**2] * 4)
+
+
+@pytest.mark.usefixtures("_no_arithmetic")
+def test_a_training_with_no_step_left_says_why():
+    """As one that is resumed with an end that lies behind it."""
+    run = loop.Training(replace(CONFIG, steps=10), NETWORK, SameWindow(), None, progress=loop.Progress(step=20))
+    assert list(run) == []
+    assert run.progress.finished == "all steps were taken"
+
+
+@pytest.mark.usefixtures("_no_arithmetic")
+def test_a_budget_that_ends_in_a_validation_or_after_a_step_says_so(monkeypatch):
+    """By a clock of the test: a step takes 1 s, a validation 5 s, and whoever reads the reports 3 s; nothing is left without a
+    validation, and the end is named."""
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+
+    class Slow(SameWindow):
+        def __getitem__(self, number):
+            clock[0] += 1
+            return super().__getitem__(number)
+
+    def validate(params):
+        clock[0] += 5
+        return 1.0
+
+    for budget in (20.0, 21.0, 22.0, 23.0, 24.0):
+        clock[0] = 0.0
+        run = loop.Training(replace(CONFIG, steps=None, budget=budget, validate_every=3), NETWORK, Slow(), validate)
+        validated = None
+        for report in run:
+            validated = report.valid_nats
+            clock[0] += 3
+        assert run.progress.finished == "the time was up"
+        assert validated == 1.0
+
+
+def test_training_without_a_finite_gradient_ends_with_a_way_out():
+    state = loop.begin(CONFIG, NETWORK)
+    state.params["head"]["b"] += np.nan
+    config = replace(CONFIG, steps=1000, validate_every=4)
+    with pytest.raises(DivergedError, match="smaller --learning-rate"):
+        list(loop.Training(config, NETWORK, SameWindow(), None, state))
+
+
+def test_a_budget_leaves_time_for_the_first_validation(monkeypatch):
+    """By a clock of the test: 10 s to compile, then 0.1 s a step, and 8 s to validate as many symbols as 24 s of training read.
+
+    Of 30 s that leaves about 12 for steps; how long compiling took says nothing about the validation.
+    """
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+
+    class Slow(SameWindow):
+        def __getitem__(self, number):
+            clock[0] += 0.1 if number else 10.0
+            return super().__getitem__(number)
+
+    def validate(params):
+        clock[0] += 8
+        return 1.0
+
+    config = replace(CONFIG, steps=None, budget=30.0, validate_every=1000)
+    run = loop.Training(config, NETWORK, Slow(), validate, valid_symbols=240 * 15)
+    reports = list(run)
+    assert 110 <= len(reports) <= 125
+    assert clock[0] == pytest.approx(30, abs=0.5)
+    assert reports[-1].valid_nats == 1.0
+    assert run.progress.finished == "the time was up"
