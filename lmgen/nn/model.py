@@ -17,7 +17,7 @@ from jax import Array, lax
 from lmgen.data.vocab import EOS, UNK
 from lmgen.nn import cross_entropy, recurrence
 from lmgen.nn.cells import CELLS, State
-from lmgen.nn.embedding import lookup
+from lmgen.nn.embedding import Rows, lookup
 from lmgen.nn.precision import product
 
 Params = dict[str, Any]
@@ -49,6 +49,11 @@ class NetworkConfig:
         """In words: cell, layers × size, and what is unusual."""
         unusual = {"residual": self.residual, "layer norm": self.layer_norm, "both directions": self.direction == "both"}
         return ", ".join([f"{self.cell} {self.layers} × {self.size}", *(name for name, on in unusual.items() if on)])
+
+    @property
+    def task(self) -> str:
+        """The name of its task."""
+        return "cloze" if self.direction == "both" else "language"
 
     @property
     def outputs(self) -> int:
@@ -104,15 +109,14 @@ def read(
     state: list[State],
     ids: Array,
     dropout: Array | None = None,
-    rows: Array | None = None,
 ) -> tuple[list[State], Array]:
     """Read ids [T, B]; the state after them and what the head reads [T, B, N].
 
     `dropout` is a random key in training and None otherwise. Dropped is what a layer hands to the next one and to the head
     (Zaremba et al. 2014), after the layer norm: before it, the norm would divide by the larger spread of dropped outputs in
-    training and not in evaluation. `rows` [T, B, E] are those of the embedding that ids name, if they were looked up before.
+    training and not in evaluation. In place of the embedding `params` may hold `Rows`, those of the ids.
     """
-    after, hs = _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout, rows)
+    after, hs = _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout)
     return after, _head_inputs(config, params, hs, dropout)
 
 
@@ -129,12 +133,11 @@ def _read_stack(
     config: NetworkConfig,
     precision: str,
     stack: Params,
-    table: Array,
+    table: Array | Rows,
     state: list[State],
     ids: Array,
     forget: Array,
     dropout: Array | None,
-    looked_up: Array | None = None,
 ) -> tuple[list[State], Array]:
     cell = CELLS[config.cell]
     after: list[State] = []
@@ -143,8 +146,8 @@ def _read_stack(
     for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
         if hs is not None:
             rows, named = hs, None
-        elif looked_up is not None:
-            rows, named = looked_up, None
+        elif isinstance(table, Rows):
+            rows, named = table.values, None
         elif config.vocab <= ids.size:  # fewer products: take every row of the embedding once, then look up
             rows, named = table, ids
         else:

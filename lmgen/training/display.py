@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from lmgen.system.terminal import duration, note, plain, shown
 
 if TYPE_CHECKING:
-    from lmgen.training.loop import StepReport
+    from lmgen.training.config import StepReport
+    from lmgen.training.run import Run
 
 TIMES = (1, 2, 5, 10, 20, 30, 60)  # seconds after which a line is written …
 EVERY = 60  # … and how many there are between two lines from then on
@@ -173,6 +174,11 @@ class Loss:
 
     Those of a cloze model are `pseudo`: no bits of the text.
     """
+
+    @classmethod
+    def of(cls, run: Run) -> Loss:
+        """As the user of a training's model thinks of it."""
+        return cls(run.data.vocab.unit, run.data.characters_per_symbol, run.network.direction == "both")
 
     def __init__(self, unit: str, characters_per_symbol: float, pseudo: bool = False):
         self.unit, self.ratio, self.pseudo = unit, characters_per_symbol, pseudo

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import optax
 from jax import Array
 
 from lmgen.nn import embedding, native
+from lmgen.nn.embedding import Rows
 
 Params = Any
 BETAS = (0.9, 0.999)
@@ -24,14 +25,6 @@ class OptimiserConfig:
     clip: float = 1.0
     weight_decay: float = 0.2
     precision: str = "f32"
-
-
-class Rows(NamedTuple):
-    """The gradient of a table [V, D] of which only some rows were read: ids [T, B], and cotangents [T, B, D] of what they gave.
-    That of a row read more than once is the sum of them, that of all others is zero."""
-
-    ids: Array
-    cotangents: Array
 
 
 def optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
@@ -84,7 +77,7 @@ def compiled(
     ids, table = None, None
     for k, g in enumerate(jax.tree.leaves(gradient, is_leaf=lambda g: isinstance(g, Rows))):
         if isinstance(g, Rows):
-            ids, table, g = g.ids.reshape(-1), k, g.cotangents.reshape(-1, g.cotangents.shape[-1])
+            ids, table, g = g.ids.reshape(-1), k, g.values.reshape(-1, g.values.shape[-1])
         arrays.append(g)
     decays = [config.weight_decay * on for on in jax.tree.leaves(_decayed(params))]
     *after, fine = native.adamw(

@@ -23,7 +23,6 @@ import numpy as np
 
 from lmgen._version import __version__
 from lmgen.data import corpus
-from lmgen.data.windows import Windows
 from lmgen.errors import CheckpointError, InputError, LmgenError, printable
 from lmgen.models import loading, networks, schema, scoring
 from lmgen.models.provenance import TextSettings, same_text
@@ -31,7 +30,11 @@ from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
 from lmgen.system import arrayfile, checkpoint, devices, directories, trees
-from lmgen.training import defaults, loop
+from lmgen.tasks import task_of
+from lmgen.training import defaults
+from lmgen.training.config import Progress, StepReport, TrainingConfig
+from lmgen.training.loop import Training
+from lmgen.training.step import State, begin
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
 
@@ -44,19 +47,19 @@ class Run:
         place: directories.Place,
         data: corpus.Corpus,
         network: model.NetworkConfig,
-        config: loop.TrainingConfig,
+        config: TrainingConfig,
         text: TextSettings,
-        state: loop.State | None = None,
-        progress: loop.Progress | None = None,
+        state: State | None = None,
+        progress: Progress | None = None,
     ):
         self.place, self.data, self.network, self.config, self.text = place, data, network, config, text
-        ahead = 1 if network.direction == "both" else 0
-        windows = Windows(data.train, config.batch, config.window, network.carry, config.seed, ahead)
-        validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
         self.trouble = ""  # why the last save failed
-        self._better: _Weights | None = None  # the best weights, where they are not yet written
-        self._validated: tuple[int, float | None] = (0, None)  # the last validation: its step, and nats where they are finite
-        self.training = loop.Training(config, network, windows, validate, state, progress, valid_symbols)
+        self._better: _Weights | None = None  # the best weights, until they are written
+        self._validated: tuple[int, float | None] = (0, None)  # step of the last validation, and its nats where they are finite
+        task = task_of(network, config.precision)
+        batches = task.batches(data.train, config.batch, config.window, config.seed)
+        validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
+        self.training = Training(config, task, batches, validate, state, progress, valid_symbols)
 
     @property
     def path(self) -> Path:
@@ -64,7 +67,7 @@ class Run:
         return self.place.path
 
     @property
-    def progress(self) -> loop.Progress:
+    def progress(self) -> Progress:
         return self.training.progress
 
     def language_model(self, params: model.Params | None = None) -> networks.Recurrent | networks.Cloze:
@@ -73,7 +76,7 @@ class Run:
         params = self.training.state.params if params is None else params
         return kind(self.network, params, self.data.vocab, precision, self.text.sequence, self.data.known, self.path)
 
-    def __iter__(self) -> Generator[loop.StepReport, None, None]:
+    def __iter__(self) -> Generator[StepReport, None, None]:
         with _Lines(self.place.folder / "metrics.jsonl") as metrics, memory_of(self.network, self.config):
             saved = time.monotonic()
             for report in self.training:
@@ -170,7 +173,7 @@ class _Lines:
             self.trouble = f"cannot write {self.path} ({len(self.waiting):,} bytes): {error.strerror}"
 
 
-def _line(report: loop.StepReport) -> dict[str, Any]:
+def _line(report: StepReport) -> dict[str, Any]:
     """A line of metrics.jsonl."""
     line = {"step": report.step, "symbols": report.symbols, "seconds": round(report.seconds, 3), "train_nats": report.train_nats}
     if report.valid_nats is not None:
@@ -182,41 +185,31 @@ def _line(report: loop.StepReport) -> dict[str, Any]:
     }
 
 
-def new(
-    place: directories.Place | Path,
-    text: TextSettings,
-    unit: str = "char",
-    carry: bool = False,
-    min_count: int = 1,
-    vocab_size: int | None = None,
-    unk_token: str | None = None,
-    **wanted: Any,
-) -> Run:
-    """Read the text, choose what was not asked for, begin the directory; nothing is trained yet.
+def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> Run:
+    """Read the text, choose the options that are missing or None, begin the directory; nothing is trained yet.
 
-    `wanted` holds options of the network, the training and its end. Raises InputError for a text, a directory or an option that
-    cannot be used.
+    `options` are those of the vocabulary, the network, the training and its end. Raises InputError for a text, a directory or an
+    option that cannot be used.
     """
-    table.refuse_unknown(wanted, table.names("network", "training", "end"))
+    table.refuse_unknown(options, table.names("vocabulary", "network", "training", "end"))
+    vocabulary, wanted = table.taken(options, "vocabulary"), table.taken(options, "network", "training", "end")
     defaults.check(wanted)
     place = directories.Place(place) if isinstance(place, Path) else place
-    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, split=text.split)
+    data, carry = text.load(**vocabulary), vocabulary.get("carry", False)
     text = replace(text, split=data.split)
     shape, pace = defaults.choose(data, carry, wanted)
     network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, **shape)
-    precision = precision_of(pace.get("precision", "auto"), network.cell)
-    config = loop.TrainingConfig(**{**pace, "precision": precision})
+    config = TrainingConfig(**{**pace, "precision": precision_of(pace.get("precision", "auto"), network.cell)})
     settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}
-    texts = {"config.json": checkpoint.config_text(settings), "vocab.json": data.vocab.to_json()}
     with memory_of(network, config):
         defaults.check_memory(network, config)
-        checkpoint.create(place.folder, texts)
+        checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": data.vocab.to_json()})
         arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": data.known}, {})
         return Run(place, data, network, config, text)
 
 
 @contextlib.contextmanager
-def memory_of(network: model.NetworkConfig, config: loop.TrainingConfig) -> Iterator[None]:
+def memory_of(network: model.NetworkConfig, config: TrainingConfig) -> Iterator[None]:
     """LmgenError with the need and smaller settings where the memory does not suffice."""
     try:
         yield
@@ -248,7 +241,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     if files:
         text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files)
     data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"])
-    template = jax.eval_shape(partial(loop.begin, config, network))._asdict()
+    template = jax.eval_shape(partial(begin, task_of(network, config.precision), config))._asdict()
     state = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, str(path)))
     if data.sha256 != about["text_sha256"]:  # what was best on another text is not best on this one
         progress = replace(progress, best_nats=None, best_step=0, since_best=0, scale=1.0)
@@ -258,7 +251,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         except CheckpointError as error:
             complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)
-    resumed = Run(directories.Place(path), data, network, config, text, loop.State(**state), progress)
+    resumed = Run(directories.Place(path), data, network, config, text, State(**state), progress)
     if ends and resumed.training.done() >= 1:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
         raise InputError(f"{path} has been trained for {behind}, so that end lies behind it: give a larger one")
@@ -268,7 +261,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     return resumed, complaints
 
 
-def _left_off(path: Path, about: dict[str, Any]) -> tuple[loop.TrainingConfig, loop.Progress]:
+def _left_off(path: Path, about: dict[str, Any]) -> tuple[TrainingConfig, Progress]:
     """How a snapshot says that its training went, and where it stood; CheckpointError where it says neither."""
     train, progress = about.get("train"), about.get("progress")
     why = schema.wrong(train, schema.TRAINING) or schema.wrong(progress, schema.PROGRESS)
@@ -276,12 +269,12 @@ def _left_off(path: Path, about: dict[str, Any]) -> tuple[loop.TrainingConfig, l
         why = "there is no text_sha256"
     if why or not isinstance(train, dict) or not isinstance(progress, dict):
         raise CheckpointError(f"the snapshot of {path} does not say how to go on ({why}): train it anew")
-    config = loop.TrainingConfig(**train)
+    config = TrainingConfig(**train)
     if config.batch * config.window > defaults.MOST_A_STEP or config.steps is config.epochs is config.budget is None:
         raise CheckpointError(
             f"the snapshot of {path} does not say how to go on (a step or the end is out of reach): train it anew"
         )
-    return config, loop.Progress(**progress)
+    return config, Progress(**progress)
 
 
 def _forget_later_lines(metrics: Path, step: int) -> None:

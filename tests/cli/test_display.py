@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lmgen.training import curves, display
-from lmgen.training.loop import StepReport
+from lmgen.training.config import StepReport
 from support import SMALL, on_a_terminal
 
 
