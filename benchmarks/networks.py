@@ -30,8 +30,8 @@ from lmgen.generation import sampling
 from lmgen.nn import cells, model, recurrence
 from lmgen.nn.cells import CELLS
 from lmgen.tasks import task_of
+from lmgen.training import step as training_step
 from lmgen.training.config import TrainingConfig
-from lmgen.training.step import begin, step
 
 PAGE = ROOT / "docs" / "networks.md"
 SMALL = 2.0**-10  # tanh is linear near zero: with inputs and memory in this unit the examples come out in whole numbers
@@ -325,10 +325,10 @@ def trained(cell: str, gaps: tuple[int, ...], seed: int, steps: int = LEARNT) ->
     network = model.NetworkConfig(len(WORDS), cell, size=SIZES[cell], embedding=16)
     config = TrainingConfig(COLUMNS, sum(gaps) + 4 * len(gaps), learning_rate=0.005, steps=steps, weight_decay=0.0, seed=seed)
     task = task_of(network, config.precision)
-    state, rng, begins = begin(task, config), np.random.default_rng(seed), np.ones(COLUMNS, bool)
+    state, rng, begins = training_step.begin(task, config), np.random.default_rng(seed), np.ones(COLUMNS, bool)
     for k in range(steps):
         window, rate = windows(rng, gaps, COLUMNS), config.rate(k, k / steps)
-        state, _ = step(task, config.optimiser, state, task.batch(window, begins), rate, k)
+        state, _ = training_step.step(task, config.optimiser, state, task.batch(window, begins), rate, k)
     return network, state.params
 
 
