@@ -51,7 +51,7 @@ def test_what_the_system_refuses_is_said_the_same_way(words_file):
     assert process.returncode == 1, err
     assert "Traceback" not in err
     last = err.splitlines()[-1]
-    assert "lmgen: the memory does not suffice: this training takes " in last
+    assert "lmgen: not enough memory: this training takes " in last
     assert len(re.findall(r"--[\w-]+ \d+", last)) == 3
 
 
@@ -65,7 +65,7 @@ def test_the_need_is_at_least_what_is_learnt_and_smaller_settings_need_less(word
             network = model.NetworkConfig(vocab=50, cell=cell, size=40, embedding=30, **extra)
             params = jax.eval_shape(lambda key, network=network: model.init(network, key), jax.random.key(0))
             weights = model.parameters(params)
-            assert 0.75 * 16 * weights <= defaults.need(network, config) <= 16 * weights + 16 * 40 * 40 * network.layers
+            assert 0.75 * 16 * weights <= defaults.memory_needed(network, config) <= 16 * weights + 16 * 40 * 40 * network.layers
     network = model.NetworkConfig(vocab=50, size=4000, embedding=30)
     told = defaults.too_large(network, TrainingConfig(batch=64, window=64, learning_rate=0.1))
     assert "--size 2000" in told
