@@ -220,7 +220,7 @@ def show(model: str | None, plot: Path | None, as_json: bool) -> None:
 def _show_model(model: str, plot: Path | None, as_json: bool) -> None:
     from lmgen.models import facts
     from lmgen.system import directories
-    from lmgen.training import curves
+    from lmgen.training import metrics
 
     found, path = facts.model(model), directories.find(model)
     if as_json:
@@ -228,9 +228,9 @@ def _show_model(model: str, plot: Path | None, as_json: bool) -> None:
     else:
         rows = [(k.replace("_", " "), facts.words(v)) for k, v in found.items()]
         indent = max(len(name) for name, _ in rows)
-        console.table([*rows, *_validation(curves.read(path)["valid_nats"], indent)])
+        console.table([*rows, *_validation(metrics.read(path)["valid_nats"], indent)])
     if plot:
-        curves.plot(path, plot)
+        metrics.plot(path, plot)
         terminal.note(f"wrote {plot}")
 
 

@@ -17,7 +17,7 @@ from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.models import loading, ngram, provenance, scoring
 from lmgen.system import arrayfile, checkpoint, directories
-from lmgen.training import run
+from lmgen.training.card import card, of_text, reading
 
 HIGHEST, HIGHEST_OF_WORDS = 16, 6  # the highest order that is tried, of characters and of words
 UNTRIED, UNTRIED_OF_WORDS = 6, 3  # the order where there is no validation text
@@ -85,13 +85,7 @@ def new(
     seconds = round(time.monotonic() - begun, 3)
     line = {"step": 0, "symbols": data.train.symbols, "seconds": seconds, "train_nats": None, "valid_nats": nats}
     line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
-    rows = {
-        "text": text.title,
-        "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
-    }
-    if nats is not None and data.valid:
-        rows["validation"] = f"{nats:.4f} nats a symbol over {data.valid.symbols:,} symbols"
-    write(place, found.lm, text, rows, nats, data.sha256, json.dumps(line) + "\n")
+    write(place, found.lm, text, of_text(data, text, nats), nats, data.sha256, json.dumps(line) + "\n")
     return replace(found, lm=replace(found.lm, path=place.path)), data
 
 
@@ -111,25 +105,21 @@ def write(
         arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": model.known}, {})
     if metrics:
         arrayfile.write_bytes(place.folder / "metrics.jsonl", metrics.encode())
-    arrayfile.write_bytes(place.folder / "README.md", card(place.path, model, rows).encode("utf-8", "replace"))
+    arrayfile.write_bytes(place.folder / "README.md", _card(place.path, model, rows).encode("utf-8", "replace"))
     ngrams = sum(len(level.keys) for level in model.levels)
     about = {"step": 0, "valid_nats": valid_nats, "parameters": 2 * ngrams, "text_sha256": text_sha256}
     checkpoint.write_model(place.folder, loading.level_arrays(model.levels), about)
     place.publish()
 
 
-def card(path: Path, model: loading.NGramModel, rows: dict[str, str]) -> str:
-    """README.md of the directory of an n-gram model."""
-    counts = ", ".join(f"{len(level.keys):,}" for level in model.levels)
-    unit = corpus.unit_noun(model.vocab)
-    reach = "contexts reach back into the one before" if model.carry else "each on its own"
+def _card(path: Path, model: loading.NGramModel, rows: dict[str, str]) -> str:
     rows = {
         "model": f"{model.config.describe()}, interpolated modified Kneser-Ney",
-        "n-grams of length 1, 2, …": counts,
-        "read as": f"{unit}s ({model.vocab.unit}), one {model.sequence} a sequence, {reach}",
+        "n-grams of length 1, 2, …": ", ".join(f"{len(level.keys):,}" for level in model.levels),
+        "read as": reading(model.vocab, model.sequence, model.carry),
         **rows,
     }
-    return run.card(path.name, "An n-gram language model", rows, fills=False)
+    return card(path.name, "An n-gram language model", rows)
 
 
 def write_foreign(place: directories.Place, model: loading.NGramModel, source: Path) -> None:

@@ -7,9 +7,7 @@ README.md whenever a validation is the best so far; a snapshot under train/ from
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import os
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +21,7 @@ import numpy as np
 
 from lmgen._version import __version__
 from lmgen.data import corpus
-from lmgen.errors import CheckpointError, InputError, LmgenError, printable
+from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.models import loading, networks, schema, scoring
 from lmgen.models.provenance import TextSettings, same_text
 from lmgen.nn import model
@@ -31,7 +29,8 @@ from lmgen.nn.precision import precision_of
 from lmgen.options import table
 from lmgen.system import arrayfile, checkpoint, devices, directories, trees
 from lmgen.tasks import task_of
-from lmgen.training import defaults
+from lmgen.training import defaults, metrics
+from lmgen.training.card import card, of_text, reading
 from lmgen.training.config import Progress, StepReport, TrainingConfig
 from lmgen.training.loop import Training
 from lmgen.training.step import State, begin
@@ -77,11 +76,10 @@ class Run:
         return kind(self.network, params, self.data.vocab, precision, self.text.sequence, self.data.known, self.path)
 
     def __iter__(self) -> Generator[StepReport, None, None]:
-        with _Lines(self.place.folder / "metrics.jsonl") as metrics, memory_of(self.network, self.config):
+        with metrics.Writer(self.place.folder / "metrics.jsonl") as lines, memory_of(self.network, self.config):
             saved = time.monotonic()
             for report in self.training:
-                if report.train_nats is not None or report.valid_nats is not None:
-                    metrics.add(json.dumps(_line(report)))
+                lines.add(report)
                 if report.valid_nats is not None:
                     self._validated = report.step, report.valid_nats if math.isfinite(report.valid_nats) else None
                 if report.best and self.config.keep == "best":
@@ -90,7 +88,7 @@ class Run:
                     with contextlib.suppress(LmgenError):
                         self.save()
                     saved = time.monotonic()
-                    self.trouble = self.trouble or metrics.trouble
+                    self.trouble = self.trouble or lines.trouble
                     report = replace(report, trouble=self.trouble)
                 yield report
 
@@ -148,41 +146,6 @@ class _Weights:
     arrays: arrayfile.Arrays
     about: dict[str, Any]
     card: str
-
-
-class _Lines:
-    """Lines added to the end of a file; what cannot be written waits for the next line, and `trouble` says why."""
-
-    def __init__(self, path: Path):
-        self.path, self.waiting, self.trouble = path, b"", ""
-        self.file = open(path, "ab", buffering=0, opener=arrayfile.no_link)  # noqa: SIM115
-
-    def __enter__(self) -> _Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def add(self, line: str) -> None:
-        self.waiting += line.encode() + b"\n"
-        try:
-            while self.waiting:
-                self.waiting = self.waiting[self.file.write(self.waiting) :]
-            self.trouble = ""
-        except OSError as error:
-            self.trouble = f"cannot write {self.path} ({len(self.waiting):,} bytes): {error.strerror}"
-
-
-def _line(report: StepReport) -> dict[str, Any]:
-    """A line of metrics.jsonl."""
-    line = {"step": report.step, "symbols": report.symbols, "seconds": round(report.seconds, 3), "train_nats": report.train_nats}
-    if report.valid_nats is not None:
-        line["valid_nats"] = report.valid_nats
-    return line | {
-        "symbols_per_second": round(report.symbols_per_second),
-        "learning_rate": report.learning_rate,
-        "skipped": report.skipped,
-    }
 
 
 def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> Run:
@@ -257,7 +220,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         raise InputError(f"{path} has been trained for {behind}, so that end lies behind it: give a larger one")
     arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
     checkpoint.change_config(path, {**settings, "train": asdict(config), "text": asdict(text)})
-    _forget_later_lines(path / "metrics.jsonl", progress.step)
+    metrics.forget_later(path / "metrics.jsonl", progress.step)
     return resumed, complaints
 
 
@@ -277,53 +240,16 @@ def _left_off(path: Path, about: dict[str, Any]) -> tuple[TrainingConfig, Progre
     return config, Progress(**progress)
 
 
-def _forget_later_lines(metrics: Path, step: int) -> None:
-    """Drop the lines that were written after the snapshot: they will come again."""
-    if os.path.lexists(metrics):
-        with arrayfile.opened(metrics) as (file, _):
-            lines = file.read().splitlines(keepends=True)
-        kept = [line for line in lines if _step(line) <= step]
-        arrayfile.write_bytes(metrics, b"".join(kept))
-
-
-def _step(line: bytes) -> float:
-    """The step of a line of metrics.jsonl; infinity for what a crash has left of one."""
-    try:
-        step = json.loads(line)["step"] if line.endswith(b"\n") else None
-        return step if isinstance(step, int | float) else float("inf")
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return float("inf")
-
-
 def _card(run: Run, valid_nats: float | None) -> str:
-    """README.md of a model directory: what it is, what it was made from, how good, how to use it."""
-    network, data, config = run.network, run.data, run.config
-    unit = corpus.unit_noun(data.vocab)
+    network, config = run.network, run.config
+    cloze = network.task == "cloze"
     rows = {
         "network": f"{network.describe()}, embedding {network.embedding}"
         f"{', tied' if network.tie else ''}, dropout {network.dropout:g}",
         "parameters": f"{model.parameters(run.training.state.params):,}",
-        "text": run.text.title,
-        "read as": f"{unit}s ({data.vocab.unit}), one {run.text.sequence} a sequence, "
-        + ("state carried from one to the next" if network.carry else "each on its own"),
-        "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
+        "read as": reading(run.data.vocab, run.text.sequence, network.carry),
         "steps": f"{run.progress.step:,} of {config.batch} × {config.window} symbols",
         "seed": str(config.seed),
+        **of_text(run.data, run.text, valid_nats, "pseudo-nats" if cloze else "nats"),
     }
-    if valid_nats is not None and data.valid:
-        kind = "pseudo-nats" if network.direction == "both" else "nats"
-        rows["validation"] = f"{valid_nats:.4f} {kind} a symbol over {data.valid.symbols:,} symbols"
-    return card(run.path.name, "A recurrent language model", rows, network.direction == "both")
-
-
-def card(name: str, kind: str, rows: dict[str, str], fills: bool) -> str:
-    """README.md of a model directory, with a table of what there is to say."""
-    name = printable(name)
-    table = "\n".join(f"| {title} | {printable(value.replace('|', '·'), 4096)} |" for title, value in rows.items())
-    return (
-        f"# {name}\n\n{kind} made by lmgen {__version__}.\n\n| | |\n|---|---|\n{table}\n\n"
-        f"    lmgen {'fill' if fills else 'sample'} {name}\n"
-        f"    lmgen eval {name} FILE\n\n"
-        "The text itself is not in this directory; known.safetensors holds 64-bit hashes of its sequences,\n"
-        "which tell new samples from copies.\n"
-    )
+    return card(run.path.name, "A recurrent language model", rows, "fill" if cloze else "sample")
