@@ -1,4 +1,4 @@
-"""From a gradient to new weights: clipping by global norm, then AdamW; as optax does it, or by one kernel in one pass."""
+"""From a gradient to new weights: clipping by global norm, then AdamW; by optax, or by one compiled kernel in one pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """How a gradient is taken and becomes an update."""
+    """How a gradient becomes an update."""
 
     clip: float = 1.0
     weight_decay: float = 0.2
@@ -28,7 +28,7 @@ class OptimiserConfig:
 
 
 def optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
-    """AdamW after clipping by global norm; the learning rate is applied afterwards, since it follows the progress."""
+    """AdamW after clipping by global norm, without the learning rate, which changes from step to step."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
         optax.scale_by_adam(*BETAS, EPSILON),
@@ -43,9 +43,9 @@ def _decayed(params: Params) -> Params:
 def updated(
     config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
 ) -> tuple[Params, Any, Array]:
-    """New weights and moments, and whether the step was fine: without a finite loss and gradient both stay as they are.
+    """New weights and moments, and whether loss and gradient were finite: otherwise both stay as they are.
 
-    The gradient of one of the weights may be `Rows`.
+    The gradient of one table may be `Rows`.
     """
     way = compiled if all(native.serves("f32", p) for p in jax.tree.leaves(params)) else plain
     return way(config, params, moments, gradient, nats, rate)
