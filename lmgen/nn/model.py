@@ -1,8 +1,8 @@
 """The network: embedding, stacked cells, head; with two directions a second stack that reads from the right.
 
-Parameters are a pytree of dicts: "embedding" [V, E], "layers" (a list, one cell's parameters each), "head" {"W": [N, V], "b": [V]};
-with layer norm "norms" (one before each layer) and one in the head; with two directions "back", the stack that reads from the right.
-The state is a list of the layers' states. Shapes: T time, B batch, E embedding, N cell size, V vocabulary.
+Parameters are a pytree of dicts: "embedding" [V, E], "layers" (a list, the parameters of each cell), "head" {"W": [N, V],
+"b": [V]}; with layer norm "norms" (one before each layer) and one in the head; with two directions "back", the stack that reads
+from the right. The state is a list of the layers' states. Shapes: T time, B batch, E embedding, N cell size, V vocabulary.
 """
 
 from __future__ import annotations

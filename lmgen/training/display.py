@@ -25,7 +25,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int, stream: Any) -> str:
-    """Numbers as blocks of eight heights, at most `width` of them; empty for fewer than two numbers, or a stream without blocks."""
+    """Numbers as blocks of eight heights, at most `width`; empty for fewer than two numbers or a stream without blocks."""
     values = [value for value in values if math.isfinite(value)]
     if len(values) < 2 or width < 2 or shown(BLOCKS, stream) != BLOCKS:
         return ""
@@ -63,7 +63,7 @@ class Panel:
         rows = sum(max(1, -(-length // width)) for length in self.lengths)
         self._write(
             "\r\x1b[2K" * bool(rows) + "\x1b[1A\x1b[2K" * rows
-        )  # row by row: some terminals keep what is erased in one go
+        )  # row by row: not all terminals can do it at once
         self.lengths = []
 
     def _write(self, text: str) -> None:
