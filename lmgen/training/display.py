@@ -61,9 +61,7 @@ class Panel:
         """Erase the lines. One that is wider than the terminal is by now takes several rows."""
         width = max(1, shutil.get_terminal_size().columns)
         rows = sum(max(1, -(-length // width)) for length in self.lengths)
-        self._write(
-            "\r\x1b[2K" * bool(rows) + "\x1b[1A\x1b[2K" * rows
-        )  # row by row: not all terminals can do it at once
+        self._write("\r\x1b[2K" * bool(rows) + "\x1b[1A\x1b[2K" * rows)  # row by row: not all terminals can do it at once
         self.lengths = []
 
     def _write(self, text: str) -> None:
