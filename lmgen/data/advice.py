@@ -1,25 +1,84 @@
-"""What the lines of a text look like, and which unit and which sequence that suggests, each with its reason; what a text is
-warned of."""
+"""Which unit and which sequence a text suggests, each with its reason, and the warnings about its faults."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lmgen.data.damage import Signs
+import numpy as np
+
 from lmgen.data.reading import Piece
 from lmgen.data.split import HELD_OUT, LEAST_HELD_OUT
 
-ENOUGH_WORDS = 300_000  # from which on words can be learnt as symbols …
+ENOUGH_WORDS = 300_000  # words from which on they can be learnt as symbols …
 ENOUGH_OF_EACH = 15  # … where each kind occurs so often
-LITTLE = round(LEAST_HELD_OUT / HELD_OUT)  # characters, below which a text is learnt whole, and much of it by heart
+LITTLE = round(LEAST_HELD_OUT / HELD_OUT)  # characters below which nothing is held out, and much is learnt by heart
 HUGE = 2_000  # characters of a line that is no item of a list …
-MOSTLY = 0.5  # … where it holds so much of the text; and the share of a text that repeats itself from which on it is told
-LEAK, MUCH = 0.01, 0.05  # shares from which on overlap, and anything else, is worth a warning
-MARKS = ("<unk>", "<UNK>", "[UNK]")  # by which corpora mark the words that they lack
-_FINAL = frozenset(".!?…:;。！？．；：\"'”’»」』)]}")
+MOSTLY = 0.5  # … where it holds so much of the text; and the share of repetition that is worth a warning
+LEAK, MUCH = 0.01, 0.05  # the shares of overlap, and of the other faults, that are worth a warning
+MARKS = ("<unk>", "<UNK>", "[UNK]")  # by which corpora mark unknown words
+FINAL = frozenset(".!?…:;。！？．；：\"'”’»」』)]}")
+OPENING = 1 << 18  # characters of a text in which repetition is looked for
+DOUBLINGS = 6
+STRETCH = 1 << DOUBLINGS  # characters of a stretch that may repeat
+_PRIME = 0x9E3779B97F4A7C15
+
+
+class Shape:
+    """The number of characters of a text, line ends included, the length of its longest sequence, and how its opening repeats."""
+
+    def __init__(self) -> None:
+        self.characters = self.longest = self.length = self._held = 0
+        self._opening: list[str] = []
+
+    def measured(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces of a text, measured as they pass by."""
+        for piece in pieces:
+            self.characters += len(piece.text) + piece.gap
+            self.length = len(piece.text) + self.length * (not piece.begins)
+            self.longest = max(self.longest, self.length)
+            if self._held < OPENING:
+                self._opening.append(piece.text[: OPENING - self._held] + "\n" * piece.ends)
+                self._held += len(self._opening[-1])
+            yield piece
+
+    @property
+    def repetition(self) -> float:
+        """The share of the stretches of 64 characters that equal an earlier one, by a hash of each; 0 of a shorter text."""
+        hashes = np.frombuffer("".join(self._opening).encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
+        factor = _PRIME
+        for k in range(DOUBLINGS):  # the hash of twice as many characters, from those of both halves
+            hashes = hashes[: -(1 << k)] * np.uint64(factor) + hashes[1 << k :]
+            factor = factor * factor % (1 << 64)
+        return 1 - len(np.unique(hashes)) / len(hashes) if len(hashes) else 0.0
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Signs of the faults of a text, in counts; `warnings` makes sentences of them.
+
+    `characters` are those of the text with line ends, `longest` those of its longest sequence; `repeated` of the `sequences`
+    (empty ones left out) equal an earlier one; `repetition` is the share of the stretches of 64 characters of its opening that
+    equal an earlier one; `damaged` counts the characters of each kind of `damage.KINDS`; `shared` of the `compared` sequences of
+    the validation text (with `carry`: runs of three) are in the training text, too; `unknown` of the `held_out` symbols are not
+    in the vocabulary.
+    """
+
+    noun: str  # for a symbol
+    sequence: str
+    carry: bool
+    characters: int
+    sequences: int
+    repeated: int
+    damaged: Mapping[str, int]
+    longest: int = 0
+    repetition: float = 0.0
+    compared: int = 0
+    shared: int = 0
+    held_out: int = 0
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,7 +93,7 @@ class Advice:
 @dataclass
 class Lines:
     """The lines of a text in numbers: of those that are not blank, how many begin indented, begin in lower case after another
-    line, and end without a final mark; paragraphs are what blank lines part."""
+    line, and end without a final mark; paragraphs are separated by blank lines."""
 
     lines: int = 0
     blank: int = 0
@@ -51,7 +110,7 @@ class Lines:
     _last: str = ""
 
     def add(self, piece: Piece) -> None:
-        """Take in the next line, or the next part of one."""
+        """Count the next line, or the next part of one."""
         text = piece.text
         self.characters += len(text) + piece.gap
         inner = text.strip()
@@ -67,7 +126,7 @@ class Lines:
             self.blank += self._is_blank
             if not self._is_blank:
                 self.lengths[self._length] += 1
-                self.unfinished += self._last not in _FINAL
+                self.unfinished += self._last not in FINAL
             self._last_blank = self._is_blank
 
     def _begin(self, text: str, inner: str) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmgen.data import advice, check, corpus, damage
-from lmgen.data.damage import Shape
+from lmgen.data.advice import Shape
 from lmgen.data.reading import Piece, Text
 from lmgen.data.split import split_of
 from lmgen.data.vocab import UNK, Vocab
@@ -94,7 +94,7 @@ def test_lengths_are_those_of_the_sorted_lines(sequences):
 @settings(deadline=None)
 @given(train=some_lines, valid=some_lines)
 def test_the_unknown_share_is_that_of_encoding_with_such_a_vocabulary(unit, train, valid):
-    with mock.patch.multiple("lmgen.data.census", SIZES_OF_CHARACTERS=(3, 4, 6), SIZES_OF_WORDS=(3, 4, 6)):
+    with mock.patch.multiple("lmgen.data.symbols", SIZES_OF_CHARACTERS=(3, 4, 6), SIZES_OF_WORDS=(3, 4, 6)):
         of = check.check(text(lines(train)), text(lines(valid), name="valid.txt"), unit=unit)
     for kind in ("char", unit):
         counts = Counter(s for line in train for s in Vocab(kind, ()).split(line))
@@ -128,7 +128,7 @@ def test_long_sequences_are_the_same_in_pieces(sequence):
 
 
 def test_words_beyond_the_table_are_counted_as_others():
-    with mock.patch("lmgen.data.census.MOST_WORDS", 2):
+    with mock.patch("lmgen.data.symbols.MOST_WORDS", 2):
         words = check.check(text("a b\nc a d\ne e a\n")).symbols[1]
     assert (words.total, words.kinds) == (8, 2)
 
@@ -342,8 +342,7 @@ def test_unknown_words_that_the_corpus_marks_itself_are_no_news():
 @given(st.lists(st.text("ab\n", max_size=200), max_size=4))
 def test_repetition_is_that_of_all_stretches_of_64_characters(sequences):
     shape = Shape()
-    for sequence in sequences:
-        shape.add(Piece(sequence, True, True, 1))
+    list(shape.measured(Piece(sequence, True, True, 1) for sequence in sequences))
     whole = lines(sequences)
     stretches = [whole[k : k + 64] for k in range(len(whole) - 63)]
     assert shape.repetition == (1 - len({*stretches}) / len(stretches) if stretches else 0)
