@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from itertools import islice
 import numpy as np
 
 from lmgen.data.advice import LEAK, MUCH, Advice, Lines, Shape, Signs, advise, leak, number, percent, quantile, warnings
-from lmgen.data.corpus import among, fingerprint, runs
+from lmgen.data.corpus import among, runs
 from lmgen.data.damage import Damage, Tally
 from lmgen.data.finding import name_of, names_of
 from lmgen.data.reading import Piece, Text
-from lmgen.data.split import WHOLE, Choice
+from lmgen.data.split import WHOLE, Choice, utf_8
 from lmgen.data.symbols import Counts, Symbols, Unknown, excerpt, unknown_shares
 from lmgen.errors import InputError
 
@@ -147,36 +146,29 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         unknown=[one for kind in ("char", unit) for one in unknown_shares(kind, parts)],
         damage=damage,
         notes=list(dict.fromkeys(note for t in given.values() for note in t.notes)),
-        warnings=[
-            *(sentence for one in overlaps for sentence in _of_overlap(one, text.sequence, running)),
-            *warnings(signs),
-            *_of_near_repeats(repeats, len(read.exact), text.sequence, running),
-            *_of_line_ends(text.line_ends["CR"]),
-        ],
+        warnings=[*_warnings(overlaps, signs, repeats.near, running, text.line_ends["CR"])],
         advice=advice,
     )
 
 
-def _of_overlap(o: Overlap, sequence: str, running: bool) -> Iterator[str]:
-    where = f"of the {o.of} text stand in the {o.within} text"
-    if running:
-        if o.shared_runs >= LEAK * o.runs > 0:
-            yield leak(o.shared_runs, o.runs, f"runs of three {sequence}s {where}, too")
-    elif o.exact >= LEAK * o.sequences:
-        yield leak(o.exact, o.sequences, f"{sequence}s {where}, too")
-    elif o.near >= LEAK * o.sequences:
-        yield leak(o.near, o.sequences, f"{sequence}s {where} but for case, marks, digits or spaces")
-
-
-def _of_near_repeats(repeats: Repeats, sequences: int, sequence: str, running: bool) -> Iterator[str]:
-    if not running and repeats.near >= MUCH * sequences:
+def _warnings(overlaps: list[Overlap], signs: Signs, near: int, running: bool, alone: int) -> Iterator[str]:
+    """All warnings: also those on overlaps, on `near` repeats and on line ends that are a CR `alone`."""
+    noun = f"{signs.sequence}s"
+    for o in overlaps:
+        where = f"of the {o.of} text stand in the {o.within} text"
+        if running:
+            if o.shared_runs >= LEAK * o.runs > 0:
+                yield leak(o.shared_runs, o.runs, f"runs of three {noun} {where}, too")
+        elif o.exact >= LEAK * o.sequences:
+            yield leak(o.exact, o.sequences, f"{noun} {where}, too")
+        elif o.near >= LEAK * o.sequences:
+            yield leak(o.near, o.sequences, f"{noun} {where} but for case, marks, digits or spaces")
+    yield from warnings(signs)
+    if not running and near >= MUCH * signs.sequences:
         yield (
-            f"{percent(repeats.near, sequences)} of the {sequence}s repeat an earlier one but for case, marks, digits or spaces, "
+            f"{percent(near, signs.sequences)} of the {noun} repeat an earlier one but for case, marks, digits or spaces, "
             "so the held-out part holds near copies: take them out, if they are not meant"
         )
-
-
-def _of_line_ends(alone: int) -> Iterator[str]:
     if alone:
         yield (
             f"{number(alone, 'line end')} {'is' if alone == 1 else 'are'} a CR alone, "
@@ -229,37 +221,29 @@ class _Sequences(Shape):
 
     def __init__(self) -> None:
         super().__init__()
-        self._exact, self._near, self.lengths = array("Q"), array("Q"), Counter[int]()
+        self._exact, self._near, self.lengths = bytearray(), bytearray(), Counter[int]()
 
     @property
     def exact(self) -> np.ndarray:
-        return np.frombuffer(self._exact, np.uint64)
+        return np.frombuffer(self._exact, "<u8")
 
     @property
     def near(self) -> np.ndarray:
-        return np.frombuffer(self._near, np.uint64)
+        return np.frombuffer(self._near, "<u8")
 
     def measured(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """The pieces of a text, measured as they pass by."""
-        hashes = (hashlib.blake2b(), hashlib.blake2b())
+        exact, near = hashlib.blake2b(digest_size=8), hashlib.blake2b(digest_size=8)
         for piece in super().measured(pieces):
-            if piece.begins and piece.ends:
-                if piece.text.strip():
-                    key, exact = nearly(piece.text), fingerprint(piece.text)
-                    self._add(exact, exact if key == piece.text else fingerprint(key))
-            else:
-                if piece.begins:
-                    hashes = (hashlib.blake2b(digest_size=8), hashlib.blake2b(digest_size=8))
-                for one, part in zip(hashes, (piece.text, nearly(piece.text)), strict=True):
-                    one.update(part.encode("utf-8", "surrogatepass"))
-                if piece.ends:
-                    self._add(*(int.from_bytes(one.digest(), "little") for one in hashes))
+            if piece.begins:
+                exact, near = hashlib.blake2b(digest_size=8), hashlib.blake2b(digest_size=8)
+            exact.update(utf_8(piece.text))
+            near.update(utf_8(nearly(piece.text)))
+            if piece.ends and not (piece.begins and not piece.text.strip()):
+                self.lengths[self.length] += 1
+                self._exact += exact.digest()
+                self._near += near.digest()
             yield piece
-
-    def _add(self, exact: int, near: int) -> None:
-        self.lengths[self.length] += 1
-        self._exact.append(exact)
-        self._near.append(near)
 
     def statistics(self) -> Lengths:
         """The lengths in numbers."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lmgen.data.reading import Piece
+from lmgen.data.split import utf_8
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import LmgenError
 from lmgen.system import cache
@@ -93,7 +94,7 @@ class _Writer:
         self.length += len(ids) + piece.ends
         self.sequences += piece.ends
         self.characters += len(piece.text) + piece.gap
-        self.bytes += piece.gap + (len(piece.text) if piece.text.isascii() else len(_utf_8(piece.text)))
+        self.bytes += piece.gap + (len(piece.text) if piece.text.isascii() else len(utf_8(piece.text)))
         self.words += len(piece.text.split())
         if len(places := np.flatnonzero(ids == UNK)):
             symbols = self.vocab.split(piece.text, piece.begins)
@@ -101,7 +102,7 @@ class _Writer:
             spelt = [symbol for symbol in unknown if symbol not in self.vocab.ids]
             self.unknown += len(unknown)
             self.marked += len(unknown) - len(spelt)
-            self.spelling += np.bincount(np.frombuffer(_utf_8("".join(spelt)), np.uint8), minlength=256)
+            self.spelling += np.bincount(np.frombuffer(utf_8("".join(spelt)), np.uint8), minlength=256)
 
     def finish(self, kept: Path | None) -> Ids:
         """Write the counts, verify the file and map it into memory; it gets the name `kept`, if any, once it is on the disk."""
@@ -128,10 +129,6 @@ class _Writer:
     def _write(self, content: bytes) -> None:
         self.file.write(content)
         self.sum = zlib.crc32(content, self.sum)
-
-
-def _utf_8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _mapped(path: Path, vocab: Vocab) -> Ids | None:

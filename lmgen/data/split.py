@@ -146,7 +146,12 @@ def _share(characters: int) -> float:
 
 def fingerprint(sequence: str) -> int:
     """A 64-bit hash of a sequence: the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(sequence.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(utf_8(sequence), digest_size=8).digest(), "little")
+
+
+def utf_8(text: str) -> bytes:
+    """The bytes of a text, which may hold halves of characters."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def split_of(text: Text, carry: bool, least: int = LEAST_HELD_OUT) -> Split:

@@ -2,103 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmgen.data import finding, formats, reading, shipped
+from lmgen.data import finding, formats
+from lmgen.data.inputs import files as files
+from lmgen.data.inputs import is_name
 from lmgen.data.split import WHOLE
-from lmgen.errors import InputError
 from lmgen.models import provenance
-from lmgen.options import kinds, table
+from lmgen.options import table
 from lmgen.system import directories
 from lmgen.training import defaults
 
 Options = Mapping[str, Any]  # as arguments.checked gives them
-
-
-def files(given: Iterable[Any], options: Options) -> list[str]:
-    """The names of the files of a text that Python hands over.
-
-    Each part of it is the name of a file, an open file, or strings, each of which is a sequence. A list whose first string names
-    a file, or looks as if it did, is one of names. What is no file is copied into the cache. Raises InputError for what is no
-    text.
-    """
-    found: list[str] = []
-    for one in given:
-        if isinstance(one, str | os.PathLike):
-            found.append(_named(one))
-        elif hasattr(one, "read"):
-            found.append(_copied(_blocks(one), options["encoding"]))
-        elif isinstance(one, list | tuple) and one and _names(one[0]):
-            found += files(one, options)
-        elif isinstance(one, Iterable) and not isinstance(one, bytes | bytearray | memoryview):
-            sequences = _sequences(one, options["sequence"])
-            parts = ([part] for part in sequences) if options["sequence"] == "file" else [sequences]
-            found += [_copied(part, options["encoding"]) for part in parts]
-        else:
-            raise InputError(f"{kinds.said(one)} is not a text: give the name of a file, an open file, or strings")
-    return found
-
-
-def _named(name: str | os.PathLike) -> str:
-    """The name of a file. Raises InputError, which says more than `text.find` would, for a string that is itself a text."""
-    path = os.fspath(name)
-    if not isinstance(path, str):
-        raise InputError(f"{kinds.said(name)} is not a text: give the name of a file as a string")
-    if isinstance(name, str) and len(path.splitlines()) > 1:
-        raise InputError("a string names a file, and this one is itself a text: give its lines, text.splitlines()")
-    if not path:
-        raise InputError("'' names no file: give a name, or strings in a list")
-    if " " in path and not os.path.lexists(path):
-        try:
-            finding.find([path])
-        except InputError as error:
-            raise InputError(f"{error}; to train on the string itself give it in a list") from None
-    return path
-
-
-def _names(first: Any) -> bool:
-    """Whether a list that begins so is one of files."""
-    if not isinstance(first, str):
-        return isinstance(first, os.PathLike) or hasattr(first, "read")
-    return os.path.exists(first) or first in shipped.NAMES or bool(re.fullmatch(r"\S*(?:\w\.\w{1,5}|/)", first))
-
-
-def _blocks(file: Any) -> Iterator[str | bytes]:
-    """What is left to read of an open file, of text or of bytes."""
-    try:
-        while block := file.read(reading.BLOCK):
-            yield block
-    except (OSError, ValueError) as error:  # closed, not for reading, not of this encoding
-        raise InputError(f"cannot read {kinds.said(file)}: {error}") from None
-
-
-def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
-    """Strings as they stand in a file where each is a sequence. Raises InputError for one that would be several."""
-    boundary, ending = reading.SEQUENCES[sequence], {"line": "\n", "paragraph": "\n\n", "file": ""}[sequence]
-    for number, one in enumerate(strings, 1):
-        if not isinstance(one, str):
-            raise InputError(f"the text holds {kinds.said(one)}: give strings, each of which is a sequence")
-        if boundary and boundary.search(one.removesuffix("\n")):
-            raise InputError(
-                f"string {number:,} is more than one {sequence}, and each is to be a sequence: give "
-                + ("sequence='paragraph', or its lines" if sequence == "line" else "sequence='file', or its paragraphs")
-            )
-        yield one if boundary is None else one.removesuffix("\n") + ending
-
-
-def _copied(parts: Iterable[str | bytes], encoding: str) -> str:
-    """A file of the cache that holds these parts."""
-    encoder = codecs.getincrementalencoder(reading.known_encoding(encoding))()
-    try:
-        return str(finding.spooled((part if isinstance(part, bytes) else encoder.encode(part) for part in parts), "python"))
-    except UnicodeEncodeError as error:
-        bad = error.object[error.start]
-        raise InputError(f"{bad!r} of the text cannot be encoded as {encoding}: leave it out, or give another encoding") from None
 
 
 def text_settings(
@@ -141,7 +59,7 @@ def absolute(paths: Iterable[Path]) -> tuple[str, ...]:
 def default_name(given: Sequence[Any]) -> str:
     """What a model is called: after its first file, or after that file's folder where the file's name says nothing."""
     first = given[0]
-    if isinstance(first, list | tuple) and first and _names(first[0]):
+    if isinstance(first, list | tuple) and first and is_name(first[0]):
         return default_name(first)
     first = getattr(first, "name", None) if hasattr(first, "read") else first
     if not isinstance(first, str | os.PathLike):
