@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import difflib
 import os
+import platform
 import stat
 import sys
 import tempfile
@@ -55,7 +56,7 @@ def find(names: Sequence[str], glob: str | None = None, note: Callable[[str], No
 def _find(name: str) -> list[Path]:
     path = Path(name)
     if name == "-":
-        return [_spool(standard_input(), "stdin")]
+        return [spooled(standard_input(), "stdin")]
     if path.is_dir():
         found = sorted(p for p in path.glob("*.txt") if p.is_file())
         if not found:
@@ -63,7 +64,7 @@ def _find(name: str) -> list[Path]:
         return found
     if path.is_fifo():
         with path.open("rb") as file:
-            return [_spool(file, path.name)]
+            return [spooled(file, path.name)]
     if not os.path.lexists(path) and name in SHIPPED:
         return [shipped(name)]
     opened(path).close()
@@ -137,17 +138,12 @@ def standard_input() -> BinaryIO:
     return stream
 
 
-def _spool(stream: BinaryIO, name: str) -> Path:
-    """Copy a pipe into a file of the cache."""
-    return spooled(iter(lambda: stream.read(COPIED), b""), name)
-
-
-def spooled(blocks: Iterable[bytes], name: str) -> Path:
-    """Write bytes into a file of the cache that is removed when the program ends."""
+def spooled(blocks: BinaryIO | Iterable[bytes], name: str) -> Path:
+    """Copy a pipe, or blocks of bytes, into a file of the cache that is removed when the program ends."""
     handle, copy = tempfile.mkstemp(prefix=f"{name}-", suffix=".spool", dir=cache.folder("corpora"))
     atexit.register(lambda: Path(copy).unlink(missing_ok=True))
     with os.fdopen(handle, "wb") as file:
-        file.writelines(blocks)
+        file.writelines(iter(lambda: blocks.read(COPIED), b"") if hasattr(blocks, "read") else blocks)
     return Path(copy)
 
 
@@ -157,20 +153,16 @@ def shipped(name: str) -> Path:
         raise InputError(f"there is no corpus {name!r}: choose from {', '.join(SHIPPED)}")
     if name != "python-reference":
         return CORPORA / f"{name}.txt"
-    path = cache.folder("corpora") / f"{name}-{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}.txt"
+    path = cache.folder("corpora") / f"{name}-{platform.python_version()}.txt"
     if not path.exists():
+        try:
+            from pydoc_data.topics import topics
+        except ImportError:
+            raise InputError("this Python lacks its reference pages (pydoc_data): install the full standard library") from None
         part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(_python_reference(), "utf-8")
+        part.write_text("\n\n".join(topics[topic].strip() for topic in sorted(topics)) + "\n", "utf-8")
         part.replace(path)
     return path
-
-
-def _python_reference() -> str:
-    try:
-        from pydoc_data.topics import topics
-    except ImportError:
-        raise InputError("this Python lacks its reference pages (pydoc_data): install the full standard library") from None
-    return "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
 
 
 def listing() -> list[dict[str, Any]]:

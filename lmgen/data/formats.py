@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -65,10 +66,9 @@ def hint(path: Path) -> str:
             head = file.read(HEAD)
     except OSError:
         return ""
-    delimiter = ""
-    if delimiters := _DELIMITERS.get(path.suffix.lower()):
-        delimiter = max(delimiters, key=head.partition("\n")[0].count)
-    record = _of_table(head, delimiter) if delimiter else _of_json(head.partition("\n")[0])
+    first = head.partition("\n")[0]
+    delimiter = max(_DELIMITERS.get(path.suffix.lower(), ""), key=re.sub('"[^"]*"', "", first).count, default="")
+    record = _of_table(head, delimiter) if delimiter else _of_json(first)
     if not record:
         return ""
     field = "text" if "text" in record else max(record, key=lambda name: len(record[name]))

@@ -14,7 +14,7 @@ HELD_OUT_CHARACTERS = 500_000  # … and about the most characters of it
 LEAST_HELD_OUT = 500  # symbols: on fewer, choosing the best of several models is chance, so the model trains on them instead
 WORTH_CUTTING = 2_000  # characters of a text from which on its tail is held out, if its items all fall on one side
 LONG = 1_000  # characters of a line that may be cut to hold out its end
-TRAINING, VALIDATION = -1, -2  # sides of a piece, beside the hashes that `Choice` yields
+SIDES = TRAINING, VALIDATION = -1, -2  # the sides of a piece for `Choice`, which also has hashes in their place
 
 
 @dataclass(frozen=True)
@@ -70,69 +70,55 @@ WHOLE = Split()  # nothing is held out
 class Choice:
     """The split of a text, chosen while its pieces pass by once: `split` is known after the last one.
 
-    What is held out depends on the length of the text, but the share only falls and the head only grows with every character.
-    So all pieces but the last half million characters, and all sequences but those of low hash (whose number grows with the
-    logarithm of the length), are known to train as they are read. The split is by tail where order matters, else by item (or by
-    tail, where all items would fall on one side), and none where fewer than `least` characters would be held out. A split that
-    is `given` is not chosen again.
+    By tail where order matters, else by item (or by tail, where all items would fall on one side), and none where fewer than
+    `least` characters would be held out. That depends on the length of the text, but the share only falls and the head only
+    grows with every character: all but the last half million characters, and but the sequences of low hash (whose number grows
+    with the logarithm of the length), are known to train as they are read. A `given` split is kept.
     """
 
     def __init__(self, text: Text, carry: bool, least: int = LEAST_HELD_OUT, given: Split | None = None):
-        self.text, self.least, self.given = text, least, given
+        self.text, self.least, self.given, self.split = text, least, given, given or WHOLE
         self.by_item = not carry and text.sequence != "file"
-        self.split = given or WHOLE
-        self.characters = 0
-        self._low: Counter[int] = Counter()  # characters of the sequences that may be held out by item
 
     def sides(self, pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
-        """Each piece (in two, where the head ends within it) with its side: TRAINING, VALIDATION, or a hash that `validates`
-        knows after the last piece."""
-        if self.given is None:
-            return self._undecided(pieces)
-        return ((VALIDATION if held_out else TRAINING, piece) for held_out, piece in self.given.sides(self.text, pieces))
+        """Each piece (in two, where the head ends within it) with its side: TRAINING, VALIDATION, or a hash, on which `validates`
+        decides after the last piece."""
+        if self.given:
+            return ((SIDES[held_out], piece) for held_out, piece in self.given.sides(self.text, pieces))
+        return self._sides(pieces)
 
     def validates(self, side: int) -> bool:
         """Whether pieces of this side are held out."""
         return side == VALIDATION or (side >= 0 and self.split.holds_out(side))
 
-    def _undecided(self, pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
-        last: deque[tuple[int, Piece]] = deque()  # the pieces that may be held out by tail
-        seen, side = 0, TRAINING  # characters before them
+    def _sides(self, pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
+        last: deque[tuple[int, Piece]] = deque()  # the pieces that may be held out by tail …
+        seen, side = 0, TRAINING  # … and the number of characters before them
+        share, head, characters = HELD_OUT, 0, 0
+        sizes: Counter[int] = Counter()  # characters of each side
         for piece in pieces:
             if self.by_item and piece.begins:
                 hash = fingerprint(piece.text)
-                side = hash if hash < _share(self.characters) * 2.0**64 else TRAINING
-            if side != TRAINING:
-                self._low[side] += _size(piece)
-            self.characters += _size(piece)
+                side = hash if hash < share * 2.0**64 else TRAINING
+            sizes[side] += _size(piece)
+            characters += _size(piece)
+            share = _share(characters)
+            head = round((1 - share) * characters)
             last.append((side, piece))
-            head = self._head
             while seen + (size := _size(last[0][1])) < head:
                 seen += size
                 yield last.popleft()
-        self.split = self._chosen([piece for _, piece in last], seen)
-        if self.split.head is None:
-            yield from last
+        item, tail, kept = Split(share), Split(head=head), [piece for _, piece in last]
+        held_out = {
+            item: sum(size for side, size in sizes.items() if side >= 0 and item.holds_out(side)),
+            tail: sum(_size(piece) for held_out, piece in tail.sides(self.text, kept, seen) if held_out),
+        }
+        ways = [item] * self.by_item + [tail] * (not self.by_item or characters >= WORTH_CUTTING)
+        self.split = next((way for way in ways if self.least <= held_out[way] < characters), WHOLE)
+        if self.split == tail:
+            yield from ((SIDES[held_out], piece) for held_out, piece in tail.sides(self.text, kept, seen))
         else:
-            for held_out, piece in self.split.sides(self.text, (piece for _, piece in last), seen):
-                yield VALIDATION if held_out else TRAINING, piece
-
-    @property
-    def _head(self) -> int:
-        return round((1 - _share(self.characters)) * self.characters)
-
-    def _chosen(self, last: list[Piece], seen: int) -> Split:
-        item, tail = Split(share=_share(self.characters)), Split(head=self._head)
-        if self.by_item and self._divides(sum(size for hash, size in self._low.items() if item.holds_out(hash))):
-            return item
-        if not self.by_item or self.characters >= WORTH_CUTTING:
-            sides = tail.sides(self.text, last, seen)
-            if self._divides(sum(_size(piece) for held_out, piece in sides if held_out)):
-                return tail
-        return WHOLE
-
-    def _divides(self, held_out: int) -> bool:
-        return self.least <= held_out < self.characters
+            yield from last
 
 
 def _size(piece: Piece) -> int:
@@ -163,8 +149,8 @@ def split_of(text: Text, carry: bool, least: int = LEAST_HELD_OUT) -> Split:
 
 
 def split_of_format_1(text: Text, carry: bool) -> Split:
-    """The split of models of format 1, whose config.json lacks it: they held out any part, however small, and for a tail they
-    took instead of a share they did not count line ends. Such a text is read twice more."""
+    """The split of models of format 1, whose config.json lacks it. They held out any part, however small, and did not count line
+    ends for a tail that they took instead of items. Such a text is read twice more."""
     written = gaps = 0
     for piece in text:
         written += len(piece.text)
@@ -172,8 +158,7 @@ def split_of_format_1(text: Text, carry: bool) -> Split:
     share = _share(written + gaps)
     if carry or text.sequence == "file":
         return Split(head=round((1 - share) * (written + gaps)))
-    item = Split(share=share)
-    sides = {held_out for held_out, _ in item.sides(text)}
+    sides = {held_out for held_out, _ in Split(share).sides(text)}
     if len(sides) == 2 or (written < WORTH_CUTTING and False in sides):
-        return item
+        return Split(share)
     return WHOLE if written < WORTH_CUTTING else Split(head=round((1 - share) * written))
