@@ -163,13 +163,13 @@ def number(count: int, noun: str) -> str:
 
 
 def advise(lines: Lines, words: Mapping[str, int], characters: int, files: int) -> list[Advice]:
-    """On sequence and unit, from the lines and the words (split at white space) of a text of so many kinds of characters."""
+    """The advice on sequence and unit for a text with these lines, words (by white space), kinds of characters, and files."""
     total = sum(words.values())
     spaced = lines.characters < 15 * max(1, total)
     found = [_sequence(lines, spaced, files), _unit(words, total, spaced, characters)]
     mark = max(MARKS, key=lambda m: words.get(m, 0))
     if words.get(mark, 0) > 1:
-        found.append(Advice("unknown", ["--unk-token", mark], f"{mark} stands {words[mark]:,} times for words left out"))
+        found.append(Advice("unknown", ["--unk-token", mark], f"{mark} marks unknown words, {words[mark]:,} times"))
     return found
 
 
@@ -187,7 +187,7 @@ def _sequence(lines: Lines, spaced: bool, files: int) -> Advice:
     if lines.indented > 0.2 * written:
         reason = f"{percent(lines.indented, written)} of the lines are indented, as in code: each goes on from the one before"
         return Advice("sequence", carry, reason)
-    if median >= 30 and unfinished > 0.3 and 0.15 < lower < 0.95:  # where all are in lower case, that says nothing
+    if median >= 30 and unfinished > 0.3 and 0.15 < lower < 0.95:  # if all are in lower case, that is no sign
         reason = f"{percent(lines.lower, lines.following)} of the lines after a line begin in mid-sentence, as in running text"
         return Advice("sequence", carry, reason)
     if lines.paragraphs >= 10 and written >= 1.8 * lines.paragraphs:
@@ -216,60 +216,46 @@ def _unit(words: Mapping[str, int], total: int, spaced: bool, characters: int) -
     attached = sum(n for word, n in words.items() if len(word) > 1 and word[-1] in ",.")
     unit = "word" if apart > attached else "word-punct"
     why = "; marks stand apart already" if apart > attached else "; marks are symbols of their own, so that nothing is lost"
-    rare = ["--min-count", "2"] if 1 in words.values() else []  # what occurs once cannot be learnt
+    rare = ["--min-count", "2"] if 1 in words.values() else []  # a word that occurs once cannot be learnt
     return Advice("unit", ["--unit", unit, *rare], f"{each}, are enough to learn words by{why}")
 
 
 def warnings(signs: Signs) -> list[str]:
-    """Sentences on the faults of a text, the most serious first; a training says those of its corpus."""
-    named = f"{signs.sequence}s"
-    found = []
+    """Sentences on the faults of a text, the most serious first."""
+    found, noun, damaged = [], f"{signs.sequence}s", Counter(signs.damaged)
     if signs.shared >= LEAK * signs.compared > 0:
-        what = f"runs of three {named}" if signs.carry else named
-        sentence = leak(signs.shared, signs.compared, f"{what} of the validation text stand in the training text, too")
-        found.append(sentence + ", or add --carry, if each goes on from the one before" * (not signs.carry))
-    damaged = signs.damaged.get
-    if garbled := damaged("garbled"):
-        what = "looks" if garbled == 1 else "look"
-        found.append(
-            f"{number(garbled, 'character')} {what} like UTF-8 read as Latin-1 or Windows-1252 (Ã© for é): "
-            "mend the text, or the model will write such, too"
-        )
-    if replaced := damaged("replaced"):
-        found.append(
-            f"U+FFFD stands for {number(replaced, 'character')} that could not be decoded: "
-            "read the original text with its --encoding, or take it out"
-        )
-    if control := damaged("control"):
-        what = number(control, "control character")
-        found.append(f"{what} in the text, which the model will write, too: take out what is not meant")
+        shared = f"runs of three {noun}" if signs.carry else noun
+        way = "" if signs.carry else ", or add --carry, if each goes on from the one before"
+        found.append(leak(signs.shared, signs.compared, f"{shared} of the validation text are also in the training text") + way)
+    if n := damaged["garbled"]:
+        look = f"{number(n, 'character')} {'looks' if n == 1 else 'look'} like UTF-8 read as Latin-1 or Windows-1252 (Ã© for é)"
+        found.append(f"{look}: repair the text, or the model will write them, too")
+    if n := damaged["replaced"]:
+        way = "read the original text with its --encoding, or remove it"
+        found.append(f"U+FFFD stands for {number(n, 'character')} that could not be decoded: {way}")
+    if n := damaged["control"]:
+        found.append(f"{number(n, 'control character')} in the text, which the model will write, too: remove unwanted ones")
     if signs.unknown >= MUCH * signs.held_out > 0:
         share = percent(signs.unknown, signs.held_out)
         way = "give more text" if signs.noun == "character" else "give more text, a larger --vocab-size, or --unit char"
-        found.append(f"{share} of the {signs.noun}s that validate are unknown to the vocabulary: {way}")
+        found.append(f"{share} of the {signs.noun}s of the validation text are not in the vocabulary: {way}")
     if not signs.carry and signs.repeated >= MUCH * signs.sequences > 0:
         share = percent(signs.repeated, signs.sequences)
-        way = "add --carry, if each goes on from the one before, or take the repeats out"
-        found.append(f"{share} of the {named} repeat an earlier one, and the model learns by heart what repeats: {way}")
+        way = "add --carry, if each goes on from the one before, or remove the repeats"
+        found.append(f"{share} of the {noun} repeat an earlier one, and the model memorises repeats: {way}")
     elif signs.repetition >= MOSTLY:
         share = percent(signs.repetition, 1)
-        found.append(
-            f"{share} of the text repeats what came before, and the model learns by heart what repeats: take the repeats out"
-        )
+        found.append(f"{share} of the text repeats an earlier part, and the model memorises repeats: remove them")
     if not signs.carry and signs.sequence != "file" and signs.longest >= max(HUGE, MOSTLY * signs.characters):
-        share = percent(signs.longest, signs.characters)
-        found.append(
-            f"one {signs.sequence} of {number(signs.longest, 'character')} is {share} of the text, "
-            "and the model reads it as one sequence: add --carry, if it is running text, or put each item on a line of its own"
-        )
+        long = f"one {signs.sequence} of {number(signs.longest, 'character')} is {percent(signs.longest, signs.characters)}"
+        way = "add --carry, if it is running text, or put each item on a line of its own"
+        found.append(f"{long} of the text, and the model reads it as one sequence: {way}")
     if signs.characters < LITTLE:
-        found.append(
-            f"only {number(signs.characters, 'character')} of text: expect copies and near copies; "
-            "more text helps most, and lmgen sample --novel leaves copies out"
-        )
+        way = "give more text, or leave the copies out with lmgen sample --novel"
+        found.append(f"only {number(signs.characters, 'character')} of text, so expect copies and near copies: {way}")
     return found
 
 
-def leak(part: int, whole: int, what: str) -> str:
-    """What is said where the training text holds some of what is to measure."""
-    return f"{percent(part, whole)} of the {what}: the measures will flatter; take them out of one of the two"
+def leak(part: int, whole: int, shared: str) -> str:
+    """The warning of a training text that holds a part of the text for validation or test."""
+    return f"{percent(part, whole)} of the {shared}, so the measures will be too good: remove them from one of the two"

@@ -155,19 +155,19 @@ def _warnings(overlaps: list[Overlap], signs: Signs, near: int, running: bool, a
     """All warnings: also those on overlaps, on `near` repeats and on line ends that are a CR `alone`."""
     noun = f"{signs.sequence}s"
     for o in overlaps:
-        where = f"of the {o.of} text stand in the {o.within} text"
+        where = f"of the {o.of} text are also in the {o.within} text"
         if running:
             if o.shared_runs >= LEAK * o.runs > 0:
-                yield leak(o.shared_runs, o.runs, f"runs of three {noun} {where}, too")
+                yield leak(o.shared_runs, o.runs, f"runs of three {noun} {where}")
         elif o.exact >= LEAK * o.sequences:
-            yield leak(o.exact, o.sequences, f"{noun} {where}, too")
+            yield leak(o.exact, o.sequences, f"{noun} {where}")
         elif o.near >= LEAK * o.sequences:
-            yield leak(o.near, o.sequences, f"{noun} {where} but for case, marks, digits or spaces")
+            yield leak(o.near, o.sequences, f"{noun} {where}, but for case, marks, digits or spaces")
     yield from warnings(signs)
     if not running and near >= MUCH * signs.sequences:
         yield (
             f"{percent(near, signs.sequences)} of the {noun} repeat an earlier one but for case, marks, digits or spaces, "
-            "so the held-out part holds near copies: take them out, if they are not meant"
+            "so the held-out part has near copies: remove unwanted ones"
         )
     if alone:
         yield (
@@ -223,14 +223,6 @@ class _Sequences(Shape):
         super().__init__()
         self._exact, self._near, self.lengths = bytearray(), bytearray(), Counter[int]()
 
-    @property
-    def exact(self) -> np.ndarray:
-        return np.frombuffer(self._exact, "<u8")
-
-    @property
-    def near(self) -> np.ndarray:
-        return np.frombuffer(self._near, "<u8")
-
     def measured(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """The pieces of a text, measured as they pass by."""
         exact, near = hashlib.blake2b(digest_size=8), hashlib.blake2b(digest_size=8)
@@ -244,6 +236,7 @@ class _Sequences(Shape):
                 self._exact += exact.digest()
                 self._near += near.digest()
             yield piece
+        self.exact, self.near = np.frombuffer(self._exact, "<u8"), np.frombuffer(self._near, "<u8")
 
     def statistics(self) -> Lengths:
         """The lengths in numbers."""

@@ -31,7 +31,7 @@ PER_WORD = 5  # characters, about
 
 @dataclass(frozen=True)
 class Corpus:
-    """What training reads: ids to train on and held-out ids (None where the text is too small), the vocabulary, the sorted
+    """The data of a training: ids to train on and held-out ids (None where the text is too small), the vocabulary, the sorted
     fingerprints of the sequences, by which samples are classed as known or new, the signs of faults, and the split."""
 
     train: Ids
@@ -88,8 +88,8 @@ def load(
 
 @dataclass(frozen=True)
 class _Scan:
-    """What the first pass finds: how often each symbol occurs in the training part, the fingerprints of all sequences in their
-    order (of the text that the unit keeps), and signs of faults."""
+    """The findings of the first pass: the counts of the symbols of the training part, the fingerprints of all sequences in order
+    (as the unit writes them), and signs of faults."""
 
     unit: str
     counts: Counter[str]

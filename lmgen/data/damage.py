@@ -33,19 +33,19 @@ _OF_CATEGORY = {
 
 @cache
 def kind_of(character: str) -> str | None:
-    """The kind of damage that one character is a sign of, if any. A carriage return is a matter of line ends."""
+    """The kind of damage that a character is a sign of, if any."""
     if character in " \t\n\r":
         return None
     return "replaced" if character == "\N{REPLACEMENT CHARACTER}" else _OF_CATEGORY.get(unicodedata.category(character))
 
 
 def is_clean(text: str) -> bool:
-    """Whether a look at a text suffices: printable ASCII."""
+    """Whether a text is printable ASCII, which has no damage."""
     return text.isascii() and text.isprintable()
 
 
 def count(symbols: Mapping[str, int]) -> Counter[str]:
-    """How many damaged characters of each kind stand in a text of so many symbols each; what is garbled takes more than one."""
+    """The number of damaged characters of each kind in a text with these symbols, without garbled ones, which take several."""
     found: Counter[str] = Counter()
     for symbol, times in symbols.items():
         if not is_clean(symbol):
@@ -59,23 +59,23 @@ _BYTES = {chr(b): b for b in range(0x80, 0x100)} | {
     shown: b for b in range(0x80, 0xA0) if (shown := bytes([b]).decode("cp1252", "ignore"))
 }
 _TAIL = "[" + "".join(re.escape(c) for c, b in _BYTES.items() if b < 0xC0) + "]"
-# Two encoded characters side by side are hardly chance. One alone may be: „Fuß“, «É»; but these leads hardly ever are.
+# Two encoded characters side by side are hardly chance. One alone may be: „Fuß“, «É»; but hardly ever one with these leads.
 _GARBLED = re.compile(
     f"(?:[Â-ß]{_TAIL}|[à-ï]{_TAIL}{{2}}|[ð-ô]{_TAIL}{{3}}){{2,}}|[ÂÃ]{_TAIL}|â(?!…){_TAIL}{{2}}|ð[Ÿ\x9f]{_TAIL}{{2}}|ï»¿|ï¿½"
 )
-_SUSPECT = re.compile(f"[Â-ô]{_TAIL}")  # with which each of them begins; quickly seen not to be there
+_SUSPECT = re.compile(f"[Â-ô]{_TAIL}")  # the beginning of each of them, quickly found to be missing
 
 
 def garbled(text: str) -> Iterator[tuple[str, str]]:
-    """The places of a text that were UTF-8 once, as they stand and as they were: ("Ã©", "é")."""
+    """The places of a text that were UTF-8 once, as they are and as they were: ("Ã©", "é")."""
     if text.isascii() or not _SUSPECT.search(text):
         return
     for match in _GARBLED.finditer(text):
-        stands = match[0]
-        if stands[0] == "Ã" and len(stands) == 2 and text[match.start() - 1 : match.start()].isupper():
+        now = match[0]
+        if now[0] == "Ã" and len(now) == 2 and text[match.start() - 1 : match.start()].isupper():
             continue  # «MANHû
         try:
-            yield stands, bytes(_BYTES[c] for c in stands).decode("utf-8")
+            yield now, bytes(_BYTES[c] for c in now).decode("utf-8")
         except UnicodeDecodeError:
             continue
 
@@ -137,8 +137,8 @@ def _signs(text: str) -> dict[str, Counter[str]]:
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     if is_clean(text):
         return found
-    for stands, was in garbled(text):
-        found["garbled"][f"{stands} for {was}"] += len(was)
+    for now, was in garbled(text):
+        found["garbled"][f"{now} for {was}"] += len(was)
     for character in sorted(set(text)):
         if kind := kind_of(character):
             found[kind][f"U+{ord(character):04X}"] = text.count(character)

@@ -72,8 +72,8 @@ class Choice:
 
     By tail where order matters, else by item (or by tail, where all items would fall on one side), and none where fewer than
     `least` characters would be held out. That depends on the length of the text, but the share only falls and the head only
-    grows with every character: all but the last half million characters, and but the sequences of low hash (whose number grows
-    with the logarithm of the length), are known to train as they are read. A `given` split is kept.
+    grows with every character. So all but the last half million characters and the sequences of low hash (whose number grows
+    with the logarithm of the length) are known to train as soon as they are read. A `given` split is kept.
     """
 
     def __init__(self, text: Text, carry: bool, least: int = LEAST_HELD_OUT, given: Split | None = None):
@@ -126,7 +126,7 @@ def _size(piece: Piece) -> int:
 
 
 def _share(characters: int) -> float:
-    """The share of a text of so many characters that is held out."""
+    """The share that is held out of a text of this length."""
     return min(HELD_OUT, HELD_OUT_CHARACTERS / max(1, characters))
 
 
