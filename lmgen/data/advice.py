@@ -20,9 +20,8 @@ MOSTLY = 0.5  # … where it holds so much of the text; and the share of repetit
 LEAK, MUCH = 0.01, 0.05  # the shares of overlap, and of the other faults, that are worth a warning
 MARKS = ("<unk>", "<UNK>", "[UNK]")  # by which corpora mark unknown words
 FINAL = frozenset(".!?…:;。！？．；：\"'”’»」』)]}")
-OPENING = 1 << 18  # characters of a text in which repetition is looked for
-DOUBLINGS = 6
-STRETCH = 1 << DOUBLINGS  # characters of a stretch that may repeat
+OPENING = 1 << 18  # characters at the beginning of a text in which repetition is measured
+DOUBLINGS = 6  # of the hash of one character, to that of a stretch of 64
 _PRIME = 0x9E3779B97F4A7C15
 
 

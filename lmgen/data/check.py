@@ -106,7 +106,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
             pass
         if not sequences[name].lengths:
             raise InputError(f"there is no text in {names_of(t.paths)}: give a file with a line of it")
-    read = sequences["training"]
+    read, line_ends = sequences["training"], text.line_ends
     parts = _parts(given, choice, unit)
     whole = parts["training"] + parts["held-out"] if "held-out" in parts else parts["training"]
     symbols = [whole.symbols("char"), whole.symbols(unit)]
@@ -139,14 +139,14 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         paragraphs=lines.paragraphs,
         sequences=len(read.exact),
         lengths=read.statistics(),
-        line_ends={name: n for name, n in text.line_ends.items() if n},
+        line_ends={name: n for name, n in line_ends.items() if n},
         symbols=symbols,
         repeats=repeats,
         overlaps=overlaps,
         unknown=[one for kind in ("char", unit) for one in unknown_shares(kind, parts)],
         damage=damage,
         notes=list(dict.fromkeys(note for t in given.values() for note in t.notes)),
-        warnings=[*_warnings(overlaps, signs, repeats.near, running, text.line_ends["CR"])],
+        warnings=[*_warnings(overlaps, signs, repeats.near, running, line_ends["CR"])],
         advice=advice,
     )
 

@@ -232,6 +232,11 @@ def test_line_ends_are_told_apart():
         assert check.check(text(b"a\r\nb\nc\rd\n\r\n")).line_ends == of.line_ends
 
 
+def test_line_ends_are_those_of_the_whole_text_also_where_it_begins_with_repeats():
+    with mock.patch("lmgen.data.reading.BLOCK", 8):
+        assert check.check(text("a\na\n" + "b\r\n" * 50)).line_ends == {"LF": 2, "CR LF": 50}
+
+
 # --- the smallest and the strangest ---
 
 
