@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
-from lmgen.data import advice, corpus, finding, reading
+from lmgen.data import advice, corpus, finding, inputs, reading
 from lmgen.errors import InputError, LmgenError
 from lmgen.evaluation import scores
 from lmgen.evaluation.scorecard import Judge, Source
@@ -28,7 +28,6 @@ from lmgen.models import loading, networks, provenance
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import kinds, table
 from lmgen.system import directories, terminal
-from lmgen.training import start
 from lmgen.training import train as training
 from lmgen.training.config import StepReport
 from lmgen.training.display import Display, Loss
@@ -177,7 +176,7 @@ class Model:
 
         Raises InputError for what cannot be read, or where there is nothing in it.
         """
-        names = start.files(files, {"sequence": self.lm.sequence, "encoding": encoding})
+        names = inputs.files(files, {"sequence": self.lm.sequence, "encoding": encoding})
         return self._source(finding.find(names), encoding, errors, None)
 
     def sources(
@@ -229,7 +228,7 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
 
     def sources() -> tuple[list[str], list[str]]:
         valid = wanted["valid"]
-        return start.files(files, wanted), [] if valid is None else start.files([valid], wanted)
+        return inputs.files(files, wanted), [] if valid is None else inputs.files([valid], wanted)
 
     name = training.default_name(files) if files else ""
     path, precision = training.train(sources, name, wanted, _Caller(progress))

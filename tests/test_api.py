@@ -101,7 +101,7 @@ def test_each_string_is_a_sequence():
         ("", {}, "names no file"),
         (["lines.txt", "missing.txt"], {}, "there is no missing.txt"),
         (["mising.txt"], {}, "there is no mising.txt"),
-        (["a\nb"], {}, "string 1 is more than one line, and each is to be a sequence: give sequence='paragraph'"),
+        (["a\nb"], {}, "string 1 is more than one line, and each must be a sequence: give sequence='paragraph'"),
         (["a", "b\n\nc"], {"sequence": "paragraph"}, "string 2 is more than one paragraph"),
         (["a", 3], {}, "the text holds 3: give strings"),
         (["a", "\udc80"], {}, r"'\udc80' of the text cannot be encoded as utf-8"),

@@ -178,9 +178,9 @@ def _put_unknown(unknown: list[Any], noun: str) -> None:
 @JSON
 def corpus_list(as_json: bool) -> None:
     """Name the corpora that ship, with their sizes."""
-    from lmgen.data import shipped
+    from lmgen.data import finding
 
-    rows = shipped.listing()
+    rows = finding.listing()
     if as_json:
         for row in rows:
             console.put_json(row)
@@ -195,13 +195,13 @@ def corpus_list(as_json: bool) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file.  [default: stdout]")
 def corpus_write(name: str, output: Path | None) -> None:
     """Write the text of the corpus NAME that ships."""
-    from lmgen.data import shipped
+    from lmgen.data import finding
     from lmgen.system import files
 
-    content = shipped.text(name)
+    content = finding.shipped(name).read_bytes()
     if output is None:
-        terminal.put_bytes(content.encode())
+        terminal.put_bytes(content)
         return
     with files.new(output) as file:
-        file.write(content.encode())
+        file.write(content)
     terminal.note(f"wrote {output}")

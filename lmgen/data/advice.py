@@ -1,25 +1,83 @@
-"""What the lines of a text look like, and which unit and which sequence that suggests, each with its reason; what a text is
-warned of."""
+"""Which unit and which sequence a text suggests, each with its reason, and the warnings about its faults."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lmgen.data.damage import Signs
+import numpy as np
+
 from lmgen.data.reading import Piece
 from lmgen.data.split import HELD_OUT, LEAST_HELD_OUT
 
-ENOUGH_WORDS = 300_000  # from which on words can be learnt as symbols …
+ENOUGH_WORDS = 300_000  # words from which on they can be learnt as symbols …
 ENOUGH_OF_EACH = 15  # … where each kind occurs so often
-LITTLE = round(LEAST_HELD_OUT / HELD_OUT)  # characters, below which a text is learnt whole, and much of it by heart
+LITTLE = round(LEAST_HELD_OUT / HELD_OUT)  # characters below which nothing is held out, and much is learnt by heart
 HUGE = 2_000  # characters of a line that is no item of a list …
-MOSTLY = 0.5  # … where it holds so much of the text; and the share of a text that repeats itself from which on it is told
-LEAK, MUCH = 0.01, 0.05  # shares from which on overlap, and anything else, is worth a warning
-MARKS = ("<unk>", "<UNK>", "[UNK]")  # by which corpora mark the words that they lack
-_FINAL = frozenset(".!?…:;。！？．；：\"'”’»」』)]}")
+MOSTLY = 0.5  # … where it holds so much of the text; and the share of repetition that is worth a warning
+LEAK, MUCH = 0.01, 0.05  # the shares of overlap, and of the other faults, that are worth a warning
+MARKS = ("<unk>", "<UNK>", "[UNK]")  # by which corpora mark unknown words
+FINAL = frozenset(".!?…:;。！？．；：\"'”’»」』)]}")
+OPENING = 1 << 18  # characters at the beginning of a text in which repetition is measured
+DOUBLINGS = 6  # of the hash of one character, to that of a stretch of 64
+_PRIME = 0x9E3779B97F4A7C15
+
+
+class Shape:
+    """The number of characters of a text, line ends included, the length of its longest sequence, and how its opening repeats."""
+
+    def __init__(self) -> None:
+        self.characters = self.longest = self.length = self._held = 0
+        self._opening: list[str] = []
+
+    def measured(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces of a text, measured as they pass by."""
+        for piece in pieces:
+            self.characters += len(piece.text) + piece.gap
+            self.length = len(piece.text) + self.length * (not piece.begins)
+            self.longest = max(self.longest, self.length)
+            if self._held < OPENING:
+                self._opening.append(piece.text[: OPENING - self._held] + "\n" * piece.ends)
+                self._held += len(self._opening[-1])
+            yield piece
+
+    @property
+    def repetition(self) -> float:
+        """The share of the stretches of 64 characters that equal an earlier one, by a hash of each; 0 of a shorter text."""
+        hashes = np.frombuffer("".join(self._opening).encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
+        factor = _PRIME
+        for k in range(DOUBLINGS):  # the hash of twice as many characters, from those of both halves
+            hashes = hashes[: -(1 << k)] * np.uint64(factor) + hashes[1 << k :]
+            factor = factor * factor % (1 << 64)
+        return 1 - len(np.unique(hashes)) / len(hashes) if len(hashes) else 0.0
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Signs of the faults of a text, in counts; `warnings` makes sentences of them.
+
+    `characters` are those of the text with line ends, `longest` those of its longest sequence; `repeated` of the `sequences`
+    (empty ones left out) equal an earlier one; `repetition` is the share of the stretches of 64 characters of its opening that
+    equal an earlier one; `damaged` counts the characters of each kind of `damage.KINDS`; `shared` of the `compared` sequences of
+    the validation text (with `carry`: runs of three) are in the training text, too; `unknown` of the `held_out` symbols are not
+    in the vocabulary.
+    """
+
+    noun: str  # for a symbol
+    sequence: str
+    carry: bool
+    characters: int
+    sequences: int
+    repeated: int
+    damaged: Mapping[str, int]
+    longest: int = 0
+    repetition: float = 0.0
+    compared: int = 0
+    shared: int = 0
+    held_out: int = 0
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,7 +92,7 @@ class Advice:
 @dataclass
 class Lines:
     """The lines of a text in numbers: of those that are not blank, how many begin indented, begin in lower case after another
-    line, and end without a final mark; paragraphs are what blank lines part."""
+    line, and end without a final mark; paragraphs are separated by blank lines."""
 
     lines: int = 0
     blank: int = 0
@@ -51,7 +109,7 @@ class Lines:
     _last: str = ""
 
     def add(self, piece: Piece) -> None:
-        """Take in the next line, or the next part of one."""
+        """Count the next line, or the next part of one."""
         text = piece.text
         self.characters += len(text) + piece.gap
         inner = text.strip()
@@ -67,7 +125,7 @@ class Lines:
             self.blank += self._is_blank
             if not self._is_blank:
                 self.lengths[self._length] += 1
-                self.unfinished += self._last not in _FINAL
+                self.unfinished += self._last not in FINAL
             self._last_blank = self._is_blank
 
     def _begin(self, text: str, inner: str) -> None:
@@ -104,13 +162,13 @@ def number(count: int, noun: str) -> str:
 
 
 def advise(lines: Lines, words: Mapping[str, int], characters: int, files: int) -> list[Advice]:
-    """On sequence and unit, from the lines and the words (split at white space) of a text of so many kinds of characters."""
+    """The advice on sequence and unit for a text with these lines, words (by white space), kinds of characters, and files."""
     total = sum(words.values())
     spaced = lines.characters < 15 * max(1, total)
     found = [_sequence(lines, spaced, files), _unit(words, total, spaced, characters)]
     mark = max(MARKS, key=lambda m: words.get(m, 0))
     if words.get(mark, 0) > 1:
-        found.append(Advice("unknown", ["--unk-token", mark], f"{mark} stands {words[mark]:,} times for words left out"))
+        found.append(Advice("unknown", ["--unk-token", mark], f"{mark} marks unknown words, {words[mark]:,} times"))
     return found
 
 
@@ -128,7 +186,7 @@ def _sequence(lines: Lines, spaced: bool, files: int) -> Advice:
     if lines.indented > 0.2 * written:
         reason = f"{percent(lines.indented, written)} of the lines are indented, as in code: each goes on from the one before"
         return Advice("sequence", carry, reason)
-    if median >= 30 and unfinished > 0.3 and 0.15 < lower < 0.95:  # where all are in lower case, that says nothing
+    if median >= 30 and unfinished > 0.3 and 0.15 < lower < 0.95:  # if all are in lower case, that is no sign
         reason = f"{percent(lines.lower, lines.following)} of the lines after a line begin in mid-sentence, as in running text"
         return Advice("sequence", carry, reason)
     if lines.paragraphs >= 10 and written >= 1.8 * lines.paragraphs:
@@ -157,60 +215,46 @@ def _unit(words: Mapping[str, int], total: int, spaced: bool, characters: int) -
     attached = sum(n for word, n in words.items() if len(word) > 1 and word[-1] in ",.")
     unit = "word" if apart > attached else "word-punct"
     why = "; marks stand apart already" if apart > attached else "; marks are symbols of their own, so that nothing is lost"
-    rare = ["--min-count", "2"] if 1 in words.values() else []  # what occurs once cannot be learnt
+    rare = ["--min-count", "2"] if 1 in words.values() else []  # a word that occurs once cannot be learnt
     return Advice("unit", ["--unit", unit, *rare], f"{each}, are enough to learn words by{why}")
 
 
 def warnings(signs: Signs) -> list[str]:
-    """Sentences on the faults of a text, the most serious first; a training says those of its corpus."""
-    named = f"{signs.sequence}s"
-    found = []
+    """Sentences on the faults of a text, the most serious first."""
+    found, noun, damaged = [], f"{signs.sequence}s", Counter(signs.damaged)
     if signs.shared >= LEAK * signs.compared > 0:
-        what = f"runs of three {named}" if signs.carry else named
-        sentence = leak(signs.shared, signs.compared, f"{what} of the validation text stand in the training text, too")
-        found.append(sentence + ", or add --carry, if each goes on from the one before" * (not signs.carry))
-    damaged = signs.damaged.get
-    if garbled := damaged("garbled"):
-        what = "looks" if garbled == 1 else "look"
-        found.append(
-            f"{number(garbled, 'character')} {what} like UTF-8 read as Latin-1 or Windows-1252 (Ã© for é): "
-            "mend the text, or the model will write such, too"
-        )
-    if replaced := damaged("replaced"):
-        found.append(
-            f"U+FFFD stands for {number(replaced, 'character')} that could not be decoded: "
-            "read the original text with its --encoding, or take it out"
-        )
-    if control := damaged("control"):
-        what = number(control, "control character")
-        found.append(f"{what} in the text, which the model will write, too: take out what is not meant")
+        shared = f"runs of three {noun}" if signs.carry else noun
+        way = "" if signs.carry else ", or add --carry, if each goes on from the one before"
+        found.append(leak(signs.shared, signs.compared, f"{shared} of the validation text are also in the training text") + way)
+    if n := damaged["garbled"]:
+        look = f"{number(n, 'character')} {'looks' if n == 1 else 'look'} like UTF-8 read as Latin-1 or Windows-1252 (Ã© for é)"
+        found.append(f"{look}: repair the text, or the model will write them, too")
+    if n := damaged["replaced"]:
+        way = "read the original text with its --encoding, or remove it"
+        found.append(f"U+FFFD stands for {number(n, 'character')} that could not be decoded: {way}")
+    if n := damaged["control"]:
+        found.append(f"{number(n, 'control character')} in the text, which the model will write, too: remove unwanted ones")
     if signs.unknown >= MUCH * signs.held_out > 0:
         share = percent(signs.unknown, signs.held_out)
         way = "give more text" if signs.noun == "character" else "give more text, a larger --vocab-size, or --unit char"
-        found.append(f"{share} of the {signs.noun}s that validate are unknown to the vocabulary: {way}")
+        found.append(f"{share} of the {signs.noun}s of the validation text are not in the vocabulary: {way}")
     if not signs.carry and signs.repeated >= MUCH * signs.sequences > 0:
         share = percent(signs.repeated, signs.sequences)
-        way = "add --carry, if each goes on from the one before, or take the repeats out"
-        found.append(f"{share} of the {named} repeat an earlier one, and the model learns by heart what repeats: {way}")
+        way = "add --carry, if each goes on from the one before, or remove the repeats"
+        found.append(f"{share} of the {noun} repeat an earlier one, and the model memorises repeats: {way}")
     elif signs.repetition >= MOSTLY:
         share = percent(signs.repetition, 1)
-        found.append(
-            f"{share} of the text repeats what came before, and the model learns by heart what repeats: take the repeats out"
-        )
+        found.append(f"{share} of the text repeats an earlier part, and the model memorises repeats: remove them")
     if not signs.carry and signs.sequence != "file" and signs.longest >= max(HUGE, MOSTLY * signs.characters):
-        share = percent(signs.longest, signs.characters)
-        found.append(
-            f"one {signs.sequence} of {number(signs.longest, 'character')} is {share} of the text, "
-            "and the model reads it as one sequence: add --carry, if it is running text, or put each item on a line of its own"
-        )
+        long = f"one {signs.sequence} of {number(signs.longest, 'character')} is {percent(signs.longest, signs.characters)}"
+        way = "add --carry, if it is running text, or put each item on a line of its own"
+        found.append(f"{long} of the text, and the model reads it as one sequence: {way}")
     if signs.characters < LITTLE:
-        found.append(
-            f"only {number(signs.characters, 'character')} of text: expect copies and near copies; "
-            "more text helps most, and lmgen sample --novel leaves copies out"
-        )
+        way = "give more text, or leave the copies out with lmgen sample --novel"
+        found.append(f"only {number(signs.characters, 'character')} of text, so expect copies and near copies: {way}")
     return found
 
 
-def leak(part: int, whole: int, what: str) -> str:
-    """What is said where the training text holds some of what is to measure."""
-    return f"{percent(part, whole)} of the {what}: the measures will flatter; take them out of one of the two"
+def leak(part: int, whole: int, shared: str) -> str:
+    """The warning of a training text that holds a part of the text for validation or test."""
+    return f"{percent(part, whole)} of the {shared}, so the measures will be too good: remove them from one of the two"

@@ -1,14 +1,14 @@
-"""A text as ids, its held-out part, and the windows [T + 1, B] that training reads.
+"""A text as ids to train on and ids to validate on, with its vocabulary, its fingerprints and the signs of its faults.
 
 The ids of a text are one stream `EOS e m m a EOS o l i v i a EOS`: every EOS after the first is predicted, every one but the
-last is read. T is the length of a window, B the number of columns that read side by side.
+last is read. A text is decoded once to scan it and, unless its ids are in the cache, once more to encode both its sides.
 """
 
 from __future__ import annotations
 
 import hashlib
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,22 +16,23 @@ from functools import cached_property
 import numpy as np
 
 from lmgen.data import damage
-from lmgen.data.damage import Shape, Signs
+from lmgen.data.advice import Shape, Signs
 from lmgen.data.finding import names_of
-from lmgen.data.ids import Ids, encode
+from lmgen.data.ids import Ids, encode, encode_sides
 from lmgen.data.reading import Piece, Text
-from lmgen.data.split import LEAST_HELD_OUT, WHOLE, Split, fingerprint, split_of
+from lmgen.data.split import LEAST_HELD_OUT, TRAINING, WHOLE, Choice, Split, fingerprint
+from lmgen.data.symbols import Characters
 from lmgen.data.vocab import UNITS, Vocab
 from lmgen.errors import InputError
 
+__all__ = ["Corpus", "Ids", "among", "encode", "fingerprint", "load", "runs", "unit_noun"]
 PER_WORD = 5  # characters, about
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What training reads: ids to train on, ids held out (none of them, where the text is too small), the vocabulary, sorted
-    hashes of the sequences that the text holds, by which samples are told new or known, the signs of its faults, and what is held
-    out of the text."""
+    """The data of a training: ids to train on and held-out ids (None where the text is too small), the vocabulary, the sorted
+    fingerprints of the sequences, by which samples are classed as known or new, the signs of faults, and the split."""
 
     train: Ids
     valid: Ids | None
@@ -58,56 +59,102 @@ def load(
     vocab: Vocab | None = None,
     split: Split | None = None,
 ) -> Corpus:
-    """Count, split and encode a text; with `vocab` (a training that goes on) nothing is counted.
+    """Scan, split and encode a text, with `vocab` if given (by a model that was trained on it).
 
-    Without a validation text `split` says what is held out, or else the size of the text does. Vocabulary and every other choice
-    come from the training part only. Raises InputError where there is nothing to train on.
+    Without a validation text, `split` gives the held-out part, or else the length of the text does. Vocabulary and every other
+    choice come from the training part only. Raises InputError where there is nothing to train on.
     """
     least = LEAST_HELD_OUT * (1 if unit == "char" else PER_WORD)
-    split = WHOLE if valid else split or split_of(text, carry, least)
-    read = _count(text, split, unit, unk_token)
-    if not read.counts:
+    choice = Choice(text, carry, least, WHOLE if valid else split)
+    scan = _scan(text, choice, unit, unk_token)
+    if not scan.counts:
         raise InputError(f"there is no text in {names_of(text.paths)}: give a file with at least one line of it")
-    vocab = vocab or Vocab.of(read.counts, unit, min_count, vocab_size, unk_token)
-    key = f"{text.sha256}-{text.encoding}-{text.errors}-{text.sequence}-{text.keep_blank}-{split}-{vocab.sha256}"
-
-    sha256 = text.sha256
-
-    def part(held_out: bool) -> Ids:
-        named = hashlib.sha256(f"{key}-{held_out}".encode()).hexdigest()
-        return encode(_unchanged(split.part(text, held_out), text, sha256), vocab, named)
-
-    train = part(False)
-    rest = encode(iter(valid), vocab) if valid else part(True)
-    if valid:
-        sha256 = f"{sha256}+{valid.sha256}"
-    if valid and not rest.symbols:
+    scan_of_valid = _scan(valid, Choice(valid, carry, least, WHOLE), unit, unk_token) if valid else None
+    if valid and scan_of_valid and not scan_of_valid.shape.characters:
         raise InputError(f"there is no text in {names_of(valid.paths)}: give validation text, or leave --valid out")
-    notes = (*text.notes, *(valid.notes if valid else ()))
-    known = np.unique(read.hashes)
-    signs = _signs(text, carry, read, known, _count(valid, WHOLE, unit, unk_token).hashes if valid else read.hashes[:0])
-    if unk_token is None:  # a corpus that marks its unknown words knows of them
+    vocab = vocab or Vocab.of(scan.counts, unit, min_count, vocab_size, unk_token)
+    train, *held_out = _encoded(text, choice.split, vocab)
+    if valid:
+        held_out = _encoded(valid, WHOLE, vocab)
+    rest = held_out[0] if held_out and held_out[0].symbols else None
+    known = np.unique(scan.hashes)
+    signs = _signs(text, carry, scan, known, scan_of_valid.hashes if scan_of_valid else scan.hashes[:0])
+    if rest and unk_token is None:  # a corpus that marks its unknown words is aware of them
         signs = replace(signs, held_out=rest.symbols - rest.sequences, unknown=rest.unknown)
-    return Corpus(train, rest if rest.symbols else None, vocab, known, sha256, signs, notes, split)
+    texts = [text, valid] if valid else [text]
+    notes = tuple(note for one in texts for note in one.notes)
+    return Corpus(train, rest, vocab, known, "+".join(one.sha256 for one in texts), signs, notes, choice.split)
 
 
-def _signs(text: Text, carry: bool, read: _Read, known: np.ndarray, of_valid: np.ndarray) -> Signs:
+@dataclass(frozen=True)
+class _Scan:
+    """The findings of the first pass: the counts of the symbols of the training part, the fingerprints of all sequences in order
+    (as the unit writes them), and signs of faults."""
+
+    unit: str
+    counts: Counter[str]
+    hashes: np.ndarray
+    damaged: Counter[str]
+    shape: Shape
+
+
+def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> _Scan:
+    shape, hashes, garbled = Shape(), array("Q"), 0
+    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)  # of each side
+    split, join = Vocab(unit, (), unk_token).split, UNITS[unit].join
+    plain = unit == "char" and not unk_token
+    characters = Characters()  # of most of the training part
+    for side, piece in choice.sides(shape.measured(text)):
+        symbols = piece.text if plain else split(piece.text, piece.begins)
+        if plain and side == TRAINING:
+            characters.add(piece.text)
+        else:
+            counts[side].update(symbols)
+        if piece.begins and piece.ends:
+            hashes.append(fingerprint(piece.text if plain else join(symbols)))
+        if not piece.text.isascii():
+            garbled += sum(len(was) for _, was in damage.garbled(piece.text))
+    train, held_out = counts.pop(TRAINING, Counter()), Counter[str]()
+    train.update(characters.counts())
+    for side, found in counts.items():
+        (held_out if choice.validates(side) else train).update(found)
+    damaged = damage.count(train) + damage.count(held_out) + Counter(garbled=garbled)
+    return _Scan(unit, train, np.frombuffer(hashes, np.uint64), damaged, shape)
+
+
+def _encoded(text: Text, split: Split, vocab: Vocab) -> list[Ids]:
+    """The ids to train on and, unless the split is WHOLE, those held out, of a text that has been scanned."""
+    key = f"{text.sha256}-{text.encoding}-{text.errors}-{text.sequence}-{text.keep_blank}-{split}-{vocab.sha256}"
+    sides = [False] if split == WHOLE else [False, True]
+    keys = [hashlib.sha256(f"{key}-{held_out}".encode()).hexdigest() for held_out in sides]
+    return encode_sides(_unchanged(split.sides(text), text), vocab, keys)
+
+
+def _unchanged(sides: Iterator[tuple[bool, Piece]], text: Text) -> Iterator[tuple[bool, Piece]]:
+    """The pieces of a text, and InputError at their end where it is not the text that was scanned."""
+    sha256 = text.sha256
+    yield from sides
+    if text.sha256 != sha256:
+        raise InputError(f"{names_of(text.paths)} changed while it was read: wait until it is written, then start again")
+
+
+def _signs(text: Text, carry: bool, scan: _Scan, known: np.ndarray, of_valid: np.ndarray) -> Signs:
     """The signs of faults in a text, without those that need a vocabulary."""
     empty = np.uint64(fingerprint(""))
-    hashes, compared = (some[some != empty] for some in (read.hashes, of_valid))
+    hashes, compared = (some[some != empty] for some in (scan.hashes, of_valid))
     sequences, compared_with = len(hashes), known
-    if carry and len(compared):  # where lines go on from one another, a short one comes again by chance
+    if carry and len(compared):  # in running text a short line occurs again by chance
         compared, compared_with = runs(compared), np.unique(runs(hashes))
     return Signs(
-        noun=UNITS[read.unit].noun,
+        noun=UNITS[scan.unit].noun,
         sequence=text.sequence,
         carry=carry,
-        characters=read.shape.characters,
+        characters=scan.shape.characters,
         sequences=sequences,
         repeated=sequences - int(np.count_nonzero(known != empty)),
-        damaged=damage.count(read.counts) + read.garbled,
-        longest=read.shape.longest,
-        repetition=read.shape.repetition,
+        damaged=scan.damaged,
+        longest=scan.shape.longest,
+        repetition=scan.shape.repetition,
         compared=len(compared),
         shared=int(np.count_nonzero(among(compared, compared_with))),
     )
@@ -120,52 +167,12 @@ def runs(hashes: np.ndarray) -> np.ndarray:
 
 
 def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which of the hashes stand in the sorted ones."""
+    """Which of the hashes are among the sorted ones."""
     if not len(known):
         return np.zeros(len(hashes), bool)
     return known[np.minimum(np.searchsorted(known, hashes), len(known) - 1)] == hashes
 
 
-def _unchanged(pieces: Iterator[Piece], text: Text, sha256: str) -> Iterator[Piece]:
-    """The pieces; InputError at their end where the text is not any more the one that was counted."""
-    yield from pieces
-    if text.sha256 != sha256:
-        raise InputError(f"{names_of(text.paths)} changed while it was read: wait until it is written, then start again")
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What a first reading finds: how often each symbol of the training side occurs, the fingerprints of all sequences (as the
-    vocabulary writes them) in their order, and the shape of the text."""
-
-    unit: str
-    counts: Counter[str]
-    hashes: np.ndarray
-    characters: int
-    garbled: Counter[str]
-    shape: Shape
-
-
-def _count(text: Text, split: Split, unit: str, unk_token: str | None) -> _Read:
-    characters, shape = 0, Shape()
-    counts: Counter[str] = Counter()
-    garbled: Counter[str] = Counter()
-    hashes = array("Q")
-    symbols = Vocab(unit, (), unk_token).split
-    plain = unit == "char" and not unk_token
-    for held_out, piece in split.sides(text):
-        found = piece.text if plain else symbols(piece.text, piece.begins)
-        if piece.begins and piece.ends:
-            hashes.append(fingerprint(UNITS[unit].join(found)))
-        characters += len(piece.text)
-        shape.add(piece)
-        if not held_out:
-            counts.update(found)
-        if not piece.text.isascii():
-            garbled["garbled"] += sum(len(was) for _, was in damage.garbled(piece.text))
-    return _Read(unit, counts, np.frombuffer(hashes, np.uint64), characters, garbled, shape)
-
-
 def unit_noun(vocab: Vocab) -> str:
-    """What a symbol of this vocabulary is called."""
+    """The noun for a symbol of this vocabulary."""
     return UNITS[vocab.unit].noun

@@ -1,4 +1,4 @@
-"""The files that a user's words name: files, folders, pipes, corpora that ship."""
+"""The files that a user's words name: files, folders, pipes, and the corpora that ship with lmgen."""
 
 from __future__ import annotations
 
@@ -6,28 +6,38 @@ import atexit
 import contextlib
 import difflib
 import os
+import platform
 import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from lmgen.data import formats, shipped
+from lmgen.data import formats
 from lmgen.errors import InputError, printable
 from lmgen.system import cache
 
-STDIN = "standard input"  # what it is called
+STDIN = "standard input"  # its name in messages
 PYTHON = "text from Python"
-COPIED = 1 << 20  # bytes of a pipe at a time
-MOST_NAMES = 500_000  # characters of the names of files: they stand in the model's config.json, which has a limit
+COPIED = 1 << 20  # bytes of a pipe copied at a time
+MOST_NAMES = 500_000  # characters of the names of files: they go into the model's config.json, which has a limit
+
+# In an installed lmgen the corpora are inside the package, in a clone beside it.
+_PLACES = (Path(__file__).parents[1] / "corpora", Path(__file__).parents[2] / "corpora")
+CORPORA = next((place for place in _PLACES if place.is_dir()), Path("corpora"))
+SHIPPED = {
+    "cities": "names of cities and towns of the world",
+    "names": "given names from many languages",
+    "python-reference": "The reference pages of the Python language, as `help()` shows them",
+}
 
 
 def find(names: Sequence[str], glob: str | None = None, note: Callable[[str], None] = lambda _: None) -> list[Path]:
     """The files that a user's words name: files, the *.txt of folders, "-" for stdin, or corpora that ship.
 
-    With `glob` the files below folders whose names match it, sorted, without hidden and binary ones: `note` is told how many
-    these are. Pipes are copied into the cache, since a text is read more than once. Raises InputError for what is not there.
+    With `glob` the files below folders whose names match it, sorted, without hidden and binary ones, which `note` gets the number
+    of. Pipes are copied into the cache, since a text is read more than once. Raises InputError for a missing file.
     """
     paths: list[Path] = []
     if glob and not any(Path(name).is_dir() for name in names):
@@ -35,16 +45,30 @@ def find(names: Sequence[str], glob: str | None = None, note: Callable[[str], No
     for name in names:
         try:
             paths += _below(Path(name), glob, note) if glob and Path(name).is_dir() else _find(name)
-        except (
-            OSError,
-            ValueError,
-            NotImplementedError,
-        ) as error:  # a name too long, a NUL, a folder one may not enter, a pattern
+        except (OSError, ValueError, NotImplementedError) as error:  # a name too long, a NUL, a closed folder, a pattern
             raise InputError(f"cannot read {name[:100]!r}: {getattr(error, 'strerror', None) or error}") from None
     if sum(len(str(path.absolute())) for path in paths) > MOST_NAMES:
         way = "pipe them in, as in find FOLDER -type f -exec cat {} + | lmgen train -"
         raise InputError(f"{len(paths):,} files are more than a model keeps the names of: {way}")
     return paths
+
+
+def _find(name: str) -> list[Path]:
+    path = Path(name)
+    if name == "-":
+        return [spooled(standard_input(), "stdin")]
+    if path.is_dir():
+        found = sorted(p for p in path.glob("*.txt") if p.is_file())
+        if not found:
+            raise InputError(f"{name} is a folder without *.txt files: name the files, or which with --glob, as in --glob '*.md'")
+        return found
+    if path.is_fifo():
+        with path.open("rb") as file:
+            return [spooled(file, path.name)]
+    if not os.path.lexists(path) and name in SHIPPED:
+        return [shipped(name)]
+    opened(path).close()
+    return [path]
 
 
 def _below(folder: Path, glob: str, note: Callable[[str], None]) -> list[Path]:
@@ -62,10 +86,9 @@ def _below(folder: Path, glob: str, note: Callable[[str], None]) -> list[Path]:
 
 
 def opened(path: Path) -> BinaryIO:
-    """A file of a text. Raises InputError for what is none."""
+    """A file of a text, open. Raises InputError where there is none."""
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path} is not a file of text: name a file, a folder or - for standard input")
         return path.open("rb")
     except FileNotFoundError:
@@ -74,38 +97,29 @@ def opened(path: Path) -> BinaryIO:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _find(name: str) -> list[Path]:
-    path = Path(name)
-    if name == "-":
-        return [_spool(standard_input(), STDIN)]
-    if path.is_dir():
-        found = sorted(p for p in path.glob("*.txt") if p.is_file())
-        if not found:
-            raise InputError(f"{name} is a folder without *.txt files: name the files, or which with --glob, as in --glob '*.md'")
-        return found
-    if path.is_fifo():
-        with path.open("rb") as file:
-            return [_spool(file, name)]
-    if not os.path.lexists(path) and (corpus := shipped.find(name)):
-        return [corpus]
-    opened(path).close()
-    return [path]
+def _missing(path: Path) -> str:
+    near = {p.name: str(p) for p in path.parent.iterdir()} if path.parent.is_dir() else {}
+    near |= {name: name for name in SHIPPED}
+    missing = f"there is no {printable(str(path), 4096)}"
+    for close in difflib.get_close_matches(path.name, near, 1):
+        return f"{missing}: did you mean {printable(near[close], 4096)}?"
+    return f"{missing}: name a file, a folder, - for standard input, or one of {', '.join(SHIPPED)}"
 
 
 def name_of(path: Path) -> str:
-    """What a user calls this file: a copied pipe is standard input."""
+    """The name of a file in messages; the copy of a pipe is standard input."""
     if path.suffix == ".spool":
         return PYTHON if path.name.startswith("python-") else STDIN
     return str(path)
 
 
 def names_of(paths: Iterable[Path]) -> str:
-    """What a user calls these files."""
+    """The names of files in messages."""
     return ", ".join(map(name_of, paths))
 
 
 def finite(path: Path) -> Path:
-    """A path, if what it names has an end: InputError for a device, which may have none."""
+    """A path, unless it is that of a device, which may have no end: InputError."""
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise InputError(f"{path} is a device: name a file, or - for standard input")
@@ -113,36 +127,44 @@ def finite(path: Path) -> Path:
 
 
 def standard_input() -> BinaryIO:
-    """Standard input, if it is one that can be read to its end. Raises InputError for a terminal, or where it is closed."""
+    """Standard input. Raises InputError for a terminal, or where it is closed."""
     if sys.stdin is None:
         raise InputError("standard input is closed: pipe a text into it, or name a file")
     stream = sys.stdin.buffer
     if stream.isatty():
         raise InputError("standard input is a terminal: pipe a text into it, or name a file")
-    with contextlib.suppress(OSError):  # one that does not wait for its writer would look like one that has ended
+    with contextlib.suppress(OSError):  # without waiting, a slow writer would look like the end
         os.set_blocking(stream.fileno(), True)
     return stream
 
 
-def _spool(stream: BinaryIO, name: str) -> Path:
-    """Copy a pipe into a file of the cache."""
-    return spooled(iter(lambda: stream.read(COPIED), b""), "stdin" if name == STDIN else Path(name).name)
-
-
-def spooled(blocks: Iterable[bytes], name: str) -> Path:
-    """Write bytes into a file of the cache that is removed when the program ends."""
+def spooled(blocks: BinaryIO | Iterable[bytes], name: str) -> Path:
+    """Copy a pipe, or blocks of bytes, into a file of the cache that is removed when the program ends."""
     handle, copy = tempfile.mkstemp(prefix=f"{name}-", suffix=".spool", dir=cache.folder("corpora"))
     atexit.register(lambda: Path(copy).unlink(missing_ok=True))
     with os.fdopen(handle, "wb") as file:
-        file.writelines(blocks)
+        file.writelines(iter(lambda: blocks.read(COPIED), b"") if hasattr(blocks, "read") else blocks)
     return Path(copy)
 
 
-def _missing(path: Path) -> str:
-    near = {p.name: str(p) for p in path.parent.iterdir()} if path.parent.is_dir() else {}
-    near |= {name: name for name in shipped.NAMES}
-    close = difflib.get_close_matches(path.name, near, 1)
-    missing = f"there is no {printable(str(path), 4096)}"
-    if close:
-        return f"{missing}: did you mean {printable(near[close[0]], 4096)}?"
-    return f"{missing}: name a file, a folder, - for standard input, or one of {', '.join(shipped.NAMES)}"
+def shipped(name: str) -> Path:
+    """The file of a corpus that ships; the Python reference is written into the cache. Raises InputError for another name."""
+    if name not in SHIPPED:
+        raise InputError(f"there is no corpus {name!r}: choose from {', '.join(SHIPPED)}")
+    if name != "python-reference":
+        return CORPORA / f"{name}.txt"
+    path = cache.folder("corpora") / f"{name}-{platform.python_version()}.txt"
+    if not path.exists():
+        try:
+            from pydoc_data.topics import topics
+        except ImportError:
+            raise InputError("this Python lacks its reference pages (pydoc_data): install the full standard library") from None
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text("\n\n".join(topics[topic].strip() for topic in sorted(topics)) + "\n", "utf-8")
+        part.replace(path)
+    return path
+
+
+def listing() -> list[dict[str, Any]]:
+    """Name, bytes and a description of each corpus that ships."""
+    return [{"name": name, "bytes": shipped(name).stat().st_size, "about": about} for name, about in SHIPPED.items()]

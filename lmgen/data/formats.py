@@ -1,16 +1,17 @@
-"""Files that are no plain text: what they are by their content, and the command that makes text of them."""
+"""Files that are not plain text: their kind, by their content, and the command that makes text of them."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import json
+import re
 import shlex
 from pathlib import Path
 
-HEAD = 1 << 16  # bytes of a file that are looked at
+HEAD = 1 << 16  # bytes at the beginning of a file that decide
 
-# How files of a kind begin, what the kind is called, and the command that writes their text, where there is one.
+# The first bytes of the files of a kind, its name, and the command that writes their text, if there is one.
 MAGIC: dict[bytes, tuple[str, str]] = {
     b"\x1f\x8b": ("gzip", "zcat {}"),
     b"PK\x03\x04\x14\x00\x06\x00": ("a document of Office", ""),
@@ -30,11 +31,11 @@ BYTE_ORDER_MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
 _READ = "import {module}, sys; sys.stdin.reconfigure(encoding='utf-8-sig'); "  # programs of other systems begin files with a mark
 _JSON = _READ.format(module="json") + "[print(json.loads(line)[{field}]) for line in sys.stdin]"
 _CSV = _READ.format(module="csv") + "[print(row[{field}]) for row in csv.DictReader(sys.stdin, delimiter={delimiter})]"
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_DELIMITERS = {".csv": ",;\t", ".tsv": "\t,;"}  # the usual one first
 
 
 def refusal(start: bytes, name: str | None) -> str:
-    """What a file is that begins so, and the way out, or nothing where it may be text; `name` is None for standard input."""
+    """The kind of a file with this beginning, and the way out, or nothing where it may be text; `name` is None for stdin."""
     for magic, (kind, command) in MAGIC.items():
         if start.startswith(magic):
             if not command:
@@ -47,16 +48,16 @@ def refusal(start: bytes, name: str | None) -> str:
 
 
 def is_binary(path: Path) -> bool:
-    """Whether a file is no text, by how it begins. Raises OSError where it cannot be read."""
+    """Whether a file is binary, by its beginning. Raises OSError where it cannot be read."""
     with open(path, "rb") as file:
         start = file.read(HEAD)
     return bool(refusal(start, "")) or (b"\0" in start and not start.startswith(tuple(BYTE_ORDER_MARKS)))
 
 
 def hint(path: Path) -> str:
-    """Of a file of records, a sentence with the command that takes the field of its text; nothing of other files.
+    """For a file of records, a sentence with the command that extracts the field of its text; nothing for other files.
 
-    JSON Lines are known by their first line, CSV and TSV by the ending of the name. The field is "text", or the longest.
+    JSON Lines are recognised by their first line, CSV and TSV by the suffix. The field is "text", or the longest.
     """
     if path.suffix == ".spool":  # a pipe has been read by now
         return ""
@@ -65,8 +66,9 @@ def hint(path: Path) -> str:
             head = file.read(HEAD)
     except OSError:
         return ""
-    delimiter = _DELIMITERS.get(path.suffix.lower())
-    record = _of_table(head, delimiter) if delimiter else _of_json(head.partition("\n")[0])
+    first = head.partition("\n")[0]
+    delimiter = max(_DELIMITERS.get(path.suffix.lower(), ""), key=re.sub('"[^"]*"', "", first).count, default="")
+    record = _of_table(head, delimiter) if delimiter else _of_json(first)
     if not record:
         return ""
     field = "text" if "text" in record else max(record, key=lambda name: len(record[name]))
@@ -77,16 +79,16 @@ def hint(path: Path) -> str:
 
 
 def _of_json(line: str) -> dict[str, str]:
-    """The fields of text of a JSON object."""
+    """The text fields of a JSON object."""
     try:
-        found = json.loads(line) if line.startswith("{") else None
+        found = json.loads(line) if line.startswith("{") else {}
     except (ValueError, RecursionError):
         return {}
-    return {name: value for name, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def _of_table(head: str, delimiter: str) -> dict[str, str]:
-    """The columns of a table with what stands in them first; nothing of one without several columns."""
+    """The columns of a table with their first values; nothing for a table of one column."""
     try:
         names, values, *_ = csv.reader(head.splitlines(keepends=True), delimiter=delimiter)
     except (ValueError, csv.Error):

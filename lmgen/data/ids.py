@@ -1,37 +1,38 @@
 """A text as ids in a file of the cache: written, checked and mapped into memory.
 
-The file holds the ids, then the counts of their text and a checksum of all before it, as int64. A file of the cache may be as old
-as a month, so its checksum is computed anew before it is used: one that is damaged is made again.
+The file holds the ids, then the counts of their text and a checksum of all before it, as int64. A file of the cache may be a
+month old, so its checksum is verified before it is used: a damaged file is written again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from lmgen.data.reading import Piece
+from lmgen.data.split import utf_8
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import LmgenError
 from lmgen.system import cache
 
-COUNTS = 7 + 256  # numbers that count
+COUNTS = 7 + 256  # integers that count
 BEHIND = 8 * (COUNTS + 1)  # bytes behind the ids
-BLOCK = 1 << 20  # bytes that are checked at a time
+BLOCK = 1 << 20  # bytes verified at a time
 
 
 @dataclass(frozen=True)
 class Ids:
     """An encoded text: `stream` (uint16 or uint32, memory-mapped) begins and ends with EOS; the counts are those of its text.
 
-    `words` are what white space separates. Of the `unknown` symbols `marked` are the corpus's own mark of an unknown;
-    `spelling` [256] counts the bytes of the others.
+    `words` are separated by white space. Of the `unknown` symbols `marked` are the corpus's own mark of an unknown; `spelling`
+    [256] counts the bytes of the others.
     """
 
     stream: np.ndarray
@@ -45,93 +46,93 @@ class Ids:
 
     @property
     def symbols(self) -> int:
-        """How many symbols are predicted, each EOS included."""
+        """The number of predicted symbols, each EOS included."""
         return len(self.stream) - 1
 
 
-def encode(pieces: Iterator[Piece], vocab: Vocab, key: str | None = None) -> Ids:
-    """Write the ids of pieces into a file of the cache and map it into memory.
+def encode(pieces: Iterable[Piece], vocab: Vocab) -> Ids:
+    """The ids of a text, in a file that is removed with the last use of the array."""
+    return encode_sides(((False, piece) for piece in pieces), vocab, [None])[0]
 
-    With a key (a fingerprint of text, split and vocabulary) the file stays and serves the next run; without, it is gone with the
-    last user of the array. Raises LmgenError where the file does not hold what was written.
+
+def encode_sides(sides: Iterator[tuple[bool, Piece]], vocab: Vocab, keys: Sequence[str | None]) -> list[Ids]:
+    """The ids of each side of a text (the second is held out), written into files of the cache in one pass.
+
+    With keys (fingerprints of text, split, side and vocabulary) the files stay and serve the next run, which does not read the
+    text. Raises LmgenError where a file does not hold what was written.
     """
     folder = cache.folder("corpora")
-    kept = folder / f"{key}-{COUNTS + 1}.ids" if key else None
-    if kept and (ids := _mapped(kept, vocab)):
-        os.utime(kept)
-        return ids
+    kept = [folder / f"{key}-{COUNTS + 1}.ids" if key else None for key in keys]
+    found = [ids for path in kept if path and (ids := _mapped(path, vocab))]
+    if len(found) == len(keys):
+        for path in filter(None, kept):
+            os.utime(path)
+        return found
     cache.clear_old(folder)
-    handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _write(_Summed(file), pieces, vocab)
-            if kept:
-                file.flush()
-                os.fsync(file.fileno())
-        ids = _mapped(Path(name), vocab)
-        if ids is None:
-            raise LmgenError(f"the ids in {folder} are not those that were written: its disk or the memory is faulty")
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(contextlib.closing(_Writer(folder, vocab))) for _ in keys]
+        for side, piece in sides:
+            writers[side].add(piece)
+        return [writer.finish(path) for writer, path in zip(writers, kept, strict=True)]
+
+
+class _Writer:
+    """One side of a text on its way into a file."""
+
+    def __init__(self, folder: Path, vocab: Vocab):
+        handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
+        self.path, self.file, self.vocab = Path(name), os.fdopen(handle, "wb"), vocab
+        self.eos = np.array([EOS], vocab.dtype).tobytes()
+        self.sum = self.sequences = self.characters = self.bytes = self.unknown = self.words = self.marked = 0
+        self.length, self.spelling = 1, np.zeros(256, np.int64)
+        self._write(self.eos)
+
+    def add(self, piece: Piece) -> None:
+        """Write the ids of the next piece."""
+        ids = self.vocab.encode(piece.text, piece.begins)
+        self._write(ids.tobytes() + self.eos * piece.ends)
+        self.length += len(ids) + piece.ends
+        self.sequences += piece.ends
+        self.characters += len(piece.text) + piece.gap
+        self.bytes += piece.gap + (len(piece.text) if piece.text.isascii() else len(utf_8(piece.text)))
+        self.words += len(piece.text.split())
+        if len(places := np.flatnonzero(ids == UNK)):
+            symbols = self.vocab.split(piece.text, piece.begins)
+            unknown = [symbols[k] for k in places.tolist()]
+            spelt = [symbol for symbol in unknown if symbol not in self.vocab.ids]
+            self.unknown += len(unknown)
+            self.marked += len(unknown) - len(spelt)
+            self.spelling += np.bincount(np.frombuffer(utf_8("".join(spelt)), np.uint8), minlength=256)
+
+    def finish(self, kept: Path | None) -> Ids:
+        """Write the counts, verify the file and map it into memory; it gets the name `kept`, if any, once it is on the disk."""
+        counts = [self.length, self.sequences, self.characters, self.bytes, self.unknown, self.words, self.marked]
+        self._write(np.array([*counts, *self.spelling], "<i8").tobytes())
+        self._write(np.array([self.sum], "<i8").tobytes())
+        self.file.flush()
         if kept:
-            os.replace(name, kept)
+            os.fsync(self.file.fileno())
+        ids = _mapped(self.path, self.vocab)
+        if ids is None:
+            raise LmgenError(f"the ids in {self.path.parent} are not those that were written: the disk or the memory is faulty")
+        if kept:
+            os.replace(self.path, kept)
         return ids
-    finally:
-        Path(name).unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Close the file and remove the name that only its writing has."""
+        try:
+            self.file.close()
+        finally:
+            self.path.unlink(missing_ok=True)
 
-class _Summed:
-    """A file and the checksum of what was written to it."""
-
-    def __init__(self, file: IO[bytes]):
-        self.file, self.sum = file, 0
-
-    def write(self, content: bytes) -> None:
+    def _write(self, content: bytes) -> None:
         self.file.write(content)
         self.sum = zlib.crc32(content, self.sum)
 
 
-def _write(file: _Summed, pieces: Iterator[Piece], vocab: Vocab) -> None:
-    sequences = characters = size = words = symbols = 0
-    unknown = _Unknown(vocab)
-    eos = np.array([EOS], vocab.dtype).tobytes()
-    file.write(eos)
-    for piece in pieces:
-        encoded = vocab.encode(piece.text, piece.begins)
-        file.write(encoded.tobytes() + eos * piece.ends)
-        symbols += len(encoded) + piece.ends
-        sequences += piece.ends
-        characters += len(piece.text) + piece.gap
-        size += piece.gap + _bytes(piece.text)
-        words += len(piece.text.split())
-        unknown.count(piece, encoded)
-    counts = [1 + symbols, sequences, characters, size, unknown.symbols, words, unknown.marked]
-    file.write(np.array([*counts, *unknown.spelling], "<i8").tobytes())
-    file.write(np.array([file.sum], "<i8").tobytes())
-
-
-class _Unknown:
-    """The symbols that a vocabulary lacks, and how they are spelt."""
-
-    def __init__(self, vocab: Vocab):
-        self.vocab, self.symbols, self.marked, self.spelling = vocab, 0, 0, np.zeros(256, np.int64)
-
-    def count(self, piece: Piece, ids: np.ndarray) -> None:
-        places = np.flatnonzero(ids == UNK)
-        if not len(places):
-            return
-        symbols = self.vocab.split(piece.text, piece.begins)
-        unknown = [symbols[k] for k in places.tolist()]
-        spelt = [s for s in unknown if s not in self.vocab.ids]
-        self.symbols += len(unknown)
-        self.marked += len(unknown) - len(spelt)
-        self.spelling += np.bincount(np.frombuffer("".join(spelt).encode("utf-8", "surrogatepass"), np.uint8), minlength=256)
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
 def _mapped(path: Path, vocab: Vocab) -> Ids | None:
-    """An id file mapped into memory; None where it is not there or not as it was written, or holds ids of no symbol."""
+    """An id file mapped into memory; None where it is missing or damaged, or holds ids beyond the vocabulary."""
     try:
         with open(path, "rb") as file:
             length = (os.fstat(file.fileno()).st_size - BEHIND) // vocab.dtype.itemsize

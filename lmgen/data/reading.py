@@ -1,6 +1,6 @@
-"""Bytes to sequences: files, folders and pipes are read in blocks, decoded, checked and cut, and never held whole.
+"""Bytes to sequences: files and pipes are read in blocks, decoded, checked and cut, and never held whole.
 
-A sequence is what ends with an EOS: a line, a paragraph or a file. It comes as one piece, or as several when it is very long.
+A sequence ends with an EOS: a line, a paragraph or a file. It comes as one piece, or as several if it is very long.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lmgen.errors import InputError
 
 BLOCK = 1 << 20  # bytes read at a time, and characters of a sequence after which it comes in pieces
 
-# What ends a sequence. A paragraph ends with one blank line or more.
+# The end of a sequence. A paragraph ends with one blank line or more.
 SEQUENCES: dict[str, re.Pattern[str] | None] = {
     "line": re.compile("\n"),
     "paragraph": re.compile("\n(?:[ \t]*\n)+"),
@@ -32,7 +32,7 @@ _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1b")) + b"\x7f"
 
 
 class Piece(NamedTuple):
-    """A sequence or a part of one: its text, whether a sequence begins and ends with it, and the line ends that followed."""
+    """A sequence or a part of one: its text, whether a sequence begins and ends with it, and the number of line ends after it."""
 
     text: str
     begins: bool
@@ -40,16 +40,15 @@ class Piece(NamedTuple):
     gap: int
 
 
-PAUSE = Piece("", False, False, 0)  # what a pipe that is read as it comes has before one has to wait for more
+PAUSE = Piece("", False, False, 0)  # comes from a pipe before each wait for more
 
 
 class Text:
-    """The sequences of some files, to be iterated over as often as needed; of a `pipe` (see `once`) only once.
+    """The pieces of some files, to be iterated over as often as needed; those of a `pipe` (see `once`) only once.
 
-    `notes` says in sentences what was met on the way (a byte-order mark, blank lines); `sha256`, known after a whole pass, is the
-    fingerprint of the bytes (of several files, of their fingerprints), and `line_ends` counts those of each kind. With
-    `keep_blank` an empty line is an empty sequence, as running text wants it; without, it is passed over. Raises InputError for
-    what cannot be read as text, with the way out.
+    After a whole pass, `notes` has sentences on the text (a byte-order mark, blank lines), `sha256` is the fingerprint of the
+    bytes (of several files, of their fingerprints), and `line_ends` counts those of each kind. With `keep_blank` (for running
+    text) an empty line is an empty sequence; without, it is passed over. Raises InputError for a file that is not text.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ class Text:
                     at = position - (len(error.object) - len(raw)) + error.start
                     line += error.object[: error.start].count(b"\n")
                     raise InputError(_invalid(path, encoding, at, line, error)) from None
-                except UnicodeError as error:  # no byte-order mark where there must be one, an encoding that decodes nothing
+                except UnicodeError as error:  # a missing byte-order mark, an encoding that decodes nothing
                     raise InputError(f"{name_of(path)} cannot be read as {encoding} ({error}): give another --encoding") from None
                 if position == 0 and encoding == "utf-8" and text.startswith("\ufeff"):
                     self.notes[f"{name_of(path)}: the byte-order mark at its start was dropped"] = None
@@ -134,27 +133,23 @@ class Text:
             self.notes[f"{name_of(path)}: {crlf:,} line ends of Windows (CR LF) were read as line ends"] = None
 
     def _read(self, file: BinaryIO, path: Path) -> bytes:
-        """The next bytes; of a pipe what is there, once there is any."""
+        """The next bytes; of a pipe those that are there, once there are any."""
         try:
             return file.read1(BLOCK) if self.pipe else file.read(BLOCK)  # type: ignore[attr-defined]
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
 
     def _encoding_of(self, path: Path, start: bytes) -> str:
-        """Look at the first block: refuse what is no text, and say what is to be said of its byte-order mark."""
-        name = name_of(path)
-        if refusal := formats.refusal(start, None if name == STDIN else name):
-            raise InputError(f"{name} {refusal}")
+        """The encoding, checked against the first block. Raises InputError for a binary file and another byte-order mark."""
+        shown = name_of(path)
+        if refusal := formats.refusal(start, None if shown == STDIN else shown):
+            raise InputError(f"{shown} {refusal}")
         if self.encoding in ("utf-8", "utf-8-sig"):
             for mark, name in formats.BYTE_ORDER_MARKS.items():
                 if start.startswith(mark):
-                    raise InputError(
-                        f"{name_of(path)} is {name.upper()}, not UTF-8, as its byte-order mark says: add --encoding {name}"
-                    )
+                    raise InputError(f"{shown} is {name.upper()}, not UTF-8, as its byte-order mark says: add --encoding {name}")
             if len(start.translate(None, _CONTROL)) < 0.7 * len(start):
-                raise InputError(
-                    f"{name_of(path)} is mostly control characters, so it looks like a binary file: give a text file"
-                )
+                raise InputError(f"{shown} is mostly control characters, so it looks like a binary file: give a text file")
             return "utf-8"
         return self.encoding
 
@@ -172,7 +167,7 @@ def _pieces(blocks: Iterable[str], boundary: re.Pattern[str] | None) -> Iterator
         if nothing_yet:  # blank lines before the first paragraph
             start = re.match("(?:[ \t]*\n)*", rest).end()  # type: ignore[union-attr]
             nothing_yet = not rest[start:].strip(" \t")
-        text_ends = len(rest.rstrip(" \t\n")) if paragraphs else len(rest)  # what is blank behind it may go on in the next block
+        text_ends = len(rest.rstrip(" \t\n")) if paragraphs else len(rest)  # the blank rest may go on in the next block
         for match in boundary.finditer(rest, start) if boundary else ():
             if match.start() >= text_ends:
                 break
@@ -190,9 +185,9 @@ def _pieces(blocks: Iterable[str], boundary: re.Pattern[str] | None) -> Iterator
 
 
 def once(name: str, sequence: str = "line", keep_blank: bool = False, encoding: str = "utf-8", errors: str = "strict") -> Text:
-    """A text that is iterated over once: a pipe is not copied but read as it comes, with a `PAUSE` before each wait for more.
+    """A text to iterate over once: a pipe is not copied but read as it comes, with a `PAUSE` before each wait for more.
 
-    Raises InputError for what is not there.
+    Raises InputError for a missing file.
     """
     pipe, paths = None, [Path(STDIN)]
     try:
@@ -207,10 +202,10 @@ def once(name: str, sequence: str = "line", keep_blank: bool = False, encoding: 
     return Text(paths, sequence, keep_blank, encoding, errors, pipe)
 
 
-def arriving(text: Text) -> Iterator[str | None]:
+def arriving(pieces: Iterable[Piece]) -> Iterator[str | None]:
     """The sequences of a text, each in one string, and None before each wait for more."""
     parts: list[str] = []
-    for piece in text:
+    for piece in pieces:
         if piece is PAUSE:
             yield None
             continue
@@ -222,16 +217,11 @@ def arriving(text: Text) -> Iterator[str | None]:
 
 def whole(pieces: Iterable[Piece]) -> Iterator[str]:
     """The sequences of a text, each in one string."""
-    parts: list[str] = []
-    for piece in pieces:
-        parts.append(piece.text)
-        if piece.ends:
-            yield "".join(parts)
-            parts.clear()
+    return (sequence for sequence in arriving(pieces) if sequence is not None)
 
 
 def known_encoding(name: str) -> str:
-    """The name by which Python knows an encoding. Raises InputError for one that is none of text."""
+    """Python's name of an encoding of text. Raises InputError where there is none."""
     try:
         found = codecs.lookup(name)
         if not found._is_text_encoding:

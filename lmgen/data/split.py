@@ -1,105 +1,164 @@
-"""Which sequences of a text are held out to validate on."""
+"""Which sequences of a text are held out for validation."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lmgen.data.reading import Piece, Text
 
-HELD_OUT = 0.1  # the share of a text that validates, where no validation text is given …
-HELD_OUT_CHARACTERS = 500_000  # … and about the most characters it takes
-LEAST_HELD_OUT = 500  # symbols: the "best" of several models on fewer is chance, so the model learns them instead
-WORTH_CUTTING = 2_000  # characters in so few sequences that they all fell to one side, from which on the tail is held out
+HELD_OUT = 0.1  # the share of a text that is held out, where no validation text is given …
+HELD_OUT_CHARACTERS = 500_000  # … and about the most characters of it
+LEAST_HELD_OUT = 500  # symbols: on fewer, choosing the best of several models is chance, so the model trains on them instead
+WORTH_CUTTING = 2_000  # characters of a text from which on its tail is held out, if its items all fall on one side
 LONG = 1_000  # characters of a line that may be cut to hold out its end
+SIDES = TRAINING, VALIDATION = -1, -2  # the sides of a piece for `Choice`, which also has hashes in their place
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which sequences of a text are held out.
+    """The rule by which sequences are held out.
 
-    By item (`share` of the distinct sequences, chosen by their hash, so that equal ones stand on one side), by tail (what comes
-    after `head` characters, for running text), or not at all. The side is True where a piece is held out.
+    By item (`share` of the distinct sequences, chosen by their hash, so that equal ones are on one side), by tail (all after
+    `head` characters, for running text), or none.
     """
 
     share: float = 0.0
     head: int | None = None
 
-    def sides(self, text: Text) -> Iterator[tuple[bool, Piece]]:
-        """Each piece with its side."""
+    def sides(self, text: Text, pieces: Iterable[Piece] | None = None, seen: int = 0) -> Iterator[tuple[bool, Piece]]:
+        """Each piece with its side: True where it is held out. `pieces` are all of the text, or those after `seen` characters."""
+        pieces = text if pieces is None else pieces
         if self.head is not None:
-            return self._by_tail(text, self.head)
-        return self._by_item(text) if self.share else ((False, piece) for piece in text)
+            return self._by_tail(pieces, self.head, seen, text.sequence == "file")
+        return self._by_item(pieces) if self.share else ((False, piece) for piece in pieces)
 
     def part(self, text: Text, held_out: bool) -> Iterator[Piece]:
         """The pieces of one side."""
         return (piece for side, piece in self.sides(text) if side == held_out)
 
-    def _by_item(self, text: Text) -> Iterator[tuple[bool, Piece]]:
+    def holds_out(self, hash: int) -> bool:
+        """Whether a sequence with this fingerprint is held out by item."""
+        return hash < self.share * 2.0**64
+
+    def _by_item(self, pieces: Iterable[Piece]) -> Iterator[tuple[bool, Piece]]:
         side = False
-        for piece in text:
+        for piece in pieces:
             if piece.begins:
-                side = fingerprint(piece.text) < self.share * 2.0**64
+                side = self.holds_out(fingerprint(piece.text))
             yield side, piece
 
-    def _by_tail(self, text: Text, head: int) -> Iterator[tuple[bool, Piece]]:
-        seen, side = 0, False
-        for piece in text:
+    def _by_tail(self, pieces: Iterable[Piece], head: int, seen: int, is_file: bool) -> Iterator[tuple[bool, Piece]]:
+        side = False
+        for piece in pieces:
             if not side and seen >= head and piece.begins:
                 side = True
-            part = not (piece.begins and piece.ends)
-            long = text.sequence == "file" or part or len(piece.text) > max(LONG, head // 10)
+            long = is_file or not (piece.begins and piece.ends) or len(piece.text) > max(LONG, head // 10)
             if not side and long and seen + len(piece.text) > head:
                 cut = piece.text.find("\n", head - seen, -1) + 1 or head - seen  # at the end of a line that is not the last
                 yield False, Piece(piece.text[:cut], piece.begins, True, 0)
                 side, piece = True, Piece(piece.text[cut:], True, piece.ends, piece.gap)
             yield side, piece
-            seen += len(piece.text) + piece.gap
+            seen += _size(piece)
 
 
-WHOLE = Split()  # all of a text trains
+WHOLE = Split()  # nothing is held out
+
+
+class Choice:
+    """The split of a text, chosen while its pieces pass by once: `split` is known after the last one.
+
+    By tail where order matters, else by item (or by tail, where all items would fall on one side), and none where fewer than
+    `least` characters would be held out. That depends on the length of the text, but the share only falls and the head only
+    grows with every character. So all but the last half million characters and the sequences of low hash (whose number grows
+    with the logarithm of the length) are known to train as soon as they are read. A `given` split is kept.
+    """
+
+    def __init__(self, text: Text, carry: bool, least: int = LEAST_HELD_OUT, given: Split | None = None):
+        self.text, self.least, self.given, self.split = text, least, given, given or WHOLE
+        self.by_item = not carry and text.sequence != "file"
+
+    def sides(self, pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
+        """Each piece (in two, where the head ends within it) with its side: TRAINING, VALIDATION, or a hash, on which `validates`
+        decides after the last piece."""
+        if self.given:
+            return ((SIDES[held_out], piece) for held_out, piece in self.given.sides(self.text, pieces))
+        return self._sides(pieces)
+
+    def validates(self, side: int) -> bool:
+        """Whether pieces of this side are held out."""
+        return side == VALIDATION or (side >= 0 and self.split.holds_out(side))
+
+    def _sides(self, pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
+        last: deque[tuple[int, Piece]] = deque()  # the pieces that may be held out by tail …
+        seen, side = 0, TRAINING  # … and the number of characters before them
+        share, head, characters = HELD_OUT, 0, 0
+        sizes: Counter[int] = Counter()  # characters of each side
+        for piece in pieces:
+            if self.by_item and piece.begins:
+                hash = fingerprint(piece.text)
+                side = hash if hash < share * 2.0**64 else TRAINING
+            sizes[side] += _size(piece)
+            characters += _size(piece)
+            share = _share(characters)
+            head = round((1 - share) * characters)
+            last.append((side, piece))
+            while seen + (size := _size(last[0][1])) < head:
+                seen += size
+                yield last.popleft()
+        item, tail, kept = Split(share), Split(head=head), [piece for _, piece in last]
+        held_out = {
+            item: sum(size for side, size in sizes.items() if side >= 0 and item.holds_out(side)),
+            tail: sum(_size(piece) for held_out, piece in tail.sides(self.text, kept, seen) if held_out),
+        }
+        ways = [item] * self.by_item + [tail] * (not self.by_item or characters >= WORTH_CUTTING)
+        self.split = next((way for way in ways if self.least <= held_out[way] < characters), WHOLE)
+        if self.split == tail:
+            yield from ((SIDES[held_out], piece) for held_out, piece in tail.sides(self.text, kept, seen))
+        else:
+            yield from last
+
+
+def _size(piece: Piece) -> int:
+    return len(piece.text) + piece.gap
+
+
+def _share(characters: int) -> float:
+    """The share that is held out of a text of this length."""
+    return min(HELD_OUT, HELD_OUT_CHARACTERS / max(1, characters))
 
 
 def fingerprint(sequence: str) -> int:
     """A 64-bit hash of a sequence: the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(sequence.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(utf_8(sequence), digest_size=8).digest(), "little")
+
+
+def utf_8(text: str) -> bytes:
+    """The bytes of a text, which may hold halves of characters."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def split_of(text: Text, carry: bool, least: int = LEAST_HELD_OUT) -> Split:
-    """How to hold out a part of this text: by tail where order matters, by distinct item where it does not (or by tail, where all
-    of it would fall to one side). Nothing is held out where that would be fewer than `least` characters."""
-    characters = sum(len(piece.text) + piece.gap for piece in text)
-    share = min(HELD_OUT, HELD_OUT_CHARACTERS / max(1, characters))
-    tail = Split(head=round((1 - share) * characters))
-    if carry or text.sequence == "file":
-        ways = [tail]
-    else:
-        ways = [Split(share=share), tail] if characters >= WORTH_CUTTING else [Split(share=share)]
-    return next((way for way in ways if _divides(way, text, least)), WHOLE)
+    """The split that `lmgen train` chooses for a text, as `Choice` says."""
+    choice = Choice(text, carry, least)
+    for _ in choice.sides(text):
+        pass
+    return choice.split
 
 
 def split_of_format_1(text: Text, carry: bool) -> Split:
-    """How models of format 1, which do not say it, held out a part: any part at all, its beginning counted without line ends."""
+    """The split of models of format 1, whose config.json lacks it. They held out any part, however small, and did not count line
+    ends for a tail that they took instead of items. Such a text is read twice more."""
     written = gaps = 0
     for piece in text:
         written += len(piece.text)
         gaps += piece.gap
-    share = min(HELD_OUT, HELD_OUT_CHARACTERS / max(1, written + gaps))
+    share = _share(written + gaps)
     if carry or text.sequence == "file":
         return Split(head=round((1 - share) * (written + gaps)))
-    if _divides(Split(share=share), text, 1) or written < WORTH_CUTTING:
-        sides = [side for side, _ in Split(share=share).sides(text)]
-        return WHOLE if all(sides) else Split(share=share)
-    return Split(head=round((1 - share) * written))
-
-
-def _divides(split: Split, text: Text, least: int) -> bool:
-    """Whether a split leaves something to train on and `least` characters to validate; reads no further than it takes to see."""
-    held_out, trains = 0, False
-    for side, piece in split.sides(text):
-        trains |= not side
-        held_out += side * (len(piece.text) + piece.gap)
-        if trains and held_out >= least:
-            return True
-    return False
+    sides = {held_out for held_out, _ in Split(share).sides(text)}
+    if len(sides) == 2 or (written < WORTH_CUTTING and False in sides):
+        return Split(share)
+    return WHOLE if written < WORTH_CUTTING else Split(head=round((1 - share) * written))

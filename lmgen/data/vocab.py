@@ -1,7 +1,7 @@
-"""Symbols and their ids: the only place, beside the corpus, that knows characters.
+"""Symbols and their ids.
 
-Two ids mean something everywhere. EOS (0) is the boundary: reading it begins a sequence, predicting it ends one. UNK (1) stands
-for every symbol that the vocabulary lacks. Neither has a spelling: "<eos>" in a text is five ordinary characters.
+Two ids have a fixed meaning. EOS (0) is the boundary: reading it begins a sequence, predicting it ends one. UNK (1) stands for
+every symbol that is not in the vocabulary. Neither has a spelling: "<eos>" in a text is five ordinary characters.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 
 from lmgen.errors import CheckpointError, InputError
 
 EOS, UNK = 0, 1
-SPECIAL = 2  # how many ids come before the first symbol with a spelling
+SPECIAL = 2  # the number of ids without a spelling, before all others
 _STRING = r'"(?:[^"\\\n]|\\.)*+"'
 _WRITTEN = re.compile(rf'{{\n"unit": {_STRING},\n"unk_token": (?:null|{_STRING}),\n"symbols": \[\n(?:{_STRING},?\n)*+\]\n}}\n')
-_MUCH = 1 << 20  # characters of vocab.json, from which on it is looked at before it is parsed: other JSON takes 20 times its size
-UNKNOWN_MARK = "\N{REPLACEMENT CHARACTER}"  # how UNK is shown where the corpus has no spelling for it
+_MUCH = 1 << 20  # characters of a vocab.json whose form is checked before it is parsed: other JSON takes 20 times its size
+WORDS = r"\S+"
+UNKNOWN_MARK = "\N{REPLACEMENT CHARACTER}"  # the spelling of UNK where the corpus has none
 
 
 @dataclass(frozen=True)
 class Unit:
-    """How a text falls into symbols and comes back.
+    """The rule by which a text is split into symbols and joined again.
 
-    A symbol is a match of `pattern` in `lead + text`; `glue` between the symbols gives the text back, less the lead.
+    A symbol is a match of `pattern` in `lead + text`; symbols joined with `glue`, without the lead, are the text again.
     """
 
     pattern: str
@@ -40,8 +42,11 @@ class Unit:
     glue: str = ""
 
     def split(self, text: str, pattern: str | None = None, begins: bool = True) -> list[str]:
-        """The symbols of a text; the empty text has none. A text that goes on within a sequence gets no lead."""
-        return re.findall(pattern or self.pattern, self.lead * begins + text) if text else []
+        """The symbols of a text; the empty text has none. A text that does not begin a sequence gets no lead."""
+        pattern = pattern or self.pattern
+        if pattern == WORDS:
+            return text.split()  # the same, faster
+        return re.findall(pattern, self.lead * begins + text) if text else []
 
     def join(self, symbols: Iterable[str]) -> str:
         """The text of symbols."""
@@ -50,7 +55,7 @@ class Unit:
 
 UNITS: dict[str, Unit] = {
     "char": Unit(r"(?s:.)", "character", "Unicode code points"),
-    "word": Unit(r"\S+", "word", "split at white space; a run of white space counts as one space", glue=" "),
+    "word": Unit(WORDS, "word", "split at white space; a run of white space counts as one space", glue=" "),
     # A word or a mark takes the space before it along, so that joining is concatenation; the lead makes the first word of a line
     # the same symbol as the others.
     "word-punct": Unit(
@@ -65,7 +70,7 @@ UNITS: dict[str, Unit] = {
 
 @dataclass(frozen=True)
 class Vocab:
-    """The symbols of a model in id order, and the unit that they are.
+    """The symbols of a model in id order, and their unit.
 
     `symbols[k]` has id `k + SPECIAL`. `unk_token` is the spelling by which the corpus itself marks unknown words (WikiText's
     "<unk>"); it is read as UNK and written for it.
@@ -124,12 +129,11 @@ class Vocab:
         return table
 
     def encode(self, text: str, begins: bool = True) -> np.ndarray:
-        """The ids of one sequence, or of a part that does not begin it, without an EOS; what the vocabulary lacks becomes UNK."""
+        """The ids of one sequence, or of a part that does not begin it, without an EOS; unknown symbols become UNK."""
         if self.unit == "char" and (self.unk_token is None or len(self.unk_token) == 1):
             points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
             return self._by_code_point[np.minimum(points, len(self._by_code_point) - 1)]
-        get = self.ids.get
-        return np.array([get(s, UNK) for s in self.split(text, begins)], self.dtype)
+        return np.array([*map(self.ids.get, self.split(text, begins), repeat(UNK))], self.dtype)
 
     def split(self, text: str, begins: bool = True) -> list[str]:
         """The symbols of one sequence as strings; the corpus's own mark of an unknown stays in one piece."""
@@ -143,7 +147,7 @@ class Vocab:
         return f"(?:{unit.lead})?{re.escape(self.unk_token)}|{unit.pattern}"
 
     def spell(self, id: int) -> str:
-        """How one id is written: EOS as nothing, UNK as the corpus marks it or else as U+FFFD."""
+        """The spelling of an id: none of EOS; of UNK the mark of the corpus, or else U+FFFD."""
         if id == EOS:
             return ""
         if id == UNK:
@@ -163,17 +167,17 @@ class Vocab:
         return between.join(map(UNITS[self.unit].join, sequences))
 
     def unknown(self, text: str) -> list[str]:
-        """The distinct symbols of a text that the vocabulary lacks, in order of appearance."""
+        """The distinct symbols of a text that are not in the vocabulary, in order of appearance."""
         return [s for s in dict.fromkeys(self.split(text)) if s not in self.ids]
 
     def to_json(self) -> str:
-        """The file vocab.json: the same vocabulary gives the same bytes."""
+        """The content of vocab.json: the same vocabulary gives the same bytes."""
         content = {"unit": self.unit, "unk_token": self.unk_token, "symbols": self.symbols}
         return json.dumps(content, ensure_ascii=True, indent=0) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Vocab:
-        """Read vocab.json; CheckpointError where it is not one."""
+        """The vocabulary of a vocab.json. Raises CheckpointError for another content."""
         if len(text) > _MUCH and not _WRITTEN.fullmatch(text):
             raise CheckpointError("vocab.json is not a vocabulary of lmgen: copy the model again")
         try:
@@ -181,20 +185,13 @@ class Vocab:
             unit, symbols, unk_token = content["unit"], content["symbols"], content["unk_token"]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"vocab.json is damaged ({error}): copy the model again") from None
-        strings = isinstance(symbols, list) and all(isinstance(s, str) for s in symbols)
-        if (
-            not isinstance(unit, str)
-            or unit not in UNITS
-            or not strings
-            or "" in symbols
-            or len(set(symbols)) != len(symbols)
-            or not isinstance(unk_token, str | None)
-            or unk_token == ""
-        ):
+        strings = isinstance(symbols, list) and all(isinstance(s, str) and s for s in symbols)
+        named = isinstance(unit, str) and unit in UNITS and isinstance(unk_token, str | None) and unk_token != ""
+        if not (strings and named) or len(set(symbols)) != len(symbols):
             raise CheckpointError("vocab.json is not a vocabulary of lmgen: copy the model again")
         return cls(unit, tuple(symbols), unk_token)
 
     @cached_property
     def sha256(self) -> str:
-        """The fingerprint by which encoded texts are told apart."""
+        """The fingerprint of the vocabulary."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()

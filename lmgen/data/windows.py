@@ -1,4 +1,4 @@
-"""The windows [T + 1, B] of ids that training reads, step by step."""
+"""The windows [T + 1, B] of ids that training reads, one a step. T is the length of a window, B the batch size."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import numpy as np
 from lmgen.data.ids import Ids
 from lmgen.data.vocab import EOS
 
-RESTARTS = 1 / 50  # how often a column of running text gives up its state between two windows
-MAX_BLOCKS = 1 << 16  # sequences are shuffled one by one up to this number, beyond it in blocks of neighbours
+RESTARTS = 1 / 50  # the rate at which a column of running text forgets its state between two windows
+MAX_BLOCKS = 1 << 16  # up to this number sequences are shuffled one by one, beyond it in blocks of neighbours
 
 
 class Windows:
-    """The windows of training, step by step: `windows[k]` is [T + 1, B] int32; its last row is the first of the next window.
-    With `ahead` they are so many rows longer: a cloze model looks one symbol further.
+    """The windows of training: `windows[k]` is [T + 1, B] int32, a pure function of the step k; its last row is the first of the
+    next window. With `ahead` they have that many rows more: a cloze model looks one symbol further.
 
-    The stream is a ring. With `carry` column b starts at b/B of it and reads on for ever: the state flows on from window to
-    window and from epoch to epoch, but for a restart now and then, without which the network would not learn how to begin.
-    Otherwise each epoch reads the sequences in an order of its own, drawn from (seed, epoch), and starts with a fresh state.
-    Any step can be asked for: what a window holds depends on nothing but its number.
+    The stream is a ring. With `carry` column b starts at b/B of it and reads on for ever: the state is carried from window to
+    window and from epoch to epoch, but for rare restarts, without which the network would not learn to begin. Otherwise each
+    epoch reads the sequences in an order of its own, drawn from (seed, epoch), and starts with a fresh state.
     """
 
     def __init__(self, ids: Ids, batch: int, window: int, carry: bool, seed: int, ahead: int = 0):
@@ -29,7 +28,7 @@ class Windows:
         self._epoch = -1
 
     def begins(self, step: int) -> np.ndarray:
-        """In which columns [B] the state starts anew with this window."""
+        """The columns [B] whose carried state is forgotten before this window."""
         if self.carry and step:
             return np.random.default_rng([self.seed, step]).random(self.batch) < RESTARTS
         return np.full(self.batch, self.carry or step % self.per_epoch == 0)
@@ -55,7 +54,7 @@ class Windows:
 
 
 def _block_starts(ring: np.ndarray) -> np.ndarray:
-    """Where the blocks to be shuffled start: at every EOS, or, where there are too many, at one near each k/MAX_BLOCKS."""
+    """The starts of the blocks to shuffle: every EOS or, where there are too many, one for each k/MAX_BLOCKS of the ring."""
     span = max(1, len(ring) // MAX_BLOCKS)
     starts: list[np.ndarray] = []
     for offset in range(0, len(ring), 1 << 22):

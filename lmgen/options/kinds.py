@@ -195,7 +195,7 @@ class Stored(Place):
 
 @dataclass(frozen=True)
 class Source(Kind):
-    """A text: from the command line a file; from Python `start.files` says what it may be, and checks it."""
+    """A text: from the command line a file; from Python `inputs.files` says what it may be, and checks it."""
 
     word = "file"
     hint = "str | Path | IO | Iterable"

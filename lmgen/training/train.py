@@ -11,6 +11,7 @@ from typing import Any
 
 from lmgen.data import finding, formats
 from lmgen.data.corpus import Corpus
+from lmgen.data.inputs import is_name
 from lmgen.data.split import WHOLE
 from lmgen.errors import DivergedError, LmgenError
 from lmgen.models.provenance import TextSettings
@@ -20,7 +21,6 @@ from lmgen.training import counting, defaults
 from lmgen.training import run as runs
 from lmgen.training.config import StepReport
 from lmgen.training.run import Run
-from lmgen.training.start import is_list_of_names
 
 Sources = Callable[[], tuple[Sequence[str], Sequence[str]]]  # the names of the training text's and the validation text's files
 
@@ -132,7 +132,7 @@ def named(path: Path) -> str:
 def default_name(given: Sequence[Any]) -> str:
     """The name of a model: that of its first file, or of the file's folder where the file's name says nothing."""
     first = given[0]
-    if isinstance(first, list | tuple) and first and is_list_of_names(first):
+    if isinstance(first, list | tuple) and first and is_name(first[0]):
         return default_name(first)
     first = getattr(first, "name", None) if hasattr(first, "read") else first
     if not isinstance(first, str | os.PathLike):

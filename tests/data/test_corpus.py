@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmgen.data import check
 from lmgen.data.corpus import Ids, encode, load
 from lmgen.data.reading import Text
-from lmgen.data.split import WHOLE, Split, fingerprint, split_of
+from lmgen.data.split import WHOLE, Choice, Split, fingerprint, split_of
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.data.windows import Windows
 from lmgen.errors import InputError
@@ -122,6 +123,39 @@ def test_a_tenth_of_the_lines_is_held_out_whatever_their_order():
     assert sorted(sides(text(lines(shuffled)), split)[1]) == sorted(held_out)
 
 
+def chosen(of: Text, carry: bool, least: int) -> Split:
+    """The split of a text by its definition, with as many passes as that takes."""
+    size = sum(len(piece.text) + piece.gap for piece in of)
+    share = min(0.1, HELD_OUT_CHARACTERS / max(1, size))
+    item, tail = Split(share=share), Split(head=round((1 - share) * size))
+    for split in [tail] if carry or of.sequence == "file" else [item, tail] if size >= WORTH_CUTTING else [item]:
+        held_out = sum(len(piece.text) + piece.gap for side, piece in split.sides(of) if side)
+        if held_out >= least and not all(side for side, _ in split.sides(of)):
+            return split
+    return WHOLE
+
+
+HELD_OUT_CHARACTERS, WORTH_CUTTING = 40, 60
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    content=st.lists(st.text("ab ", max_size=5), max_size=60).map("\n".join),
+    sequence=st.sampled_from(["line", "paragraph", "file"]),
+    carry=st.booleans(),
+    least=st.integers(1, 9),
+    block=st.integers(4, 40),
+)
+def test_one_pass_finds_the_split_and_the_vocabulary_of_its_training_side(content, sequence, carry, least, block):
+    limits = {"HELD_OUT_CHARACTERS": HELD_OUT_CHARACTERS, "WORTH_CUTTING": WORTH_CUTTING, "LONG": 8}
+    with mock.patch.multiple("lmgen.data.split", **limits), mock.patch("lmgen.data.reading.BLOCK", block):
+        of = text(content, sequence, keep_blank=carry)
+        choice = Choice(of, carry, least)
+        sides = list(choice.sides(of))
+        assert choice.split == chosen(of, carry, least)
+        assert [(choice.validates(side), piece) for side, piece in sides] == list(choice.split.sides(of))
+
+
 def test_the_tail_begins_with_the_first_line_that_starts_after_the_head():
     tails = [sides(text("abc\ndef\nghi\n"), Split(head=head))[1] for head in (3, 4, 5, 8, 9)]
     assert tails == [["def", "ghi"], ["def", "ghi"], ["ghi"], ["ghi"], []]
@@ -191,6 +225,63 @@ def test_a_text_without_a_line_is_refused(content):
         load(text(content), None, "char", carry=False)
     with pytest.raises(InputError, match=r"no text in valid\.txt"):
         load(text("emma\n"), text(content, name="valid.txt"), "char", carry=False)
+
+
+# --- passes ---
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> Counter[str]:
+    """How often each file was opened and decoded to its end."""
+    passes: Counter[str] = Counter()
+    blocks = Text._blocks
+
+    def counted(self, path, fingerprint):
+        passes[f"{path} opened"] += 1
+        yield from blocks(self, path, fingerprint)
+        passes[f"{path} decoded"] += 1
+
+    monkeypatch.setattr(Text, "_blocks", counted)
+    return passes
+
+
+@pytest.mark.parametrize(
+    ("unit", "carry", "valid", "options"),
+    [
+        ("char", False, False, {}),
+        ("char", True, False, {}),
+        ("char", False, True, {}),
+        ("char", True, True, {}),
+        ("char", False, False, {"split": WHOLE}),  # --no-valid
+        ("word", False, False, {}),
+        ("word-punct", False, True, {"unk_token": "word7"}),
+        ("char", False, False, {"split": Split(share=0.1), "vocab": Vocab("char", tuple("word"))}),  # a resumed training
+        ("char", True, False, {"split": Split(head=15_000), "vocab": Vocab("char", tuple("word"))}),
+    ],
+)
+def test_a_text_is_decoded_once_to_scan_it_and_once_to_encode_it(decoded, unit, carry, valid, options):
+    first, second = text(lines(WORDS[:1000]), name="a.txt"), text(lines(WORDS[1000:]), name="b.txt")
+    of = Text([*first.paths, *second.paths], keep_blank=carry)
+    held_out = text(lines(WORDS[::3]), name="valid.txt", keep_blank=carry) if valid else None
+    names = [path.name for one in (of, held_out) if one for path in one.paths]
+    for passes in (2, 1):  # cold, then with its ids in the cache
+        decoded.clear()
+        load(of, held_out, unit, carry, **options)
+        assert decoded == {f"{name} {what}": passes for name in names for what in ("opened", "decoded")}
+
+
+def test_a_text_whose_items_are_all_on_one_side_is_decoded_no_more_often(decoded, monkeypatch):
+    """Its tail is held out instead, and it is long enough that the share falls as it is read."""
+    monkeypatch.setattr("lmgen.data.split.HELD_OUT_CHARACTERS", 5_000)
+    of = text("the same line\n" * 20_000)
+    assert load(of, None, "char", carry=False).split.head is not None
+    assert set(decoded.values()) == {2}
+
+
+def test_a_look_at_a_text_takes_few_passes(decoded):
+    check.check(text(lines(WORDS)), text(lines(WORDS[::3]), name="valid.txt"))
+    assert decoded["corpus.txt decoded"] == 3  # its lines, its sequences, its symbols
+    assert decoded["valid.txt decoded"] == 2
 
 
 # --- the cache ---
@@ -270,7 +361,7 @@ def test_a_changed_text_or_choice_gets_ids_of_its_own():
 
 def test_nothing_but_ids_stays_in_the_cache():
     load(text("emma\n" * 20), text("zoe\n", name="valid.txt"), "char", carry=False)
-    assert sorted(path.suffix for path in cache.folder("corpora").iterdir()) == [".ids"]
+    assert {path.suffix for path in cache.folder("corpora").iterdir()} == {".ids"}
 
 
 # --- windows ---

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmgen.data import formats, shipped
-from lmgen.data.finding import find
+from lmgen.data import formats
+from lmgen.data.finding import SHIPPED, find
 from lmgen.data.reading import Text, whole
 from lmgen.errors import InputError
 from lmgen.system import cache
@@ -231,7 +231,7 @@ def test_a_folder_stands_for_its_text_files_in_order():
         find(["folder/inner.txt"])
 
 
-@pytest.mark.parametrize("name", shipped.NAMES)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_corpora_are_found_by_name_unless_a_file_has_it(name):
     (path,) = find([name])
     assert len(list(whole(Text([path])))) > 1000
@@ -392,6 +392,8 @@ def test_a_folder_is_trained_on_by_glob_and_gives_the_model_its_name(lmgen):
         ("x.log", '{"id": "a", "n": 3, "my \'body\'": "longer"}\n', "longer\n"),
         ("x.csv", 'id,said\n1,"one, two"\n2,three\n', "one, two\nthree\n"),
         ("x.tsv", "id\ttext\nlonger\tone\n", "one\n"),
+        ("x.csv", 'id;"said, loudly"\n1;"one; two, three"\n2;four\n', "one; two, three\nfour\n"),
+        ("x.csv", "id\ttext\n1\tone, two\n", "one, two\n"),
         ("x.csv", "alone\nno table\n", None),
         ("x.txt", "{not json}\n", None),
         ("x.txt", "[1]\n", None),

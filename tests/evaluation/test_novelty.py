@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmgen.data.corpus import split_of
 from lmgen.data.reading import Text
+from lmgen.data.split import split_of
 from lmgen.errors import InputError
 from lmgen.evaluation import comparison, novelty
 from lmgen.evaluation.comparison import compare, like, of_proportions, reference

@@ -1,4 +1,4 @@
-"""How a training begins, from the command line as from Python: its text, its directory, and which options go where."""
+"""The text that Python code passes: names of files, open files, or strings."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lmgen.data import finding, reading, shipped
+from lmgen.data import finding, reading
 from lmgen.errors import InputError
-from lmgen.options import kinds
+from lmgen.options.kinds import said
 
-Options = Mapping[str, Any]  # as arguments.checked gives them
+LINE_ENDS = {"line": "\n", "paragraph": "\n\n", "file": ""}  # that end a string which is a sequence
 
 
-def files(given: Iterable[Any], options: Options) -> list[str]:
-    """The names of the files of a text that Python hands over.
+def files(given: Iterable[Any], options: Mapping[str, Any]) -> list[str]:
+    """The names of the files of a text, read with these options.
 
-    Each part of it is the name of a file, an open file, or strings, each of which is a sequence. A list whose first string names
-    a file, or looks as if it did, is one of names. What is no file is copied into the cache. Raises InputError for what is no
-    text.
+    Each part of it is the name of a file, an open file, or strings, each of which is a sequence. A list is one of names if its
+    first string names a file or looks like the name of one. Open files and strings are copied into the cache. Raises InputError
+    for anything else.
     """
     found: list[str] = []
     for one in given:
@@ -28,22 +28,29 @@ def files(given: Iterable[Any], options: Options) -> list[str]:
             found.append(_named(one))
         elif hasattr(one, "read"):
             found.append(_copied(_blocks(one), options["encoding"]))
-        elif isinstance(one, list | tuple) and one and is_list_of_names(one):
+        elif isinstance(one, list | tuple) and one and is_name(one[0]):
             found += files(one, options)
         elif isinstance(one, Iterable) and not isinstance(one, bytes | bytearray | memoryview):
             sequences = _sequences(one, options["sequence"])
             parts = ([part] for part in sequences) if options["sequence"] == "file" else [sequences]
             found += [_copied(part, options["encoding"]) for part in parts]
         else:
-            raise InputError(f"{kinds.said(one)} is not a text: give the name of a file, an open file, or strings")
+            raise InputError(f"{said(one)} is not a text: give the name of a file, an open file, or strings")
     return found
 
 
+def is_name(first: Any) -> bool:
+    """Whether a list with this first item is a list of files."""
+    if not isinstance(first, str):
+        return isinstance(first, os.PathLike) or hasattr(first, "read")
+    return os.path.exists(first) or first in finding.SHIPPED or bool(re.fullmatch(r"\S*(?:\w\.\w{1,5}|/)", first))
+
+
 def _named(name: str | os.PathLike) -> str:
-    """The name of a file. Raises InputError, which says more than `text.find` would, for a string that is itself a text."""
+    """The name of a file. Raises InputError for a string that is itself a text."""
     path = os.fspath(name)
     if not isinstance(path, str):
-        raise InputError(f"{kinds.said(name)} is not a text: give the name of a file as a string")
+        raise InputError(f"{said(name)} is not a text: give the name of a file as a string")
     if isinstance(name, str) and len(path.splitlines()) > 1:
         raise InputError("a string names a file, and this one is itself a text: give its lines, text.splitlines()")
     if not path:
@@ -56,39 +63,29 @@ def _named(name: str | os.PathLike) -> str:
     return path
 
 
-def is_list_of_names(given: Any) -> bool:
-    """Whether a list names files, to judge by its first item."""
-    first = given[0]
-    if not isinstance(first, str):
-        return isinstance(first, os.PathLike) or hasattr(first, "read")
-    return os.path.exists(first) or first in shipped.NAMES or bool(re.fullmatch(r"\S*(?:\w\.\w{1,5}|/)", first))
-
-
 def _blocks(file: Any) -> Iterator[str | bytes]:
-    """What is left to read of an open file, of text or of bytes."""
+    """The rest of an open file, of text or of bytes."""
     try:
         while block := file.read(reading.BLOCK):
             yield block
     except (OSError, ValueError) as error:  # closed, not for reading, not of this encoding
-        raise InputError(f"cannot read {kinds.said(file)}: {error}") from None
+        raise InputError(f"cannot read {said(file)}: {error}") from None
 
 
 def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
-    """Strings as they stand in a file where each is a sequence. Raises InputError for one that would be several."""
-    boundary, ending = reading.SEQUENCES[sequence], {"line": "\n", "paragraph": "\n\n", "file": ""}[sequence]
+    """Strings with the line ends that make each a sequence of a file. Raises InputError for one that would be several."""
+    boundary = reading.SEQUENCES[sequence]
     for number, one in enumerate(strings, 1):
         if not isinstance(one, str):
-            raise InputError(f"the text holds {kinds.said(one)}: give strings, each of which is a sequence")
+            raise InputError(f"the text holds {said(one)}: give strings, each of which is a sequence")
         if boundary and boundary.search(one.removesuffix("\n")):
-            raise InputError(
-                f"string {number:,} is more than one {sequence}, and each is to be a sequence: give "
-                + ("sequence='paragraph', or its lines" if sequence == "line" else "sequence='file', or its paragraphs")
-            )
-        yield one if boundary is None else one.removesuffix("\n") + ending
+            way_out = "sequence='paragraph', or its lines" if sequence == "line" else "sequence='file', or its paragraphs"
+            raise InputError(f"string {number:,} is more than one {sequence}, and each must be a sequence: give {way_out}")
+        yield one.removesuffix("\n") + LINE_ENDS[sequence] if boundary else one
 
 
 def _copied(parts: Iterable[str | bytes], encoding: str) -> str:
-    """A file of the cache that holds these parts."""
+    """The name of a file of the cache that holds these parts."""
     encoder = codecs.getincrementalencoder(reading.known_encoding(encoding))()
     try:
         return str(finding.spooled((part if isinstance(part, bytes) else encoder.encode(part) for part in parts), "python"))
