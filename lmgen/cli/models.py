@@ -100,7 +100,7 @@ def remove(models: tuple[str, ...], yes: bool) -> None:
         terminal.note(f"removed {printable(os.path.relpath(path), 4096)}")
 
 
-@command("lmgen rename cities towns", "lmgen rename archive/cities towns")
+@command("lmgen rename cities towns", "lmgen rename checkpoints/cities-2 towns-2")
 @click.argument("model")
 @click.argument("new")
 def rename(model: str, new: str) -> None:

@@ -6,9 +6,11 @@ The command line, the Python functions, config.json and docs/options.md follow f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from lmgen.errors import InputError
 from lmgen.options.kinds import (
@@ -197,6 +199,22 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
     elif options["order"] is not None:
         raise InputError("only an n-gram model (--cell ngram) has an --order: leave it out")
     return options
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def checks_keywords(function: Function) -> Function:
+    """Make a function refuse unknown keywords by an InputError with "did you mean"."""
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL and p.name != "self"]
+
+    @functools.wraps(function)
+    def checked(*values: Any, **keywords: Any) -> Any:
+        refuse_unknown(keywords, known)
+        return function(*values, **keywords)
+
+    return cast(Function, checked)
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:

@@ -1,0 +1,90 @@
+"""Help pages: every command's ends with two examples, which are commands that there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import lmgen as library
+from lmgen.cli import main
+from support import ROOT, invented_words
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import readme
+
+import options
+
+COMMANDS = dict(options.named(main.cli, "lmgen"))
+GROUPS = {"lmgen": main.cli, "lmgen corpus": main.cli.commands["corpus"], "lmgen arpa": main.cli.commands["arpa"]}
+EXAMPLES = [example for command in (COMMANDS | GROUPS).values() for example in command.examples]
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+@pytest.mark.parametrize("name", [*COMMANDS, *GROUPS])
+def test_a_help_page_ends_with_two_examples_of_its_command(lmgen, monkeypatch, name, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, page, _ = lmgen(*name.split()[1:], "--help")
+    examples = page.partition("\nExamples:\n")[2].splitlines()
+    assert code == 0
+    assert len(examples) == 2
+    assert all(example.startswith("  ") and name in example for example in examples)
+    assert max(map(len, page.splitlines())) <= max(columns, max(map(len, examples)))
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_parses(example):
+    """Its command, its options and their values exist."""
+    for part in example.split("|"):
+        words = shlex.split(re.sub(r"[<>] \S+", "", part))
+        if words[0] != "lmgen":
+            continue
+        command: click.Command = main.cli
+        context, words = None, words[1:]
+        while isinstance(command, click.Group):
+            context = click.Context(command, parent=context)
+            _, command, words = command.resolve_command(context, words)
+        command.make_context(command.name, words, parent=context)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The files and the models that the examples name."""
+    home = tmp_path_factory.mktemp("examples")
+    lines = [f"{word} {word[::-1]}" for word in invented_words(400)]
+    for name in ("names", "notes", "train", "valid", "test", "samples", "cities"):
+        (home / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    (home / "lines.txt").write_text("_a\n")
+    small = {"steps": 3, "size": 8, "embedding": 4, "batch": 4, "window": 8}
+    for name, how in (("cities", small), ("blanks", {**small, "direction": "both"}), ("trigrams", {"cell": "ngram", "order": 3})):
+        library.train(home / "cities.txt", output=home / "checkpoints" / name, precision="f32", **how)
+    for name in ("cities-2", "names"):
+        shutil.copytree(home / "checkpoints" / "cities", home / "checkpoints" / name)
+    return home
+
+
+BEFORE = {  # the commands that an example needs
+    "decompress": "lmgen compress cities notes.txt && rm notes.txt",
+    "arpa read": "lmgen arpa write trigrams -o trigrams.arpa",
+    "corpus write": "rm cities.txt",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_runs(folder, tmp_path, monkeypatch, example):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    home = shutil.copytree(folder, tmp_path / "home")
+    short = re.sub(r"(train \w\S+)( --budget 1m)?", r"\1 --steps 3", example).replace("remove cities", "remove cities --yes")
+    for command in (*(before for words, before in BEFORE.items() if words in example), short):
+        try:
+            readme.run(command, home)
+        except subprocess.CalledProcessError as error:
+            pytest.fail(f"{example}: {error.stderr}")
