@@ -17,7 +17,7 @@ from lmgen.system import terminal
 @command("lmgen cells", "lmgen cells lstm gru --size 256", options=commands.CELLS)
 @click.argument("names", nargs=-1, metavar="[CELL]...")
 def cells(names: tuple[str, ...], **options: Any) -> None:
-    """List the cells of recurrent networks and their costs.
+    """List the cells and their costs.
 
     For a layer of N units: its parameters, its N × N matrix products per time step (of the input, all steps at once, + of the
     state, in so many turns one after the other), and its training speed in symbols per second. Names of cells print their
@@ -63,7 +63,7 @@ def cells(names: tuple[str, ...], **options: Any) -> None:
 
 @command("lmgen doctor", "lmgen doctor > machine.txt")
 def doctor() -> None:
-    """Describe this machine and its software, for a bug report."""
+    """Describe this machine, for bug reports."""
     from lmgen.models import facts
     from lmgen.system import devices
 

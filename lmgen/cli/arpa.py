@@ -14,7 +14,10 @@ from lmgen.system import terminal
 
 @group("lmgen arpa write trigrams -o trigrams.arpa", "lmgen arpa read trigrams.arpa")
 def arpa() -> None:
-    """Exchange n-gram models with KenLM, SRILM and others."""
+    """Convert n-gram models to ARPA and back.
+
+    KenLM, SRILM and others exchange models as ARPA files.
+    """
 
 
 @command(

@@ -19,10 +19,10 @@ MOST = 1 << 30  # bytes
 @click.argument("model")
 @click.argument("file")
 def compress(model: str, file: str, output: Path | None) -> None:
-    """Compress a text, or any bytes, with a model.
+    """Compress a file with a model.
 
-    Without its header, the compressed file has the size that lmgen eval states: the bits per byte, spelling included. Only the
-    same MODEL restores FILE (- is standard input).
+    FILE is a text, or any bytes; - is standard input. Without its header, the compressed file has the size that lmgen eval states:
+    the bits per byte, spelling included. Only the same MODEL restores FILE.
     """
     from lmgen.evaluation import compression
 

@@ -18,7 +18,7 @@ from lmgen.system import terminal
 
 @group("lmgen corpus list", "lmgen corpus check names.txt")
 def corpus() -> None:
-    """Check a text before training; list the corpora that ship."""
+    """Check texts; list the corpora that ship."""
 
 
 @command(
@@ -30,7 +30,7 @@ def corpus() -> None:
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encoding: str, **options: Any) -> None:
-    """Check a text before training on it.
+    """Check a text before training.
 
     Prints sizes, repeats, overlap of the texts, damage, rare and unknown symbols, and advice on options of lmgen train. FILE may
     be anything that lmgen train accepts as CORPUS. Two sequences are nearly equal if they differ in nothing but case, compatible

@@ -59,7 +59,7 @@ def _validation(curve: Any, indent: int) -> list[tuple[str, str]]:
 
 @command("lmgen list", "lmgen list --json", options=[commands.JSON], name="list")
 def list_(json: bool) -> None:
-    """List the models in checkpoints/, newest first."""
+    """List the models, newest first."""
     _put_models(json)
 
 

@@ -32,7 +32,7 @@ UNLIKE = 1.1  # ratio of lengths from which samples and held-out texts are not c
 )
 @click.argument("samples")
 def novelty(samples: str, sequence: str, encoding: str, errors: str, **options: Any) -> None:
-    """Measure whether samples are new or copied.
+    """Measure whether samples are copied.
 
     For each sequence of SAMPLES (- is standard input): whether it is in the corpus, its longest verbatim span and the line that
     has it, the nearest sequence by edit distance, and its share of new n-grams. Then the same figures for all samples, beside

@@ -44,9 +44,21 @@ class Typed(click.ParamType):
         return self.like.shell_complete(ctx, param, incomplete)
 
 
+class _Formatter(click.HelpFormatter):
+    """Help pages whose first column takes a third of the terminal at most."""
+
+    def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl(rows, min(col_max, self.width // 3), col_spacing)
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
 class _WithExamples(click.Command):
     """A command whose help page ends with examples."""
 
+    context_class = _Context
     options: tuple[Option, ...] = ()
     examples: tuple[str, ...] = ()
 

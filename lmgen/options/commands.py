@@ -55,7 +55,7 @@ EVAL = (
     Option("with", Stored(), None, "Mix in this model, with the weight that is best on the held-out text."),
     Option("valid", File(), None, "Text to fit the weight of --with on.", chosen="the held-out text"),
     Option(
-        "protocol", Choice(("whole", "windows")), "whole", "windows: start each from an empty state, as some publications do."
+        "protocol", Choice(("whole", "windows")), "whole", "windows: reset the state at each window, as some publications do."
     ),
     Option("baselines", Flag(), True, "Compare with n-gram models and file compressors."),
     replace(BATCH, help="Batch size: changes the speed, not the result."),

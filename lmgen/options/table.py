@@ -103,7 +103,7 @@ def check(name: str, kind: Kind, value: Any) -> Any:
 SEED = Whole(0, LARGEST_SEED)
 KEEP = Choice(("best", "last"))
 UNITS = Choice(("char", "word", "word-punct", "word-only"))
-FITTED = "fitted to the text"
+FITTED = "from the text"
 
 GLOB = Option("glob", Text(), None, "Files to read in a folder, such as '*.py'.", "text", "*.txt", counts=True, resumes=True)
 SEQUENCE = Option(
@@ -111,7 +111,7 @@ SEQUENCE = Option(
 )
 ENCODING = Option("encoding", Text(), "utf-8", "Encoding of the text.", "text", counts=True)
 ERRORS = Option(
-    "errors", Choice(("strict", "replace")), "strict", "Refuse or replace bytes that the encoding lacks.", "text", counts=True
+    "errors", Choice(("strict", "replace")), "strict", "Invalid bytes: refuse the text, or replace them.", "text", counts=True
 )
 PRECISION = Option(
     "precision", Choice(("auto", "f32", "bf16")), "auto", "Precision of the matrix products.", "training", counts=True
@@ -123,7 +123,7 @@ TRAIN = (
     Option("no_valid", Flag(), False, "Train on the whole text, without validation.", "text", counts=True),
     Option("output", Place(), None, "Model directory.", "directory", "checkpoints/ and the corpus's name", "-o", counts=True),
     Option("force", Flag(), False, "Replace the model of that name.", "directory", counts=True),
-    Option("resume", Stored(), None, "Continue a stopped training.", "directory", resumes=True),
+    Option("resume", Stored(), None, "Continue the stopped training of this model.", "directory", resumes=True),
     Option("changed_text", Flag(), False, "Resume although the text has changed.", "directory", resumes=True),
     Option("unit", UNITS, "char", "Unit of the text that is one symbol.", "vocabulary", counts=True),
     SEQUENCE,
@@ -137,7 +137,14 @@ TRAIN = (
     Option("layers", Whole(1, MOST_LAYERS), None, "Number of layers.", "network", "1"),
     Option("residual", Flag(), None, "Residual connections.", "network", "from 3 layers on"),
     Option("layer_norm", Flag(), None, "Layer normalisation before each layer and the head.", "network", FITTED),
-    Option("direction", Choice(("forward", "both")), None, "both: a model that fills blanks.", "network", "forward"),
+    Option(
+        "direction",
+        Choice(("forward", "both")),
+        None,
+        "forward: for writing; both: for filling blanks.",
+        "network",
+        "forward",
+    ),
     Option("embedding", Whole(), None, "Embedding size.", "network", FITTED),
     Option("tie", Flag(), None, "Tie the output weights to the embedding.", "network", "for units other than char"),
     Option("dropout", Bounded(0, 0.95), None, "Dropout rate of each layer's outputs.", "network", FITTED),
