@@ -144,7 +144,7 @@ class Model:
         if isinstance(sequences, str):
             return next(scores.scores(self.lm, [sequences]))
         if not isinstance(sequences, Iterable):
-            raise InputError(f"{kinds.said(sequences)} is not a text: give a string, or several")
+            raise InputError(f"{kinds.quoted(sequences)} is not a text: give a string, or several")
         return scores.scores(self.lm, map(_sequence, sequences))
 
     @table.checks_keywords
@@ -204,7 +204,7 @@ class Model:
 def _sequence(one: str | None) -> str | None:
     """A sequence that can be scored."""
     if not (one is None or isinstance(one, str)):
-        raise InputError(f"{kinds.said(one)} is not a string, so it cannot be scored: give strings")
+        raise InputError(f"{kinds.quoted(one)} is not a string, so it cannot be scored: give strings")
     return one
 
 
@@ -228,7 +228,7 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
     """
     wanted = table.checked(options, bool(files))
     if not (callable(progress) or isinstance(progress, bool)):
-        raise InputError(f"progress {kinds.said(progress)} cannot be used: give True, False or a function")
+        raise InputError(f"progress {kinds.quoted(progress)} cannot be used: give True, False or a function")
     place = {} if wanted["resume"] else start.place(files, wanted)
     if wanted["valid"] is not None:
         wanted["valid"] = start.files([wanted["valid"]], wanted)

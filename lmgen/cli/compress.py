@@ -21,8 +21,8 @@ MOST = 1 << 30  # bytes
 def compress(model: str, file: str, output: Path | None) -> None:
     """Compress a file with a model.
 
-    FILE is a text, or any bytes; - is standard input. Without its header, the compressed file has the size that lmgen eval states:
-    the bits per byte, spelling included. Only the same MODEL restores FILE.
+    FILE is a text, or any bytes; - is standard input. Without its header, the compressed file has the size that lmgen eval
+    states: the bits per byte, spelling included. Only the same MODEL restores FILE.
     """
     from lmgen.evaluation import compression
 

@@ -44,7 +44,7 @@ class Names(Kind):
 
     def check(self, value: Any) -> Any:
         if not (isinstance(value, list | tuple) and all(type(name) is str for name in value)):
-            raise ValueError(f"{kinds.said(value)} is not a list of file names")
+            raise ValueError(f"{kinds.quoted(value)} is not a list of file names")
         return value
 
 
@@ -53,7 +53,7 @@ class Digest(Kind):
 
     def check(self, value: Any) -> str:
         if not (isinstance(value, str) and re.fullmatch(r"(?:[0-9a-f]{64}(?:\+[0-9a-f]{64})?)?", value)):
-            raise ValueError(f"{kinds.said(value)} is not a sha256")
+            raise ValueError(f"{kinds.quoted(value)} is not a sha256")
         return value
 
 
@@ -62,7 +62,7 @@ class Division(Kind):
 
     def check(self, value: Any) -> Any:
         if not (isinstance(value, dict) and value.keys() == {"share", "head"}):
-            raise ValueError(f"{kinds.said(value)} is not a division of a text")
+            raise ValueError(f"{kinds.quoted(value)} is not a division of a text")
         Bounded(0, 1).check(value["share"])
         if value["head"] is not None:
             Whole(0, kinds.LARGEST_SEED).check(value["head"])
@@ -132,11 +132,11 @@ WEIGHTS: Table = {
 def wrong(content: Any, fields: Table) -> str:
     """The reason why content is invalid: a missing or unknown field, or an invalid value; empty for valid content."""
     if not isinstance(content, dict):
-        return f"{kinds.said(content)} is not an object"
+        return f"{kinds.quoted(content)} is not an object"
     if missing := [name for name, field in fields.items() if not field.late and name not in content]:
         return f"there is no {missing[0]}"
     if strange := sorted(content.keys() - fields.keys()):
-        return f"there is a field {kinds.said(strange[0])}"
+        return f"there is a field {kinds.quoted(strange[0])}"
     faults = (f"{name}: {fault}" for name, value in content.items() if (fault := fields[name].fault(value)))
     return next(faults, "")
 
@@ -158,8 +158,8 @@ def settings(path: Path, texts: Mapping[str, str]) -> tuple[Vocab, dict[str, Any
             raise ValueError(whys[0])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path / 'config.json'} is damaged ({error}): copy the model again") from None
-    if (said := content["model"]["vocab"]) != len(vocab):
+    if (symbols := content["model"]["vocab"]) != len(vocab):
         raise CheckpointError(
-            f"{path}: config.json says {said} symbols, vocab.json holds {len(vocab)}: copy the whole directory again"
+            f"{path}: config.json says {symbols} symbols, vocab.json holds {len(vocab)}: copy the whole directory again"
         )
     return vocab, content

@@ -22,7 +22,7 @@ MOST_ORDER = 32  # of an n-gram model
 LONGEST_SAMPLE = 1_000_000  # symbols; a sample is held in memory until it is whole
 
 
-def said(value: object) -> str:
+def quoted(value: object) -> str:
     """A value in an error message: its repr, shortened where it is long."""
     try:
         text = repr(value)
@@ -66,20 +66,20 @@ class Bounded(Kind):
 
     def check(self, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, self.accepts):
-            raise ValueError(f"{said(value)} is not a {self.noun}")
+            raise ValueError(f"{quoted(value)} is not a {self.noun}")
         try:
             number = self.convert(value)
         except OverflowError:
             number = math.inf
         if not self.low <= number <= self.high or number == math.inf or (self.open_low and number == self.low):
-            raise ValueError(f"{said(number)} cannot be used: give {self.bounds}")
+            raise ValueError(f"{quoted(number)} cannot be used: give {self.bounds}")
         return number
 
     def parse(self, text: str) -> Any:
         try:
             number = self.convert(text)
         except ValueError:
-            raise ValueError(f"{said(text)} is not a {self.noun}") from None
+            raise ValueError(f"{quoted(text)} is not a {self.noun}") from None
         return self.check(number)
 
     @property
@@ -117,7 +117,7 @@ class Duration(Kind):
             seconds = sum(float(part) * unit for part, unit in parts if part)
         with contextlib.suppress(ValueError):
             return self.SECONDS.check(seconds)
-        raise ValueError(f"{said(value)} is not a duration: give seconds, or for instance 90s, 5m or 1h30m")
+        raise ValueError(f"{quoted(value)} is not a duration: give seconds, or for instance 90s, 5m or 1h30m")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Choice(Kind):
     def check(self, value: Any) -> str:
         if isinstance(value, str) and value in self.names:
             return value
-        raise ValueError(f"{said(value)} is not one of {self.bounds}{did_you_mean(value, self.names)}")
+        raise ValueError(f"{quoted(value)} is not one of {self.bounds}{did_you_mean(value, self.names)}")
 
     @property
     def bounds(self) -> str:
@@ -147,7 +147,7 @@ class Flag(Kind):
 
     def check(self, value: Any) -> bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{said(value)} is neither True nor False")
+            raise ValueError(f"{quoted(value)} is neither True nor False")
         return value
 
 
@@ -160,7 +160,7 @@ class Text(Kind):
 
     def check(self, value: Any) -> str:
         if not isinstance(value, str):
-            raise ValueError(f"{said(value)} is not a string")
+            raise ValueError(f"{quoted(value)} is not a string")
         return value
 
 
@@ -183,7 +183,7 @@ class Place(Kind):
 
     def check(self, value: Any) -> Any:
         if not isinstance(value, str | os.PathLike) or not isinstance(path := os.fspath(value), str) or not path or "\0" in path:
-            raise ValueError(f"{said(value)} is not a path")
+            raise ValueError(f"{quoted(value)} is not a path")
         return Path(path)
 
 

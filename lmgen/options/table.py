@@ -30,7 +30,7 @@ from lmgen.options.kinds import (
     Text,
     Whole,
     did_you_mean,
-    said,
+    quoted,
 )
 
 
@@ -101,7 +101,6 @@ def check(name: str, kind: Kind, value: Any) -> Any:
 
 
 SEED = Whole(0, LARGEST_SEED)
-KEEP = Choice(("best", "last"))
 UNITS = Choice(("char", "word", "word-punct", "word-only"))
 FITTED = "from the text"
 
@@ -157,7 +156,7 @@ TRAIN = (
     Option("weight_decay", Bounded(0, 10), None, "Weight decay of all matrices.", "training", "0.2"),
     Option("clip", Bounded(0, LARGEST_FLOAT, open_low=True), None, "Largest global norm of the gradient.", "training", "1"),
     Option("patience", Whole(0), None, "Stop after this many validations without improvement; 0: never.", "training", "10"),
-    Option("keep", KEEP, None, "Weights to keep: of the best validation, or the last.", "training", "best"),
+    Option("keep", Choice(("best", "last")), None, "Weights to keep: of the best validation, or the last.", "training", "best"),
     PRECISION,
     Option("seed", SEED, 0, "Seed of all random numbers.", "training", counts=True),
     ENCODING,
@@ -230,4 +229,4 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
     for name in given:
         if name not in known:
             meant = did_you_mean(name, known) or f": the options are {', '.join(known)}"
-            raise InputError(f"there is no option {said(name)[1:-1]}{meant}")
+            raise InputError(f"there is no option {quoted(name)[1:-1]}{meant}")

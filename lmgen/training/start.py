@@ -40,7 +40,7 @@ def files(given: Iterable[Any], options: Options) -> list[str]:
             parts = ([part] for part in sequences) if options["sequence"] == "file" else [sequences]
             found += [_copied(part, options["encoding"]) for part in parts]
         else:
-            raise InputError(f"{kinds.said(one)} is not a text: give the name of a file, an open file, or strings")
+            raise InputError(f"{kinds.quoted(one)} is not a text: give the name of a file, an open file, or strings")
     return found
 
 
@@ -48,7 +48,7 @@ def _named(name: str | os.PathLike) -> str:
     """The name of a file. Raises InputError, which says more than `text.find` would, for a string that is itself a text."""
     path = os.fspath(name)
     if not isinstance(path, str):
-        raise InputError(f"{kinds.said(name)} is not a text: give the name of a file as a string")
+        raise InputError(f"{kinds.quoted(name)} is not a text: give the name of a file as a string")
     if isinstance(name, str) and len(path.splitlines()) > 1:
         raise InputError("a string names a file, and this one is itself a text: give its lines, text.splitlines()")
     if not path:
@@ -74,7 +74,7 @@ def _blocks(file: Any) -> Iterator[str | bytes]:
         while block := file.read(reading.BLOCK):
             yield block
     except (OSError, ValueError) as error:  # closed, not for reading, not of this encoding
-        raise InputError(f"cannot read {kinds.said(file)}: {error}") from None
+        raise InputError(f"cannot read {kinds.quoted(file)}: {error}") from None
 
 
 def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
@@ -82,7 +82,7 @@ def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
     boundary, ending = reading.SEQUENCES[sequence], {"line": "\n", "paragraph": "\n\n", "file": ""}[sequence]
     for number, one in enumerate(strings, 1):
         if not isinstance(one, str):
-            raise InputError(f"the text holds {kinds.said(one)}: give strings, each of which is a sequence")
+            raise InputError(f"the text holds {kinds.quoted(one)}: give strings, each of which is a sequence")
         if boundary and boundary.search(one.removesuffix("\n")):
             raise InputError(
                 f"string {number:,} is more than one {sequence}, and each is to be a sequence: give "
