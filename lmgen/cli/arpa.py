@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from lmgen.cli.options import command, group, output_file
+from lmgen.cli.options import Group, command, output_file
 from lmgen.errors import InputError
 from lmgen.options import commands
 from lmgen.system import terminal
 
 
-@group("lmgen arpa write trigrams -o trigrams.arpa", "lmgen arpa read trigrams.arpa")
+@command("lmgen arpa write trigrams -o trigrams.arpa", "lmgen arpa read trigrams.arpa", cls=Group)
 def arpa() -> None:
     """Convert n-gram models to ARPA and back.
 
@@ -21,11 +21,7 @@ def arpa() -> None:
 
 
 @command(
-    "lmgen arpa write trigrams",
-    "lmgen arpa write trigrams -o trigrams.arpa",
-    options=[commands.OUTPUT],
-    name="write",
-    group=arpa,
+    "lmgen arpa write trigrams", "lmgen arpa write trigrams -o trigrams.arpa", options=[commands.OUTPUT], name="write", group=arpa
 )
 @click.argument("model")
 def arpa_write(model: str, output: Path | None) -> None:

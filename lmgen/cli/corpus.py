@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from lmgen.cli import console
-from lmgen.cli.options import command, group, output_file
+from lmgen.cli.options import Group, command, output_file
 from lmgen.options import commands
 from lmgen.system import terminal
 
 
-@group("lmgen corpus list", "lmgen corpus check names.txt")
+@command("lmgen corpus list", "lmgen corpus check names.txt", cls=Group)
 def corpus() -> None:
     """Check texts; list the corpora that ship."""
 
@@ -159,11 +159,7 @@ def corpus_list(json: bool) -> None:
 
 
 @command(
-    "lmgen corpus write cities",
-    "lmgen corpus write cities -o cities.txt",
-    options=[commands.OUTPUT],
-    name="write",
-    group=corpus,
+    "lmgen corpus write cities", "lmgen corpus write cities -o cities.txt", options=[commands.OUTPUT], name="write", group=corpus
 )
 @click.argument("name")
 def corpus_write(name: str, output: Path | None) -> None:

@@ -18,7 +18,7 @@ from lmgen.cli.corpus import corpus
 from lmgen.cli.evaluate import eval_
 from lmgen.cli.models import list_, remove, rename, show
 from lmgen.cli.novelty import novelty
-from lmgen.cli.options import group
+from lmgen.cli.options import Group, command
 from lmgen.cli.sample import fill, sample, score
 from lmgen.cli.train import train
 from lmgen.errors import LmgenError
@@ -26,9 +26,10 @@ from lmgen.options import suggestions
 from lmgen.system import signals, terminal
 
 
-@group(
+@command(
     "lmgen train cities",
     "lmgen sample cities -n 20",
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
 )
@@ -40,12 +41,12 @@ def cli() -> None:
     """
 
 
-for command in (
-    *(train, sample, fill, eval_, score, novelty, compress, decompress, show),
-    *(list_, remove, rename),
+for each in (
+    *(train, sample, fill, eval_, score, novelty, compress, decompress),
+    *(show, list_, remove, rename),
     *(cells, corpus, arpa, doctor),
 ):
-    cli.add_command(command)
+    cli.add_command(each)
 
 
 OUT_OF_MEMORY = "lmgen: not enough memory: give a smaller --size, --batch, --window or --vocab-size"

@@ -79,22 +79,15 @@ def _texts(opened: Text) -> Iterator[str]:
 
 
 def open_reference(
-    corpora: Sequence[str],
-    controls: Sequence[str],
-    sequence: str,
-    carry: bool,
-    encoding: str,
-    errors: str,
-    exact: bool,
+    corpora: Sequence[str], controls: Sequence[str], sequence: str, carry: bool, encoding: str, errors: str, exact: bool
 ) -> Reference:
     """Open and index the corpus and its control, with notes."""
     from lmgen.data import finding, reading
     from lmgen.evaluation import comparison
 
-    def opened(names: Sequence[str]) -> Text:
-        return reading.Text(finding.find(names), sequence, carry, encoding, errors)
-
-    reference = comparison.reference(opened(corpora), opened(controls) if controls else None, carry)
+    how = (sequence, carry, encoding, errors)
+    control = reading.Text(finding.find(controls), *how) if controls else None
+    reference = comparison.reference(reading.Text(finding.find(corpora), *how), control, carry)
     terminal.notes(reference.notes)
     if reference.index.large and not exact:
         terminal.note(f"the nearest {sequence} is searched among those with the longest common spans; --exact searches all")

@@ -55,8 +55,8 @@ class _Context(click.Context):
     formatter_class = _Formatter
 
 
-class _WithExamples(click.Command):
-    """A command whose help page ends with examples."""
+class Command(click.Command):
+    """A command with declared options, whose help page ends with examples."""
 
     context_class = _Context
     options: tuple[Option, ...] = ()
@@ -68,11 +68,7 @@ class _WithExamples(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 
-class Command(_WithExamples):
-    """A command with declared options."""
-
-
-class Group(_WithExamples, click.Group):
+class Group(Command, click.Group):
     """A group that lists its commands in the order in which they were added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -80,26 +76,15 @@ class Group(_WithExamples, click.Group):
 
 
 def command(
-    *examples: str, options: Iterable[Option] = (), name: str | None = None, group: click.Group | None = None
-) -> Callable[[Callable], Command]:
-    """A decorator that makes a function a command, of a group if one is given, with these options and examples of use."""
+    *examples: str, options: Iterable[Option] = (), group: Group | None = None, cls: type[Command] = Command, **settings: Any
+) -> Callable[[Callable], Any]:
+    """A decorator that makes a function a command (of a group, if one is given) with these options and examples."""
 
     def decorate(function: Callable) -> Command:
-        made = click.command(name, cls=Command)(declared(options)(function))
+        made = click.command(cls=cls, **settings)(declared(options)(function))
         made.options, made.examples = tuple(options), examples
         if group:
             group.add_command(made)
-        return made
-
-    return decorate
-
-
-def group(*examples: str, **settings: Any) -> Callable[[Callable], Group]:
-    """A decorator that makes a function a group of commands with these examples of use."""
-
-    def decorate(function: Callable) -> Group:
-        made = click.group(cls=Group, **settings)(function)
-        made.examples = examples
         return made
 
     return decorate
@@ -111,13 +96,11 @@ def declared(options: Iterable[Option]) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         for option in reversed([*options]):
             words = option.flags.split(", ")
-            settings: dict[str, Any] = {"help": option.described, "default": option.default}
+            settings: dict[str, Any] = {"help": option.described, "default": option.default, "required": option.required}
             if isinstance(option.kind, kinds.Flag):
                 settings["is_flag"] = True
             else:
                 settings |= {"type": Typed(option.kind), "multiple": isinstance(option.kind, kinds.Files)}
-            if option.required:
-                settings["required"] = True
             function = click.option(*words, option.name, **settings)(function)
         return function
 

@@ -22,7 +22,7 @@ import readme
 import options
 
 COMMANDS = dict(options.named(main.cli, "lmgen"))
-GROUPS = {"lmgen": main.cli, "lmgen corpus": main.cli.commands["corpus"], "lmgen arpa": main.cli.commands["arpa"]}
+GROUPS = {"lmgen": main.cli} | {f"lmgen {name}": main.cli.commands[name] for name in ("corpus", "arpa")}
 EXAMPLES = [example for command in (COMMANDS | GROUPS).values() for example in command.examples]
 
 
