@@ -29,7 +29,9 @@ from lmgen.data.vocab import EOS, Vocab
 from lmgen.generation import sampling
 from lmgen.nn import cells, model, recurrence
 from lmgen.nn.cells import CELLS
-from lmgen.training import loop
+from lmgen.tasks import task_of
+from lmgen.training import step as training_step
+from lmgen.training.config import TrainingConfig
 
 PAGE = ROOT / "docs" / "networks.md"
 SMALL = 2.0**-10  # tanh is linear near zero: with inputs and memory in this unit the examples come out in whole numbers
@@ -321,13 +323,12 @@ def windows(rng: np.random.Generator, gaps: tuple[int, ...], columns: int) -> np
 def trained(cell: str, gaps: tuple[int, ...], seed: int, steps: int = LEARNT) -> tuple[model.NetworkConfig, dict]:
     """A network that has read so many windows of sentences with these gaps."""
     network = model.NetworkConfig(len(WORDS), cell, size=SIZES[cell], embedding=16)
-    config = loop.TrainingConfig(
-        COLUMNS, sum(gaps) + 4 * len(gaps), learning_rate=0.005, steps=steps, weight_decay=0.0, seed=seed
-    )
-    state, rng, begins = loop.begin(config, network), np.random.default_rng(seed), np.ones(COLUMNS, bool)
+    config = TrainingConfig(COLUMNS, sum(gaps) + 4 * len(gaps), learning_rate=0.005, steps=steps, weight_decay=0.0, seed=seed)
+    task = task_of(network, config.precision)
+    state, rng, begins = training_step.begin(task, config), np.random.default_rng(seed), np.ones(COLUMNS, bool)
     for k in range(steps):
-        window, rate = windows(rng, gaps, COLUMNS), loop.learning_rate(config, k, k / steps)
-        state, _ = loop.step(config.update, network, state, window, begins, rate, k)
+        window, rate = windows(rng, gaps, COLUMNS), config.rate(k, k / steps)
+        state, _ = training_step.step(task, config.optimiser, state, task.batch(window, begins), rate, k)
     return network, state.params
 
 

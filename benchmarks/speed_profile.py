@@ -15,6 +15,7 @@ import numpy as np
 from speed_workers import Shape, network
 
 from lmgen.nn.precision import precision_of
+from lmgen.training.config import TrainingConfig
 
 STEPS = 10
 LARGE = 2048  # rows, columns and inner dimension of the product that shows the limit
@@ -35,18 +36,20 @@ def profile(shape: Shape, cell: str) -> dict[str, Any]:
     import jax
 
     from lmgen.system import devices
-    from lmgen.training import loop
+    from lmgen.tasks import task_of
+    from lmgen.training.step import begin, step
 
     devices.prepare()
     precision = precision_of("auto", cell)
-    config, net = loop.TrainingConfig(shape.batch, shape.window, 1e-3, steps=1, precision=precision), network(shape, cell)
+    config, net = TrainingConfig(shape.batch, shape.window, 1e-3, steps=1, precision=precision), network(shape, cell)
     window = np.random.default_rng(0).integers(shape.vocab, size=(shape.window + 1, shape.batch), dtype=np.int32)
-    begins, state = np.zeros(shape.batch, bool), loop.begin(config, net)
-    program = loop.step.lower(config.update, net, state, window, begins, 1e-3, 0).compile().as_text()
+    task = task_of(net, precision)
+    batch, state = task.batch(window, np.zeros(shape.batch, bool)), begin(task, config)
+    program = step.lower(task, config.optimiser, state, batch, 1e-3, 0).compile().as_text()
 
     def steps(state: Any) -> Any:
         for k in range(STEPS):
-            state, nats = loop.step(config.update, net, state, window, begins, 1e-3, k)
+            state, nats = step(task, config.optimiser, state, batch, 1e-3, k)
             nats.block_until_ready()
         return jax.block_until_ready(state)
 

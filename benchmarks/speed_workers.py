@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lmgen.nn.precision import precision_of
+from lmgen.training.config import TrainingConfig
 
 SECONDS = 0.7  # of work in a round
 TRIAL = 0.3  # seconds in which a way of computing shows how fast it is
@@ -159,24 +160,24 @@ def language_model(shape: Shape, cell: str, precision: str, ends: bool = True) -
 
 @dataclass(frozen=True)
 class Again:
-    """Windows read over and over, in the place of lmgen.corpus.Windows."""
+    """A few windows read over and over, in place of those of a text."""
 
+    task: Any
     ids: np.ndarray
     per_epoch: int = WINDOWS
 
-    def __getitem__(self, step: int) -> np.ndarray:
-        return self.ids[step % WINDOWS]
-
-    def begins(self, step: int) -> np.ndarray:
-        return np.zeros(self.ids.shape[2], bool)
+    def __getitem__(self, step: int) -> Any:
+        return self.task.batch(self.ids[step % WINDOWS], np.zeros(self.ids.shape[2], bool))
 
 
 def training(shape: Shape, cell: str, precision: str, ids: np.ndarray) -> Work:
     """Training steps, by lmgen's own loop."""
+    from lmgen.tasks import task_of
     from lmgen.training import loop
 
-    config = loop.TrainingConfig(shape.batch, shape.window, 1e-3, steps=10**9, precision=precision)
-    run = loop.Training(config, network(shape, cell), Again(ids), None)
+    config = TrainingConfig(shape.batch, shape.window, 1e-3, steps=10**9, precision=precision)
+    task = task_of(network(shape, cell), precision)
+    run = loop.Training(config, task, Again(task, ids), None)
     reports = iter(run)
 
     def work(steps: int) -> None:

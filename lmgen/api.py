@@ -11,14 +11,14 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
 from lmgen.data import advice, corpus, finding, reading
-from lmgen.errors import DivergedError, InputError, LmgenError
+from lmgen.errors import InputError, LmgenError
 from lmgen.evaluation import scores
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure
@@ -27,10 +27,11 @@ from lmgen.generation.sampling import Sample, Settings, distinct_samples, sample
 from lmgen.models import loading, networks, provenance
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import kinds, table
-from lmgen.system import directories, lock, terminal
-from lmgen.training import counting, run, start
+from lmgen.system import directories, terminal
+from lmgen.training import start
+from lmgen.training import train as training
+from lmgen.training.config import StepReport
 from lmgen.training.display import Display, Loss
-from lmgen.training.loop import StepReport
 
 
 class Model:
@@ -229,54 +230,54 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
     wanted = table.checked(options, bool(files))
     if not (callable(progress) or isinstance(progress, bool)):
         raise InputError(f"progress {kinds.quoted(progress)} cannot be used: give True, False or a function")
-    place = {} if wanted["resume"] else start.place(files, wanted)
-    if wanted["valid"] is not None:
-        wanted["valid"] = start.files([wanted["valid"]], wanted)
-    note = terminal.note if progress is True else (lambda _: None)
-    settings = start.text_settings(start.files(files, wanted), wanted, note) if files else None
-    if wanted["resume"]:
-        path = directories.find(str(wanted["resume"]))
-        with lock.locked(path):
-            started, complaints = run.resume(path, settings, wanted["changed_text"], **table.belonging(wanted, "end"))
-            for complaint in complaints:
-                warnings.warn(complaint, stacklevel=2)
-            _train(started, progress)
-        return load(path, started.config.precision)
-    assert settings
-    if wanted["cell"] == "ngram":
-        return load(counting.new(text=settings, **place, **start.counted(wanted))[0].lm.path)
-    with directories.new(**place) as made:
-        started = run.new(made, settings, **start.learnt(wanted))
-        for sentence in (*started.data.notes, *(f"warning: {warning}" for warning in advice.warnings(started.data.signs))):
-            note(sentence)
-        _train(started, progress)
-    if not made.published:
-        raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
-    return load(started.path, started.config.precision)
+
+    def sources() -> tuple[list[str], list[str]]:
+        valid = wanted["valid"]
+        return start.files(files, wanted), [] if valid is None else start.files([valid], wanted)
+
+    name = training.default_name(files) if files else ""
+    path, precision = training.train(sources, name, wanted, _Caller(progress))
+    return load(path, precision)
 
 
-def _train(started: run.Run, progress: bool | Callable[[StepReport], Any]) -> None:
-    """Run a training to its end, or until it is stopped; then it is saved."""
-    loss = Loss(started.data.vocab.unit, started.data.characters_per_symbol, started.network.direction == "both")
-    with _interrupts() as interrupts, closing(iter(started)) as reports, Display(loss, progress is not True) as display:
-        told = progress if callable(progress) else display.show
-        for report in reports:
-            try:
-                stopped = told(report) is False or bool(interrupts)
-            except BaseException:
-                started.save()
-                raise
-            if stopped:
-                break
-    unfinished = not started.progress.finished
-    if unfinished or started.trouble:
-        started.save()
-    if interrupts and unfinished:
-        if not started.place.published:  # what is not finite is not saved
+class _Caller(training.Observer):
+    """A Python program that trains: it sees the training on stderr or by a function, and stops it by False or Ctrl-C."""
+
+    def __init__(self, progress: bool | Callable[[StepReport], Any]):
+        self.progress = progress
+
+    def note(self, message: str) -> None:
+        if self.progress is True:
+            terminal.note(message)
+
+    def begin(self, run: training.Run) -> None:
+        for sentence in (*run.data.notes, *(f"warning: {warning}" for warning in advice.warnings(run.data.signs))):
+            self.note(sentence)
+
+    def resume(self, run: training.Run, complaints: list[str]) -> None:
+        for complaint in complaints:
+            warnings.warn(complaint, stacklevel=4)
+
+    @contextmanager
+    def watch(self, run: training.Run) -> Iterator[Callable[[StepReport], bool]]:
+        with _interrupts() as self.interrupts, Display(Loss.of(run), quiet=self.progress is not True) as display:
+            show = self.progress if callable(self.progress) else display.show
+
+            def go_on(report: StepReport) -> bool:
+                try:
+                    return show(report) is not False and not self.interrupts
+                except BaseException:
+                    run.save()
+                    raise
+
+            yield go_on
+
+    def stopped(self, run: training.Run) -> None:
+        if self.interrupts and run.place.published:
+            way_out = f"go on with: lmgen.train(resume={str(run.path)!r})"
+            raise KeyboardInterrupt(f"stopped at step {run.progress.step:,} and saved; {way_out}")
+        if self.interrupts:
             raise KeyboardInterrupt
-        raise KeyboardInterrupt(
-            f"stopped at step {started.progress.step:,} and saved; go on with: lmgen.train(resume={str(started.path)!r})"
-        )
 
 
 @contextmanager

@@ -27,15 +27,19 @@ TRAINS = """
 import hashlib, time, jax, numpy as np
 from lmgen.nn import model, native
 from lmgen.nn.precision import precision_of
-from lmgen.training import loop
+from lmgen.tasks import task_of
+from lmgen.training.config import TrainingConfig
+from lmgen.training.step import begin, step
 network = model.NetworkConfig(50, "lstm", 128, 1, 128)
-c = loop.TrainingConfig(32, 64, 1e-2, steps=1, precision=precision_of("auto"))
+c = TrainingConfig(32, 64, 1e-2, steps=1, precision=precision_of("auto"))
 w = np.random.default_rng(0).integers(0, 50, (65, 32)).astype(np.int32)
-state, _ = loop.step(c.update, network, loop.begin(c, network), w, np.zeros(32, bool), 1e-2, 0)
+task = task_of(network, c.precision)
+batch = task.batch(w, np.zeros(32, bool))
+state, _ = step(task, c.optimiser, begin(task, c), batch, 1e-2, 0)
 jax.block_until_ready(state)
 start = time.perf_counter()
 for k in range(150):
-    state, nats = loop.step(c.update, network, state, w, np.zeros(32, bool), 1e-2, k)
+    state, nats = step(task, c.optimiser, state, batch, 1e-2, k)
     float(nats)
 seconds = time.perf_counter() - start
 bits = b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(state))

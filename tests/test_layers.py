@@ -21,6 +21,7 @@ LAYERS = [
     "evaluation",
     "training",
     "generation",
+    "tasks",
     "models",
     "nn",
     "data",

@@ -31,7 +31,7 @@ def show(model: str | None, plot: str | None, json: bool) -> None:
         return
     from lmgen.models import facts
     from lmgen.system import directories
-    from lmgen.training import curves
+    from lmgen.training import metrics
 
     found, path = facts.model(model), directories.find(model)
     if json:
@@ -39,9 +39,9 @@ def show(model: str | None, plot: str | None, json: bool) -> None:
     else:
         rows = [(name.replace("_", " "), facts.words(value)) for name, value in found.items()]
         indent = max(len(name) for name, _ in rows)
-        console.table([*rows, *_validation(curves.read(path)["valid_nats"], indent)])
+        console.table([*rows, *_validation(metrics.read(path)["valid_nats"], indent)])
     if plot:
-        curves.plot(path, Path(plot))
+        metrics.plot(path, Path(plot))
         terminal.note(f"wrote {plot}")
 
 

@@ -51,6 +51,10 @@ class TextSettings:
 
         return text(self.files), text(self.valid_files) if self.valid_files else None
 
+    def load(self, unit: str = "char", carry: bool = False, **vocabulary: Any) -> corpus.Corpus:
+        """The text, encoded; `vocabulary` holds options of `corpus.load`."""
+        return corpus.load(*self.open(carry), unit, carry, split=self.split, **vocabulary)
+
 
 @dataclass(frozen=True)
 class Origin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,16 @@ from lmgen.nn.precision import product
 ONE_HOT = 1024  # up to so many rows the gradient of a lookup is a product with one-hot rows, beyond it a scatter
 
 
+class Rows(NamedTuple):
+    """A few rows of a table [V, D]: values [T, B, D] of the rows that ids [T, B] name.
+
+    As a gradient: the values of an id that occurs more than once are summed; the other rows are zero.
+    """
+
+    ids: Array
+    values: Array
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def lookup(table: Array, ids: Array, precision: str = "f32") -> Array:
     """The rows of table [V, D] that ids [T, B] name; its gradient may be a product at this precision."""
@@ -20,8 +31,7 @@ def lookup(table: Array, ids: Array, precision: str = "f32") -> Array:
 
 
 def summed(rows: int, ids: Array, values: Array, precision: str = "f32") -> Array:
-    """A table [rows, D] whose rows are the sums of those values [..., D] that have their numbers as ids [...]: what `lookup`'s
-    gradient is of the cotangents of what it gave."""
+    """Scatter-add, the VJP of `lookup`: a table [rows, D] whose row k is the sum of the values [..., D] whose ids [...] are k."""
     flat, values = ids.reshape(-1), values.reshape(-1, values.shape[-1])
     if rows <= ONE_HOT:
         return product(jax.nn.one_hot(flat, rows, axis=0, dtype=values.dtype), values, precision)

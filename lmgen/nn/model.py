@@ -1,8 +1,8 @@
-"""The recurrent language model: embed, stacked cells, head; and the cloze model, with a second stack that reads from the right.
+"""The network: embedding, stacked cells, head; with two directions a second stack that reads from the right.
 
-Parameters are a pytree of dicts: "embedding" [V, E], "layers" (a list of what each cell wants), "head" {"W": [N, V], "b": [V]};
-with layer norm "norms" (one a layer, before it) and one in the head; with two directions "back", the layers of the other stack.
-The state is a list of what each layer's cell remembers. Shapes: T time, B batch, E embedding, N cell size, V vocabulary.
+Parameters are a pytree of dicts: "embedding" [V, E], "layers" (a list, the parameters of each cell), "head" {"W": [N, V],
+"b": [V]}; with layer norm "norms" (one before each layer) and one in the head; with two directions "back", the stack that reads
+from the right. The state is a list of the layers' states. Shapes: T time, B batch, E embedding, N cell size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from jax import Array, lax
 from lmgen.data.vocab import EOS, UNK
 from lmgen.nn import cross_entropy, recurrence
 from lmgen.nn.cells import CELLS, State
-from lmgen.nn.embedding import lookup
+from lmgen.nn.embedding import Rows, lookup
 from lmgen.nn.precision import product
 
 Params = dict[str, Any]
-KEPT = 1 << 26  # numbers that the softmax may keep for its gradient; more are computed a second time, some at a time
-BLANKED = 0.1  # the share of the symbols read that a cloze model gets blanked in training, to learn to do without
+KEPT = 1 << 26  # numbers that the softmax keeps for its gradient at most; beyond, it works in parts and computes them again
+BLANKED = 0.1  # the share of symbols that a cloze model reads as UNK in training, so that it learns to do without them
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What rebuilds a model. With `carry` the state flows on over EOS, without it every sequence starts anew.
+    """The architecture. With `carry` the state flows on over EOS; without it every sequence starts from an empty state.
 
-    `residual` adds the output of the layer below to that of a layer, from the second layer on (He et al. 2015); with `layer_norm`
-    every layer and the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model.
+    `residual` adds a layer's input to its output, from the second layer on (He et al. 2015); with `layer_norm` every layer and
+    the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model.
     """
 
     vocab: int
@@ -51,8 +51,13 @@ class NetworkConfig:
         return ", ".join([f"{self.cell} {self.layers} × {self.size}", *(name for name, on in unusual.items() if on)])
 
     @property
+    def task(self) -> str:
+        """The name of its task."""
+        return "cloze" if self.direction == "both" else "language"
+
+    @property
     def outputs(self) -> int:
-        """How many numbers the head reads."""
+        """Size of the vectors that the head reads."""
         return self.size * (2 if self.direction == "both" else 1)
 
 
@@ -88,7 +93,7 @@ def _init_norm(size: int) -> Params:
 
 
 def parameters(params: Params) -> int:
-    """How many numbers a model learns."""
+    """The number of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
@@ -104,20 +109,19 @@ def read(
     state: list[State],
     ids: Array,
     dropout: Array | None = None,
-    rows: Array | None = None,
 ) -> tuple[list[State], Array]:
-    """Read ids [T, B]; the state after them and what the head reads [T, B, N].
+    """Read ids [T, B]; return the state after them and the head's inputs [T, B, N].
 
-    `dropout` is a random key in training and None otherwise. Dropped is what a layer hands to the next one and to the head
-    (Zaremba et al. 2014), after the layer norm: before it, the norm would divide by the larger spread of dropped outputs in
-    training and not in evaluation. `rows` [T, B, E] are those of the embedding that ids name, if they were looked up before.
+    `dropout` is a random key in training and None otherwise. The outputs of every layer are dropped (Zaremba et al. 2014), after
+    the layer norm: before it, the norm would divide by the larger spread that dropped outputs have in training only. `params` may
+    hold `Rows`, those of the ids, in place of the embedding.
     """
-    after, hs = _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout, rows)
+    after, hs = _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout)
     return after, _head_inputs(config, params, hs, dropout)
 
 
 def reads_few_rows(config: NetworkConfig, symbols: int) -> bool:
-    """Whether nothing of the embedding but the rows of so many symbols enters a loss, and they are fewer than all."""
+    """Whether the loss of so many symbols depends on their rows of the embedding alone, and these are fewer than all rows."""
     return config.direction == "forward" and not config.tie and config.vocab > symbols
 
 
@@ -129,12 +133,11 @@ def _read_stack(
     config: NetworkConfig,
     precision: str,
     stack: Params,
-    table: Array,
+    table: Array | Rows,
     state: list[State],
     ids: Array,
     forget: Array,
     dropout: Array | None,
-    looked_up: Array | None = None,
 ) -> tuple[list[State], Array]:
     cell = CELLS[config.cell]
     after: list[State] = []
@@ -143,8 +146,8 @@ def _read_stack(
     for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
         if hs is not None:
             rows, named = hs, None
-        elif looked_up is not None:
-            rows, named = looked_up, None
+        elif isinstance(table, Rows):
+            rows, named = table.values, None
         elif config.vocab <= ids.size:  # fewer products: take every row of the embedding once, then look up
             rows, named = table, ids
         else:
@@ -161,14 +164,14 @@ def _read_stack(
 
 
 def _head_inputs(config: NetworkConfig, params: Params, hs: Array, dropout: Array | None) -> Array:
-    """What the head reads of the top layer's outputs: normalised, and in training dropped."""
+    """The top layer's outputs, normalised, and with dropout in training."""
     if config.layer_norm:
         hs = normalised(params["head"], hs)
     return _dropped(config, hs, dropout, config.layers - 1)
 
 
 def _dropped(config: NetworkConfig, rows: Array, dropout: Array | None, layer: int) -> Array:
-    """What is left of a layer's outputs in training: a share of them is 0, and the others are larger for it."""
+    """Dropout of a layer's outputs in training: a share of them becomes 0, the others are scaled up."""
     if dropout is None or not config.dropout:
         return rows
     keep = jax.random.bernoulli(jax.random.fold_in(dropout, layer), 1 - config.dropout, rows.shape)
@@ -185,11 +188,12 @@ def read_between(
     beyond: Array | None = None,
     dropout: Array | None = None,
 ) -> tuple[list[State], Array]:
-    """Read a window [T + 2, B] from both sides; what the head reads [T, B, 2 N] for each of its T inner symbols.
+    """Read a window [T + 2, B] from both sides; return the left state after it and the head's inputs [T, B, 2 N] for each of the
+    T inner symbols.
 
-    Symbol t is seen by neither: the left stack has read up to t − 1, the right one from the other end down to t + 1. `left` and
-    `right` are their states before the window; that of the left one after it is returned, too. `beyond` as in `read_back`. In
-    training (with `dropout`, a random key) some of the symbols read are blanked: read as UNK.
+    Neither stack sees symbol t: the left one has read up to t − 1, the right one from the other end down to t + 1. `left` and
+    `right` are their states before the window, `beyond` is as in `read_back`. In training (with `dropout`, a random key) some
+    symbols are read as UNK.
     """
     if dropout is not None:
         dropout, blanks = jax.random.split(dropout)
@@ -210,10 +214,9 @@ def read_back(
     beyond: Array | None = None,
     dropout: Array | None = None,
 ) -> tuple[list[State], Array]:
-    """Read ids [T, B] from the last to the first by the right stack; its state, and its outputs [T, B, N] after each of them,
-    as they are: the head reads them beside those of the left stack.
+    """Read ids [T, B] from the last to the first by the right stack; return its state, and its outputs [T, B, N] after each id.
 
-    `beyond` [T, B] is true where the text has ended, so that reading begins anew there.
+    `beyond` [T, B] is true behind the end of the text, where the state stays empty.
     """
     forget = _forget(config, ids) if beyond is None else _forget(config, ids) | beyond
     back = params["back"]
@@ -222,7 +225,7 @@ def read_back(
 
 
 def counted(config: NetworkConfig, targets: Array) -> Array:
-    """Which targets a loss counts: all, but for EOS in a cloze model of independent sequences, whose ends are given."""
+    """Which targets are counted: all but EOS in a cloze model of independent sequences, whose ends are given."""
     return (targets != EOS) if config.direction == "both" and not config.carry else jnp.ones(targets.shape, bool)
 
 
@@ -233,7 +236,7 @@ def normalised(p: Params, rows: Array) -> Array:
 
 
 def logits(params: Params, hs: Array, precision: str) -> Array:
-    """Unnormalised log-probabilities [..., V] of what follows, from what the head reads [..., N]."""
+    """Logits [..., V] from the head's inputs [..., N]."""
     head = params["head"]
     if "W" in head:
         return product(hs, head["W"], precision) + head["b"]
@@ -243,7 +246,7 @@ def logits(params: Params, hs: Array, precision: str) -> Array:
 
 
 def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
-    """−ln p of each target [T, B] given what the head reads [T, B, N]; what is kept of so many for a gradient is bounded."""
+    """−ln p of each target [T, B], from the head's inputs [T, B, N]; the memory for the gradient is bounded by `KEPT`."""
     head = params["head"]
 
     def of(rows: tuple[Array, Array]) -> Array:

@@ -13,7 +13,7 @@ OUTPUT = Option("output", Place(), None, "Output file.", chosen="stdout", short=
 CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen train --carry does.")
 BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
 
-TRAIN = (*table.TRAIN, Option("quiet", Flag(), False, "Print nothing while training.", short="-q"))
+TRAIN = (*table.TRAIN, Option("quiet", Flag(), False, "Print no progress.", short="-q"))
 # The fields of `generation.sampling.Settings`.
 SAMPLING = (
     Option("temperature", Bounded(0), 1.0, "Sampling temperature; 0 takes the likeliest symbol.", short="-t"),

@@ -169,6 +169,11 @@ def names(*of: str) -> tuple[str, ...]:
     return tuple(option.name for option in TRAIN if option.of in of)
 
 
+def taken(given: Mapping[str, Any], *of: str) -> dict[str, Any]:
+    """Those of the given options that belong to these."""
+    return {name: given[name] for name in names(*of) if name in given}
+
+
 def belonging(options: Mapping[str, Any], *of: str) -> dict[str, Any]:
     """The options of these parts."""
     return {name: options[name] for name in names(*of)}

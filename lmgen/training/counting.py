@@ -1,4 +1,4 @@
-"""Fitting n-gram models to a corpus, in one go; the order is chosen on validation text unless it is given."""
+"""Fitting n-gram models to a corpus; the order is chosen on validation text unless it is given."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.models import loading, ngram, provenance, scoring
 from lmgen.system import arrayfile, checkpoint, directories
-from lmgen.training import run
+from lmgen.training.card import card, of_text, reading
 
-HIGHEST = {"char": 16}  # the highest order that is tried, by unit …
-HIGHEST_OF_WORDS = 6  # … and of words
-UNTRIED = {"char": 6}  # the order where there is no validation text
-UNTRIED_OF_WORDS = 3
+HIGHEST, HIGHEST_OF_WORDS = 16, 6  # the highest order that is tried, of characters and of words
+UNTRIED, UNTRIED_OF_WORDS = 6, 3  # the order where there is no validation text
 
 
 @dataclass(frozen=True)
@@ -41,22 +39,24 @@ class Fitted:
 def fitted(
     train: np.ndarray, valid: np.ndarray | None, vocab: Vocab, carry: bool, order: int | None = None, **attributes: Any
 ) -> Fitted:
-    """Count a stream of ids and smooth the counts; without `order` the one that suits the validation stream, from 1 upwards until
-    one more does not help. `attributes` are those of lm.Counted. Raises InputError for an order that cannot be.
+    """Count a stream of ids and smooth the counts; `attributes` are those of NGramModel.
+
+    Without `order`, orders from 1 upwards are tried on the validation stream until one more does not help. Raises InputError for
+    an order out of range.
     """
     if order is not None and not 1 <= order <= ngram.MOST:
         raise InputError(f"order {order} cannot be used: give 1 to {ngram.MOST}")
-    counts = ngram.Counts(train, len(vocab), carry)
+    counts, characters = ngram.Counts(train, len(vocab), carry), vocab.unit == "char"
 
     def of(order: int) -> loading.NGramModel:
         config = ngram.NGramConfig(len(vocab), order, carry)
         return loading.NGramModel(config, ngram.smoothed(counts, order), vocab, **attributes)
 
     if order is not None or valid is None:
-        return Fitted(of(order or UNTRIED.get(vocab.unit, UNTRIED_OF_WORDS)), {})
+        return Fitted(of(order or (UNTRIED if characters else UNTRIED_OF_WORDS)), {})
     tried: dict[int, float] = {}
     best = None
-    for candidate in range(1, HIGHEST.get(vocab.unit, HIGHEST_OF_WORDS) + 1):
+    for candidate in range(1, (HIGHEST if characters else HIGHEST_OF_WORDS) + 1):
         model = of(candidate)
         tried[candidate] = float(scoring.stream_nats(model, valid, exact=False).mean(dtype=np.float64))
         if best and tried[candidate] >= tried[best.config.order]:
@@ -67,81 +67,62 @@ def fitted(
 
 
 def new(
-    path: Path,
-    text: provenance.TextSettings,
-    unit: str = "char",
-    carry: bool = False,
-    min_count: int = 1,
-    vocab_size: int | None = None,
-    unk_token: str | None = None,
-    force: bool = False,
-    order: int | None = None,
-    count_on: bool = False,
+    place: directories.Place, text: provenance.TextSettings, order: int | None = None, **vocabulary: Any
 ) -> tuple[Fitted, corpus.Corpus]:
-    """Read the text, fit a model to it and write its directory.
+    """Read the text, fit a model to it and write its directory; `vocabulary` holds options of the vocabulary.
 
-    Raises InputError for a text or a directory that cannot be used.
+    Raises InputError for a text or an order that cannot be used.
     """
     begun = time.monotonic()
-    with directories.new(path, force, count_on) as place:
-        data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, split=text.split)
-        text = replace(text, split=data.split)
-        valid = data.valid.stream if data.valid else None
-        found = fitted(data.train.stream, valid, data.vocab, carry, order, sequence=text.sequence, known=data.known)
-        nats = None
-        if data.valid:
-            total = scoring.stream_nats(found.lm, data.valid.stream, exact=False).sum(dtype=np.float64)
-            nats = float(total) / max(1, data.valid.symbols)
-        about = {"step": 0, "valid_nats": nats, "parameters": 2 * found.ngrams, "text_sha256": data.sha256}
-        seconds = round(time.monotonic() - begun, 3)
-        line = {"step": 0, "symbols": data.train.symbols, "seconds": seconds, "train_nats": None, "valid_nats": nats}
-        line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
-        rows = {
-            "text": text.title,
-            "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
-        }
-        if nats is not None and data.valid:
-            rows["validation"] = f"{nats:.4f} nats a symbol over {data.valid.symbols:,} symbols"
-        write(place, found.lm, {"train": {}, "text": asdict(text)}, about, rows, json.dumps(line) + "\n")
+    data, carry = text.load(**vocabulary), vocabulary.get("carry", False)
+    text = replace(text, split=data.split)
+    valid = data.valid.stream if data.valid else None
+    found = fitted(data.train.stream, valid, data.vocab, carry, order, sequence=text.sequence, known=data.known)
+    nats = None
+    if data.valid:
+        total = scoring.stream_nats(found.lm, data.valid.stream, exact=False).sum(dtype=np.float64)
+        nats = float(total) / max(1, data.valid.symbols)
+    seconds = round(time.monotonic() - begun, 3)
+    line = {"step": 0, "symbols": data.train.symbols, "seconds": seconds, "train_nats": None, "valid_nats": nats}
+    line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
+    write(place, found.lm, text, of_text(data, text, nats), nats, data.sha256, json.dumps(line) + "\n")
     return replace(found, lm=replace(found.lm, path=place.path)), data
 
 
 def write(
     place: directories.Place,
     model: loading.NGramModel,
-    settings: dict[str, Any],
-    about: dict[str, Any],
+    text: provenance.TextSettings,
     rows: dict[str, str],
+    valid_nats: float | None = None,
+    text_sha256: str = "",
     metrics: str = "",
 ) -> None:
     """Write the directory of an n-gram model and give it its name; `rows` are for its card."""
-    settings = {"lmgen": __version__, "model": asdict(model.config), **settings}
+    settings = {"lmgen": __version__, "model": asdict(model.config), "train": {}, "text": asdict(text)}
     checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": model.vocab.to_json()})
     if model.known is not None:
         arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": model.known}, {})
     if metrics:
         arrayfile.write_bytes(place.folder / "metrics.jsonl", metrics.encode())
-    arrayfile.write_bytes(place.folder / "README.md", card(place.path, model, rows).encode("utf-8", "replace"))
+    arrayfile.write_bytes(place.folder / "README.md", _card(place.path, model, rows).encode("utf-8", "replace"))
+    ngrams = sum(len(level.keys) for level in model.levels)
+    about = {"step": 0, "valid_nats": valid_nats, "parameters": 2 * ngrams, "text_sha256": text_sha256}
     checkpoint.write_model(place.folder, loading.level_arrays(model.levels), about)
     place.publish()
 
 
-def card(path: Path, model: loading.NGramModel, rows: dict[str, str]) -> str:
-    """README.md of the directory of an n-gram model."""
-    counts = ", ".join(f"{len(level.keys):,}" for level in model.levels)
-    unit = corpus.unit_noun(model.vocab)
-    reach = "contexts reach back into the one before" if model.carry else "each on its own"
+def _card(path: Path, model: loading.NGramModel, rows: dict[str, str]) -> str:
     rows = {
         "model": f"{model.config.describe()}, interpolated modified Kneser-Ney",
-        "n-grams of length 1, 2, …": counts,
-        "read as": f"{unit}s ({model.vocab.unit}), one {model.sequence} a sequence, {reach}",
+        "n-grams of length 1, 2, …": ", ".join(f"{len(level.keys):,}" for level in model.levels),
+        "read as": reading(model.vocab, model.sequence, model.carry),
         **rows,
     }
-    return run.card(path.name, "An n-gram language model", rows, fills=False)
+    return card(path.name, "An n-gram language model", rows)
 
 
 def write_foreign(place: directories.Place, model: loading.NGramModel, source: Path) -> None:
     """Write the directory of a model that another program fitted."""
     text = provenance.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict", WHOLE)
-    about = {"step": 0, "valid_nats": None, "parameters": 2 * sum(len(level.keys) for level in model.levels), "text_sha256": ""}
-    write(place, model, {"train": {}, "text": asdict(text)}, about, {"made from": source.name})
+    write(place, model, text, {"made from": source.name})

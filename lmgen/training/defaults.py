@@ -1,12 +1,11 @@
-"""Defaults that work: the size, the batch, the window and the pace that suit an amount of text, with the reasons.
+"""Defaults that suit an amount of text: network size, batch, window, learning rate, dropout, and when to stop.
 
-Found by trial on two cores: more text bears a larger network, and text that is read oftener wants more dropout. A strong
-weight decay (training.Config) serves characters and words, much text and little, better than dropout does alone.
+Found by trial on two cores: more text supports a larger network, and text that is read more often needs more dropout. A strong
+weight decay (`TrainingConfig`) helps characters and words, long texts and short ones, more than dropout alone.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,23 +17,25 @@ from lmgen.errors import InputError, LmgenError
 from lmgen.models.networks import KINDS
 from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
+from lmgen.nn.model import NetworkConfig
 from lmgen.options import table
+from lmgen.options.kinds import did_you_mean
 from lmgen.system import devices, memory
-from lmgen.training import loop
+from lmgen.training.config import TrainingConfig
 
-SYMBOLS = 8_000_000  # about what a training without --steps, --epochs or --budget reads: minutes on two cores
-MOST_A_STEP = 1 << 24  # symbols
-DEEP = 3  # layers, from which on residual connections and layer norm are what makes them train
-HASTE = 1_000_000  # symbols that a budget reads in all, below which a smaller network learns more of them
-PASSES = 30  # over the text, at most, where no end is given or no validation says when to stop …
-LEAST_STEPS = 1_000  # … but as many steps as this: what even a poem takes to be learnt
-ENOUGH_PASSES = 100  # after which validation has ended a training, whatever time is left
-PACE, PACE_COMPILED = 75e9, 250e9  # multiply-adds a second, roughly, without kernels and with them: what a budget comes to
+SYMBOLS = 8_000_000  # read by a training without --steps, --epochs or --budget, about: minutes on two cores
+MOST_A_STEP = 1 << 24  # symbols in a step
+DEEP = 3  # layers that need residual connections and layer norm to train
+HASTE = 1_000_000  # symbols: a budget that reads fewer in all learns more with a smaller network
+PASSES = 30  # over the text, at most, where no end is given or nothing is validated …
+LEAST_STEPS = 1_000  # … but at least so many steps, which even a poem needs
+ENOUGH_PASSES = 100  # validation has ended a training by then
+PACE, PACE_COMPILED = 75e9, 250e9  # multiply-adds a second, roughly, without and with kernels: to estimate what a budget reads
 
 
 @dataclass(frozen=True)
 class Size:
-    """The network, and the columns read side by side, for up to `symbols` symbols of training text."""
+    """Network, batch size and learning rate for up to `symbols` symbols of training text."""
 
     symbols: float
     size: int
@@ -50,77 +51,74 @@ CHARACTERS = (
     Size(2e6, 384, 64, 16, 1e-2, layer_norm=True),
     Size(float("inf"), 384, 128, 32, 1e-2, layer_norm=True),
 )
-IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for characters, where a budget reads fewer than HASTE
+IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for characters and a short budget
 WORDS = (
     Size(3e5, 128, 128, 16, 4e-3),
     Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True),
 )
-# Dropout for up to so many passes over the text: the oftener the same text is read, the more.
+# (passes over the text, dropout): the more often a text is read, the more dropout.
 DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
 
 
 def check(wanted: Mapping[str, Any]) -> None:
-    """Raise InputError for a cell or a direction that there is not, and where JAX cannot compute."""
+    """Raise InputError for an unknown cell or direction, and where JAX cannot compute."""
     devices.check()
-    for name, known in (("cell", [*CELLS, "ngram"]), ("direction", list(KINDS))):
-        value = wanted.get(name)
-        if value is not None and value not in known:
-            near = difflib.get_close_matches(str(value), known, 1)
-            meant = f"did you mean {near[0]}? There are" if near else "choose from"
-            raise InputError(f"there is no {name} {value!r}: {meant} {', '.join(known)}")
+    for name, known in (("cell", (*CELLS, "ngram")), ("direction", tuple(KINDS))):
+        if (value := wanted.get(name)) is not None and value not in known:
+            meant = did_you_mean(value, known) or f": choose from {', '.join(known)}"
+            raise InputError(f"there is no {name} {value!r}{meant}")
 
 
-def need(network: model.NetworkConfig, config: loop.TrainingConfig) -> int:
-    """The bytes that a training takes at least: four numbers for each weight (itself, its gradient, two moments), three for those
-    of an embedding of which a step reads few rows, and what the layers keep of a step."""
-    weights = network.vocab * (network.embedding + (0 if network.tie else network.outputs)) + _of_layers(network)
-    kept = config.batch * config.window * network.layers * network.outputs * (1 + CELLS[network.cell].gates)
-    without = network.vocab * network.embedding if model.reads_few_rows(network, config.batch * config.window) else 0
+def memory_needed(network: NetworkConfig, config: TrainingConfig) -> int:
+    """The bytes that training takes at least: weights, gradient and two moments, and the activations that a gradient needs.
+
+    An embedding of which a step reads few rows has no gradient of its own size.
+    """
+    weights = network.vocab * (network.embedding + (0 if network.tie else network.outputs)) + _layer_weights(network)
+    kept = config.symbols * network.layers * network.outputs * (1 + CELLS[network.cell].gates)
+    without = network.vocab * network.embedding if model.reads_few_rows(network, config.symbols) else 0
     return 4 * (4 * weights - without + kept)
 
 
-def _of_layers(network: model.NetworkConfig) -> int:
-    """How many weights the layers have, in all stacks."""
+def _layer_weights(network: NetworkConfig) -> int:
+    """The number of weights in the layers, of all stacks."""
     gates, recurrent = CELLS[network.cell].gates, sum(CELLS[network.cell].recurrent.values())
     inputs = network.embedding + (network.layers - 1) * network.size
     return network.outputs * (gates * inputs + recurrent * network.layers * network.size)
 
 
-def speed(network: model.NetworkConfig) -> float:
-    """About how many symbols a second a training reads: each is multiplied with the weights of the layers and of the head, and
-    in two ways back."""
+def speed(network: NetworkConfig) -> float:
+    """Symbols a second in training, roughly: each is multiplied with the weights of the layers and the head, three times."""
     kernels = native.kind("f32") and network.cell in native.CELLS
-    return (PACE_COMPILED if kernels else PACE) / (3 * (_of_layers(network) + network.vocab * network.outputs))
+    return (PACE_COMPILED if kernels else PACE) / (3 * (_layer_weights(network) + network.vocab * network.outputs))
 
 
-def check_memory(network: model.NetworkConfig, config: loop.TrainingConfig) -> None:
-    """LmgenError for a training that takes more memory than this machine has, before it takes it; a GPU has its own."""
-    if jax.default_backend() == "cpu" and need(network, config) > memory.available():
+def check_memory(network: NetworkConfig, config: TrainingConfig) -> None:
+    """Raise LmgenError for a training on a CPU that needs more memory than is free."""
+    if jax.default_backend() == "cpu" and memory_needed(network, config) > memory.available():
         raise LmgenError(too_large(network, config))
 
 
-def too_large(network: model.NetworkConfig, config: loop.TrainingConfig, asked: int = 0) -> str:
-    """That the memory does not suffice, what is needed, and three smaller settings: those that spare the most."""
-    least = need(network, config)
+def too_large(network: NetworkConfig, config: TrainingConfig, asked: int = 0) -> str:
+    """The sentence for a training that does not fit: the memory it needs, and the three smaller settings that save the most."""
     smaller = {
-        "size": (network.size, replace(network, size=max(1, network.size // 2)), config),
-        "embedding": (network.embedding, replace(network, embedding=max(1, network.embedding // 2)), config),
-        "vocab-size": (network.vocab, replace(network, vocab=max(3, network.vocab // 2)), config),
-        "batch": (config.batch, network, replace(config, batch=max(1, config.batch // 2))),
-        "window": (config.window, network, replace(config, window=max(1, config.window // 2))),
+        f"size {max(1, network.size // 2)}": (replace(network, size=max(1, network.size // 2)), config),
+        f"embedding {max(1, network.embedding // 2)}": (replace(network, embedding=max(1, network.embedding // 2)), config),
+        f"vocab-size {max(3, network.vocab // 2)}": (replace(network, vocab=max(3, network.vocab // 2)), config),
+        f"batch {max(1, config.batch // 2)}": (network, replace(config, batch=max(1, config.batch // 2))),
+        f"window {max(1, config.window // 2)}": (network, replace(config, window=max(1, config.window // 2))),
     }
-    best = sorted(smaller, key=lambda name: need(*smaller[name][1:]))[:3]
-    ways = [f"--{name} {smaller[name][0] // 2 or 1}" for name in best]
-    free = memory.available()
+    ways = [f"--{way}" for way in sorted(smaller, key=lambda way: memory_needed(*smaller[way]))[:3]]
+    needed, free = max(memory_needed(network, config), asked), memory.available()
     return (
-        f"the memory does not suffice: this training takes {_bytes(max(least, asked))} or more"
+        f"not enough memory: this training takes {_bytes(needed)} or more"
         + (f" and {_bytes(free)} are free" if free < float("inf") else "")
         + f"; give {', '.join(ways[:-1])} or {ways[-1]}"
     )
 
 
 def _bytes(count: float) -> str:
-    """Bytes as people read them."""
+    """1.5 GB, 20.0 MB, 12 bytes."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if count >= size:
             return f"{count / size:,.1f} {unit}"
@@ -128,12 +126,12 @@ def _bytes(count: float) -> str:
 
 
 def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of model.Config and training.Config for this corpus; what the user wants (what is not None) stands."""
+    """The fields of NetworkConfig and TrainingConfig for this corpus; what `wanted` gives (not None) is kept."""
     symbols = corpus.train.symbols
     characters = corpus.vocab.unit == "char"
     fit = next(size for size in (CHARACTERS if characters else WORDS) if symbols <= size.symbols)
     shape = _shape(fit, not characters, wanted)
-    a_second = speed(model.NetworkConfig(vocab=len(corpus.vocab), **shape))
+    a_second = speed(NetworkConfig(vocab=len(corpus.vocab), **shape))
     if fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * a_second < HASTE:
         fit = IN_HASTE
         shape = _shape(fit, not characters, wanted)
@@ -160,7 +158,7 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
 
 
 def _ends(train: dict[str, Any], symbols: int, validated: bool) -> dict[str, Any]:
-    """The end of a training that has none, or has a budget alone and no validation to end it before."""
+    """The end of a training that has none, or only a budget and no validation that could end it earlier."""
     if "steps" in train or "epochs" in train or ("budget" in train and validated):
         return {}
     passes = PASSES if "budget" in train else min(PASSES, max(3, round(SYMBOLS / max(1, symbols))))
@@ -169,7 +167,7 @@ def _ends(train: dict[str, Any], symbols: int, validated: bool) -> dict[str, Any
 
 
 def _shape(fit: Size, words: bool, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The fields of model.Config, without dropout where none is wanted."""
+    """The fields of NetworkConfig, without dropout where none is wanted."""
     deep = (wanted.get("layers") or 1) >= DEEP
     shape: dict[str, Any] = {
         "cell": "lstm",
@@ -189,6 +187,6 @@ def _shape(fit: Size, words: bool, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _passes(train: dict[str, Any], symbols: int, a_second: float) -> float:
-    """How often a text of so many symbols will be read, at so many a second, by what ends the training first."""
+    """Passes over a text of so many symbols until the first end of the training, at so many symbols a second."""
     read = {"epochs": symbols, "steps": train["batch"] * train["window"], "budget": a_second}
     return min(train[name] * each / max(1, symbols) for name, each in read.items() if name in train)

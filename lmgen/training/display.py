@@ -1,4 +1,4 @@
-"""Work as it goes: a panel that is drawn anew on a terminal, lines at times that grow apart elsewhere."""
+"""Training as people watch it: a live panel on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 from lmgen.system.terminal import duration, note, plain, shown
 
 if TYPE_CHECKING:
-    from lmgen.training.loop import StepReport
+    from lmgen.training.config import StepReport
+    from lmgen.training.run import Run
 
-TIMES = (1, 2, 5, 10, 20, 30, 60)  # seconds after which a line is written …
-EVERY = 60  # … and how many there are between two lines from then on
+TIMES = (1, 2, 5, 10, 20, 30, 60)  # seconds after which a line is printed …
+EVERY = 60  # … and from then on every so many
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int, stream: Any) -> str:
-    """Numbers as blocks of eight heights, `width` at most; nothing of fewer than two, or where the stream has no blocks."""
+    """Numbers as blocks of eight heights, at most `width`; empty for fewer than two numbers or a stream without blocks."""
     values = [value for value in values if math.isfinite(value)]
     if len(values) < 2 or width < 2 or shown(BLOCKS, stream) != BLOCKS:
         return ""
@@ -36,31 +37,31 @@ def sparkline(values: Sequence[float], width: int, stream: Any) -> str:
 
 
 class Panel:
-    """Lines on a terminal that are drawn anew in their place, also after its width has changed."""
+    """Lines on a terminal that are redrawn in place, also after its width has changed."""
 
     def __init__(self) -> None:
         from rich.console import Console
 
         self.rich = Console(stderr=True, highlight=False)
-        self.lengths: list[int] = []  # of the lines that stand there
+        self.lengths: list[int] = []  # of the lines on the screen
 
     def draw(self, content: Any) -> None:
-        """Put lines in place of those that stand there."""
+        """Replace the lines on the screen."""
         from rich.text import Text
 
-        self.rich.width = max(2, shutil.get_terminal_size().columns) - 1  # after a full line some terminals begin another
+        self.rich.width = max(2, shutil.get_terminal_size().columns) - 1  # after a full line some terminals start another
         with self.rich.capture() as drawn:
             self.rich.print(content)
-        lines = re.sub(r" +$", "", drawn.get(), flags=re.M)  # a padded line would be broken on a terminal that shrinks
+        lines = re.sub(r" +$", "", drawn.get(), flags=re.M)  # a terminal that shrinks would wrap a padded line
         self.erase()
         self._write(lines)
         self.lengths = [Text.from_ansi(line).cell_len for line in lines.splitlines()]
 
     def erase(self) -> None:
-        """Take the lines away. Those that are wider than the terminal has become by now stand in several rows."""
+        """Erase the lines. One that is wider than the terminal is by now takes several rows."""
         width = max(1, shutil.get_terminal_size().columns)
         rows = sum(max(1, -(-length // width)) for length in self.lengths)
-        self._write("\r\x1b[2K" * bool(rows) + "\x1b[1A\x1b[2K" * rows)  # row by row: some terminals keep what is erased at once
+        self._write("\r\x1b[2K" * bool(rows) + "\x1b[1A\x1b[2K" * rows)  # row by row: not all terminals can do it at once
         self.lengths = []
 
     def _write(self, text: str) -> None:
@@ -70,12 +71,12 @@ class Panel:
 
 
 def panel() -> Panel | None:
-    """A panel, where stderr is a terminal that can be steered."""
+    """A panel, where stderr is a terminal that takes escape codes."""
     return None if plain(sys.stderr) else Panel()
 
 
 class Display(AbstractContextManager["Display"]):
-    """The training as it goes: a panel on a terminal, elsewhere a line now and then and one at the end, nothing where `quiet`."""
+    """The training in progress: a panel on a terminal, elsewhere a line now and then and one at the end; nothing if `quiet`."""
 
     def __init__(self, loss: Loss, quiet: bool = False):
         self.loss, self.quiet = loss, quiet
@@ -83,7 +84,7 @@ class Display(AbstractContextManager["Display"]):
         self.drawn = 0.0
         self.began: float | None = None
         self.next = float(TIMES[0])
-        self.waiting: StepReport | None = None  # what the last line would tell
+        self.waiting: StepReport | None = None  # not printed yet
         self.train: float | None = None
         self.valid: list[float] = []
         self.best: float | None = None
@@ -96,13 +97,13 @@ class Display(AbstractContextManager["Display"]):
             note(self._line(self.waiting))
 
     def note(self, message: str) -> None:
-        """A sentence that stays."""
+        """Print a sentence that stays on the screen."""
         if self.live:
             self.live.erase()
         note(message)
 
     def show(self, report: StepReport) -> None:
-        """Take in one report."""
+        """Show one report."""
         self.train = report.train_nats if report.train_nats is not None else self.train
         if report.valid_nats is not None:
             self.valid.append(report.valid_nats)
@@ -115,8 +116,8 @@ class Display(AbstractContextManager["Display"]):
             self._log(report)
 
     def _log(self, report: StepReport) -> None:
-        """Write a line if it is time for one; the report waits for the end, if not."""
-        self.began = report.seconds if self.began is None else self.began  # a training that goes on has some behind it
+        """Print a line if it is time for one; otherwise keep the report for the end."""
+        self.began = report.seconds if self.began is None else self.began  # a resumed training has some already
         self.waiting = report
         if (passed := report.seconds - self.began) >= self.next:
             note(self._line(report))
@@ -164,15 +165,20 @@ LARGEST = 1_000_000  # perplexity that is printed
 
 
 def perplexity(value: float, digits: int = 3) -> str:
-    """A perplexity as people read it: beyond a million its digits say nothing."""
+    """A perplexity as people read it: beyond a million, digits mean nothing."""
     return f"{value:,.{digits}f}" if value <= LARGEST else f"over {LARGEST:,}"
 
 
 class Loss:
-    """Nats per symbol as the user of a unit thinks of them: bits per character, or perplexity per word.
+    """Nats per symbol in the measure usual for a unit: bits per character, or perplexity per word.
 
-    Those of a cloze model are `pseudo`: no bits of the text.
+    Those of a cloze model are `pseudo`: not bits of the text.
     """
+
+    @classmethod
+    def of(cls, run: Run) -> Loss:
+        """For the model of a training."""
+        return cls(run.data.vocab.unit, run.data.characters_per_symbol, run.network.direction == "both")
 
     def __init__(self, unit: str, characters_per_symbol: float, pseudo: bool = False):
         self.unit, self.ratio, self.pseudo = unit, characters_per_symbol, pseudo

@@ -1,9 +1,9 @@
-"""From a gradient to new weights: clipping by global norm, then AdamW; as optax does it, or by one kernel in one pass."""
+"""From a gradient to new weights: clipping by global norm, then AdamW; by optax, or by one compiled kernel in one pass."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import optax
 from jax import Array
 
 from lmgen.nn import embedding, native
+from lmgen.nn.embedding import Rows
 
 Params = Any
 BETAS = (0.9, 0.999)
@@ -19,23 +20,15 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """How a gradient is taken and becomes an update."""
+    """How a gradient becomes an update."""
 
     clip: float = 1.0
     weight_decay: float = 0.2
     precision: str = "f32"
 
 
-class Rows(NamedTuple):
-    """The gradient of a table [V, D] of which only some rows were read: ids [T, B], and cotangents [T, B, D] of what they gave.
-    That of a row read more than once is the sum of them, that of all others is zero."""
-
-    ids: Array
-    cotangents: Array
-
-
 def optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
-    """AdamW after clipping by global norm; the learning rate is applied afterwards, since it follows the progress."""
+    """AdamW after clipping by global norm, without the learning rate, which changes from step to step."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
         optax.scale_by_adam(*BETAS, EPSILON),
@@ -50,9 +43,9 @@ def _decayed(params: Params) -> Params:
 def updated(
     config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
 ) -> tuple[Params, Any, Array]:
-    """New weights and moments, and whether the step was fine: without a finite loss and gradient both stay as they are.
+    """New weights and moments, and whether loss and gradient were finite: otherwise both stay as they are.
 
-    The gradient of one of the weights may be `Rows`.
+    The gradient of one table may be `Rows`.
     """
     way = compiled if all(native.serves("f32", p) for p in jax.tree.leaves(params)) else plain
     return way(config, params, moments, gradient, nats, rate)
@@ -84,7 +77,7 @@ def compiled(
     ids, table = None, None
     for k, g in enumerate(jax.tree.leaves(gradient, is_leaf=lambda g: isinstance(g, Rows))):
         if isinstance(g, Rows):
-            ids, table, g = g.ids.reshape(-1), k, g.cotangents.reshape(-1, g.cotangents.shape[-1])
+            ids, table, g = g.ids.reshape(-1), k, g.values.reshape(-1, g.values.shape[-1])
         arrays.append(g)
     decays = [config.weight_decay * on for on in jax.tree.leaves(_decayed(params))]
     *after, fine = native.adamw(

@@ -7,9 +7,7 @@ README.md whenever a validation is the best so far; a snapshot under train/ from
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import os
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -23,15 +21,19 @@ import numpy as np
 
 from lmgen._version import __version__
 from lmgen.data import corpus
-from lmgen.data.windows import Windows
-from lmgen.errors import CheckpointError, InputError, LmgenError, printable
+from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.models import loading, networks, schema, scoring
 from lmgen.models.provenance import TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
 from lmgen.system import arrayfile, checkpoint, devices, directories, trees
-from lmgen.training import defaults, loop
+from lmgen.tasks import task_of
+from lmgen.training import defaults, metrics
+from lmgen.training.card import card, of_text, reading
+from lmgen.training.config import Progress, StepReport, TrainingConfig
+from lmgen.training.loop import Training
+from lmgen.training.step import State, begin
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
 
@@ -44,19 +46,19 @@ class Run:
         place: directories.Place,
         data: corpus.Corpus,
         network: model.NetworkConfig,
-        config: loop.TrainingConfig,
+        config: TrainingConfig,
         text: TextSettings,
-        state: loop.State | None = None,
-        progress: loop.Progress | None = None,
+        state: State | None = None,
+        progress: Progress | None = None,
     ):
         self.place, self.data, self.network, self.config, self.text = place, data, network, config, text
-        ahead = 1 if network.direction == "both" else 0
-        windows = Windows(data.train, config.batch, config.window, network.carry, config.seed, ahead)
-        validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
         self.trouble = ""  # why the last save failed
-        self._better: _Weights | None = None  # the best weights, where they are not yet written
-        self._validated: tuple[int, float | None] = (0, None)  # the last validation: its step, and nats where they are finite
-        self.training = loop.Training(config, network, windows, validate, state, progress, valid_symbols)
+        self._better: _Weights | None = None  # the best weights, until they are written
+        self._validated: tuple[int, float | None] = (0, None)  # step of the last validation, and its nats where they are finite
+        task = task_of(network, config.precision)
+        batches = task.batches(data.train, config.batch, config.window, config.seed)
+        validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
+        self.training = Training(config, task, batches, validate, state, progress, valid_symbols)
 
     @property
     def path(self) -> Path:
@@ -64,7 +66,7 @@ class Run:
         return self.place.path
 
     @property
-    def progress(self) -> loop.Progress:
+    def progress(self) -> Progress:
         return self.training.progress
 
     def language_model(self, params: model.Params | None = None) -> networks.Recurrent | networks.Cloze:
@@ -73,12 +75,11 @@ class Run:
         params = self.training.state.params if params is None else params
         return kind(self.network, params, self.data.vocab, precision, self.text.sequence, self.data.known, self.path)
 
-    def __iter__(self) -> Generator[loop.StepReport, None, None]:
-        with _Lines(self.place.folder / "metrics.jsonl") as metrics, memory_of(self.network, self.config):
+    def __iter__(self) -> Generator[StepReport, None, None]:
+        with metrics.Writer(self.place.folder / "metrics.jsonl") as lines, memory_of(self.network, self.config):
             saved = time.monotonic()
             for report in self.training:
-                if report.train_nats is not None or report.valid_nats is not None:
-                    metrics.add(json.dumps(_line(report)))
+                lines.add(report)
                 if report.valid_nats is not None:
                     self._validated = report.step, report.valid_nats if math.isfinite(report.valid_nats) else None
                 if report.best and self.config.keep == "best":
@@ -87,7 +88,7 @@ class Run:
                     with contextlib.suppress(LmgenError):
                         self.save()
                     saved = time.monotonic()
-                    self.trouble = self.trouble or metrics.trouble
+                    self.trouble = self.trouble or lines.trouble
                     report = replace(report, trouble=self.trouble)
                 yield report
 
@@ -147,76 +148,31 @@ class _Weights:
     card: str
 
 
-class _Lines:
-    """Lines added to the end of a file; what cannot be written waits for the next line, and `trouble` says why."""
+def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> Run:
+    """Read the text, choose the options that are missing or None, begin the directory; nothing is trained yet.
 
-    def __init__(self, path: Path):
-        self.path, self.waiting, self.trouble = path, b"", ""
-        self.file = open(path, "ab", buffering=0, opener=arrayfile.no_link)  # noqa: SIM115
-
-    def __enter__(self) -> _Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def add(self, line: str) -> None:
-        self.waiting += line.encode() + b"\n"
-        try:
-            while self.waiting:
-                self.waiting = self.waiting[self.file.write(self.waiting) :]
-            self.trouble = ""
-        except OSError as error:
-            self.trouble = f"cannot write {self.path} ({len(self.waiting):,} bytes): {error.strerror}"
-
-
-def _line(report: loop.StepReport) -> dict[str, Any]:
-    """A line of metrics.jsonl."""
-    line = {"step": report.step, "symbols": report.symbols, "seconds": round(report.seconds, 3), "train_nats": report.train_nats}
-    if report.valid_nats is not None:
-        line["valid_nats"] = report.valid_nats
-    return line | {
-        "symbols_per_second": round(report.symbols_per_second),
-        "learning_rate": report.learning_rate,
-        "skipped": report.skipped,
-    }
-
-
-def new(
-    place: directories.Place | Path,
-    text: TextSettings,
-    unit: str = "char",
-    carry: bool = False,
-    min_count: int = 1,
-    vocab_size: int | None = None,
-    unk_token: str | None = None,
-    **wanted: Any,
-) -> Run:
-    """Read the text, choose what was not asked for, begin the directory; nothing is trained yet.
-
-    `wanted` holds options of the network, the training and its end. Raises InputError for a text, a directory or an option that
-    cannot be used.
+    `options` are those of the vocabulary, the network, the training and its end. Raises InputError for a text, a directory or an
+    option that cannot be used.
     """
-    table.refuse_unknown(wanted, table.names("network", "training", "end"))
+    table.refuse_unknown(options, table.names("vocabulary", "network", "training", "end"))
+    vocabulary, wanted = table.taken(options, "vocabulary"), table.taken(options, "network", "training", "end")
     defaults.check(wanted)
     place = directories.Place(place) if isinstance(place, Path) else place
-    data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, split=text.split)
+    data, carry = text.load(**vocabulary), vocabulary.get("carry", False)
     text = replace(text, split=data.split)
     shape, pace = defaults.choose(data, carry, wanted)
     network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, **shape)
-    precision = precision_of(pace.get("precision", "auto"), network.cell)
-    config = loop.TrainingConfig(**{**pace, "precision": precision})
+    config = TrainingConfig(**{**pace, "precision": precision_of(pace.get("precision", "auto"), network.cell)})
     settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}
-    texts = {"config.json": checkpoint.config_text(settings), "vocab.json": data.vocab.to_json()}
     with memory_of(network, config):
         defaults.check_memory(network, config)
-        checkpoint.create(place.folder, texts)
+        checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": data.vocab.to_json()})
         arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": data.known}, {})
         return Run(place, data, network, config, text)
 
 
 @contextlib.contextmanager
-def memory_of(network: model.NetworkConfig, config: loop.TrainingConfig) -> Iterator[None]:
+def memory_of(network: model.NetworkConfig, config: TrainingConfig) -> Iterator[None]:
     """LmgenError with the need and smaller settings where the memory does not suffice."""
     try:
         yield
@@ -248,7 +204,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     if files:
         text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files)
     data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"])
-    template = jax.eval_shape(partial(loop.begin, config, network))._asdict()
+    template = jax.eval_shape(partial(begin, task_of(network, config.precision), config))._asdict()
     state = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, str(path)))
     if data.sha256 != about["text_sha256"]:  # what was best on another text is not best on this one
         progress = replace(progress, best_nats=None, best_step=0, since_best=0, scale=1.0)
@@ -258,17 +214,17 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         except CheckpointError as error:
             complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)
-    resumed = Run(directories.Place(path), data, network, config, text, loop.State(**state), progress)
+    resumed = Run(directories.Place(path), data, network, config, text, State(**state), progress)
     if ends and resumed.training.done() >= 1:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
         raise InputError(f"{path} has been trained for {behind}, so that end lies behind it: give a larger one")
     arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
     checkpoint.change_config(path, {**settings, "train": asdict(config), "text": asdict(text)})
-    _forget_later_lines(path / "metrics.jsonl", progress.step)
+    metrics.forget_later(path / "metrics.jsonl", progress.step)
     return resumed, complaints
 
 
-def _left_off(path: Path, about: dict[str, Any]) -> tuple[loop.TrainingConfig, loop.Progress]:
+def _left_off(path: Path, about: dict[str, Any]) -> tuple[TrainingConfig, Progress]:
     """How a snapshot says that its training went, and where it stood; CheckpointError where it says neither."""
     train, progress = about.get("train"), about.get("progress")
     why = schema.wrong(train, schema.TRAINING) or schema.wrong(progress, schema.PROGRESS)
@@ -276,61 +232,24 @@ def _left_off(path: Path, about: dict[str, Any]) -> tuple[loop.TrainingConfig, l
         why = "there is no text_sha256"
     if why or not isinstance(train, dict) or not isinstance(progress, dict):
         raise CheckpointError(f"the snapshot of {path} does not say how to go on ({why}): train it anew")
-    config = loop.TrainingConfig(**train)
+    config = TrainingConfig(**train)
     if config.batch * config.window > defaults.MOST_A_STEP or config.steps is config.epochs is config.budget is None:
         raise CheckpointError(
             f"the snapshot of {path} does not say how to go on (a step or the end is out of reach): train it anew"
         )
-    return config, loop.Progress(**progress)
-
-
-def _forget_later_lines(metrics: Path, step: int) -> None:
-    """Drop the lines that were written after the snapshot: they will come again."""
-    if os.path.lexists(metrics):
-        with arrayfile.opened(metrics) as (file, _):
-            lines = file.read().splitlines(keepends=True)
-        kept = [line for line in lines if _step(line) <= step]
-        arrayfile.write_bytes(metrics, b"".join(kept))
-
-
-def _step(line: bytes) -> float:
-    """The step of a line of metrics.jsonl; infinity for what a crash has left of one."""
-    try:
-        step = json.loads(line)["step"] if line.endswith(b"\n") else None
-        return step if isinstance(step, int | float) else float("inf")
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return float("inf")
+    return config, Progress(**progress)
 
 
 def _card(run: Run, valid_nats: float | None) -> str:
-    """README.md of a model directory: what it is, what it was made from, how good, how to use it."""
-    network, data, config = run.network, run.data, run.config
-    unit = corpus.unit_noun(data.vocab)
+    network, config = run.network, run.config
+    cloze = network.task == "cloze"
     rows = {
         "network": f"{network.describe()}, embedding {network.embedding}"
         f"{', tied' if network.tie else ''}, dropout {network.dropout:g}",
         "parameters": f"{model.parameters(run.training.state.params):,}",
-        "text": run.text.title,
-        "read as": f"{unit}s ({data.vocab.unit}), one {run.text.sequence} a sequence, "
-        + ("state carried from one to the next" if network.carry else "each on its own"),
-        "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
+        "read as": reading(run.data.vocab, run.text.sequence, network.carry),
         "steps": f"{run.progress.step:,} of {config.batch} × {config.window} symbols",
         "seed": str(config.seed),
+        **of_text(run.data, run.text, valid_nats, "pseudo-nats" if cloze else "nats"),
     }
-    if valid_nats is not None and data.valid:
-        kind = "pseudo-nats" if network.direction == "both" else "nats"
-        rows["validation"] = f"{valid_nats:.4f} {kind} a symbol over {data.valid.symbols:,} symbols"
-    return card(run.path.name, "A recurrent language model", rows, network.direction == "both")
-
-
-def card(name: str, kind: str, rows: dict[str, str], fills: bool) -> str:
-    """README.md of a model directory, with a table of what there is to say."""
-    name = printable(name)
-    table = "\n".join(f"| {title} | {printable(value.replace('|', '·'), 4096)} |" for title, value in rows.items())
-    return (
-        f"# {name}\n\n{kind} made by lmgen {__version__}.\n\n| | |\n|---|---|\n{table}\n\n"
-        f"    lmgen {'fill' if fills else 'sample'} {name}\n"
-        f"    lmgen eval {name} FILE\n\n"
-        "The text itself is not in this directory; known.safetensors holds 64-bit hashes of its sequences,\n"
-        "which tell new samples from copies.\n"
-    )
+    return card(run.path.name, "A recurrent language model", rows, "fill" if cloze else "sample")

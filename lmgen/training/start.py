@@ -5,17 +5,12 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lmgen.data import finding, formats, reading, shipped
-from lmgen.data.split import WHOLE
+from lmgen.data import finding, reading, shipped
 from lmgen.errors import InputError
-from lmgen.models import provenance
-from lmgen.options import kinds, table
-from lmgen.system import directories
-from lmgen.training import defaults
+from lmgen.options import kinds
 
 Options = Mapping[str, Any]  # as arguments.checked gives them
 
@@ -33,7 +28,7 @@ def files(given: Iterable[Any], options: Options) -> list[str]:
             found.append(_named(one))
         elif hasattr(one, "read"):
             found.append(_copied(_blocks(one), options["encoding"]))
-        elif isinstance(one, list | tuple) and one and _names(one[0]):
+        elif isinstance(one, list | tuple) and one and is_list_of_names(one):
             found += files(one, options)
         elif isinstance(one, Iterable) and not isinstance(one, bytes | bytearray | memoryview):
             sequences = _sequences(one, options["sequence"])
@@ -61,8 +56,9 @@ def _named(name: str | os.PathLike) -> str:
     return path
 
 
-def _names(first: Any) -> bool:
-    """Whether a list that begins so is one of files."""
+def is_list_of_names(given: Any) -> bool:
+    """Whether a list names files, to judge by its first item."""
+    first = given[0]
     if not isinstance(first, str):
         return isinstance(first, os.PathLike) or hasattr(first, "read")
     return os.path.exists(first) or first in shipped.NAMES or bool(re.fullmatch(r"\S*(?:\w\.\w{1,5}|/)", first))
@@ -99,55 +95,3 @@ def _copied(parts: Iterable[str | bytes], encoding: str) -> str:
     except UnicodeEncodeError as error:
         bad = error.object[error.start]
         raise InputError(f"{bad!r} of the text cannot be encoded as {encoding}: leave it out, or give another encoding") from None
-
-
-def text_settings(
-    files: Sequence[str], options: Options, note: Callable[[str], None] = lambda _: None
-) -> provenance.TextSettings:
-    """Where the text is and how it is read; `note` gets sentences on what was found. Raises InputError for what is not there."""
-    how = {name: options[name] for name in ("sequence", "encoding", "errors")}
-    paths = finding.find(files, options["glob"], note)
-    if hint := formats.hint(paths[0]):
-        note(hint)
-    valid, split = finding.find(options["valid"] or []), WHOLE if options["no_valid"] else None
-    return provenance.TextSettings(absolute(paths), absolute(valid), **how, split=split)
-
-
-def place(given: Sequence[Any], options: Options) -> dict[str, Any]:
-    """Where the model goes, as directories.new takes it. Raises InputError where that is taken, and for a network that there is
-    not."""
-    defaults.check(options)
-    path, force = options["output"] or directories.HOME / default_name(given), options["force"]
-    if not (count_on := not (options["output"] or force)):
-        directories.check_free(path, force)
-    return {"path": path, "force": force, "count_on": count_on}
-
-
-def learnt(options: Options) -> dict[str, Any]:
-    """The options of run.new."""
-    return table.belonging(options, "vocabulary", "network", "training", "end")
-
-
-def counted(options: Options) -> dict[str, Any]:
-    """The options of fit.new."""
-    return table.belonging(options, "vocabulary", "n-grams")
-
-
-def absolute(paths: Iterable[Path]) -> tuple[str, ...]:
-    """Paths that still hold when a training is resumed from another folder."""
-    return tuple(str(p.absolute()) for p in paths)
-
-
-def default_name(given: Sequence[Any]) -> str:
-    """What a model is called: after its first file, or after that file's folder where the file's name says nothing."""
-    first = given[0]
-    if isinstance(first, list | tuple) and first and _names(first[0]):
-        return default_name(first)
-    first = getattr(first, "name", None) if hasattr(first, "read") else first
-    if not isinstance(first, str | os.PathLike):
-        return "python"
-    if first == "-":
-        return "stdin"
-    path = Path(first).absolute()
-    says_nothing = path.stem in ("train", "all", "input", "text", "data", "corpus")
-    return directories.safe_name((path.parent.name if says_nothing else path.stem) or path.stem)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lmgen.training import curves, display
-from lmgen.training.loop import StepReport
+from lmgen.training import display, metrics
+from lmgen.training.config import StepReport
 from support import SMALL, on_a_terminal
 
 
@@ -117,7 +117,7 @@ def test_show_tells_how_the_validation_went(lmgen, model_path, monkeypatch):
     Path("checkpoints/m/metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"step": 9, "val')
     out = lmgen("show", "m")[1]
     assert re.search(r"^validation +█▇▆▅▄▃▂▁ 8.000 to 1.000$", out, re.M)
-    assert curves.read(Path("checkpoints/m"))["valid_nats"] == ([*range(1, 9)], [8, 7, 6, 5, 4, 3, 2, 1])
+    assert metrics.read(Path("checkpoints/m"))["valid_nats"] == ([*range(1, 9)], [8, 7, 6, 5, 4, 3, 2, 1])
     seen = on_a_terminal("show", "m", columns=24, NO_COLOR="1")
     assert "█▇▆▅▄▃▂▁" not in seen  # there is no room for eight
     Path("checkpoints/m/metrics.jsonl").unlink()

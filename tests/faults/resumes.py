@@ -48,7 +48,7 @@ def stopped_and_resumed(folder: Path, case: dict[str, Any], stop: int = STOP) ->
     _advance(run.new(folder / "parts", text, **options), stop)
     resumed, complaints = run.resume(folder / "parts")
     assert (resumed.progress.step, complaints) == (stop, [])
-    assert resumed.training.windows.per_epoch < STEPS, "no epoch ends on the way"
+    assert resumed.training.batches.per_epoch < STEPS, "no epoch ends on the way"
     _advance(resumed)
     assert len(json.loads((folder / "parts" / "config.json").read_text())["text"]["files"]) == 1
     return faults.digests(folder / "whole"), faults.digests(folder / "parts")

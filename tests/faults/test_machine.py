@@ -19,7 +19,8 @@ from lmgen.errors import InputError, LmgenError
 from lmgen.models import loading
 from lmgen.nn import model
 from lmgen.system import memory
-from lmgen.training import defaults, loop, run
+from lmgen.training import defaults, run
+from lmgen.training.config import TrainingConfig
 from support import SMALL
 
 # ---- memory ------------------------------------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ def test_what_the_system_refuses_is_said_the_same_way(words_file):
     assert process.returncode == 1, err
     assert "Traceback" not in err
     last = err.splitlines()[-1]
-    assert "lmgen: the memory does not suffice: this training takes " in last
+    assert "lmgen: not enough memory: this training takes " in last
     assert len(re.findall(r"--[\w-]+ \d+", last)) == 3
 
 
@@ -58,15 +59,15 @@ def test_the_need_is_at_least_what_is_learnt_and_smaller_settings_need_less(word
     """Against the weights of a real network of each cell: never more than four numbers for each, and what a step keeps."""
     import jax
 
-    config = loop.TrainingConfig(batch=1, window=1, learning_rate=0.1)
+    config = TrainingConfig(batch=1, window=1, learning_rate=0.1)
     for cell in ("lstm", "gru", "min-lstm", "tdnn", "narx", "elman"):
         for extra in ({}, {"layers": 3, "direction": "both"}, {"tie": True}):
             network = model.NetworkConfig(vocab=50, cell=cell, size=40, embedding=30, **extra)
             params = jax.eval_shape(lambda key, network=network: model.init(network, key), jax.random.key(0))
             weights = model.parameters(params)
-            assert 0.75 * 16 * weights <= defaults.need(network, config) <= 16 * weights + 16 * 40 * 40 * network.layers
+            assert 0.75 * 16 * weights <= defaults.memory_needed(network, config) <= 16 * weights + 16 * 40 * 40 * network.layers
     network = model.NetworkConfig(vocab=50, size=4000, embedding=30)
-    told = defaults.too_large(network, loop.TrainingConfig(batch=64, window=64, learning_rate=0.1))
+    told = defaults.too_large(network, TrainingConfig(batch=64, window=64, learning_rate=0.1))
     assert "--size 2000" in told
 
 
@@ -88,7 +89,7 @@ def test_more_layers_than_can_be_read_again_are_refused(words_file):
 
 
 def test_errors_of_other_kinds_are_not_taken_for_lack_of_memory(words_file, tmp_path):
-    network, config = model.NetworkConfig(vocab=5), loop.TrainingConfig(batch=1, window=1, learning_rate=0.1)
+    network, config = model.NetworkConfig(vocab=5), TrainingConfig(batch=1, window=1, learning_rate=0.1)
     with pytest.raises(RuntimeError, match="something else"), run.memory_of(network, config):
         raise RuntimeError("something else")
     with pytest.raises(LmgenError, match=r"takes 7\.0 GB or more"), run.memory_of(network, config):

@@ -25,7 +25,9 @@ from lmgen.models.networks import Recurrent
 from lmgen.nn import native
 from lmgen.nn.model import NetworkConfig, init
 from lmgen.system import devices
-from lmgen.training import loop
+from lmgen.tasks.language import Language
+from lmgen.training.config import TrainingConfig
+from lmgen.training.step import begin
 
 ALL = {"temperature": 0.8, "top_k": 6, "top_p": 0.9, "min_p": 0.05}
 P = np.array([[0.5, 0.2, 0.2, 0.1]], np.float32)
@@ -229,7 +231,7 @@ SEEDS = [0, 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 1 << 33, 3 << 32,
 def test_every_seed_below_2_to_the_63_differs(model_path):
     model = lmgen.load(model_path)
     assert len({str(model.sample(4, seed=seed)) for seed in SEEDS}) == len(SEEDS)
-    begun = [loop.begin(loop.TrainingConfig(2, 4, 0.1, seed=seed), NetworkConfig(5, size=2, embedding=2)) for seed in SEEDS]
+    begun = [begin(Language(NetworkConfig(5, size=2, embedding=2)), TrainingConfig(2, 4, 0.1, seed=seed)) for seed in SEEDS]
     assert len({str(state.params["head"]["W"]) for state in begun}) == len(SEEDS)
 
 

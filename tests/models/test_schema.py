@@ -20,6 +20,7 @@ from lmgen.models import facts, loading, ngram, provenance, schema
 from lmgen.nn import model
 from lmgen.system import arrayfile, checkpoint
 from lmgen.training import loop, run
+from lmgen.training.config import TrainingConfig
 
 NAN = float("nan")
 STRANGE = [None, True, 0, -1, 1.5, NAN, float("inf"), 1e39, 1 << 70, "", "x", "\x1b[31m", [], [1], {}, {"a": 1}]
@@ -31,7 +32,7 @@ OWN = ("format", "kind", "lmgen")  # what write_arrays says itself
     [
         (model.NetworkConfig, schema.NETWORK),
         (ngram.NGramConfig, schema.NGRAM),
-        (loop.TrainingConfig, schema.TRAINING),
+        (TrainingConfig, schema.TRAINING),
         (loop.Progress, schema.PROGRESS),
         (provenance.TextSettings, schema.TEXT),
     ],

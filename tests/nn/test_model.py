@@ -24,7 +24,10 @@ from lmgen.models.networks import Recurrent
 from lmgen.models.scoring import stream_nats
 from lmgen.nn import cross_entropy, embedding, model, native, recurrence
 from lmgen.nn.cells import CELLS, Cell, sigmoid
-from lmgen.training import benchmark, defaults, loop
+from lmgen.tasks.language import Language
+from lmgen.training import benchmark, defaults
+from lmgen.training.config import TrainingConfig
+from lmgen.training.step import begin, step
 
 V = 11
 VOCAB = Vocab("char", tuple("abcdefghi"))
@@ -301,11 +304,12 @@ def test_overfits_one_line_and_its_samples_are_that_line(cell, layers):
     line, vocab = "anemone", Vocab.of(Counter("anemone"), "char")
     deep = layers >= defaults.DEEP
     network = model.NetworkConfig(len(vocab), cell, size=24, layers=layers, embedding=8, residual=deep, layer_norm=deep)
-    config = loop.TrainingConfig(batch=1, window=len(line) + 1, learning_rate=0.02, steps=250, weight_decay=0.0)
+    config = TrainingConfig(batch=1, window=len(line) + 1, learning_rate=0.02, steps=250, weight_decay=0.0)
     window, begins = np.array([[EOS, *vocab.encode(line), EOS]], np.int32).T, np.array([False])
-    state = loop.begin(config, network)
+    task = Language(network)
+    state, batch = begin(task, config), task.batch(window, begins)
     for number in range(config.steps):
-        state, nats = loop.step(config, network, state, window, begins, config.learning_rate, number)
+        state, nats = step(task, config.optimiser, state, batch, config.learning_rate, number)
     assert math.exp(nats) < 1.005
     drawn = islice(sampling.samples(Recurrent(network, state.params, vocab), sampling.Settings(temperature=0.5)), 16)
     assert {s.text for s in drawn} == {line}

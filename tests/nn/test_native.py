@@ -21,7 +21,10 @@ import pytest
 from lmgen.nn import cross_entropy, embedding, model, native, recurrence
 from lmgen.nn.cells import CELLS
 from lmgen.nn.precision import product
-from lmgen.training import loop, optimiser
+from lmgen.tasks import task_of
+from lmgen.training import optimiser
+from lmgen.training.config import TrainingConfig
+from lmgen.training.step import begin, step
 
 PRECISIONS = [name for name in ("f32", "bf16") if native.kind(name)]
 LIMITS = {"f32": (1e-5, 1e-4), "bf16": (1e-2, 1e-2)}  # of values, of gradients
@@ -346,33 +349,38 @@ def test_sums_of_rows(n, columns, precision):
 )
 def test_a_whole_training_step_equals_the_one_without_kernels(config, cell, precision, monkeypatch):
     network = model.NetworkConfig(**{"vocab": 11, "cell": cell, "size": 21, "embedding": 21} | config)
-    settings = loop.TrainingConfig(batch=5, window=9, learning_rate=1e-2, steps=1, precision=precision)
-    window = np.random.default_rng(0).integers(0, 11, (9 + 1 + (network.direction == "both"), 5)).astype(np.int32)
+    settings = TrainingConfig(batch=5, window=9, learning_rate=1e-2, steps=1, precision=precision)
+    task = task_of(network, precision)
+    window = np.random.default_rng(0).integers(0, 11, (9 + 1 + task.ahead, 5)).astype(np.int32)
 
     def trained():
-        state = loop.begin(settings, network)
+        step.clear_cache()  # it was compiled with the kernels or without them
+        state = begin(task, settings)
         for k in range(3):
-            state, nats = jax.jit(loop.step.__wrapped__, static_argnums=(0, 1))(
-                settings.update, network, state, window, np.zeros(5, bool), np.float32(1e-2), k
-            )
+            state, nats = step(task, settings.optimiser, state, task.batch(window, np.zeros(5, bool)), 1e-2, k)
         return nats, state.carried, state.optimiser[1].mu
 
     ours = trained()
     monkeypatch.setattr(native, "kind", lambda precision: "")
-    close(ours, trained(), {"f32": 1e-3, "bf16": 0.1}[precision])
+    theirs = trained()
+    step.clear_cache()
+    close(ours, theirs, {"f32": 1e-3, "bf16": 0.1}[precision])
 
 
 PROGRAM = """
 import hashlib, jax, numpy as np
 from lmgen.nn import model, native
 from lmgen.nn.precision import precision_of
-from lmgen.training import loop
+from lmgen.tasks import task_of
+from lmgen.training.config import TrainingConfig
+from lmgen.training.step import begin, step
 network = model.NetworkConfig({vocab}, {cell!r}, 70, 2, 70)
-c = loop.TrainingConfig(15, 20, 1e-2, steps=1, precision=precision_of("auto"))
-state = loop.begin(c, network)
+c = TrainingConfig(15, 20, 1e-2, steps=1, precision=precision_of("auto"))
+task = task_of(network, c.precision)
+state = begin(task, c)
 w = np.random.default_rng(0).integers(0, {vocab}, (21, 15)).astype(np.int32)
 for k in range(5):
-    state, nats = loop.step(c.update, network, state, w, np.zeros(15, bool), 1e-2, k)
+    state, nats = step(task, c.optimiser, state, task.batch(w, np.zeros(15, bool)), 1e-2, k)
 bits = b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(state))
 print(native.kind(c.precision) or "none", hashlib.sha256(bits).hexdigest(), float(nats))
 """

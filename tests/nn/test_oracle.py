@@ -12,7 +12,8 @@ import pytest
 
 from lmgen.nn import model
 from lmgen.nn.cells import CELLS
-from lmgen.training import loop, optimiser
+from lmgen.training import optimiser
+from lmgen.training.config import TrainingConfig
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.oracle
@@ -131,14 +132,14 @@ def test_nats_are_the_cross_entropy_of_pytorch():
 
 def test_optimiser_is_adamw_of_pytorch_after_clipping():
     """Ten steps at a changing rate, some gradients longer than the clip and some shorter; only the matrix decays."""
-    config = loop.TrainingConfig(batch=1, window=1, learning_rate=1.0, clip=2.0, weight_decay=0.1)
+    config = TrainingConfig(batch=1, window=1, learning_rate=1.0, clip=2.0, weight_decay=0.1)
     rng = np.random.default_rng(0)
     params = {"W": rng.normal(size=(3, 4)), "b": rng.normal(size=4)}
     peers = {key: tensor(p) for key, p in params.items()}
     groups = [{"params": [peers["W"]], "weight_decay": 0.1}, {"params": [peers["b"]], "weight_decay": 0.0}]
     peer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.999), eps=1e-8)
     with jax.enable_x64(True):
-        ours = optimiser.optimiser(config)
+        ours = optimiser.optimiser(config.optimiser)
         params = jax.tree.map(jnp.asarray, params)
         moments = ours.init(params)
         for step in range(10):

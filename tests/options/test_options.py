@@ -21,7 +21,7 @@ from lmgen.errors import InputError
 from lmgen.nn import model
 from lmgen.options import kinds, table
 from lmgen.options.kinds import Bounded, Choice, Duration, Flag, Name, Place, Source, Stored, Text, Whole
-from lmgen.training import loop
+from lmgen.training.config import TrainingConfig
 
 BY_NAME = {option.name: option for option in table.TRAIN}
 HUGE = 10**5000
@@ -151,14 +151,14 @@ def test_an_option_is_on_the_command_line_with_its_help_and_default(option):
 
 def test_defaults_that_the_help_names_are_those_of_the_training():
     for name in ("weight_decay", "clip", "patience"):
-        assert float(BY_NAME[name].chosen) == getattr(loop.TrainingConfig, name)
+        assert float(BY_NAME[name].chosen) == getattr(TrainingConfig, name)
     assert BY_NAME["cell"].chosen == model.NetworkConfig.cell
     assert BY_NAME["direction"].chosen == model.NetworkConfig.direction
 
 
 def test_every_option_belongs_to_something_that_takes_it():
     """What is given is used: by the text, the directory, the vocabulary, the network, the training or its end."""
-    fields = {*model.NetworkConfig.__dataclass_fields__, *loop.TrainingConfig.__dataclass_fields__}
+    fields = {*model.NetworkConfig.__dataclass_fields__, *TrainingConfig.__dataclass_fields__}
     assert {*table.names("network")} <= fields
     assert {option.of for option in table.TRAIN} == {
         *("text", "directory", "vocabulary", "network", "n-grams", "training", "end")

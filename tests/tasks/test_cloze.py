@@ -32,7 +32,9 @@ from lmgen.models.networks import Cloze, Recurrent
 from lmgen.models.scoring import stream_nats
 from lmgen.nn import model
 from lmgen.nn.cells import CELLS
-from lmgen.training import loop
+from lmgen.tasks import task_of
+from lmgen.training.config import TrainingConfig
+from lmgen.training.step import begin, step
 
 V = 11
 VOCAB = Vocab("char", tuple("abcdefghi"))
@@ -195,11 +197,12 @@ def test_some_symbols_are_blanked_in_training_and_no_eos():
 def overfitted(lines, unit="char", steps=200, **changes):
     vocab = Vocab.of(Counter(itertools.chain.from_iterable(Vocab(unit, ("a",)).split(line) for line in lines)), unit)
     network = model.NetworkConfig(len(vocab), size=24, embedding=8, direction="both", **changes)
-    config = loop.TrainingConfig(batch=4, window=16, learning_rate=0.02, steps=steps, weight_decay=0.0)
-    windows = Windows(encode((Piece(line, True, True, 1) for line in lines), vocab), 4, 16, network.carry, 0, 1)
-    state = loop.begin(config, network)
+    config = TrainingConfig(batch=4, window=16, learning_rate=0.02, steps=steps, weight_decay=0.0)
+    task = task_of(network, "f32")
+    batches = task.batches(encode((Piece(line, True, True, 1) for line in lines), vocab), 4, 16, seed=0)
+    state = begin(task, config)
     for number in range(steps):
-        state, nats = loop.step(config.update, network, state, windows[number], windows.begins(number), 0.02, number)
+        state, nats = step(task, config.optimiser, state, batches[number], 0.02, number)
     return Cloze(network, state.params, vocab), float(nats)
 
 

@@ -8,7 +8,8 @@ import pytest
 from lmgen.errors import InputError
 from lmgen.nn import model
 from lmgen.options import table
-from lmgen.training import defaults, loop
+from lmgen.training import defaults
+from lmgen.training.config import TrainingConfig
 
 
 class Kinds(list):
@@ -95,7 +96,7 @@ def test_little_time_wants_a_smaller_network_and_no_dropout(monkeypatch):
     assert hasty[0]["size"] == defaults.IN_HASTE.size < usual[0]["size"]
     assert hasty[0]["dropout"] == 0
     assert defaults.choose(corpus(10**6), True, {"budget": 3.0, "size": 99})[0]["size"] == 99
-    assert loop.TrainingConfig(**usual[1]).weight_decay == loop.TrainingConfig(1, 1, 1.0).weight_decay
+    assert TrainingConfig(**usual[1]).weight_decay == TrainingConfig(1, 1, 1.0).weight_decay
 
 
 def test_a_step_that_is_too_large_is_refused():

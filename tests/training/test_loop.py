@@ -11,10 +11,13 @@ import pytest
 
 from lmgen.errors import DivergedError
 from lmgen.nn import model
+from lmgen.tasks.language import Language
 from lmgen.training import loop, optimiser
+from lmgen.training import step as training_step
+from lmgen.training.config import Progress, TrainingConfig
 
 NETWORK = model.NetworkConfig(vocab=7, cell="lstm", size=6, embedding=4, carry=True, dropout=0.2)
-CONFIG = loop.TrainingConfig(batch=3, window=5, learning_rate=0.01, steps=10, clip=0.5, weight_decay=0.1)
+CONFIG = TrainingConfig(batch=3, window=5, learning_rate=0.01, steps=10, clip=0.5, weight_decay=0.1)
 FLOWS_ON = np.zeros(3, bool)
 
 
@@ -32,7 +35,12 @@ def bit_equal(a, b):
 
 
 def step(state, number, network=NETWORK, seed=0, begins=FLOWS_ON, rate=CONFIG.learning_rate):
-    return loop.step(CONFIG, network, state, window(seed), begins, rate, number)
+    task = Language(network)
+    return training_step.step(task, CONFIG.optimiser, state, task.batch(window(seed), begins), rate, number)
+
+
+def begun(network=NETWORK, config=CONFIG):
+    return training_step.begin(Language(network), config)
 
 
 # ---- the optimiser -----------------------------------------------------------------------------------------------------
@@ -41,7 +49,7 @@ def step(state, number, network=NETWORK, seed=0, begins=FLOWS_ON, rate=CONFIG.le
 @pytest.mark.parametrize(("clip", "clipped"), [(10.0, (3, 4)), (5.0, (3, 4)), (1.0, (0.6, 0.8)), (0.1, (0.06, 0.08))])
 def test_gradient_longer_than_the_clip_is_cut_to_it(clip, clipped):
     """One norm over all parameters: (3, 4) has length 5. Adam's first mean is a tenth of the gradient that it gets."""
-    ours = optimiser.optimiser(replace(CONFIG, clip=clip).update)
+    ours = optimiser.optimiser(replace(CONFIG, clip=clip).optimiser)
     params = {"W": np.zeros((1, 1), np.float32), "b": np.zeros(1, np.float32)}
     _, after = ours.update({"W": np.float32([[3]]), "b": np.float32([4])}, ours.init(params), params)
     mean = optax.tree.get(after, "mu")
@@ -50,8 +58,8 @@ def test_gradient_longer_than_the_clip_is_cut_to_it(clip, clipped):
 
 def test_matrices_decay_and_vectors_do_not():
     """Without a gradient what is left of an update is the decay: of the embedding and the weights, of no bias."""
-    params = jax.tree.map(lambda a: np.ones(a.shape, np.float32), loop.begin(CONFIG, NETWORK).params)
-    ours = optimiser.optimiser(CONFIG.update)
+    params = jax.tree.map(lambda a: np.ones(a.shape, np.float32), begun().params)
+    ours = optimiser.optimiser(CONFIG.optimiser)
     updates, _ = ours.update(jax.tree.map(np.zeros_like, params), ours.init(params), params)
     for path, change in jax.tree.leaves_with_path(updates):
         bias = path[-1].key == "b"
@@ -61,7 +69,7 @@ def test_matrices_decay_and_vectors_do_not():
 def test_step_is_adamw_written_down():
     """Three steps, in float64 from the equations of Loshchilov & Hutter 2019, with the gradient of the mean nats."""
     network = replace(NETWORK, dropout=0.0)
-    state = loop.begin(CONFIG, network)
+    state = begun(network)
     params, carried = copied(state.params), copied(state.carried)
 
     @jax.jit
@@ -90,17 +98,17 @@ def test_step_is_adamw_written_down():
 
 def test_step_that_reads_few_rows_of_the_embedding_equals_that_by_the_gradient_of_all(monkeypatch):
     network = replace(NETWORK, vocab=60)
-    few, ids = loop.begin(CONFIG, network), window(0)
+    few, ids = begun(network), window(0)
     assert model.reads_few_rows(network, ids[:-1].size)
     assert not any(model.reads_few_rows(replace(network, **other), 15) for other in ({"tie": True}, {"vocab": 15}))
     whole = copied(few)
     for k in range(3):
         few, _ = step(few, k, network=network, seed=k)
     monkeypatch.setattr(model, "reads_few_rows", lambda network, symbols: False)
-    loop.step.clear_cache()
+    training_step.step.clear_cache()
     for k in range(3):
         whole, _ = step(whole, k, network=network, seed=k)
-    loop.step.clear_cache()
+    training_step.step.clear_cache()
     for ours, theirs in zip(jax.tree.leaves(few), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -119,7 +127,7 @@ def test_step_that_reads_few_rows_of_the_embedding_equals_that_by_the_gradient_o
     ],
 )
 def test_learning_rate_worked_by_hand(warmup, at, progress, share):
-    assert loop.learning_rate(replace(CONFIG, warmup=warmup), at, progress) == pytest.approx(share * CONFIG.learning_rate)
+    assert replace(CONFIG, warmup=warmup).rate(at, progress) == pytest.approx(share * CONFIG.learning_rate)
 
 
 # ---- the step ----------------------------------------------------------------------------------------------------------
@@ -128,7 +136,7 @@ def test_learning_rate_worked_by_hand(warmup, at, progress, share):
 def test_state_is_carried_into_the_next_window():
     """Two windows one after the other cost what they cost read in one go; a column that begins forgets first."""
     network, begins = replace(NETWORK, dropout=0.0), np.array([False, True, False])
-    state, _ = step(loop.begin(CONFIG, network), 0, network, rate=0.0)
+    state, _ = step(begun(network), 0, network, rate=0.0)
     params, carried = copied((state.params, state.carried))
     state, flowing = step(state, 1, network, seed=1, rate=0.0)
     state = state._replace(carried=jax.tree.map(jax.numpy.asarray, carried))
@@ -145,7 +153,7 @@ def test_state_is_carried_into_the_next_window():
 
 def test_step_without_a_finite_gradient_leaves_everything_but_the_counts():
     """Weights and moments keep their bits, the carried state starts anew, and the next good step ends the row of bad ones."""
-    state, _ = step(loop.begin(CONFIG, NETWORK), 0)
+    state, _ = step(begun(), 0)
     before = copied(state)
     state = state._replace(carried=jax.tree.map(lambda s: s * np.inf, state.carried))
     for number in (1, 2):
@@ -163,7 +171,7 @@ def test_step_without_a_finite_gradient_leaves_everything_but_the_counts():
 
 def test_same_seed_gives_the_same_bits_and_another_seed_others():
     def trained(seed):
-        state = loop.begin(replace(CONFIG, seed=seed), NETWORK)
+        state = begun(config=replace(CONFIG, seed=seed))
         for number in range(3):
             state, _ = step(state, number)
         return copied(state)
@@ -175,7 +183,7 @@ def test_same_seed_gives_the_same_bits_and_another_seed_others():
 
 def test_every_step_drops_other_outputs():
     """The pattern follows the number of the step, so that a resumed training drops the same."""
-    first, again, second = (float(step(loop.begin(CONFIG, NETWORK), number)[1]) for number in (0, 0, 1))
+    first, again, second = (float(step(begun(), number)[1]) for number in (0, 0, 1))
     assert first == again
     assert first != second
 
@@ -183,21 +191,21 @@ def test_every_step_drops_other_outputs():
 # ---- the loop ----------------------------------------------------------------------------------------------------------
 
 
-class SameWindow:
-    """The same window for ever; stands for a corpus."""
+TASK = Language(NETWORK)
+
+
+class SameBatch:
+    """The same batch for ever; stands for a text."""
 
     per_epoch = 4
 
     def __getitem__(self, k):
-        return window()
-
-    def begins(self, k):
-        return FLOWS_ON
+        return TASK.batch(window(), FLOWS_ON)
 
 
 def test_training_learns_and_stops_after_its_steps():
     config = replace(CONFIG, steps=60, warmup=0, validate_every=20)
-    reports = list(loop.Training(config, NETWORK, SameWindow(), None))
+    reports = list(loop.Training(config, TASK, SameBatch(), None))
     assert [report.step for report in reports] == list(range(1, 61))
     told = [report.train_nats for report in reports if report.train_nats is not None]
     assert len(told) == 12
@@ -207,13 +215,13 @@ def test_training_learns_and_stops_after_its_steps():
 @pytest.fixture
 def _no_arithmetic(monkeypatch):
     """Steps that change nothing."""
-    monkeypatch.setattr(loop, "step", lambda config, network, state, *_: (state, np.float32(1)))
+    monkeypatch.setattr(loop, "step", lambda task, config, state, *_: (state, np.float32(1)))
 
 
 @pytest.mark.usefixtures("_no_arithmetic")
 def test_epochs_count_the_windows_of_the_corpus():
     config = replace(CONFIG, steps=None, epochs=1.5)
-    assert len(list(loop.Training(config, NETWORK, SameWindow(), None))) == 6
+    assert len(list(loop.Training(config, TASK, SameBatch(), None))) == 6
 
 
 @pytest.mark.usefixtures("_no_arithmetic")
@@ -221,7 +229,7 @@ def test_training_stops_when_validation_brings_nothing_better():
     """Three validations in a row: the best is the second, and the training ends at the fifth."""
     told = iter([2.0, 1.0, 1.5, 1.0, float("nan")])
     config = replace(CONFIG, steps=100, validate_every=2, patience=3)
-    run = loop.Training(config, NETWORK, SameWindow(), lambda params: next(told))
+    run = loop.Training(config, TASK, SameBatch(), lambda params: next(told))
     reports = list(run)
     assert [report.step for report in reports if report.best] == [2, 4]
     assert (run.progress.step, run.progress.best_step, run.progress.best_nats) == (10, 4, 1.0)
@@ -232,8 +240,8 @@ def test_the_learning_rate_falls_where_validation_brings_nothing_better():
     """After the third in a row, and again after the sixth; a better one alone does not raise it again."""
     told = iter([2.0, 3.0, 3.0, 3.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0])
     config = replace(CONFIG, steps=20, validate_every=2, patience=0, warmup=0)
-    reports = list(loop.Training(config, NETWORK, SameWindow(), lambda params: next(told)))
-    scales = [report.learning_rate / loop.learning_rate(config, k, k / 20) for k, report in enumerate(reports)]
+    reports = list(loop.Training(config, TASK, SameBatch(), lambda params: next(told)))
+    scales = [report.learning_rate / config.rate(k, k / 20) for k, report in enumerate(reports)]
     assert scales[:8] == pytest.approx([1.0] * 8)
     assert scales[8:16] == pytest.approx([loop.SLOWER] * 8)
     assert scales[16:] == pytest.approx([loop.SLOWER**2] * 4)
@@ -242,7 +250,7 @@ def test_the_learning_rate_falls_where_validation_brings_nothing_better():
 @pytest.mark.usefixtures("_no_arithmetic")
 def test_a_training_with_no_step_left_says_why():
     """As one that is resumed with an end that lies behind it."""
-    run = loop.Training(replace(CONFIG, steps=10), NETWORK, SameWindow(), None, progress=loop.Progress(step=20))
+    run = loop.Training(replace(CONFIG, steps=10), TASK, SameBatch(), None, progress=Progress(step=20))
     assert list(run) == []
     assert run.progress.finished == "all steps were taken"
 
@@ -254,7 +262,7 @@ def test_a_budget_that_ends_in_a_validation_or_after_a_step_says_so(monkeypatch)
     clock = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
 
-    class Slow(SameWindow):
+    class Slow(SameBatch):
         def __getitem__(self, number):
             clock[0] += 1
             return super().__getitem__(number)
@@ -265,7 +273,7 @@ def test_a_budget_that_ends_in_a_validation_or_after_a_step_says_so(monkeypatch)
 
     for budget in (20.0, 21.0, 22.0, 23.0, 24.0):
         clock[0] = 0.0
-        run = loop.Training(replace(CONFIG, steps=None, budget=budget, validate_every=3), NETWORK, Slow(), validate)
+        run = loop.Training(replace(CONFIG, steps=None, budget=budget, validate_every=3), TASK, Slow(), validate)
         validated = None
         for report in run:
             validated = report.valid_nats
@@ -275,11 +283,11 @@ def test_a_budget_that_ends_in_a_validation_or_after_a_step_says_so(monkeypatch)
 
 
 def test_training_without_a_finite_gradient_ends_with_a_way_out():
-    state = loop.begin(CONFIG, NETWORK)
+    state = begun()
     state.params["head"]["b"] += np.nan
     config = replace(CONFIG, steps=1000, validate_every=4)
     with pytest.raises(DivergedError, match="smaller --learning-rate"):
-        list(loop.Training(config, NETWORK, SameWindow(), None, state))
+        list(loop.Training(config, TASK, SameBatch(), None, state))
 
 
 def test_a_budget_leaves_time_for_the_first_validation(monkeypatch):
@@ -290,7 +298,7 @@ def test_a_budget_leaves_time_for_the_first_validation(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
 
-    class Slow(SameWindow):
+    class Slow(SameBatch):
         def __getitem__(self, number):
             clock[0] += 0.1 if number else 10.0
             return super().__getitem__(number)
@@ -300,7 +308,7 @@ def test_a_budget_leaves_time_for_the_first_validation(monkeypatch):
         return 1.0
 
     config = replace(CONFIG, steps=None, budget=30.0, validate_every=1000)
-    run = loop.Training(config, NETWORK, Slow(), validate, valid_symbols=240 * 15)
+    run = loop.Training(config, TASK, Slow(), validate, valid_symbols=240 * 15)
     reports = list(run)
     assert 110 <= len(reports) <= 125
     assert clock[0] == pytest.approx(30, abs=0.5)

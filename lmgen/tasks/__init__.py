@@ -1,0 +1,18 @@
+"""The tasks, one file each. To add one: write its class and name it in TASKS."""
+
+from __future__ import annotations
+
+from lmgen.nn.model import NetworkConfig
+from lmgen.tasks.cloze import Cloze
+from lmgen.tasks.language import Language
+from lmgen.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {
+    "language": Language,
+    "cloze": Cloze,
+}
+
+
+def task_of(network: NetworkConfig, precision: str) -> Task:
+    """The task of a network."""
+    return TASKS[network.task](network, precision)

@@ -1,0 +1,39 @@
+"""The card of a model, README.md of its directory: what it is, what it was made from, how good it is, how to use it."""
+
+from __future__ import annotations
+
+from lmgen._version import __version__
+from lmgen.data.corpus import Corpus, unit_noun
+from lmgen.data.vocab import Vocab
+from lmgen.errors import printable
+from lmgen.models.provenance import TextSettings
+
+
+def card(name: str, kind: str, rows: dict[str, str], command: str = "sample") -> str:
+    """The card, with a table of `rows`; `command` is what one does with such a model."""
+    name = printable(name)
+    table = "\n".join(f"| {title} | {printable(value.replace('|', '·'), 4096)} |" for title, value in rows.items())
+    return (
+        f"# {name}\n\n{kind} made by lmgen {__version__}.\n\n| | |\n|---|---|\n{table}\n\n"
+        f"    lmgen {command} {name}\n"
+        f"    lmgen eval {name} FILE\n\n"
+        "The text itself is not in this directory; known.safetensors holds 64-bit hashes of its sequences,\n"
+        "which tell new samples from copies.\n"
+    )
+
+
+def reading(vocab: Vocab, sequence: str, carry: bool) -> str:
+    """How a model reads text."""
+    flow = "state carried from one to the next" if carry else "each on its own"
+    return f"{unit_noun(vocab)}s ({vocab.unit}), one {sequence} a sequence, {flow}"
+
+
+def of_text(data: Corpus, text: TextSettings, valid_nats: float | None, nats: str = "nats") -> dict[str, str]:
+    """The rows on the text of a training."""
+    rows = {
+        "text": text.title,
+        "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
+    }
+    if valid_nats is not None and data.valid:
+        rows["validation"] = f"{valid_nats:.4f} {nats} a symbol over {data.valid.symbols:,} symbols"
+    return rows

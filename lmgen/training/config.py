@@ -1,0 +1,95 @@
+"""How to train, how far a training is, and what it reports."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lmgen.training.optimiser import OptimiserConfig
+
+FLOOR = 0.02  # the learning rate at the end of its decay, as a share of the peak
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train. At least one of `steps`, `epochs` and `budget` (seconds) is given; the first one reached ends the training.
+
+    `patience` is the number of validations without a better one after which training stops; 0 never stops early. `keep` says
+    which weights become the model: those of the best validation, or the last ones.
+    """
+
+    batch: int
+    window: int
+    learning_rate: float
+    steps: int | None = None
+    epochs: float | None = None
+    budget: float | None = None
+    clip: float = 1.0
+    weight_decay: float = 0.2
+    warmup: int = 50
+    patience: int = 10
+    validate_every: int = 100
+    seed: int = 0
+    precision: str = "f32"
+    keep: str = "best"
+
+    @property
+    def symbols(self) -> int:
+        """Symbols a step."""
+        return self.batch * self.window
+
+    @property
+    def optimiser(self) -> OptimiserConfig:
+        """The part of it that the compiled step depends on."""
+        return OptimiserConfig(self.clip, self.weight_decay, self.precision)
+
+    def done(self, per_epoch: int, step: int, seconds: float) -> tuple[float, str]:
+        """The share of the training that is done, 1 at its end, and the sentence for the end that comes first."""
+        ends = []
+        if self.steps is not None:
+            ends.append((step / self.steps, "all steps were taken"))
+        if self.epochs is not None:
+            ends.append((step / max(1, round(self.epochs * per_epoch)), f"the text was read {self.epochs:g} times"))
+        if self.budget is not None:
+            ends.append((seconds / max(1e-9, self.budget), "the time was up"))
+        return max(ends)
+
+    def rate(self, step: int, done: float) -> float:
+        """The learning rate: linear warm-up over the first steps, then half a cosine down to `FLOOR` of the peak."""
+        warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return self.learning_rate * warm * (FLOOR + (1 - FLOOR) * cosine)
+
+
+@dataclass
+class Progress:
+    """How far a training is, apart from its arrays; all of it goes into a snapshot."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_nats: float | None = None
+    best_step: int = 0
+    since_best: int = 0  # validations
+    validating: float = 0.0  # seconds of the last validation
+    sum_nats: float = 0.0  # of the steps since the last report with a loss
+    counted: int = 0  # such steps
+    scale: float = 1.0  # of the learning rate, lower after every plateau of the validation
+    finished: str = ""  # why the training ended
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What is known after a step. `train_nats` (per symbol, mean since the last report that had it) and `valid_nats` come every
+    few steps; `trouble` says why the last save failed."""
+
+    step: int
+    symbols: int
+    seconds: float
+    progress: float
+    symbols_per_second: float
+    learning_rate: float
+    train_nats: float | None = None
+    valid_nats: float | None = None
+    best: bool = False
+    skipped: int = 0
+    trouble: str = ""

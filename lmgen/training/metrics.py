@@ -1,0 +1,129 @@
+"""metrics.jsonl of a model directory: how a training went, line by line; and a picture of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lmgen.errors import CheckpointError, InputError
+from lmgen.system import arrayfile, files
+from lmgen.training.config import StepReport
+
+MOST = 1 << 28  # bytes that are read
+SANE = 1e6  # no curve exceeds it
+
+
+class Writer:
+    """Adds lines to the end of the file. What cannot be written waits for the next line, and `trouble` says why."""
+
+    def __init__(self, path: Path):
+        self.path, self.waiting, self.trouble = path, b"", ""
+        self.file = open(path, "ab", buffering=0, opener=arrayfile.no_link)  # noqa: SIM115
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def add(self, report: StepReport) -> None:
+        """Write the line of a report, if it has a loss."""
+        if report.train_nats is None and report.valid_nats is None:
+            return
+        self.waiting += json.dumps(_line(report)).encode() + b"\n"
+        try:
+            while self.waiting:
+                self.waiting = self.waiting[self.file.write(self.waiting) :]
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"cannot write {self.path} ({len(self.waiting):,} bytes): {error.strerror}"
+
+
+def _line(report: StepReport) -> dict[str, Any]:
+    line = {"step": report.step, "symbols": report.symbols, "seconds": round(report.seconds, 3), "train_nats": report.train_nats}
+    if report.valid_nats is not None:
+        line["valid_nats"] = report.valid_nats
+    return line | {
+        "symbols_per_second": round(report.symbols_per_second),
+        "learning_rate": report.learning_rate,
+        "skipped": report.skipped,
+    }
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The lines that are whole: a crash may have cut one."""
+    for line in lines:
+        try:
+            found = json.loads(line) if line.endswith(b"\n") else {}
+            if isinstance(found["step"], int | float):
+                yield line, found
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+
+
+def forget_later(path: Path, step: int) -> None:
+    """Drop the lines of later steps than `step`, and broken ones."""
+    if os.path.lexists(path):
+        with arrayfile.opened(path) as (file, _):
+            lines = file.read().splitlines(keepends=True)
+        arrayfile.write_bytes(path, b"".join(line for line, found in _parsed(lines) if found["step"] <= step))
+
+
+class Curve(NamedTuple):
+    """A measure by step."""
+
+    steps: list[int]
+    values: list[float]
+
+
+def read(folder: Path) -> dict[str, Curve]:
+    """The curves of a model directory: train_nats, valid_nats and learning_rate; without those that cannot be read."""
+    curves = {name: Curve([], []) for name in ("train_nats", "valid_nats", "learning_rate")}
+    try:
+        with arrayfile.opened(folder / "metrics.jsonl") as (file, _):
+            lines = file.read(MOST).splitlines(keepends=True)
+    except CheckpointError:
+        return curves
+    for _, found in _parsed(lines):
+        for name, curve in curves.items():
+            if isinstance(found["step"], int) and isinstance(value := found.get(name), int | float) and abs(value) < SANE:
+                curve.steps.append(found["step"])
+                curve.values.append(float(value))
+    return curves
+
+
+def plot(folder: Path, picture: Path) -> None:
+    """Draw the curves of a model directory into a new file: nats by step, the learning rate below.
+
+    Raises InputError where there is nothing to draw, matplotlib is missing, or the file cannot be written.
+    """
+    curves = read(folder)
+    if not curves["train_nats"].steps:
+        raise InputError(f"{folder} has no curves to draw: its metrics.jsonl holds no steps of a training")
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("a plot needs matplotlib, which is not installed: pip install matplotlib") from None
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    nats, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    nats.plot(*curves["train_nats"], label="training", color="tab:gray")
+    if curves["valid_nats"].steps:
+        nats.plot(*curves["valid_nats"], label="validation", color="tab:blue", marker=".")
+        best = min(zip(curves["valid_nats"].values, curves["valid_nats"].steps, strict=True))
+        nats.axhline(best[0], color="tab:blue", linewidth=0.5, linestyle=":")
+        nats.set_title(f"best validation: {best[0]:.3f} nats per symbol at step {best[1]:,}", parse_math=False)
+    nats.set_ylabel("nats per symbol")
+    nats.legend()
+    rate.plot(*curves["learning_rate"], color="tab:orange")
+    rate.set(ylabel="learning rate", xlabel="step")
+    rate.set_ylim(bottom=0)
+    try:
+        with files.new(picture, "--plot") as file:
+            canvas.print_figure(file, format=picture.suffix[1:].lower() or "png", dpi=120)
+    except ValueError:
+        raise InputError(f"{picture} does not end like a picture: call it .png, .svg or .pdf") from None

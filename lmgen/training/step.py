@@ -1,0 +1,83 @@
+"""One jitted training step, the same for every task.
+
+Truncated back-propagation through time: the state after a window is an argument of the next step; the gradient is taken over the
+parameters alone. Shapes: T time, B batch.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from lmgen.nn.embedding import Rows
+from lmgen.nn.model import Params
+from lmgen.system import devices
+from lmgen.tasks.task import Batch, Task
+from lmgen.training import optimiser
+from lmgen.training.config import TrainingConfig
+
+TINY = 1e-30  # in place of a sum of weights that is 0
+
+
+class State(NamedTuple):
+    """What a step changes: all that resume needs but for the position, which is the number of the step."""
+
+    params: Params
+    optimiser: Any
+    carried: Any
+    key: Array
+    bad: Array  # steps in a row whose update was left out
+    skipped: Array  # such steps in all
+
+
+def begin(task: Task, config: TrainingConfig) -> State:
+    """The state before the first step, all of it drawn from the seed."""
+    weights, key = jax.random.split(devices.random_key(config.seed))
+    params = task.init(weights)
+    bad, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    moments = optimiser.optimiser(config.optimiser).init(params)
+    return State(params, moments, task.start(config.batch), jax.random.key_data(key), bad, skipped)
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def step(
+    task: Task, config: optimiser.OptimiserConfig, state: State, batch: Batch, rate: Array, number: Array
+) -> tuple[State, Array]:
+    """One update; the new state, and the mean nats of the targets before it, weighted.
+
+    `number` is that of the step. A gradient that is not finite leaves everything but the counts as it was.
+    """
+    carried = jax.tree.map(lambda s: jnp.where(batch.begins[:, None], 0, s), state.carried)
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), number)
+
+    def loss(params: Params) -> tuple[Array, Any]:
+        nats, after = task.loss(params, carried, batch, key)
+        if batch.weights is None:
+            return nats.mean(), after
+        return (nats * batch.weights).sum() / jnp.maximum(batch.weights.sum(), TINY), after
+
+    (nats, after), gradient = _gradient(loss, state.params, task.rows_read(batch))
+    params, moments, fine = optimiser.updated(config, state.params, state.optimiser, gradient, nats, rate)
+    return State(
+        params,
+        moments,
+        jax.tree.map(lambda a: jnp.where(fine, a, 0), after),
+        state.key,
+        jnp.where(fine, 0, state.bad + 1),
+        state.skipped + ~fine,
+    ), nats
+
+
+def _gradient(loss: Any, params: Params, ids: Array | None) -> tuple[Any, Params]:
+    """The loss with its state, and the gradient; given `ids`, that of the embedding holds only their rows."""
+    if ids is None:
+        return jax.value_and_grad(loss, has_aux=True)(params)
+    others = {name: p for name, p in params.items() if name != "embedding"}
+    outcome, (gradient, rows) = jax.value_and_grad(
+        lambda others, values: loss(others | {"embedding": Rows(ids, values)}), (0, 1), has_aux=True
+    )(others, params["embedding"][ids])
+    return outcome, gradient | {"embedding": Rows(ids, rows)}

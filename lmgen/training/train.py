@@ -1,0 +1,144 @@
+"""The function train, the same for the command line and for Python: text, directory, training or counting, the end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from lmgen.data import finding, formats
+from lmgen.data.corpus import Corpus
+from lmgen.data.split import WHOLE
+from lmgen.errors import DivergedError, LmgenError
+from lmgen.models.provenance import TextSettings
+from lmgen.options import table
+from lmgen.system import directories, lock
+from lmgen.training import counting, defaults
+from lmgen.training import run as runs
+from lmgen.training.config import StepReport
+from lmgen.training.run import Run
+from lmgen.training.start import is_list_of_names
+
+Sources = Callable[[], tuple[Sequence[str], Sequence[str]]]  # the names of the training text's and the validation text's files
+
+
+class Observer:
+    """What a training shows to whoever started it, and when it stops. This one shows nothing and never stops."""
+
+    def note(self, message: str) -> None:
+        """Something that was found in the text."""
+
+    def begin(self, run: Run) -> None:
+        """A new training is about to start."""
+
+    def resume(self, run: Run, complaints: list[str]) -> None:
+        """A training goes on; `complaints` are about snapshots that could not be used."""
+
+    @contextmanager
+    def watch(self, run: Run) -> Iterator[Callable[[StepReport], bool]]:
+        """Around the loop: yields what is called with each report, and stops the training by returning False."""
+        yield lambda report: True
+
+    def stopped(self, run: Run) -> None:
+        """The training was stopped before its end, and is saved if it could be."""
+
+    def end(self, run: Run) -> None:
+        """The training is at its end."""
+
+    def counted(self, fitted: counting.Fitted, data: Corpus) -> None:
+        """An n-gram model was fitted."""
+
+
+def train(sources: Sources, name: str, options: dict[str, Any], observer: Observer) -> tuple[Path, str]:
+    """Train on a text, or go on with a training, to its end; the model's directory, and the precision it was trained with.
+
+    `options` are those of `table.checked`; without an output the directory is called `name`, or `name-2` where that is taken.
+    Raises InputError, before anything is written, for a text or an option that cannot be used, DivergedError where no step
+    succeeds, LmgenError where the last save fails.
+    """
+    if options["resume"]:
+        path = directories.find(str(options["resume"]))
+        with lock.locked(path):
+            text = _text(sources, options, observer)
+            run, complaints = runs.resume(path, text, options["changed_text"], **table.belonging(options, "end"))
+            observer.resume(run, complaints)
+            _drive(run, observer)
+        return path, run.config.precision
+    defaults.check(options)
+    path, force = options["output"] or directories.HOME / name, options["force"]
+    count_on = not (options["output"] or force)
+    if not count_on:
+        directories.check_free(path, force)
+    text = _text(sources, options, observer)
+    assert text
+    vocabulary = table.belonging(options, "vocabulary")
+    with directories.new(path, force, count_on) as place:
+        if options["cell"] == "ngram":
+            observer.counted(*counting.new(place, text, order=options["order"], **vocabulary))
+            return place.path, "auto"
+        run = runs.new(place, text, **vocabulary, **table.belonging(options, "network", "training", "end"))
+        observer.begin(run)
+        _drive(run, observer)
+    return run.path, run.config.precision
+
+
+def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> TextSettings | None:
+    """Where the text is and how it is read; None where none is named. Raises InputError for what is not there."""
+    files, valid = sources()
+    if not files:
+        return None
+    paths = finding.find(files, options["glob"], observer.note)
+    if hint := formats.hint(paths[0]):
+        observer.note(hint)
+    how = {name: options[name] for name in ("sequence", "encoding", "errors")}
+    split = WHOLE if options["no_valid"] else None
+    return TextSettings(_absolute(paths), _absolute(finding.find(valid)), **how, split=split)
+
+
+def _absolute(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Paths that still hold when a training is resumed from another folder."""
+    return tuple(str(path.absolute()) for path in paths)
+
+
+def _drive(run: Run, observer: Observer) -> None:
+    """Run a training to its end, or until it is stopped; then it is saved."""
+    with closing(iter(run)) as reports, observer.watch(run) as go_on:
+        for report in reports:
+            if not go_on(report):
+                break
+    if not run.progress.finished:
+        run.save()
+        observer.stopped(run)
+    elif run.trouble:
+        way_out = f"go on from the last save with lmgen train --resume {named(run.path)}"
+        if not run.place.published:
+            run.place.rescue()
+            way_out = f"train again (the weights saved are in {run.path})" if run.place.published else "train again"
+        raise LmgenError(f"{run.trouble}: free some space, then {way_out}")
+    if not run.place.published:
+        raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
+    if run.progress.finished:
+        observer.end(run)
+
+
+def named(path: Path) -> str:
+    """A model as a command names it: by its name alone in checkpoints/, quoted for a shell."""
+    return shlex.quote(path.name if path.parent == directories.HOME else str(path))
+
+
+def default_name(given: Sequence[Any]) -> str:
+    """The name of a model: that of its first file, or of the file's folder where the file's name says nothing."""
+    first = given[0]
+    if isinstance(first, list | tuple) and first and is_list_of_names(first):
+        return default_name(first)
+    first = getattr(first, "name", None) if hasattr(first, "read") else first
+    if not isinstance(first, str | os.PathLike):
+        return "python"
+    if first == "-":
+        return "stdin"
+    path = Path(first).absolute()
+    says_nothing = path.stem in ("train", "all", "input", "text", "data", "corpus")
+    return directories.safe_name((path.parent.name if says_nothing else path.stem) or path.stem)
