@@ -37,6 +37,7 @@ bench: $(VENV)/bench ## measure again what benchmarks/RESULTS.md states (needs t
 	$(BIN)/python benchmarks/judge.py
 	$(BIN)/python benchmarks/trust.py
 	$(BIN)/python benchmarks/fuzz.py
+	$(BIN)/python benchmarks/first_hour.py
 	$(BIN)/python -m pip install --quiet --editable ".[plot]"
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/cells.py

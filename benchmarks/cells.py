@@ -1,10 +1,10 @@
-"""All cells side by side: as many parameters, as much time, the same text; writes a table and a plot into benchmarks/RESULTS.md.
+"""Compare all cells with equal parameters, time and text: writes a table and a plot into benchmarks/RESULTS.md.
 
     python benchmarks/cells.py [--draw]
 
-Each cell gets the size that brings its model nearest to the parameters of the LSTM of lmgen's defaults; all else is what lmgen
-chooses, which was tried out with LSTMs. What was found is kept in benchmarks/cells.json; --draw draws it again. Needs matplotlib
-and the corpora for measuring; takes about 35 minutes.
+Each cell gets the size that brings its model closest to the parameters of the default LSTM; other options have their defaults,
+which were tuned with LSTMs. The results are kept in benchmarks/cells.json; --draw draws them again. Needs matplotlib and the
+corpora for measuring; takes about 35 minutes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ PLOT = ROOT / "benchmarks" / "cells.png"
 
 
 @dataclass(frozen=True)
-class Task:
-    """A text to learn, for how long, and another one to be measured on, which nothing was chosen by."""
+class Trial:
+    """A training text with its options, the seconds of training, and a test text that no choice depends on."""
 
     name: str
     train: str
@@ -38,68 +38,68 @@ class Task:
     budget: int
 
 
-TASKS = (
-    Task("names", "DATA/names/train.txt --valid DATA/names/valid.txt", "DATA/names/test.txt", 40),
-    Task("tinyshakespeare", "DATA/tinyshakespeare/train.txt --carry", "DATA/tinyshakespeare/valid.txt", 60),
+TRIALS = (
+    Trial("names", "DATA/names/train.txt --valid DATA/names/valid.txt", "DATA/names/test.txt", 40),
+    Trial("tinyshakespeare", "DATA/tinyshakespeare/train.txt --carry", "DATA/tinyshakespeare/valid.txt", 60),
 )
 
 
 def parameters(cell: str, size: int, like: dict) -> int:
-    """Of a model that is like another but for its cell and size."""
+    """The parameters of a model with another cell and size."""
     config = model.NetworkConfig(like["vocabulary"], cell, size, like["layers"], like["embedding"], like["tie"])
     return model.parameters(jax.eval_shape(lambda key: model.init(config, key), jax.random.key(0)))
 
 
 def nearest_size(cell: str, like: dict) -> int:
-    """The size that brings a cell's model nearest to the parameters of another."""
+    """The size at which a cell's model has the closest number of parameters to another model."""
     above = bisect.bisect_left(range(4096), like["parameters"], lo=1, key=lambda size: parameters(cell, size, like))
     return min((above - 1, above), key=lambda size: abs(parameters(cell, size, like) - like["parameters"]))
 
 
-def measured(run: Commands, task: Task) -> Iterator[dict]:
-    """A row for each cell, the LSTM of the defaults first."""
+def measured(run: Commands, trial: Trial) -> Iterator[dict]:
+    """A row for each cell, the default LSTM first."""
     like: dict | None = None
     for cell in CELLS:
         size = f" --size {nearest_size(cell, like)}" if like else ""
-        name = f"{task.name}-{cell}"
+        name = f"{trial.name}-{cell}"
         print(f"{name} …", flush=True)
         try:
-            run(f"train {task.train} --cell {cell}{size} --budget {task.budget}s --output {name} --quiet")
+            run(f"train {trial.train} --cell {cell}{size} --budget {trial.budget}s --output {name} --quiet")
         except Failed as failure:
-            yield {"task": task.name, "cell": cell, "failure": str(failure)}
+            yield {"task": trial.name, "cell": cell, "failure": str(failure)}
             continue
         facts = json.loads(quietly(run, f"show {name} --json"))
         like = like or facts
         lines = [json.loads(line) for line in (run.folder / name / "metrics.jsonl").read_text().splitlines()]
         yield {
-            "task": task.name,
+            "task": trial.name,
             "cell": cell,
             "size": facts["size"],
             "parameters": facts["parameters"],
-            "nats_per_symbol": run.measures(name, task.test)["nats_per_symbol"],
+            "nats_per_symbol": run.measures(name, trial.test)["nats_per_symbol"],
             "symbols_per_second": statistics.median(line["symbols_per_second"] for line in lines[1:] or lines),
             "symbols": lines[-1]["symbols"],
         }
 
 
-def found_in_words(rows: list[dict]) -> Iterator[str]:
-    """The table, the best on the last task first, and the plot."""
+def section(rows: list[dict]) -> Iterator[str]:
+    """The table, the best on the last text first, and the plot."""
     by = {(row["task"], row["cell"]): row for row in rows}
-    times = ", ".join(f"{task.budget} s for {task.name}" for task in TASKS)
+    times = ", ".join(f"{trial.budget} s for {trial.name}" for trial in TRIALS)
     yield (
-        "Every cell has one layer, of the size that makes its model as large as the LSTM of the defaults, and the same time: "
-        f"{times}. All else is what lmgen chooses by itself, the learning rate too; it was tried out with LSTMs. No choice saw "
-        "the texts of the measures: for names that is the test part, for tinyshakespeare valid.txt, and a part of train.txt was "
-        "held out for validation. One run each; the speed of a shared machine varies by tens of per cent."
+        "Each cell has one layer, of the size that gives its model as many parameters as the default LSTM, and the same time: "
+        f"{times}. All other options have their defaults, which were tuned with LSTMs, the learning rate included. No choice "
+        "used the test texts: the test part of names, and valid.txt of tinyshakespeare, where a part of train.txt was held out "
+        "for validation. One run each; on a shared machine the speed varies by tens of per cent."
     )
     head = ["cell"] + [
-        f"{task.name}: {what}" for task in TASKS for what in ("size", "nats per symbol", "symbols/s", "symbols read")
+        f"{trial.name}: {measure}" for trial in TRIALS for measure in ("size", "nats per symbol", "symbols/s", "symbols read")
     ]
     body = []
-    for cell in sorted(CELLS, key=lambda cell: by[TASKS[-1].name, cell].get("nats_per_symbol", 99)):
+    for cell in sorted(CELLS, key=lambda cell: by[TRIALS[-1].name, cell].get("nats_per_symbol", 99)):
         cells = [cell]
-        for task in TASKS:
-            row = by[task.name, cell]
+        for trial in TRIALS:
+            row = by[trial.name, cell]
             if "failure" in row:
                 cells += ["–", "diverged", "–", "–"]
             else:
@@ -120,23 +120,23 @@ FAMILIES = {
 
 
 def draw(rows: list[dict]) -> None:
-    """Nats per symbol against symbols a second, a panel a task; lower and further to the right is better."""
+    """Nats per symbol against symbols a second, a panel for each text; lower and further to the right is better."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     pyplot.rcParams |= {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
-    figure, panels = pyplot.subplots(1, len(TASKS), figsize=(11, 5), layout="constrained")
-    for panel, task in zip(panels, TASKS, strict=True):
-        own = [row for row in rows if row["task"] == task.name and "failure" not in row]
+    figure, panels = pyplot.subplots(1, len(TRIALS), figsize=(11, 5), layout="constrained")
+    for panel, trial in zip(panels, TRIALS, strict=True):
+        own = [row for row in rows if row["task"] == trial.name and "failure" not in row]
         for row in own:
             _, colour, mark = next(f for f in FAMILIES.values() if row["cell"].startswith(f[0]))
             panel.plot(row["symbols_per_second"], row["nats_per_symbol"], mark, color=colour, markersize=6)
         panel.set_xscale("log")
         panel.margins(0.15, 0.1)
         _label(panel, own)
-        panel.set_title(f"{task.name}, {task.budget} s of training")
+        panel.set_title(f"{trial.name}, {trial.budget} s of training")
         panel.set_xlabel("symbols a second in training")
         panel.set_ylabel("nats per symbol on the test text")
         ticks = [t for t in (1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6) if panel.get_xlim()[0] <= t <= panel.get_xlim()[1]]
@@ -147,7 +147,7 @@ def draw(rows: list[dict]) -> None:
 
 
 def _label(panel, rows: list[dict]) -> None:
-    """Each name beside its mark where it hides no other, or further away with a line that leads to it."""
+    """Put each name beside its mark if it covers no other, else further away with a line to the mark."""
     panel.figure.canvas.draw()
     marks = [panel.transData.transform((row["symbols_per_second"], row["nats_per_symbol"])) for row in rows]
     boxes = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
@@ -155,7 +155,7 @@ def _label(panel, rows: list[dict]) -> None:
     for row, (x, y) in zip(rows, marks, strict=True):
         width, height = 6.3 * len(row["cell"]), 12
         right, left, middle = x + 9, x - 9 - width, x - width / 2
-        near = [(right, y - 6), (left, y - 6), (middle, y + 8), (middle, y - 20)]
+        close = [(right, y - 6), (left, y - 6), (middle, y + 8), (middle, y - 20)]
         far = [(side, y - 6 + up) for up in (14, -14, 28, -28, 42, -42, 56, -56) for side in (right, left, middle)]
 
         def free(place, width=width, height=height):
@@ -163,7 +163,7 @@ def _label(panel, rows: list[dict]) -> None:
             fits = inside.x0 <= low[0] and high[0] <= inside.x1 and inside.y0 <= low[1] and high[1] <= inside.y1
             return fits and all(high[0] < b[0] or low[0] > b[2] or high[1] < b[1] or low[1] > b[3] for b in boxes)
 
-        place = next((place for place in near + far if free(place)), near[0])
+        place = next((place for place in close + far if free(place)), close[0])
         boxes.append((*place, place[0] + width, place[1] + height))
         offset = ((place[0] + width / 2 - x) * 72 / panel.figure.dpi, (place[1] + 6 - y) * 72 / panel.figure.dpi)
         leads = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3} if place in far else None
@@ -182,12 +182,12 @@ def main() -> None:
         need_data()
         with tempfile.TemporaryDirectory() as folder:
             run = Commands(Path(folder))
-            rows = [row for task in TASKS for row in measured(run, task)]
+            rows = [row for trial in TRIALS for row in measured(run, trial)]
             found = {"rows": rows, "commands": run.done}
         FOUND.write_text(json.dumps(found, indent=1) + "\n")
     draw(found["rows"])
     run = Commands(ROOT, found["commands"])
-    write("cells", section_of("Every cell, with as many parameters and as much time", found_in_words(found["rows"]), run))
+    write("cells", section_of("Every cell, with as many parameters and as much time", section(found["rows"]), run))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What a newcomer's first texts come to: trains on small texts with no option at all, and writes benchmarks/RESULTS.md.
+"""The first texts of a newcomer: trains on small texts without options, and writes benchmarks/RESULTS.md.
 
     python benchmarks/first_hour.py
 
-The texts are made here: a poem of 40 lines, a Chinese poem of 200 characters, 300 invented names, the poem as one line.
+The texts are generated: a poem of 40 lines, a Chinese poem of 200 characters, 300 invented names, the poem as one line.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 
 from report import Commands, Sections, main, quoted, table
 
-SAMPLES = 200  # that are counted
-SHOWN = 8  # of them that are printed
+SAMPLES = 200  # are counted
+SHOWN = 8  # of them are printed
 
 
 def poem() -> str:
-    """Forty English lines of about two thousand characters, by a small grammar: the same at each call."""
+    """Forty English lines, about two thousand characters, from a small grammar; the same at each call."""
     draw = random.Random(1)
     who = ["the grey sea", "an old lantern", "my father's boat", "the winter moon", "a quiet river", "the last swallow"]
     does = ["remembers", "carries", "forgets", "follows", "is waiting for", "sings to"]
@@ -34,7 +34,7 @@ def poem() -> str:
 
 
 def chinese() -> str:
-    """Forty lines of five characters each: what moves, how it moves, and where."""
+    """Forty lines of five characters: a subject, a verb, a place."""
     draw = random.Random(2)
     what = "春风 明月 青山 流水 白云 孤舟 落花 归鸟 寒江 远钟".split()  # noqa: SIM905
     where = "柴门 空林 高楼 小桥 东篱 故园 石径 江亭".split()  # noqa: SIM905
@@ -63,14 +63,14 @@ TEXTS: dict[str, Callable[[], str]] = {
 
 
 def units(name: str, text: str) -> list[str]:
-    """What a reader recognises: the words of a text, of Chinese and of names pairs of neighbouring letters."""
+    """The recognisable parts of a text: words, or, for Chinese and for names, pairs of neighbouring characters."""
     if name in ("poem", "one-line"):
         return re.findall(r"[a-z']+", text.lower())
     return [line[k : k + 2] for line in text.lower().splitlines() for k in range(len(line) - 1)]
 
 
 def first_hour(run: Commands) -> Iterator[str]:
-    rows = [("text", "characters", "steps", "command", "words (or pairs) that are in the text", "lines copied")]
+    rows = [("text", "characters", "steps", "command", "words (or pairs) from the text", "lines copied")]
     shown = []
     for name, make in TEXTS.items():
         text = make()
@@ -95,15 +95,15 @@ def first_hour(run: Commands) -> Iterator[str]:
         new = run(f"sample {name} --count {SHOWN} --seed 0 --novel --max-length 200").splitlines()
         shown.append(f"{name}, --novel:\n" + "\n".join(f"    {line}" for line in new[:SHOWN]))
     yield (
-        f"Texts that `benchmarks/first_hour.py` makes, each learnt with no option; then {SAMPLES} samples were drawn. So small a "
-        "text is learnt whole, and most of its lines by heart; `--novel` leaves those out."
+        f"Texts made by `benchmarks/first_hour.py`, each learnt without options; then {SAMPLES} samples were drawn. Such a small "
+        "text is used whole for training, and most of its lines are learnt by heart; `--novel` leaves these out."
     )
     yield table(*rows)
     yield quoted("\n\n".join(shown))
 
 
-SECTIONS: Sections = {"first-hour": ("The first hour: small texts, no option", first_hour)}
+SECTIONS: Sections = {"first-hour": ("The first hour: small texts, no options", first_hour)}
 
 
 if __name__ == "__main__":
-    main(SECTIONS)
+    main(SECTIONS, data=False)

@@ -1,27 +1,24 @@
-"""What lmgen withstands, in figures: fuzzed inputs, and the memory that a large text takes. Writes benchmarks/RESULTS.md.
+"""Fuzzed inputs, and the memory needed to read a large text: writes benchmarks/RESULTS.md.
 
     python benchmarks/fuzz.py [SECTION ...]
 
-The inputs are those of tests/fuzz/fuzzing.py, drawn anew each time. The text of the second section takes 2 GB of disk,
-and its ids 4 GB more, in the folder for temporary files.
+The inputs are those of tests/fuzz/fuzzing.py, different ones each time. The second section needs 6 GB of disk in the folder
+for temporary files: 2 GB for its text, 4 GB for the ids.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
-from report import ROOT, Commands, section_of, table, write
+from report import ROOT, Commands, Sections, main, table
 
 sys.path.insert(0, str(ROOT / "tests" / "fuzz"))
 
@@ -30,7 +27,7 @@ MEGABYTES = 300  # the promise
 
 
 def _counting(use: Callable[[Any], Any], found: Counter[str], codes: Counter[str]) -> Callable[[Any], None]:
-    """What is done with an input, and the count of it, of its exit code and of crashes."""
+    """Use an input, and count it, its exit code and crashes."""
 
     def one(drawn: Any) -> None:
         found["inputs"] += 1
@@ -45,7 +42,6 @@ def _counting(use: Callable[[Any], Any], found: Counter[str], codes: Counter[str
 
 
 def fuzz(run: Commands) -> Iterator[str]:
-    os.environ["XDG_CACHE_HOME"] = str(run.folder / "cache")
     import fuzzing
     from hypothesis import HealthCheck, Phase, given, seed, settings
 
@@ -60,15 +56,16 @@ def fuzz(run: Commands) -> Iterator[str]:
         start = time.monotonic()
         seed(time.time_ns())(options(given(inputs)(_counting(use, found, codes))))()
         seconds = time.monotonic() - start
-        told = ", ".join(f"{code} {n:,} ×" for code, n in sorted(codes.items()) if n) or "worked, or refused in a sentence"
-        rows.append((name, f"{found['inputs']:,}", f"{found['crashes']:,}", f"{seconds:.0f}", told))
+        outcomes = ", ".join(f"{code} {n:,} ×" for code, n in sorted(codes.items()) if n) or "worked, or refused in a sentence"
+        rows.append((name, f"{found['inputs']:,}", f"{found['crashes']:,}", f"{seconds:.0f}", outcomes))
         total += found
         print(rows[-1], flush=True)
     yield (
-        f"**{total['inputs']:,} inputs, {total['crashes']:,} crashes** (target: 20,000 without one). A crash is whatever is no "
-        "result, no sentence with its exit code, or no finite figure."
+        f"**{total['inputs']:,} inputs, {total['crashes']:,} crashes** (target: 20,000 without one). A crash is any outcome but "
+        "a result with finite figures, or one sentence with its exit code."
     )
     yield table(*rows)
+    run.done.append("python benchmarks/fuzz.py fuzz")
 
 
 READING = """
@@ -76,7 +73,6 @@ import json, resource, sys, time
 from pathlib import Path
 from lmgen.data.corpus import load
 from lmgen.data.reading import Text
-import lmgen.data.vocab
 start = time.monotonic()
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = load(Text([Path(sys.argv[1])]), None, "char", False)
@@ -96,41 +92,22 @@ def memory(run: Commands) -> Iterator[str]:
         with open(path, "wb") as file:
             for _ in range(size // len(block)):
                 file.write(block)
-        environment = {**os.environ, "XDG_CACHE_HOME": str(run.folder / "cache")}
-        done = subprocess.run(
-            [sys.executable, "-c", READING, str(path)], env=environment, stdout=subprocess.PIPE, check=True, cwd=run.folder
-        )
+        done = subprocess.run([sys.executable, "-c", READING, str(path)], stdout=subprocess.PIPE, check=True, cwd=run.folder)
         base, peak, train, valid, seconds = json.loads(done.stdout)
         rows.append((f"{path.stat().st_size / 1e6:,.0f} MB", f"{train + valid:,}", f"**{peak / 1024:.0f} MiB**",
                      f"{base / 1024:.0f} MiB", f"{seconds:.0f}"))  # fmt: skip
-        for ids in (run.folder / "cache").rglob("*.ids"):
+        for ids in run.folder.rglob("*.ids"):
             ids.unlink()
     yield (
-        "The reading of `lmgen train`: counted, split and encoded, in characters (`ru_maxrss` of the process; "
+        "The reading part of `lmgen train`: count, split and encode characters (`ru_maxrss` of the process; "
         f"target: under {MEGABYTES} MB)."
     )
     yield table(*rows)
+    run.done.append("python benchmarks/fuzz.py line")
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
-    "fuzz": ("Inputs that nobody would make on purpose", fuzz),
-    "line": ("A line larger than the memory", memory),
-}
-
-
-def main() -> None:
-    wanted = sys.argv[1:] or list(SECTIONS)
-    if unknown := set(wanted) - set(SECTIONS):
-        raise SystemExit(f"there is no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
-    for name in wanted:
-        print(f"measuring {name} …", flush=True)
-        title, measure = SECTIONS[name]
-        with tempfile.TemporaryDirectory() as folder:
-            run = Commands(Path(folder))
-            run.done.append(f"python benchmarks/fuzz.py {name}")
-            section = section_of(title, measure(run), run)
-        write(name, section)
+SECTIONS: Sections = {"fuzz": ("Fuzzed inputs", fuzz), "line": ("A line larger than memory", memory)}
 
 
 if __name__ == "__main__":
-    main()
+    main(SECTIONS, data=False, own_cache=True)

@@ -1,9 +1,9 @@
-"""How good the models are beside simple ones, what they copy, and what their bits are worth: writes benchmarks/RESULTS.md.
+"""Models beside baselines, copies in their samples, and compression as a proof of their bits: writes benchmarks/RESULTS.md.
 
     python benchmarks/judge.py [SECTION ...]
 
-Needs the corpora for measuring beside the project (../shared/data, or the folder that LMGEN_DATA names), and the extras novelty
-and compress. A model is trained once, for the first section that needs it.
+Needs the corpora for measuring beside the project (../shared/data, or the folder named by LMGEN_DATA), and the extras novelty
+and compress. Each model is trained once, for the first section that needs it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from report import DATA, Commands, Sections, main, quoted, table
 
 WORDS = "--unit word --carry --unk-token <unk>"
-TRAINED = {  # the models, by name: what they are trained on and how
+TRAINED = {  # the training text and options of each model
     "names": "names/train.txt --valid DATA/names/valid.txt --budget 60s",
     "shakespeare": "tinyshakespeare/train.txt --valid DATA/tinyshakespeare/valid.txt --carry --budget 60s",
     "wikitext": f"wikitext-2/train.txt --valid DATA/wikitext-2/valid.txt {WORDS} --budget 300s",
@@ -27,28 +27,31 @@ TRAINED = {  # the models, by name: what they are trained on and how
 
 
 def model(run: Commands, name: str) -> str:
-    """The name of a model, which is trained if it is not there yet."""
+    """Train a model unless it exists, and return its name."""
     command = f"train DATA/{TRAINED[name]} --output {name} --quiet"
     if not (run.folder / name).exists():
         run(command)
-    elif (said := f"lmgen {command}") not in run.done:
-        run.done.append(said)
+    elif (line := f"lmgen {command}") not in run.done:
+        run.done.append(line)
     return name
 
 
 def scorecards(run: Commands) -> Iterator[str]:
     yield (
-        "Brackets hold 95 % intervals by a bootstrap. The baselines saw the same training text and are scored on the same bytes; "
-        "the order of the n-grams was chosen on the validation text. Bits per byte of the lower tables count the spelling of "
-        "unknown symbols."
+        "Brackets hold 95 % intervals by a bootstrap. The baselines have the same training text and are scored on the same "
+        "bytes; the order of the n-grams was chosen on the validation text. Bits per byte in the lower tables include the "
+        "spelling of unknown symbols."
     )
     yield quoted(run(f"eval {model(run, 'names')} DATA/names/test.txt"))
     yield quoted(run(f"eval {model(run, 'shakespeare')} DATA/tinyshakespeare/valid.txt"))
     name = model(run, "wikitext")
     took, memory = run.seconds, run.memory
     yield quoted(run(f"eval {name} DATA/wikitext-2/test.txt"))
-    yield f"{run.shape(name)}; the training command took {took:.0f} s in all and **{memory:.2f} GiB** at its peak (target: 4 GB)."
-    yield "The same with an n-gram model mixed in, the weight fitted on the validation text:"
+    yield (
+        f"{run.shape(name)}; the whole training command took {took:.0f} s, and **{memory:.2f} GiB** of memory at its peak "
+        "(target: 4 GB)."
+    )
+    yield "The same, mixed with an n-gram model; the weight was fitted on the validation text:"
     yield quoted(run(f"eval {model(run, 'wikitext')} DATA/wikitext-2/test.txt --with {model(run, 'wikitext5')} --no-baselines"))
 
 
@@ -64,7 +67,7 @@ def ngrams(run: Commands) -> Iterator[str]:
     begun = time.perf_counter()
     scoring.stream_nats(lm.lm, ids.stream)
     rate = ids.symbols / (time.perf_counter() - begun)
-    yield "Modified Kneser-Ney of order 5 on WikiText-2, words, contexts over line ends."
+    yield "Modified Kneser-Ney of order 5 on WikiText-2, words; contexts cross line ends."
     yield table(
         ("", "measured", "target"),
         ("training, whole command", f"{took:.1f} s", "60 s"),
@@ -83,8 +86,8 @@ def novelty(run: Commands) -> Iterator[str]:
     run.done[-1] += " > drawn.txt"
     report = run("novelty drawn.txt --corpus DATA/names/train.txt --control DATA/names/valid.txt")
     yield (
-        "A thousand names that the model drew, and of its validation text as many, of the same lengths; each against the "
-        "training text."
+        "A thousand names from the model, and as many of the same lengths from its validation text, compared with the training "
+        "text."
     )
     shown = report.rstrip().splitlines()
     yield quoted("\n".join(shown[max(k for k, line in enumerate(shown) if line.endswith("held out")) :]))
@@ -114,15 +117,15 @@ def compression(run: Commands) -> Iterator[str]:
     run(f"decompress {name} valid.lmz --output back.txt")
     content = text.read_bytes()
     if (run.folder / "back.txt").read_bytes() != content:
-        raise SystemExit("what was decompressed is not what was compressed")
+        raise SystemExit("the decompressed text differs from the compressed one")
     size = (run.folder / "valid.lmz").stat().st_size
     bits = claimed["spelt_bits_per_byte"] * claimed["bytes"] / 8
     rows = [("claimed by eval", bits), ("lmgen compress", size), ("gzip -9", len(gzip.compress(content, 9)))]
     rows.append(("xz -9", len(lzma.compress(content, preset=9))))
     yield (
-        f"{len(content):,} bytes of validation text, which came back whole; compressing took {took:.0f} s. It took "
-        f"{size - bits:+.0f} bytes against the claim (target: within 0.1 % and 64 bytes, {bits / 1000 + 64:.0f}). gzip and xz "
-        "see this text alone; primed with the training text they stand in the scorecard."
+        f"{len(content):,} bytes of validation text, restored exactly; compression took {took:.0f} s. The difference from the "
+        f"claim is {size - bits:+.0f} bytes (target: within 0.1 % and 64 bytes, {bits / 1000 + 64:.0f}). gzip and xz have no "
+        "training text here; in the scorecard they are primed with it."
     )
     yield table(("", "bytes", "bits per byte"), *((name, f"{n:,.0f}", f"{8 * n / len(content):.4f}") for name, n in rows))
 

@@ -1,9 +1,9 @@
-"""What the cells do, computed and drawn: rewrites the marked parts of docs/networks.md and the figures beside it.
+"""Compute and draw the behaviour of the cells: rewrites the marked parts of docs/networks.md and its figures.
 
     python benchmarks/networks.py [PART ...]
 
-A part of the page stands between `<!-- its name -->` and `<!-- end of its name -->`. Drawing needs the extra `plot`; everything
-is decided by seeds. Shapes: T time, B batch, D inputs, N cell size.
+A part of the page lies between `<!-- its name -->` and `<!-- end of its name -->`. Drawing needs the extra `plot`; all random
+numbers are seeded. Shapes: T time, B batch, D inputs, N cell size.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from lmgen.training import step as training_step
 from lmgen.training.config import TrainingConfig
 
 PAGE = ROOT / "docs" / "networks.md"
-SMALL = 2.0**-10  # tanh is linear near zero: with inputs and memory in this unit the examples come out in whole numbers
-OPEN, SHUT = 100.0, -100.0  # of a gate, before the logistic function
+SMALL = 2.0**-10  # tanh is linear at zero: in this unit inputs, memory and outputs of the examples are whole numbers
+OPEN, CLOSED = 100.0, -100.0  # a gate before the logistic function
 
 
 # ---- running a cell, writing numbers -----------------------------------------------------------------------------------
 
 
 def weights(name: str, inputs: int, size: int, **given) -> dict:
-    """The weights of a cell: zero, but for those that are given."""
+    """The weights of a cell: those given, and zero for the rest."""
     shapes = jax.eval_shape(lambda key: CELLS[name].init(key, inputs, size), jax.random.key(0))
     return {key: jnp.reshape(jnp.float32(given.get(key, np.zeros(a.shape))), a.shape) for key, a in shapes.items()}
 
@@ -62,13 +62,13 @@ def states(name: str, p: dict, inputs, size: int, state: dict | None = None) -> 
 
 
 def one_unit(name: str, inputs, unit: float = 1.0, of: str = "h", **given) -> list[float]:
-    """What a cell of one unit outputs, or remembers, after each of its inputs; both measured in `unit`."""
+    """The output, or another part of the state, of a cell of one unit after each of its inputs, in multiples of `unit`."""
     inputs = np.reshape(inputs, (len(inputs), -1))
     return [s[of].item() / unit for s in states(name, weights(name, inputs.shape[1], 1, **given), inputs, 1)]
 
 
 def number(x: float, digits: int = 2) -> str:
-    """With so many decimals, but for zeros at the end."""
+    """A number with this many decimals, without trailing zeros."""
     return re.sub(r"(\.\d*?)0+$", r"\1", f"{x:,.{digits}f}").rstrip(".").replace("-", "−")
 
 
@@ -138,27 +138,27 @@ def remembered() -> str:
 
 
 def clock() -> str:
-    """The forget gate shuts, and the output gate opens, where the memory is above 3½."""
+    """The forget gate closes, and the output gate opens, when the memory is above 3½."""
     given = {"W": [0, 0, 0, SMALL], "b": [OPEN, 350, -350, 0], "v": [0, -100 / SMALL, 100 / SMALL]}
     c, h = (one_unit("lstm-peephole", [1] * 10, SMALL, of, **given) for of in "ch")
     return timeline({"x": [1] * 10, "memory c": c, "output h": h})
 
 
 def filled() -> str:
-    """Everything is as it starts, but that g is 1."""
+    """The initial weights, with g = 1."""
     biases = {name: CELLS[name].vectors(1)["b"].at[-1].set(OPEN) for name in ("lstm", "lstm-coupled", "lstm-no-forget")}
     return timeline({f"c of `{name}`": one_unit(name, [0] * 10, of="c", b=b) for name, b in biases.items()})
 
 
 def gated() -> str:
     x = np.array([(3, 1), (8, 0), (-5, 0), (0, 0), (-2, 1), (6, 0)])
-    h = one_unit("gru", x, SMALL, W=[[0, 0, SMALL], [200, 0, 0]], b=[SHUT, 0, 0])
+    h = one_unit("gru", x, SMALL, W=[[0, 0, SMALL], [200, 0, 0]], b=[CLOSED, 0, 0])
     return timeline({"x1": x[:, 0], "x2": x[:, 1], "h": h})
 
 
 def reset() -> str:
-    """The update gate is open, so that the state becomes n; r = (1, 0), and the matrix swaps the two units."""
-    swap, z, r, n = np.eye(2)[::-1], [OPEN, OPEN], [OPEN, SHUT], [0, 0]
+    """The update gate is open, so the state becomes n; r = (1, 0), and the matrix swaps the two units."""
+    swap, z, r, n = np.eye(2)[::-1], [OPEN, OPEN], [OPEN, CLOSED], [0, 0]
     given = {
         "gru-simple": ("U h", {"U": np.hstack([0 * swap, swap]), "b": [*z, *n]}),
         "gru": ("r ⊙ (U h)", {"U": np.hstack([0 * swap, 0 * swap, swap]), "b": [*z, *r, *n]}),
@@ -168,7 +168,7 @@ def reset() -> str:
     for name, (formula, some) in given.items():
         (after,) = states(name, weights(name, 1, 2, **some), [[0]], 2, {"h": SMALL * jnp.array([[3.0, 5.0]])})
         rows.append((f"`{name}`", formula, f"({', '.join(number(h / SMALL) for h in after['h'][0])})"))
-    return table(("cell", "what n gets of h", "for h = (3, 5)"), *rows)
+    return table(("cell", "what n sees of h", "for h = (3, 5)"), *rows)
 
 
 def composed(name: str, logits: list[float]) -> str:
@@ -196,8 +196,8 @@ def clipped() -> str:
     rows = []
     for g, c in (((3, 4), 10), ((3, 4), 5), ((3, 4), 1), ((0.3, 0.4), 1), ((300, 400), 1)):
         after, _ = optax.clip_by_global_norm(c).update(np.float32(g), optax.EmptyState())
-        told = [(f"({', '.join(map(number, v))})", number(np.linalg.norm(v))) for v in (g, np.asarray(after))]
-        rows.append((*told[0], str(c), *told[1]))
+        pairs = [(f"({', '.join(map(number, v))})", number(np.linalg.norm(v))) for v in (g, np.asarray(after))]
+        rows.append((*pairs[0], str(c), *pairs[1]))
     return table(("g", "‖g‖", "c", "g afterwards", "‖g‖ afterwards"), *rows)
 
 
@@ -213,7 +213,7 @@ def drawn(count: int = 10_000) -> str:
 # ---- gradients ---------------------------------------------------------------------------------------------------------
 
 
-FRESH, STEPS, TIMES = 32, 50, 8  # units, steps, and how many networks
+FRESH, STEPS, TIMES = 32, 50, 8  # units, steps, networks
 SHOWN = 1, 5, 10, 20, 50
 
 
@@ -229,7 +229,7 @@ def jacobians(name: str, p: dict, before: dict, xs: jax.Array) -> jax.Array:
 
 
 def gradient_norms(name: str, times: int = TIMES, change=lambda p: p) -> np.ndarray:
-    """‖∂s_T / ∂s_{T-d}‖ for d = 0 … STEPS: the geometric mean over fresh networks that read random inputs."""
+    """‖∂s_T / ∂s_{T-d}‖ for d = 0 … STEPS: the geometric mean over new networks with random inputs."""
     norms = np.ones((times, STEPS + 1))
     for seed, of in enumerate(norms):
         p = change(CELLS[name].init(jax.random.key(seed), FRESH, FRESH))
@@ -256,7 +256,7 @@ def vanishing() -> str:
     return (
         "![The norm of the derivative against the distance, for seven cells and a network with large weights](gradients.png)\n\n"
         f"{table(('cell', '1 step', *(f'{d} steps' for d in SHOWN[1:])), *rows)}\n\n"
-        f"Spectral norms; the geometric mean of {TIMES} networks of {FRESH} units with fresh weights that read random inputs."
+        f"Spectral norms; the geometric mean of {TIMES} networks of {FRESH} units with new weights and random inputs."
     )
 
 
@@ -321,7 +321,7 @@ def windows(rng: np.random.Generator, gaps: tuple[int, ...], columns: int) -> np
 
 
 def trained(cell: str, gaps: tuple[int, ...], seed: int, steps: int = LEARNT) -> tuple[model.NetworkConfig, dict]:
-    """A network that has read so many windows of sentences with these gaps."""
+    """A network trained on windows of sentences with these gaps."""
     network = model.NetworkConfig(len(WORDS), cell, size=SIZES[cell], embedding=16)
     config = TrainingConfig(COLUMNS, sum(gaps) + 4 * len(gaps), learning_rate=0.005, steps=steps, weight_decay=0.0, seed=seed)
     task = task_of(network, config.precision)
@@ -333,7 +333,7 @@ def trained(cell: str, gaps: tuple[int, ...], seed: int, steps: int = LEARNT) ->
 
 
 def right(network: model.NetworkConfig, params: dict, gap: int) -> float:
-    """How often the right verb is the likelier one, in new sentences of one gap."""
+    """The share of new sentences with this gap in which the right verb is the more probable one."""
     *read, verb, _ = windows(np.random.default_rng(1_000_000), (gap,), TESTED)
     _, hs = jax.jit(model.read, static_argnums=(0, 1))(network, "f32", params, model.start(network, TESTED), np.stack(read))
     was, were = np.asarray(model.logits(params, hs[-1], "f32"))[:, [WORDS.ids[verb] for verb in VERBS]].T
@@ -352,14 +352,14 @@ def agreement() -> str:
     for cell in SIZES:
         networks = [trained(cell, MIXTURE, seed) for seed in SEEDS]
         shares = [*alone[cell].T, np.array([right(*network, MIXTURE[-1]) for network in networks])]
-        told = [[f"{100 * x:.0f}" for x in (s.mean(), s.min(), s.max())] for s in shares]
-        texts = [f"{mean} %" if least == most else f"{mean} % ({least}–{most})" for mean, least, most in told]
+        ranges = [[f"{100 * x:.0f}" for x in (s.mean(), s.min(), s.max())] for s in shares]
+        texts = [f"{mean} %" if least == most else f"{mean} % ({least}–{most})" for mean, least, most in ranges]
         rows.append((f"`{cell}`", f"{model.parameters(networks[0][1]):,}", *texts))
     head = ("cell", "parameters", *(f"gap {gap}" for gap in GAPS), f"gap {MIXTURE[-1]}, after all gaps")
     return (
-        f"![How often the right verb is the likelier one, against the gap](agreement.png)\n\n{table(head, *rows)}\n\n"
-        f"The mean over {len(SEEDS)} seeds; where they differ, the least and the most. Each is of {TESTED:,} new sentences. "
-        f"Every network took {LEARNT:,} steps of {COLUMNS} columns. The gaps of the last column: {', '.join(map(str, MIXTURE))}."
+        f"![The share of sentences with the right verb, against the gap](agreement.png)\n\n{table(head, *rows)}\n\n"
+        f"The mean over {len(SEEDS)} seeds, with the range if they differ, on {TESTED:,} new sentences each. Every network was "
+        f"trained for {LEARNT:,} steps of {COLUMNS} columns; for the last column with the gaps {', '.join(map(str, MIXTURE))}."
     )
 
 
@@ -367,14 +367,14 @@ def agreement() -> str:
 
 
 def colour(name: str) -> str:
-    """Of a cell's family; of the colours of Okabe and Ito, which people tell apart however they see them."""
+    """The colour of a cell's family: Okabe and Ito's, which colour-blind readers can distinguish."""
     gru = cells.GRU, cells.ResetBeforeGRU, cells.SimpleGRU
     colours = {cells.LSTM: "#0072B2", gru: "#D55E00", cells.LinearCell: "#009E73", cells.TDNN: "#AA6699", cells.Cell: "#555555"}
     return next(shade for kinds, shade in colours.items() if isinstance(CELLS[name], kinds))
 
 
 def canvas(rows: int, columns: int, height: float):
-    """A figure and its axes, to be seen at a width of 800 pixels or more."""
+    """A figure and its axes, for a width of 800 pixels or more."""
     from matplotlib import pyplot
 
     pyplot.switch_backend("Agg")
@@ -383,7 +383,7 @@ def canvas(rows: int, columns: int, height: float):
 
 
 def save(figure, name: str) -> None:
-    """As PNG of few colours, a third of the size."""
+    """Save as a PNG of 64 colours: a third of the size."""
     from PIL import Image
 
     figure.savefig(drawn := io.BytesIO(), dpi=180)
@@ -391,13 +391,13 @@ def save(figure, name: str) -> None:
 
 
 def label_end(axes, name: str, x, y, shade: str, up: float = 0.0) -> None:
-    """The name of a line at its end, so many points above it."""
+    """Write the name of a line at its end, `up` points above it."""
     place = {"xytext": (7, up), "textcoords": "offset points", "va": "center"}
     axes.annotate(name, (x[-1], y[-1]), color=shade, fontweight="bold", annotation_clip=False, **place)
 
 
 def left(name: str, size: int = 64, steps: int = 30, columns: int = 16) -> np.ndarray:
-    """‖s_t‖ / ‖s_0‖ of the state after random inputs at time 0 and none after it, with fresh weights."""
+    """‖s_t‖ / ‖s_0‖ of the state after random inputs at time 0 and none later, with new weights."""
     p, inputs = CELLS[name].init(jax.random.key(0), size, size), np.zeros((steps + 1, columns, size))
     inputs[0] = np.random.default_rng(0).normal(size=(columns, size))
     norms = np.array([math.hypot(*map(np.linalg.norm, s.values())) for s in states(name, p, inputs, size)])
@@ -421,8 +421,8 @@ def impulses() -> str:
     figure.supylabel("what is left in the state", fontsize=10)
     save(figure, "impulses.png")
     return (
-        "![What is left in the state of each cell of one input, over the 30 steps that follow it](impulses.png)\n\n"
-        "Each cell has 64 units and fresh weights. An input is 64 random numbers; the norms are those of 16 inputs together."
+        "![How much of one input remains in the state of each cell over the next 30 steps](impulses.png)\n\n"
+        "Each cell has 64 units and new weights. An input is 64 random numbers; the norms are those of 16 inputs together."
     )
 
 
@@ -483,7 +483,7 @@ MARKED = re.compile(r"<!-- (?P<name>[\w-]+) -->\n(?P<content>.*?)\n?<!-- end of 
 
 
 def computed(name: str) -> str:
-    """A part as it is now: code-CELL, or one of PARTS."""
+    """A part, computed anew: code-CELL, or one of PARTS."""
     return code(name.removeprefix("code-")) if name.startswith("code-") else PARTS[name]()
 
 

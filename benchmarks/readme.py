@@ -1,6 +1,6 @@
-"""Run the commands of README.md and write what they print below them; tests/test_readme.py runs the same commands, shortened.
+"""Run the commands of README.md and write their output below them; tests/cli/test_readme.py runs them with fewer steps.
 
-A block ```console holds commands, each a line that begins with "$ ", and their output.
+A ```console block has commands, each on a line that begins with "$ ", and their output.
 """
 
 from __future__ import annotations

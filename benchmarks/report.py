@@ -1,4 +1,4 @@
-"""What the measuring programs share: running commands, tables, and replacing a section of RESULTS.md by what was found."""
+"""Shared by the programs that measure: running commands, tables, and replacing sections of RESULTS.md."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ DATA = Path(os.environ.get("LMGEN_DATA", ROOT.parent / "shared" / "data"))
 
 
 class Failed(SystemExit):
-    """A command did not end well."""
+    """A command failed."""
 
 
 @dataclass
 class Commands:
-    """Commands run one after the other in a folder of their own, with what they took."""
+    """Runs commands in a folder; has the time and memory of the last one, and the list of all."""
 
     folder: Path
     done: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Commands:
     memory: float = 0.0  # GiB at the peak of the last command
 
     def __call__(self, command: str, stdin: Path | None = None, **environment: str) -> str:
-        """Run `lmgen …`, its input from a file; DATA in it stands for the folder of corpora. Returns its stdout."""
+        """Run `lmgen COMMAND` with a file as its stdin and return its stdout; DATA stands for the folder of corpora."""
         words = [word.replace("DATA", str(DATA)) for word in command.split()]
         start = time.monotonic()
         with tempfile.TemporaryFile("w+") as out, open(stdin or os.devnull) as given:
@@ -61,19 +61,19 @@ class Commands:
         return json.loads(self(f"eval {model} {text} --no-baselines --json"))
 
     def shape(self, model: str) -> str:
-        """A model in a few words, and how far it was trained."""
+        """A model and its training in one sentence."""
         facts = json.loads(quietly(self, f"show {model} --json"))
         step = facts["best_step"] or facts["steps"]
         symbols = step * facts["batch"] * facts["window"]
         return (
             f"{facts['cell']} {facts['layers']} × {facts['size']}, {facts['parameters']:,} parameters, "
-            f"dropout {facts['dropout']:g}; the best weights are those after {step:,} steps of "
-            f"{facts['batch']} × {facts['window']}, {symbols / 1e6:.1f} million symbols; seed {facts['seed']}"
+            f"dropout {facts['dropout']:g}; best weights after {step:,} steps of {facts['batch']} × {facts['window']} "
+            f"({symbols / 1e6:.1f} million symbols); seed {facts['seed']}"
         )
 
 
 def quietly(run: Commands, command: str) -> str:
-    """Run a command that needs no mention."""
+    """Run a command without listing it."""
     output = run(command)
     run.done.pop()
     return output
@@ -86,12 +86,12 @@ def table(*rows: tuple[str, ...]) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text as it came, in a block."""
+    """Text in a code block."""
     return f"```\n{text.rstrip()}\n```"
 
 
 def machine() -> str:
-    """Where and with what this was measured."""
+    """The machine and the versions."""
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
     )
@@ -100,14 +100,14 @@ def machine() -> str:
 
 
 def section_of(title: str, found: Iterator[str], run: Commands) -> str:
-    """A section: its title, what was found, the commands that found it, and where."""
+    """A section: its title, the results, the commands and the machine."""
     body = "\n\n".join(found)
     commands = "\n".join(f"    {command}" for command in run.done)
     return f"## {title}\n\n{body}\n\nCommands:\n\n{commands}\n\nMeasured on {machine()}.\n"
 
 
 def write(name: str, section: str) -> None:
-    """Put a section into RESULTS.md, in the place of the one with this name or at the end."""
+    """Put a section into RESULTS.md in place of the one with this name, or at the end."""
     marked = f"<!-- {name} -->\n{section}<!-- end of {name} -->"
     text = RESULTS.read_text("utf-8")
     pattern = re.compile(f"<!-- {name} -->.*?<!-- end of {name} -->", re.S)
@@ -115,24 +115,33 @@ def write(name: str, section: str) -> None:
     RESULTS.write_text(text, "utf-8")
 
 
-Sections = dict[str, tuple[str, Callable[[Commands], Iterator[str]]]]  # by name: a title, and what measures
+Sections = dict[str, tuple[str, Callable[[Commands], Iterator[str]]]]  # by name: a title, and the function that measures
 
 
-def main(sections: Sections, folder: str | None = None) -> None:
-    """Measure the sections that the command line names, or all; each in a folder of its own, or all in one."""
+def main(sections: Sections, folder: str | None = None, prefix: str = "", data: bool = True, own_cache: bool = False) -> None:
+    """Measure the sections that the command line names, or all.
+
+    Each runs in a temporary folder of its own, or all in `folder`, and with a cache of its own if `own_cache`. `prefix` begins
+    the names in RESULTS.md; `data` requires the corpora for measuring.
+    """
     wanted = sys.argv[1:] or list(sections)
     if unknown := set(wanted) - set(sections):
         raise SystemExit(f"there is no section {', '.join(unknown)}: choose from {', '.join(sections)}")
-    need_data()
+    if data:
+        need_data()
     for name in wanted:
         print(f"measuring {name} …", flush=True)
         title, measure = sections[name]
+        start = time.monotonic()
         with tempfile.TemporaryDirectory() as own:
+            if own_cache:
+                os.environ["XDG_CACHE_HOME"] = str(Path(own, "cache"))
             run = Commands(Path(folder or own))
-            write(name, section_of(title, measure(run), run))
+            write(prefix + name, section_of(title, measure(run), run))
+        print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
 
 
 def need_data() -> None:
-    """End with a sentence where the corpora for measuring are missing."""
+    """Exit with a message if the corpora for measuring are missing."""
     if not DATA.is_dir():
         raise SystemExit(f"the corpora for measuring are not in {DATA}: put them there or name their folder in LMGEN_DATA")

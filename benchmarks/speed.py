@@ -1,9 +1,9 @@
-"""How fast lmgen is, against PyTorch: measures side by side, and writes the tables into benchmarks/RESULTS.md.
+"""The speed of lmgen compared with PyTorch: measures both side by side, and writes benchmarks/RESULTS.md.
 
     python benchmarks/speed.py [PART ...] [--shapes NAME,...] [--rounds N]
 
-Every contestant is a process of its own that builds its model and warms up; then the processes work one after the other, round by
-round, and the median of the rounds counts. With --shapes or --rounds the tables are printed and RESULTS.md stays as it is. Needs
+Each contestant is a separate process that builds its model and warms up. Then the processes work one after the other, round by
+round, and the median of the rounds counts. With --shapes or --rounds the tables are printed and RESULTS.md is not changed. Needs
 PyTorch. Shapes: T window, B batch, N size, V vocabulary.
 """
 
@@ -28,21 +28,20 @@ from speed_workers import SECONDS, WINDOWS, Job, Reply, Shape, serve
 from lmgen.nn.precision import kernels, precision_of
 
 ROUNDS = 5
-PAUSE = 0.05  # seconds before it, in which the threads of the process before it come to rest
-SYMBOLS = 1000  # drawn from each stream of a sampling step, as many as `lmgen sample` draws at the most unasked
+PAUSE = 0.05  # seconds before a round, for the threads of the last process to stop
+SYMBOLS = 1000  # drawn from each stream of a sampling step: the default maximum of `lmgen sample`
 SPAWN = multiprocessing.get_context("spawn")
-
 
 SHAPES = (
     Shape("char256", 65, 256, 1, 32, 128),
     Shape("char512", 65, 512, 2, 64, 128),
     Shape("word200", 10_000, 200, 2, 20, 35),
     Shape("word650", 10_000, 650, 2, 20, 35),
-    Shape("char384", 101, 384, 1, 50, 100),  # nothing was tuned on this one and those below
+    Shape("char384", 101, 384, 1, 50, 100),  # this one and those below were not used for tuning
     Shape("byte300", 257, 300, 3, 24, 90),
     Shape("word320", 20_011, 320, 1, 33, 47),
 )
-SAMPLED = ("char256", "char512")  # the shapes whose networks are sampled from
+SAMPLED = ("char256", "char512")  # the shapes for sampling
 # The contestants: program and precision. `pure` is lmgen without its compiled kernels.
 TORCH = {"PyTorch f32": ("torch", "f32"), "PyTorch bf16": ("torch", "bf16")}
 PURE = {"pure JAX f32": ("pure", "f32"), "pure JAX bf16": ("pure", "bf16")}
@@ -54,7 +53,7 @@ EVERY = TORCH | PURE | {"lmgen f32": ("lmgen", "f32")} | AUTO
 
 
 class Worker:
-    """A worker that is ready: it rests but when a round is asked for."""
+    """A worker process, warmed up; it works only during a round."""
 
     def __init__(self, job: Job):
         self.job = job
@@ -84,7 +83,7 @@ class Worker:
 
 
 def raced(jobs: dict[str, Job], rounds: int) -> dict[str, float]:
-    """The seconds a step of each job: the medians of interleaved rounds."""
+    """Seconds a step of each job: the medians of interleaved rounds."""
     with ExitStack() as stack:
         workers = {name: stack.enter_context(closing(Worker(job))) for name, job in jobs.items()}
         replies = [{name: worker.round().seconds for name, worker in workers.items()} for _ in range(rounds)]
@@ -92,13 +91,13 @@ def raced(jobs: dict[str, Job], rounds: int) -> dict[str, float]:
 
 
 def verdict(shown: str, reached: bool) -> str:
-    """A figure that has a target: bold where it is reached."""
+    """A figure with a target: bold if it is reached."""
     return f"**{shown}**" if reached else f"{shown} (missed)"
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast the fastest of ours is as the fastest of theirs, and what that should be."""
+    """The speed of the fastest of ours relative to the fastest of theirs, and its target."""
 
     ours: tuple[str, ...]
     target: float
@@ -135,7 +134,7 @@ def compared(
     ratios: tuple[Ratio, ...],
     figure: Callable[[float, Shape], str] = a_step,
 ) -> str:
-    """A table with a row for each shape: what each contestant took, and the ratios."""
+    """A table with a row for each shape: the time of each contestant, and the ratios."""
     rows = [(cell.upper(), *contestants, *(ratio.head for ratio in ratios))]
     for shape in shapes:
         print(f"{task}, {cell}, {shape.name} …", flush=True)
@@ -149,19 +148,18 @@ def compared(
 
 
 def method(rounds: int) -> str:
-    """How it was measured, in words."""
-
+    """The method, in words."""
     return (
-        f"Medians of {rounds} interleaved rounds of about {SECONDS:g} s; every contestant is a process of its own with the same "
-        f"settings of the allocator, and only one works at a time. PyTorch {metadata.version('torch')}, bf16 by autocast, "
-        "computes with one or all threads (and for sampling with or without oneDNN), whichever was faster when it warmed up. "
+        f"Medians of {rounds} interleaved rounds of about {SECONDS:g} s. Each contestant is a separate process with the same "
+        f"allocator settings; only one works at a time. PyTorch {metadata.version('torch')}, bf16 by autocast, uses one or all "
+        "threads (for sampling, with or without oneDNN), whichever was faster in its warm-up. "
         f"Kernels of lmgen here: {kernels()}. auto is {precision_of('auto')}; pure JAX is lmgen without its "
         "kernels. Random ids, dropout 0, state carried from window to window."
     )
 
 
 def shapes_in_words(shapes: Iterable[Shape]) -> str:
-    """What the names of the shapes stand for."""
+    """A table of the shapes."""
     head = ("shape", "vocabulary", "embedding = hidden", "layers", "batch", "window")
     rows = ((s.name, f"{s.vocab:,}", f"{s.size}", f"{s.layers}", f"{s.batch}", f"{s.window}") for s in shapes)
     return table(head, *rows)
@@ -182,15 +180,15 @@ def evaluation_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> It
 
 
 def peak(job: Job) -> Reply:
-    """Of a process that does nothing but this job."""
+    """The peak memory of a process that does only this job."""
     with closing(Worker(job)) as worker:
         return worker.round()
 
 
 def memory_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Iterator[str]:
     yield (
-        f"The peak of resident memory (VmHWM) of a process that trains an LSTM, in MiB, and what it was after the imports; "
-        f"one process each. PyTorch {metadata.version('torch')} computes as it does by default."
+        "Peak resident memory (VmHWM) of a process that trains an LSTM, in MiB, and in brackets the peak after the imports; one "
+        f"process each. PyTorch {metadata.version('torch')} has its default settings."
     )
     contestants = TORCH | AUTO
     rows = [("shape", *(f"{name}: peak (imports)" for name in contestants), "lmgen auto against PyTorch's least")]
@@ -207,8 +205,8 @@ def memory_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Iterat
 
 def sampling_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Iterator[str]:
     yield (
-        f"{method(rounds)} {SYMBOLS} symbols of every stream, none of which ends before: µs a symbol (symbols a second of all "
-        "streams). lmgen is its own loop, from the random keys to the text; PyTorch a loop with softmax and multinomial."
+        f"{method(rounds)} {SYMBOLS} symbols of every stream, and no stream ends earlier: µs a symbol (symbols a second of all "
+        "streams). lmgen runs its own loop, from random keys to text; PyTorch runs a loop with softmax and multinomial."
     )
     for streams, target in ((1, 20.0), (64, 3.0)):
         wanted = [
@@ -224,8 +222,8 @@ STARTS = {"--help": 0.15, "sample tiny --count 10": 1.5, "train cities --steps 1
 
 def starting_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Iterator[str]:
     yield (
-        f"Seconds of whole processes, from their start to their end; medians of {rounds}, compiled programs cached by a run "
-        "before. That of the training bounds the time to the end of its first step: it validates and saves, too."
+        f"Seconds of whole processes from start to end; medians of {rounds}, with compiled programs cached by an earlier run. "
+        "The training command also validates and saves, so its time is an upper bound for the end of the first step."
     )
     run("train cities --steps 200 --output tiny --quiet")
     for command in STARTS:
@@ -265,8 +263,8 @@ def linear_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Iterat
 def profile_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Iterator[str]:
     yield (
         f"Of {speed_profile.STEPS} training steps under JAX's profiler. The share of the limit compares the multiply-adds of a "
-        "step's products with those that one large product reaches in the same time, all else of the step counting as time lost. "
-        "The last row is what the products alone would take at the highest limit that was seen."
+        "step's products with those of one large product in the same time; the other work of a step counts as lost time. "
+        "The last row is the time of the products alone at the highest limit measured."
     )
     yield table(*speed_profile.rows(shapes, "lstm"))
     yield table(*speed_profile.rows(shapes, "gru"))
@@ -283,12 +281,12 @@ PARTS: dict[str, tuple[str, Callable[[tuple[Shape, ...], int, Commands], Iterato
 }
 
 
-def asked() -> tuple[list[str], tuple[Shape, ...], int, bool]:
-    """The parts, the shapes, the rounds, and whether they are fewer than all."""
+def arguments() -> tuple[list[str], tuple[Shape, ...], int, bool]:
+    """The parts, the shapes, the rounds, and whether the options limit them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--shapes", metavar="NAME,...", help=", ".join(shape.name for shape in SHAPES))
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"{ROUNDS} where it is not given")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"default: {ROUNDS}")
     given = parser.parse_args()
     names = given.shapes.split(",") if given.shapes else [shape.name for shape in SHAPES]
     unknown = (set(given.parts) - set(PARTS)) | (set(names) - {shape.name for shape in SHAPES})
@@ -300,7 +298,7 @@ def asked() -> tuple[list[str], tuple[Shape, ...], int, bool]:
 
 
 def main() -> None:
-    parts, shapes, rounds, limited = asked()
+    parts, shapes, rounds, limited = arguments()
     for name in parts:
         print(f"measuring {name} …", flush=True)
         title, measure = PARTS[name]

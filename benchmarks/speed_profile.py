@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, and what share of the machine's limit it reaches; a part of benchmarks/speed.py."""
+"""The time of each part of a training step, and the step's share of the machine's limit; a part of benchmarks/speed.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lmgen.nn.precision import precision_of
 from lmgen.training.config import TrainingConfig
 
 STEPS = 10
-LARGE = 2048  # rows, columns and inner dimension of the product that shows the limit
+LARGE = 2048  # rows, columns and inner dimension of the product that measures the limit
 PARTS = {
     "forward": "time loops, forward",
     "backward": "time loops, back",
@@ -32,7 +32,7 @@ BETWEEN = "between: Python, waiting"
 
 
 def profile(shape: Shape, cell: str) -> dict[str, Any]:
-    """Milliseconds of a step by part, and multiply-adds a second: of the step, and of one large product at its precision."""
+    """Milliseconds of a step by part, and 10⁹ multiply-adds a second of the step and of one large product."""
     import jax
 
     from lmgen.system import devices
@@ -66,7 +66,7 @@ def profile(shape: Shape, cell: str) -> dict[str, Any]:
 
 
 def by_part(folder: Path, program: str) -> collections.Counter[str]:
-    """Milliseconds a step of each part, from the trace in a folder and the compiled program, which names the kernels."""
+    """Milliseconds a step of each part, from a trace and from the compiled program, which names the kernels."""
     targets = dict(re.findall(r"(\S+) = [^\n]*custom_call_target=\"lmgen_(\w+)\"", program.replace("%", "")))
     (trace,) = folder.rglob("*.trace.json.gz")
     with gzip.open(trace) as file:
@@ -79,7 +79,7 @@ def by_part(folder: Path, program: str) -> collections.Counter[str]:
 
 
 def limit(precision: str) -> float:
-    """10⁹ multiply-adds a second of one large product, its left operand as kernels store it: the fastest of some."""
+    """10⁹ multiply-adds a second of one large product, with its left operand as kernels store it: the fastest of 20."""
     import jax
 
     from lmgen.nn import native
@@ -95,7 +95,10 @@ def limit(precision: str) -> float:
 
 
 def multiply_adds(shape: Shape, cell: str) -> float:
-    """Of a training step: three products (forward, and two gradients) of each matrix; a small vocabulary is looked up."""
+    """Multiply-adds of a training step: three products (forward and two gradients) of each matrix.
+
+    With a small vocabulary the first layer multiplies the whole embedding once and looks up the rows.
+    """
     from lmgen.nn.cells import CELLS
 
     symbols, gates, N = shape.symbols, CELLS[cell].gates, shape.size
@@ -105,7 +108,7 @@ def multiply_adds(shape: Shape, cell: str) -> float:
 
 
 def rows(shapes: tuple[Shape, ...], cell: str) -> list[tuple[str, ...]]:
-    """A table: parts in per cent of a step, then its milliseconds and its share of the limit."""
+    """A table: each part in per cent of a step, then the milliseconds of the step and its share of the limit."""
     found = {}
     for shape in shapes:
         print(f"profile, {shape.name} …", flush=True)

@@ -1,4 +1,4 @@
-"""PyTorch's side of benchmarks/speed.py: the same networks and the same work, by the fastest means that PyTorch has.
+"""PyTorch's side of benchmarks/speed.py: the same networks and work, in the fastest way that PyTorch has.
 
 Only PyTorch's workers import this. Shapes: T window, B batch, N size, V vocabulary; ids [windows, T + 1, B].
 """
@@ -19,11 +19,11 @@ from torch.nn import functional
 Work = Callable[[int], None]  # does so many steps
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU}
 THREADS = (os.cpu_count() or 1, 1)
-WAYS = tuple(product(THREADS, (True, False)))  # threads, and whether oneDNN computes; the first is the default
+WAYS = tuple(product(THREADS, (True, False)))  # threads, and whether to use oneDNN; the first is the default
 
 
 def ways(task: str) -> tuple[tuple[int, bool], ...]:
-    """The ways that are worth a trial: a step of a large batch without oneDNN takes many times as long as with it."""
+    """The ways worth a trial: a step of a large batch takes many times longer without oneDNN."""
     return WAYS if task == "sampling" else tuple(product(THREADS, (True,)))
 
 
@@ -49,12 +49,12 @@ class Model(nn.Module):
 
 
 def casting(precision: str) -> AbstractContextManager:
-    """Automatic mixed precision, where it is asked for."""
+    """Automatic mixed precision for bf16."""
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def detached(state: Any) -> Any:
-    """The state [h, c] of an LSTM or h of a GRU, as a number for the next window."""
+    """The state, (h, c) of an LSTM or h of a GRU, without its graph."""
     return tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
 
 

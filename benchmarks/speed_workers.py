@@ -1,4 +1,4 @@
-"""The processes that benchmarks/speed.py races: each builds a model, warms up and then works when it is asked to.
+"""The processes that benchmarks/speed.py compares: each builds a model, warms up and works on request.
 
 Shapes: T window, B batch, N size, V vocabulary.
 """
@@ -24,8 +24,8 @@ from lmgen.nn.precision import precision_of
 from lmgen.training.config import TrainingConfig
 
 SECONDS = 0.7  # of work in a round
-TRIAL = 0.3  # seconds in which a way of computing shows how fast it is
-HOPELESS = 3  # a way whose first step takes so many times the best is not tried further
+TRIAL = 0.3  # seconds to measure a way of computing
+HOPELESS = 3  # a way whose first step takes this many times the best is given up
 WINDOWS = 32  # random windows, read over and over
 Work = Callable[[int], None]  # does so many steps
 
@@ -43,7 +43,7 @@ class Shape:
 
     @property
     def symbols(self) -> int:
-        """How many a step reads, or draws."""
+        """Symbols read, or drawn, in a step."""
         return self.batch * self.window
 
 
@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker does; one that is not `tuned` computes as its program does by default."""
+    """The work of a worker; if it is not `tuned`, its program has default settings."""
 
     program: str
     precision: str
@@ -63,7 +63,7 @@ class Job:
 
 
 class Reply(NamedTuple):
-    """Of one round: seconds a step, and the peak of resident memory after the imports and now, in MiB."""
+    """The result of one round: seconds a step, and the peak resident memory after the imports and now, in MiB."""
 
     seconds: float
     imports: float
@@ -71,7 +71,7 @@ class Reply(NamedTuple):
 
 
 def serve(pipe: Connection, job: Job) -> None:
-    """Warm up, say so, then work one round each time the pipe asks for it."""
+    """Warm up, report it, then work one round for each request of the pipe."""
     faulthandler.enable()
     ids = np.random.default_rng(0).integers(
         job.shape.vocab, size=(WINDOWS, job.shape.window + 1, job.shape.batch), dtype=np.int32
@@ -91,7 +91,7 @@ def serve(pipe: Connection, job: Job) -> None:
         if job.program == "pure":
             os.environ["LMGEN_NATIVE"] = "off"
         from lmgen.system import devices
-        from lmgen.training import loop  # noqa: F401 (its imports are counted before the work)
+        from lmgen.training import loop  # noqa: F401 (for the memory of its imports)
 
         devices.prepare()
         imports = peak_memory()
@@ -99,7 +99,7 @@ def serve(pipe: Connection, job: Job) -> None:
     work(2)
     steps = max(1, round(SECONDS / taken(work, 2)))
     pipe.send("ready")
-    with suppress(EOFError):  # nobody asks any more
+    with suppress(EOFError):  # the pipe was closed
         while pipe.recv():
             pipe.send(Reply(taken(work, steps), imports, peak_memory()))
 
@@ -112,7 +112,7 @@ def taken(work: Work, steps: int) -> float:
 
 
 def fastest(ways: Iterable[Any], take: Callable[[Any], None], work: Work) -> Any:
-    """The way of computing that does this work in the least time."""
+    """The fastest way of computing this work."""
     work(1)
     times: dict[Any, float] = {}
     for way in ways:
@@ -124,7 +124,7 @@ def fastest(ways: Iterable[Any], take: Callable[[Any], None], work: Work) -> Any
 
 
 def peak_memory() -> float:
-    """The most resident memory that this process had so far, in MiB."""
+    """The peak resident memory of this process so far, in MiB."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1]) / 1024
@@ -134,7 +134,7 @@ def peak_memory() -> float:
 
 
 def network(shape: Shape, cell: str) -> Any:
-    """The configuration of a network without anything around its layers, which carries its state."""
+    """The configuration of a network of plain layers with a carried state."""
     from lmgen.nn import model
 
     return model.NetworkConfig(
@@ -143,7 +143,7 @@ def network(shape: Shape, cell: str) -> Any:
 
 
 def language_model(shape: Shape, cell: str, precision: str, ends: bool = True) -> Any:
-    """Random weights, as a language model; unless it `ends`, it never says EOS."""
+    """A language model with random weights; unless it `ends`, it never predicts EOS."""
     import jax
 
     from lmgen.data.vocab import EOS, SPECIAL, Vocab

@@ -1,8 +1,8 @@
-"""What faults lmgen survives: kills it, resumes it, damages its files, feeds it hostile ones, and writes benchmarks/RESULTS.md.
+"""The faults that lmgen survives: kills, resumes, damaged and hostile files, disk errors. Writes benchmarks/RESULTS.md.
 
     python benchmarks/trust.py [SECTION ...]
 
-The faults are those of tests/faults; here there are more of them. Each section of RESULTS.md is replaced by what was counted.
+The faults are those of tests/faults, in larger numbers.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from report import ROOT, Commands, section_of, table, write
+from report import ROOT, Commands, Sections, main, table
 
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "faults")]
 
@@ -28,7 +26,7 @@ import save  # noqa: E402
 import faults  # noqa: E402
 
 CHAINS, KILLS, STEPS = 21, 10, 4000
-AT_ONCE = 2  # trainings
+AT_ONCE = 2  # runs
 FLIPS = 2000
 SHAPE = ["--size", "12", "--embedding", "6"]
 
@@ -45,14 +43,13 @@ def kills(run: Commands) -> Iterator[str]:
         chains = workers.map(lambda seed: faults.chain_of_kills(run.folder, corpus, KILLS, STEPS, seed, SHAPE), range(CHAINS))
         found = [*chains]
     tried, survived = sum(one.tried for one in found), sum(one.survived for one in found)
-    rows.append(("at a random moment of a training that has saved", f"{tried}", f"**{survived}**", f"{survived / tried:.0%}"))
+    rows.append(("at a random moment of a run that has saved", f"{tried}", f"**{survived}**", f"{survived / tried:.0%}"))
     equal, leftovers = sum(one.equal for one in found), sum(one.leftovers for one in found)
     yield (
-        "Survived: the snapshot and the model are whole, by their hashes, and they are those before the save or those after it. "
-        "Every training that was killed was then resumed, killed again, and in the end left alone: "
-        f"**{equal} of {len(found)}** such trainings, with about {KILLS} kills each, ended with the same bits (every array, "
-        f"every line of metrics.jsonl) as the same training without a kill. {leftovers} kills fell into a write and left a part "
-        "of a file; all parts were cleared."
+        "Survived: the snapshot and the model are whole, by their hashes, and are those before the save or those after it. Each "
+        f"killed run was resumed, killed again, and finally run to its end: **{equal} of {len(found)}** such runs, with about "
+        f"{KILLS} kills each, ended with the same bits (every array, every line of metrics.jsonl) as a run without a kill. "
+        f"{leftovers} kills interrupted a write and left a part of a file; all parts were removed."
     )
     yield table(*rows)
     shape = " ".join(SHAPE)
@@ -60,7 +57,7 @@ def kills(run: Commands) -> Iterator[str]:
 
 
 def kills_of_a_save(folder: Path) -> tuple[int, int]:
-    """How many system calls a save has, and how many kills at one of them leave a checkpoint."""
+    """The number of system calls in a save, and of those at which a kill leaves a whole checkpoint."""
     saved, survived = folder / "saved", 0
     save.make(saved)
     save.save(saved, 1)
@@ -89,15 +86,15 @@ def disk(run: Commands) -> Iterator[str]:
             shutil.rmtree(path, ignore_errors=True)
             shutil.copytree(saved, path)
             done = faults.traced(path, 3, f"{call.name}:error={error}:when={call.number}")
-            told = done.returncode == 1 and done.stderr.count("\n") == 1 and words in done.stderr
+            reported = done.returncode == 1 and done.stderr.count("\n") == 1 and words in done.stderr
             whole = set(faults.states(path)) <= {2, 3}
             save.save(path, 4)
-            counts[error][0] += told and whole and faults.states(path) == (4, 4) and not [*path.rglob(".*.part")]
+            counts[error][0] += reported and whole and faults.states(path) == (4, 4) and not [*path.rglob(".*.part")]
             counts[error][1] += 1
     survived, tried = (sum(count[k] for count in counts.values()) for k in (0, 1))
     yield (
-        f"Each system call of a save that writes was made to fail: **{survived} of {tried}** times the end was one sentence and "
-        "exit code 1, the snapshot and the model were whole, and the next save succeeded and left no part of a file."
+        f"Each system call of a save that writes was made to fail. In **{survived} of {tried}** cases the command ended with one "
+        "sentence and exit code 1, the snapshot and the model were whole, and the next save succeeded and left no part of a file."
     )
     rows = [(faults.ERRORS[error], f"{good} of {count}") for error, (good, count) in counts.items()]
     yield table(("error", "survived"), *rows)
@@ -117,11 +114,11 @@ def resumed(run: Commands) -> Iterator[str]:
         kinds[kind] = kinds.get(kind, 0) + (whole == parts)
         shutil.rmtree(folder)
     yield (
-        f"**{equal} of {len(resumes.CASES)}** trainings that were stopped after {resumes.STOP} of {resumes.STEPS} steps and "
-        "resumed ended with the same bits as those left alone: every array of the snapshot (weights, moments, carried state, "
-        "random key) and of the model by its sha256, the progress, and the lines of metrics.jsonl without their times. All with "
-        f"dropout, across the end of an epoch; {len({case['cell'] for case in resumes.CASES})} cells, 1 to 3 layers, both "
-        "precisions, both directions."
+        f"**{equal} of {len(resumes.CASES)}** runs that were stopped after {resumes.STOP} of {resumes.STEPS} steps and resumed "
+        "ended with the same bits as uninterrupted runs: every array of the snapshot (weights, moments, carried state, random "
+        "key) and of the model by its sha256, the progress, and the lines of metrics.jsonl without their times. All have dropout "
+        f"and cross the end of an epoch; {len({case['cell'] for case in resumes.CASES})} cells, 1 to 3 layers, both precisions, "
+        "both directions."
     )
     yield table(("symbols", "state", "equal"), *((unit, state, f"{n}") for (unit, state), n in sorted(kinds.items())))
     run.done.append("python benchmarks/trust.py resumes")
@@ -160,10 +157,11 @@ def hostiles(run: Commands) -> Iterator[str]:
     untouched = faults.listing(run.folder) == before
     refused = [line for line in found if line["found"].startswith("CheckpointError") and line["seconds"] < 1]
     slowest = sorted(found, key=lambda line: -line["seconds"])[:5]
+    memory = max(line["memory"] for line in found) / 1e6
     yield (
-        f"**{len(refused)} of {len(found)}** hostile model directories were refused with a sentence within a second; the "
-        f"slowest took {slowest[0]['seconds']:.2f} s, the hungriest {max(line['memory'] for line in found) / 1e6:.0f} MB, "
-        f"interpreter and NumPy included. {'Nothing' if untouched else 'SOMETHING'} in the folder or beside it was changed."
+        f"**{len(refused)} of {len(found)}** hostile model directories were refused with one sentence within a second; the "
+        f"slowest took {slowest[0]['seconds']:.2f} s, and the highest memory was {memory:.0f} MB, including the interpreter and "
+        f"NumPy. {'Nothing' if untouched else 'SOMETHING'} in the folder or beside it changed."
     )
     names = "; ".join(line["name"] for line in found)
     yield table(("slowest", "seconds", "MB"), *((s["name"], f"{s['seconds']:.3f}", f"{s['memory'] / 1e6:.0f}") for s in slowest))
@@ -171,7 +169,7 @@ def hostiles(run: Commands) -> Iterator[str]:
     run.done.append("python benchmarks/trust.py hostile")
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
+SECTIONS: Sections = {
     "kills": ("Kills", kills),
     "disk": ("Errors of the disk", disk),
     "resumes": ("Resumes, to the bit", resumed),
@@ -180,21 +178,6 @@ SECTIONS: dict[str, tuple[str, Callable[[Commands], Iterator[str]]]] = {
 }
 
 
-def main() -> None:
-    wanted = sys.argv[1:] or list(SECTIONS)
-    if unknown := set(wanted) - set(SECTIONS):
-        raise SystemExit(f"there is no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    for name in wanted:
-        print(f"measuring {name} …", flush=True)
-        title, measure = SECTIONS[name]
-        start = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ["XDG_CACHE_HOME"] = str(Path(folder, "cache"))
-            run = Commands(Path(folder))
-            write(f"trust-{name}", section_of(title, measure(run), run))
-        print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    main(SECTIONS, prefix="trust-", data=False, own_cache=True)
