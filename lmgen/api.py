@@ -116,7 +116,8 @@ class Model:
         """Where the text is that it was trained on, and how it was read."""
         return provenance.text_of(self.lm)
 
-    def fill(self, text: str, count: int = 5, blank: str = "_", **unknown: Any) -> list[Filling]:
+    @table.checks_keywords
+    def fill(self, text: str, count: int = 5, blank: str = "_") -> list[Filling]:
         """The `count` likeliest fillings of the blanks of a text: each mark is one character, a run of marks one word.
 
         Raises InputError for a text without a blank and for a model that reads from left to right only.
@@ -125,7 +126,6 @@ class Model:
             raise InputError(
                 "this model reads from left to right only and sees nothing behind a blank: train one with --direction both"
             )
-        table.refuse_unknown(unknown, ("count", "blank"))
         text, blank = (table.check(name, kinds.Text(), value) for name, value in {"text": text, "blank": blank}.items())
         return fillings(self.lm, text, table.check("count", kinds.Whole(), count), blank)
 
@@ -144,9 +144,10 @@ class Model:
         if isinstance(sequences, str):
             return next(scores.scores(self.lm, [sequences]))
         if not isinstance(sequences, Iterable):
-            raise InputError(f"{kinds.said(sequences)} is not a text: give a string, or several")
+            raise InputError(f"{kinds.quoted(sequences)} is not a text: give a string, or several")
         return scores.scores(self.lm, map(_sequence, sequences))
 
+    @table.checks_keywords
     def evaluate(
         self, *files: Any, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
     ) -> Measures | PseudoMeasures:
@@ -157,6 +158,7 @@ class Model:
         ids = self.source(*files, encoding=encoding, errors=errors).ids if files else provenance.origin(self.lm).validation()
         return measure(self.lm, ids, batch, window)
 
+    @table.checks_keywords
     def judge(
         self,
         other: Model | str | Path | None = None,
@@ -171,6 +173,7 @@ class Model:
         second = load(other, precision) if isinstance(other, str | Path) else other
         return Judge(self.lm, second.lm if second else None, batch, window, cold)
 
+    @table.checks_keywords
     def source(self, *files: Any, encoding: str = "utf-8", errors: str = "strict") -> Source:
         """Files, or what else `train` takes, as one text to be measured.
 
@@ -201,10 +204,11 @@ class Model:
 def _sequence(one: str | None) -> str | None:
     """A sequence that can be scored."""
     if not (one is None or isinstance(one, str)):
-        raise InputError(f"{kinds.said(one)} is not a string, so it cannot be scored: give strings")
+        raise InputError(f"{kinds.quoted(one)} is not a string, so it cannot be scored: give strings")
     return one
 
 
+@table.checks_keywords
 def load(name: str | Path | None = None, precision: str = "auto") -> Model:
     """The model of a directory, of a name under checkpoints/, or the newest there; CheckpointError for what is no model."""
     return Model(loading.load(name, table.PRECISION.check(precision)))
@@ -224,7 +228,7 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
     """
     wanted = table.checked(options, bool(files))
     if not (callable(progress) or isinstance(progress, bool)):
-        raise InputError(f"progress {kinds.said(progress)} cannot be used: give True, False or a function")
+        raise InputError(f"progress {kinds.quoted(progress)} cannot be used: give True, False or a function")
 
     def sources() -> tuple[list[str], list[str]]:
         valid = wanted["valid"]

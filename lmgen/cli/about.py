@@ -1,4 +1,4 @@
-"""The commands about lmgen itself: the cells, this machine."""
+"""The commands cells and doctor."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from typing import Any
 import click
 
 from lmgen.cli import console
-from lmgen.cli.options import JSON, PRECISION, Whole
+from lmgen.cli.options import command
 from lmgen.errors import InputError
+from lmgen.options import commands
 from lmgen.system import terminal
 
 
-@click.command()
+@command("lmgen cells", "lmgen cells lstm gru --size 256", options=commands.CELLS)
 @click.argument("names", nargs=-1, metavar="[CELL]...")
-@click.option("--size", type=Whole(), default=128, show_default=True, help="Units in the layer whose speed is measured.")
-@click.option("--speed/--no-speed", default=True, help="Measure the speed on this machine, half a second a cell.")
-@PRECISION
-@JSON
-def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_json: bool) -> None:
-    """List the networks, and what each costs.
+def cells(names: tuple[str, ...], **options: Any) -> None:
+    """List the cells and their costs.
 
-    For a layer of N units: parameters a unit, products N × N a step (of the input, all times at once, + of what is fed back, in
-    so many turns that wait for each other), and symbols a second in training. A CELL by name gets its equations, too.
+    For a layer of N units: its parameters, its N × N matrix products per time step (of the input, all steps at once, + of the
+    state, in so many turns one after the other), and its training speed in symbols per second. Names of cells print their
+    equations, too.
     """
     from lmgen.nn.cells import CELLS
     from lmgen.system import devices
@@ -34,39 +32,38 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, as_jso
     for name in names:
         defaults.check({"cell": name})
         if name not in CELLS:
-            raise InputError(f"{name} is no network: lmgen train --cell {name} counts, and costs no training")
+            raise InputError(f"{name} is not a network, so it has no cost to list: train it with lmgen train --cell {name}")
     listed = [benchmark.cost(name) for name in names or CELLS]
-    if speed and not as_json:
+    size, timed = options["size"], options["speed"]
+    panel = None
+    if timed and not options["json"]:
         terminal.note(f"measuring {len(listed)} cell{'s' * (len(listed) != 1)} with {size} units …")
-    measured = benchmark.speeds([cost.name for cost in listed], size, precision) if speed else iter([None] * len(listed))
+        panel = display.panel()
+    speeds = benchmark.speeds([cost.name for cost in listed], size, options["precision"]) if timed else iter([None] * len(listed))
     rows = []
-    live = display.panel() if speed and not as_json else None
     for number, cost in enumerate(listed, 1):
-        if live:
-            live.draw(f"{number} of {len(listed)}: {cost.name}")
-        symbols_per_second = next(measured)
-        if as_json:
+        if panel:
+            panel.draw(f"{number} of {len(listed)}: {cost.name}")
+        speed = next(speeds)
+        if options["json"]:
             measures = {"size": size, "parameters_per_unit": cost.weights * size + cost.vectors}
-            console.put_json(vars(cost) | measures | {"symbols_per_second": symbols_per_second})
-        rows.append(_cells_row(cost, symbols_per_second))
-    if live:
-        live.erase()
-    if not as_json:
-        head = ("cell", "parameters", "products", "turns", "symbols/s")[: 5 if speed else 4]
-        console.table([row[: len(head)] for row in rows], head=head, numbers=range(1, len(head)))
-        for cost in listed if names else ():
-            about = "\n".join(terminal.wrapped(line, sys.stdout) for line in cost.about.splitlines())
-            terminal.put(f"\n{cost.name}\n\n{about}")
+            console.put_json(vars(cost) | measures | {"symbols_per_second": speed})
+        products = f"{cost.of_input} + {cost.of_state}"
+        rows.append((cost.name, f"{cost.weights} N + {cost.vectors}", products, str(cost.in_turn), f"{speed or 0:,.0f}"))
+    if panel:
+        panel.erase()
+    if options["json"]:
+        return
+    head = ("cell", "parameters", "products", "turns", "symbols/s")[: 5 if timed else 4]
+    console.table([row[: len(head)] for row in rows], head=head, numbers=range(1, len(head)))
+    for cost in listed if names else ():
+        about = "\n".join(terminal.wrapped(line, sys.stdout) for line in cost.about.splitlines())
+        terminal.put(f"\n{cost.name}\n\n{about}")
 
 
-def _cells_row(cost: Any, speed: float | None) -> tuple[str, ...]:
-    parameters = f"{cost.weights} N + {cost.vectors}"
-    return cost.name, parameters, f"{cost.of_input} + {cost.of_state}", str(cost.in_turn), f"{speed or 0:,.0f}"
-
-
-@click.command()
+@command("lmgen doctor", "lmgen doctor > machine.txt")
 def doctor() -> None:
-    """Describe this machine, for a bug report."""
+    """Describe this machine, for bug reports."""
     from lmgen.models import facts
     from lmgen.system import devices
 

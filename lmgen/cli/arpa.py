@@ -1,4 +1,4 @@
-"""The commands about n-gram models: their exchange with other programs."""
+"""The group arpa: n-gram models as files of other programs."""
 
 from __future__ import annotations
 
@@ -6,50 +6,45 @@ from pathlib import Path
 
 import click
 
-from lmgen.cli.options import InOrder
+from lmgen.cli.options import Group, command, output_file
 from lmgen.errors import InputError
+from lmgen.options import commands
 from lmgen.system import terminal
 
 
-@click.group(cls=InOrder)
+@command("lmgen arpa write trigrams -o trigrams.arpa", "lmgen arpa read trigrams.arpa", cls=Group)
 def arpa() -> None:
-    """Exchange n-gram models with KenLM, SRILM and others."""
+    """Convert n-gram models to ARPA and back.
+
+    KenLM, SRILM and others exchange models as ARPA files.
+    """
 
 
-@arpa.command(name="write")
+@command(
+    "lmgen arpa write trigrams", "lmgen arpa write trigrams -o trigrams.arpa", options=[commands.OUTPUT], name="write", group=arpa
+)
 @click.argument("model")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file.  [default: stdout]")
 def arpa_write(model: str, output: Path | None) -> None:
-    """Write an n-gram MODEL as an ARPA file."""
-    import io
-
+    """Write the n-gram model MODEL to an ARPA file."""
     from lmgen.models import arpa, loading
-    from lmgen.system import files
 
     loaded = loading.load(model)
     if not isinstance(loaded, loading.NGramModel):
         raise InputError(f"{model} is a network, and ARPA files hold n-grams: train one with --cell ngram")
-    if output is None:
-        text = io.StringIO()
-        arpa.write(loaded, text)
-        terminal.put_bytes(text.getvalue().encode())
-        return
-    with files.new(output, text=True) as file:
+    with output_file(output, text=True) as file:
         arpa.write(loaded, file)
-    terminal.note(f"wrote {output}")
 
 
-@arpa.command(name="read")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The model.  [default: checkpoints/ and the file's name]")
-@click.option("--force", is_flag=True, help="Replace the model of that name.")
-@click.option(
-    "--unit",
-    type=click.Choice(["char", "word", "word-punct", "word-only"]),
-    help="What a word of FILE is.  [default: what FILE says, or word]",
+@command(
+    "lmgen arpa read trigrams.arpa",
+    "lmgen arpa read trigrams.arpa -o checkpoints/kenlm --unit word",
+    options=commands.ARPA_READ,
+    name="read",
+    group=arpa,
 )
+@click.argument("file", type=click.Path(path_type=Path))
 def arpa_read(file: Path, output: Path | None, force: bool, unit: str | None) -> None:
-    """Make a model of the ARPA file FILE."""
+    """Make a model from the ARPA file FILE."""
     from lmgen.models import arpa
     from lmgen.system import directories
     from lmgen.training import counting

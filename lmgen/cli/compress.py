@@ -6,34 +6,33 @@ from pathlib import Path
 
 import click
 
+from lmgen.cli.options import command, load, output_file
 from lmgen.errors import InputError
-from lmgen.system import files, terminal
+from lmgen.options import commands
+from lmgen.system import terminal
 
 ENDING = ".lmz"
 MOST = 1 << 30  # bytes
 
 
-@click.command()
+@command("lmgen compress cities notes.txt", "lmgen compress cities - -o notes.lmz < notes.txt", options=commands.COMPRESS)
 @click.argument("model")
 @click.argument("file")
-@click.option("-o", "--output", help="The compressed file; - for stdout.  [default: FILE.lmz]")
-def compress(model: str, file: str, output: str | None) -> None:
-    """Compress a text, or any bytes, with a model.
+def compress(model: str, file: str, output: Path | None) -> None:
+    """Compress a file with a model.
 
-    The size without the header proves what eval says: bits per byte, spelling included. Only the same MODEL gives back FILE (- is
-    standard input).
+    FILE is a text, or any bytes; - is standard input. Without its header, the compressed file has the size that lmgen eval
+    states: the bits per byte, spelling included. Only the same MODEL restores FILE.
     """
-    from lmgen import api
     from lmgen.evaluation import compression
-    from lmgen.system import devices
 
-    devices.prepare()
     if output is None and file == "-":
-        raise click.UsageError("standard input has no name: say where the compressed file goes with --output")
-    loaded = api.load(model, "f32").lm
+        raise click.UsageError("standard input has no name to add .lmz to: name the compressed file with --output")
+    loaded = load(model)
     content = _read(file)
-    data = compression.compress(loaded, content)
-    _write(output or file + ENDING, data)
+    data = compression.compress(loaded.lm, content)
+    with output_file(output or Path(file + ENDING)) as compressed:
+        compressed.write(data)
     if content:
         header = compression.HEADER.size
         terminal.note(
@@ -42,21 +41,20 @@ def compress(model: str, file: str, output: str | None) -> None:
         )
 
 
-@click.command()
+@command(
+    "lmgen decompress cities notes.txt.lmz", "lmgen decompress cities notes.txt.lmz -o copy.txt", options=commands.DECOMPRESS
+)
 @click.argument("model")
 @click.argument("file")
-@click.option("-o", "--output", help="Where it goes; - for stdout.  [default: FILE without .lmz]")
-def decompress(model: str, file: str, output: str | None) -> None:
-    """Give back what MODEL compressed."""
-    from lmgen import api
+def decompress(model: str, file: str, output: Path | None) -> None:
+    """Restore a file that MODEL compressed."""
     from lmgen.evaluation import compression
-    from lmgen.system import devices
 
-    devices.prepare()
     if output is None and not file.endswith(ENDING):
-        raise click.UsageError(f"{file} does not end in {ENDING}, so say where its content goes with --output")
-    loaded = api.load(model, "f32").lm
-    _write(output or file.removesuffix(ENDING), compression.decompress(loaded, _read(file)))
+        raise click.UsageError(f"{file} does not end in {ENDING}: name the restored file with --output")
+    content = compression.decompress(load(model).lm, _read(file))
+    with output_file(output or Path(file.removesuffix(ENDING))) as restored:
+        restored.write(content)
 
 
 def _read(name: str) -> bytes:
@@ -73,13 +71,3 @@ def _read(name: str) -> bytes:
     if len(content) > MOST:
         raise InputError(f"{name} has more than {MOST:,} bytes, which are held in memory: compress it in parts")
     return content
-
-
-def _write(name: str, content: bytes) -> None:
-    """Write a file that is not there yet, as a whole or not at all."""
-    if name == "-":
-        terminal.put_bytes(content)
-        return
-    with files.new(Path(name)) as file:
-        file.write(content)
-    terminal.note(f"wrote {name}")

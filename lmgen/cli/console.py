@@ -1,7 +1,4 @@
-"""What people see: results on stdout, everything else on stderr; escape codes on terminals only, and never from a text.
-
-rich draws the tables; it is imported where it is used, so that --help is instant.
-"""
+"""Results on stdout: JSON lines and tables. rich draws the tables; it is imported where it is used, so that --help is instant."""
 
 from __future__ import annotations
 
@@ -15,11 +12,15 @@ from typing import Any
 from lmgen.system.terminal import plain, put, shown, write
 
 
-def put_json(value: Any) -> None:
-    """One JSON object on one line of stdout; what is not finite becomes null, since JSON has no word for it."""
-    line = json.dumps(_finite(value), ensure_ascii=False)
-    as_it_is = _utf8(sys.stdout) and _encodable(line) and shown(line, sys.stdout) == line
-    write((line if as_it_is else json.dumps(_finite(value)).replace("\x7f", "\\u007f")) + "\n")
+def put_json(*values: Any) -> None:
+    """Write each value as a line of JSON; numbers that are not finite become null, since JSON has none."""
+    utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    for value in map(_finite, values):
+        line = json.dumps(value, ensure_ascii=False)
+        surrogates = any("\ud800" <= c <= "\udfff" for c in line)
+        if not utf8 or surrogates or shown(line, sys.stdout) != line:
+            line = json.dumps(value).replace("\x7f", "\\u007f")
+        write(line + "\n")
 
 
 def _finite(value: Any) -> Any:
@@ -30,50 +31,43 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _encodable(text: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in text)
+def table(
+    rows: Sequence[Sequence[str]], head: Sequence[str] | None = None, numbers: Iterable[int] = (), shorten: bool = False
+) -> None:
+    """Write aligned columns; those in `numbers` are aligned to the right and never cut.
 
-
-def _utf8(stream: Any) -> bool:
-    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
-
-
-def table(rows: Sequence[Sequence[str]], head: Sequence[str] | None = None, numbers: Iterable[int] = ()) -> None:
-    """Aligned columns on stdout; those in `numbers` are aligned to the right.
-
-    Long cells are folded on narrow terminals; on one so narrow that numbers would be cut, each cell gets a line of its own.
+    Text too long for a terminal is wrapped, or cut with an ellipsis if `shorten`. Where the numbers do not fit, each cell gets a
+    line of its own.
     """
-    numbers = set(numbers)
-    if sys.stdout.isatty() and head and _narrowest(rows, head, numbers) > shutil.get_terminal_size().columns:
-        for row in rows:
-            put("\n".join([*(f"{title}: {cell}" if title else cell for title, cell in zip(head, row, strict=True) if cell), ""]))
-        return
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    width = None if sys.stdout.isatty() else max(80, 2 * len(rows[0] if rows else ()) + sum(_widths(rows, head)))
+    numbers = set(numbers)
+    every = [*rows, *([head] if head else [])]
+    widths = [max(map(cell_len, column)) for column in zip(*every, strict=True)]
+    narrowest = sum(width if k in numbers else min(width, 10) for k, width in enumerate(widths)) + 2 * (len(widths) - 1)
+    terminal = sys.stdout.isatty()
+    if terminal and head and narrowest > shutil.get_terminal_size().columns:
+        for row in rows:
+            put("\n".join([*(f"{title}: {cell}" if title else cell for title, cell in zip(head, row, strict=True) if cell), ""]))
+        return
     dull = plain(sys.stdout)
     colours: Any = None if dull else "auto"
+    width = None if terminal else max(80, 2 * sum(widths) + 2 * len(widths))
     console = Console(color_system=colours, force_terminal=not dull, no_color=dull, highlight=False, width=width)
     grid = Table(box=box.SIMPLE_HEAD if head else None, show_header=head is not None, pad_edge=False, show_edge=False)
-    for k, title in enumerate(head or [""] * (len(rows[0]) if rows else 0)):
-        number = k in numbers
-        grid.add_column(shown(title, sys.stdout), justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for k, title in enumerate(head or [""] * len(widths)):
+        grid.add_column(
+            shown(title, sys.stdout), justify="right" if k in numbers else "left", overflow="fold", no_wrap=k in numbers
+        )
     for row in rows:
-        grid.add_row(*(Text(shown(cell, sys.stdout)) for cell in row))
+        cells = [Text(shown(cell, sys.stdout)) for cell in row]
+        for cell in cells if shorten and terminal else ():
+            cell.no_wrap, cell.overflow = True, "ellipsis"
+        grid.add_row(*cells)
     with console.capture() as captured:
         console.print(grid)
     write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
-
-
-def _narrowest(rows: Sequence[Sequence[str]], head: Sequence[str], numbers: Iterable[int]) -> int:
-    """The columns that a table takes at the least: all of a number, some of a text, and what is between."""
-    widest = [max(len(row[k]) for row in (*rows, head)) for k in range(len(head))]
-    return sum(width if k in numbers else min(width, 10) for k, width in enumerate(widest)) + 2 * (len(head) - 1)
-
-
-def _widths(rows: Sequence[Sequence[str]], head: Sequence[str] | None) -> list[int]:
-    every = [*rows, *([head] if head else [])]
-    return [max(2 * len(row[k]) for row in every) for k in range(len(every[0]))] if every else []

@@ -1,6 +1,6 @@
-"""The command line: the list of commands, and the way in and out.
+"""The command line: its commands, its errors and its exit codes.
 
-Commands parse, call and print. What computes is imported inside them, so that --help is instant.
+Commands parse, call and print; they import the code that computes inside their functions, so that --help is instant.
 """
 
 from __future__ import annotations
@@ -16,46 +16,47 @@ from lmgen.cli.arpa import arpa
 from lmgen.cli.compress import compress, decompress
 from lmgen.cli.corpus import corpus
 from lmgen.cli.evaluate import eval_
-from lmgen.cli.models import list_, remove, rename
+from lmgen.cli.models import list_, remove, rename, show
 from lmgen.cli.novelty import novelty
-from lmgen.cli.options import InOrder
-from lmgen.cli.sample import fill, sample, score, show
+from lmgen.cli.options import Group, command
+from lmgen.cli.sample import fill, sample, score
 from lmgen.cli.train import train
 from lmgen.errors import LmgenError
 from lmgen.options import suggestions
 from lmgen.system import signals, terminal
 
 
-@click.group(
-    cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, no_args_is_help=True
+@command(
+    "lmgen train cities",
+    "lmgen sample cities -n 20",
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=True,
 )
 @click.version_option(__version__, message="lmgen %(version)s")
 def cli() -> None:
     """Train a small recurrent language model on your own text, write new text with it, measure it.
 
-    \b
-    lmgen train names.txt        trains, and says what it chose
-    lmgen sample                 writes new names with the newest model
-    lmgen eval names test.txt    perplexity and bits per byte of a text
+    Start with lmgen train and a text file, or the name of a corpus that ships: the model goes to checkpoints/.
     """
 
 
-for command in (
-    *(train, sample, fill, eval_, score, novelty, compress, decompress, show),
-    *(list_, remove, rename),
+for each in (
+    *(train, sample, fill, eval_, score, novelty, compress, decompress),
+    *(show, list_, remove, rename),
     *(cells, corpus, arpa, doctor),
 ):
-    cli.add_command(command)
+    cli.add_command(each)
 
 
-OUT_OF_MEMORY = "lmgen: the memory does not suffice: give a smaller --size, --batch, --window or --vocab-size"
+OUT_OF_MEMORY = "lmgen: not enough memory: give a smaller --size, --batch, --window or --vocab-size"
 
 
 def main() -> None:
-    """Run the command line: an error a user can cause is one sentence on stderr and an exit code, never a traceback."""
+    """Run the command line. An error that a user can cause is one sentence on stderr and an exit code, never a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
+        if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     try:
         code = cli.main(prog_name="lmgen", standalone_mode=False) or 0

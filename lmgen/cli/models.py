@@ -1,33 +1,89 @@
-"""The commands about model directories: list, remove, rename."""
+"""The commands on model directories: show, list, remove, rename."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+from pathlib import Path
+from typing import Any
 
 import click
 
 from lmgen.cli import console
-from lmgen.cli.options import JSON
+from lmgen.cli.options import command
 from lmgen.errors import printable
+from lmgen.options import commands
 from lmgen.system import terminal
 
 
-@click.command(name="list")
-@JSON
-def list_(as_json: bool) -> None:
-    """List the models in checkpoints/, the newest first."""
-    put_models(as_json)
+@command("lmgen show cities", "lmgen show cities --json", options=commands.SHOW)
+@click.argument("model", required=False)
+def show(model: str | None, plot: str | None, json: bool) -> None:
+    """Show the settings and results of a model.
+
+    Without MODEL, list the models in checkpoints/, as lmgen list does.
+    """
+    if plot and not model:
+        raise click.UsageError("--plot draws the curves of one model: name it")
+    if not model:
+        _put_models(json)
+        return
+    from lmgen.models import facts
+    from lmgen.system import directories
+    from lmgen.training import metrics
+
+    found, path = facts.model(model), directories.find(model)
+    if json:
+        console.put_json(found)
+    else:
+        rows = [(name.replace("_", " "), facts.words(value)) for name, value in found.items()]
+        indent = max(len(name) for name, _ in rows)
+        console.table([*rows, *_validation(metrics.read(path)["valid_nats"], indent)])
+    if plot:
+        metrics.plot(path, Path(plot))
+        terminal.note(f"wrote {plot}")
 
 
-@click.command()
+def _validation(curve: Any, indent: int) -> list[tuple[str, str]]:
+    """A row with the validation curve: its first and last value and, where there is room, a sparkline."""
+    from lmgen.training import display
+
+    if len(curve.values) < 2:
+        return []
+    width = (shutil.get_terminal_size().columns if sys.stdout.isatty() else 80) - indent - 2
+    ends = f"{curve.values[0]:.3f} to {curve.values[-1]:.3f}"
+    blocks = display.sparkline(curve.values, width - len(ends) - 1, sys.stdout)
+    return [("validation", f"{blocks} {ends}".lstrip())]
+
+
+@command("lmgen list", "lmgen list --json", options=[commands.JSON], name="list")
+def list_(json: bool) -> None:
+    """List the models, newest first."""
+    _put_models(json)
+
+
+def _put_models(json: bool) -> None:
+    from lmgen.models import facts
+
+    models = facts.models()
+    if not json and not models:
+        terminal.note("there is no model in checkpoints: train one with lmgen train FILE")
+    elif json:
+        console.put_json(*models)
+    else:
+        narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < 72
+        columns = [*models[0]][: -1 if narrow else None]  # the last one names the text
+        rows = [[facts.words(model[column]) for column in columns] for model in models]
+        console.table(rows, head=columns, numbers=(2, 3, 4), shorten=True)
+
+
+@command("lmgen remove cities", "lmgen remove cities names --yes", options=commands.REMOVE)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option("-y", "--yes", is_flag=True, help="Remove without asking.")
 def remove(models: tuple[str, ...], yes: bool) -> None:
     """Remove models.
 
-    Asks first. Refuses a directory that is being trained, a link, and one that holds anything but a model.
+    Asks first. Refuses a model in training, a link, and a directory with files that are not of a model.
     """
     from lmgen.system import directories
 
@@ -44,63 +100,15 @@ def remove(models: tuple[str, ...], yes: bool) -> None:
         terminal.note(f"removed {printable(os.path.relpath(path), 4096)}")
 
 
-@click.command()
+@command("lmgen rename cities towns", "lmgen rename checkpoints/cities-2 towns-2")
 @click.argument("model")
 @click.argument("new")
 def rename(model: str, new: str) -> None:
-    """Give MODEL the name NEW, in the folder where it is.
+    """Rename MODEL to NEW, in the same folder.
 
-    Refuses a name that is taken, and a directory that is being trained.
+    Refuses a name that is taken, and a model in training.
     """
     from lmgen.system import directories
 
     path = directories.rename(directories.removable(model), new)
     terminal.note(f"the model is in {os.path.relpath(path)}")
-
-
-def put_models(as_json: bool) -> None:
-    """The models in checkpoints/: as objects, or as a table with a row for each."""
-    from lmgen.models import facts
-
-    rows = facts.models()
-    if as_json:
-        for row in rows:
-            console.put_json(row)
-    elif rows:
-        cells = [{title: facts.words(value) for title, value in row.items()} for row in rows]
-        if sys.stdout.isatty():
-            cells = _narrowed(cells, shutil.get_terminal_size().columns)
-        console.table([[*row.values()] for row in cells], head=[*cells[0]], numbers=(2, 3, 4))
-    else:
-        terminal.note("there is no model in checkpoints: train one with lmgen train FILE")
-
-
-LEAST = 10  # columns that are left of a name
-
-
-def _narrowed(rows: list[dict[str, str]], width: int) -> list[dict[str, str]]:
-    """Rows that fit so many columns, with shorter words but whole figures; the same rows where that is impossible."""
-    from rich.cells import cell_len
-
-    def widest(title: str) -> int:
-        return max(cell_len(title), *(cell_len(row[title]) for row in rows))
-
-    fitting, over = rows, sum(widest(title) + 3 for title in rows[0]) - 3 - width
-    for title in ("text", "name", "model"):
-        most = min(widest(title), max(LEAST, widest(title) - max(0, over)))
-        over -= widest(title) - most
-        fitting = [{**row, title: _shortened(row[title], most)} for row in fitting]
-        if title == "text" and over > 0:
-            over -= most + 3
-            fitting = [{name: cell for name, cell in row.items() if name != title} for row in fitting]
-    return rows if over > 0 else fitting
-
-
-def _shortened(word: str, most: int) -> str:
-    from rich.cells import cell_len
-
-    if cell_len(word) <= most:
-        return word
-    while cell_len(word) > most - 1:
-        word = word[:-1]
-    return f"{word}…"

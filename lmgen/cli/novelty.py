@@ -1,4 +1,4 @@
-"""The commands about texts, without a model: novelty."""
+"""The command novelty, whose figures lmgen sample --novelty prints, too."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmgen.cli import console
-from lmgen.cli.options import CONTROL, ENCODING, ERRORS, EXACT, JSON, NGRAM
+from lmgen.cli.options import command
 from lmgen.errors import InputError
+from lmgen.options import commands
 from lmgen.system import terminal
 
 if TYPE_CHECKING:
@@ -21,71 +22,44 @@ if TYPE_CHECKING:
     from lmgen.evaluation.novelty import Novelty
 
 SHOWN = 40  # characters of a span or a line of the corpus
-UNLIKE = 1.1  # times as long: held-out texts to which one does not compare samples without a warning
+UNLIKE = 1.1  # ratio of lengths from which samples and held-out texts are not compared without a warning
 
 
-@click.command()
+@command(
+    "lmgen novelty samples.txt --corpus cities.txt",
+    "lmgen sample cities | lmgen novelty - --corpus cities.txt",
+    options=commands.NOVELTY,
+)
 @click.argument("samples")
-@click.option(
-    "--corpus", "corpora", multiple=True, required=True, metavar="FILE", help="What the model was trained on; may be repeated."
-)
-@CONTROL
-@click.option("--carry", is_flag=True, help="Hold out the end of the corpus, as lmgen train --carry does.")
-@NGRAM
-@EXACT
-@click.option(
-    "--sequence",
-    type=click.Choice(["line", "paragraph", "file"]),
-    default="line",
-    show_default=True,
-    help="What a sample is, and a sequence of the corpus.",
-)
-@click.option("--json-lines", is_flag=True, help='SAMPLES has an object with "text" a line, as lmgen sample --json writes.')
-@click.option("--samples-encoding", metavar="TEXT", help="How SAMPLES is encoded, where it is not as the corpus.")
-@ENCODING
-@ERRORS
-@JSON
-def novelty(
-    samples: str,
-    corpora: tuple[str, ...],
-    control: str | None,
-    carry: bool,
-    ngram: int,
-    exact: bool,
-    sequence: str,
-    json_lines: bool,
-    samples_encoding: str | None,
-    encoding: str,
-    errors: str,
-    as_json: bool,
-) -> None:
-    """Tell whether samples are new or copied.
+def novelty(samples: str, sequence: str, encoding: str, errors: str, **options: Any) -> None:
+    """Measure whether samples are copied.
 
-    For each sequence of SAMPLES (- is standard input): whether it stands in the corpus, its longest verbatim span and the line
-    that comes from, the nearest sequence by edits, its share of new n-grams; and for all of them the same figures beside those
-    of held-out text of the same size, which is what samples of a model that copies nothing look like.
+    For each sequence of SAMPLES (- is standard input): whether it is in the corpus, its longest verbatim span and the line that
+    has it, the nearest sequence by edit distance, and its share of new n-grams. Then the same figures for all samples, beside
+    those of held-out text of the same size: samples of a model that copies nothing look like that.
     """
     from lmgen.data import finding, reading
     from lmgen.evaluation import novelty as novelties
 
+    lines, ngram, exact = options["json_lines"], options["ngram"], options["exact"]
     opened = reading.Text(
-        finding.find([samples]), "line" if json_lines else sequence, False, samples_encoding or encoding, errors
+        finding.find([samples]), "line" if lines else sequence, False, options["samples_encoding"] or encoding, errors
     )
-    texts = list(_texts(opened) if json_lines else reading.whole(opened))
-    for line in opened.notes:
-        terminal.note(line)
+    texts = list(_texts(opened) if lines else reading.whole(opened))
+    terminal.notes(opened.notes)
     if not texts:
         raise InputError(f"there are no samples in {finding.name_of(opened.paths[0])}: give a file of them, one a {sequence}")
-    reference = open_reference(corpora, (control,) if control else (), sequence, carry, encoding, errors, exact)
+    controls = [options["control"]] if options["control"] else []
+    reference = open_reference(options["corpus"], controls, sequence, options["carry"], encoding, errors, exact)
     found = []
     for one in texts:
         found.append(novelties.check(reference.index, one, ngram, exact=exact))
-        if as_json:
+        if options["json"]:
             console.put_json(asdict(found[-1]))
         else:
             terminal.put(one)
             put_novelty(found[-1], ngram)
-    put_report(found, reference, ngram, as_json)
+    put_report(found, reference, ngram, options["json"])
 
 
 def _texts(opened: Text) -> Iterator[str]:
@@ -105,39 +79,32 @@ def _texts(opened: Text) -> Iterator[str]:
 
 
 def open_reference(
-    corpora: Sequence[str],
-    controls: Sequence[str],
-    sequence: str,
-    carry: bool,
-    encoding: str,
-    errors: str,
-    exact: bool,
+    corpora: Sequence[str], controls: Sequence[str], sequence: str, carry: bool, encoding: str, errors: str, exact: bool
 ) -> Reference:
-    """The corpus and its control, opened and indexed, with notes on the way."""
+    """Open and index the corpus and its control, with notes."""
     from lmgen.data import finding, reading
     from lmgen.evaluation import comparison
 
-    corpus = reading.Text(finding.find(corpora), sequence, carry, encoding, errors)
-    other = reading.Text(finding.find(controls), sequence, carry, encoding, errors) if controls else None
-    reference = comparison.reference(corpus, other, carry)
-    for line in reference.notes:
-        terminal.note(line)
+    how = (sequence, carry, encoding, errors)
+    control = reading.Text(finding.find(controls), *how) if controls else None
+    reference = comparison.reference(reading.Text(finding.find(corpora), *how), control, carry)
+    terminal.notes(reference.notes)
     if reference.index.large and not exact:
-        terminal.note(f"the nearest {sequence} is looked for among those that share the longest spans; --exact tries them all")
+        terminal.note(f"the nearest {sequence} is searched among those with the longest common spans; --exact searches all")
     return reference
 
 
 def fields(one: Novelty, known: bool | None) -> dict[str, Any]:
-    """What is added to a sample as JSON; a sample is known, too, where the model says that it is."""
+    """The fields of JSON that novelty adds to a sample; a sample that the model knows is known."""
     return asdict(one) | {"known": bool(known or one.known)}
 
 
 def put_novelty(one: Novelty, ngram: int) -> None:
-    """What a sample shares with the corpus, in lines that are indented."""
+    """Write indented lines on what a sample shares with the corpus."""
     if one.known:
-        terminal.put("  stands in the corpus")
+        terminal.put("  is in the corpus")
     elif one.nearly:
-        terminal.put("  stands in the corpus but for case, or spaces at its ends")
+        terminal.put("  is in the corpus but for case, or spaces at its ends")
     else:
         span = f"span {len(one.span)} of {len(one.text)} characters"
         terminal.put(f"  {span}: {_short(one.span)!r} in {_short(one.span_line)!r}" if one.span else f"  {span}")
@@ -152,7 +119,7 @@ def _short(text: str) -> str:
 
 
 def put_report(found: Sequence[Novelty], reference: Reference, ngram: int, as_json: bool) -> None:
-    """The figures of a set beside those of its control."""
+    """Write the figures of all samples beside those of held-out text."""
     from lmgen.evaluation import comparison
     from lmgen.evaluation import novelty as novelties
 
@@ -161,9 +128,7 @@ def put_report(found: Sequence[Novelty], reference: Reference, ngram: int, as_js
         terminal.note(f"the held-out text has {len(control):,} for {len(found):,} samples: the control is the smaller set")
     report = comparison.compare(found, [novelties.check(reference.index, one, ngram, nearest=False) for one in control])
     if report.control and not UNLIKE > report.control.length / max(1, report.samples.length) > 1 / UNLIKE:
-        terminal.note(
-            "the held-out texts are not of the length of the samples: the shorter a text, the more of it one span covers"
-        )
+        terminal.note("samples and held-out texts differ in length: the shorter a text, the more of it one span covers")
     if as_json:
         console.put_json(asdict(report))
         return
@@ -178,7 +143,7 @@ def put_report(found: Sequence[Novelty], reference: Reference, ngram: int, as_js
         [
             row("number", "count", ",d"),
             row("characters, mean", "length", ",.1f"),
-            row("stand in the corpus", "known", ".1%"),
+            row("are in the corpus", "known", ".1%"),
             row("… or nearly (case, end spaces)", "nearly", ".1%"),
             row(f"one span covers {comparison.COPIED:.0%} or more", "copied", ".1%"),
             row("longest span, characters, mean", "span", ",.1f"),

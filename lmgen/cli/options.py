@@ -1,21 +1,27 @@
-"""Options on the command line: the types of `arguments` as click's, options that several commands share, and a group that lists
-its commands in the order of their use."""
+"""Commands with declared options: their types as click's, their examples, and what several commands do alike."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from typing import Any
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from lmgen.options import kinds, table
+from lmgen.options import kinds
+from lmgen.options.table import Option
+from lmgen.system import terminal
+
+if TYPE_CHECKING:
+    from lmgen.api import Model
 
 
 class Typed(click.ParamType):
-    """A type of `arguments`, whose errors click shows."""
+    """The type of an option, whose errors click shows."""
 
     def __init__(self, kind: kinds.Kind):
         self.kind, self.name = kind, kind.word
@@ -38,51 +44,100 @@ class Typed(click.ParamType):
         return self.like.shell_complete(ctx, param, incomplete)
 
 
-def Bounded(low: float, high: float = math.inf, open_low: bool = False) -> Typed:
-    """A number within bounds."""
-    return Typed(kinds.Bounded(low, high, open_low))
+class _Formatter(click.HelpFormatter):
+    """Help pages whose first column takes a third of the terminal at most."""
+
+    def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl(rows, min(col_max, self.width // 3), col_spacing)
 
 
-def Whole(low: int = 1) -> Typed:
-    """A whole number from `low` up to what 31 bits hold."""
-    return Typed(kinds.Whole(low))
+class _Context(click.Context):
+    formatter_class = _Formatter
 
 
-def declared(options: Iterable[table.Option]) -> Callable[[Any], Any]:
-    """A decorator that gives a command these options."""
+class Command(click.Command):
+    """A command with declared options, whose help page ends with examples."""
 
-    def decorate(command: Any) -> Any:
-        for option in reversed([*options]):
-            words = [word for word in (option.short, option.flag) if word]
-            if isinstance(option.kind, kinds.Flag):
-                both = option.default is None
-                words = [f"{option.flag}/--no-{option.flag[2:]}"] if both else words
-                kind: dict[str, Any] = {"is_flag": True}
-            else:
-                kind = {"type": Typed(option.kind)}
-            command = click.option(*words, option.name, default=option.default, help=option.described, **kind)(command)
-        return command
+    context_class = _Context
+    options: tuple[Option, ...] = ()
+    examples: tuple[str, ...] = ()
 
-    return decorate
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 
-def given() -> dict[str, Any]:
-    """The options that the user gave to the command that runs, by name."""
-    context = click.get_current_context()
-    return {name: v for name, v in context.params.items() if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
-
-
-class InOrder(click.Group):
-    """A group that lists its commands in the order in which a user meets them."""
+class Group(Command, click.Group):
+    """A group that lists its commands in the order in which they were added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
 
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
-SEQUENCE, GLOB, ENCODING, ERRORS, PRECISION = (
-    declared([option]) for option in (table.SEQUENCE, table.GLOB, table.ENCODING, table.ERRORS, table.PRECISION)
-)
-CONTROL = click.option("--control", metavar="FILE", help="Held-out text to compare with.  [default: the text that validates]")
-NGRAM = click.option("--ngram", type=Whole(), default=5, show_default=True, help="Characters of the n-grams that may be new.")
-EXACT = click.option("--exact", is_flag=True, help="Try every sequence as the nearest, also of a corpus beyond 1 MB.")
+def command(
+    *examples: str, options: Iterable[Option] = (), group: Group | None = None, cls: type[Command] = Command, **settings: Any
+) -> Callable[[Callable], Any]:
+    """A decorator that makes a function a command (of a group, if one is given) with these options and examples."""
+
+    def decorate(function: Callable) -> Command:
+        made = click.command(cls=cls, **settings)(declared(options)(function))
+        made.options, made.examples = tuple(options), examples
+        if group:
+            group.add_command(made)
+        return made
+
+    return decorate
+
+
+def declared(options: Iterable[Option]) -> Callable[[Any], Any]:
+    """A decorator that gives a command these options."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed([*options]):
+            words = option.flags.split(", ")
+            settings: dict[str, Any] = {"help": option.described, "default": option.default, "required": option.required}
+            if isinstance(option.kind, kinds.Flag):
+                settings["is_flag"] = True
+            else:
+                settings |= {"type": Typed(option.kind), "multiple": isinstance(option.kind, kinds.Files)}
+            function = click.option(*words, option.name, **settings)(function)
+        return function
+
+    return decorate
+
+
+def given() -> dict[str, Any]:
+    """The options that the user gave to the current command, by name."""
+    context = click.get_current_context()
+    return {name: v for name, v in context.params.items() if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+
+
+def load(model: Any, precision: str = "f32") -> Model:
+    """Load a model, on a device that is set up."""
+    from lmgen import api
+    from lmgen.system import devices
+
+    devices.prepare()
+    return api.load(model, precision)
+
+
+def note_unknown(symbols: Iterable[str]) -> None:
+    """Note the symbols of a text that the model does not know, where there are some."""
+    if listed := " ".join(map(repr, [*symbols][:10])):
+        terminal.note(f"the model does not know {listed}: read as unknown")
+
+
+@contextmanager
+def output_file(path: Path | None, text: bool = False) -> Iterator[IO[Any]]:
+    """A new file of bytes or of text, which appears whole or not at all; stdout if the path is None or -."""
+    from lmgen.system import files
+
+    if path is None or str(path) == "-":
+        buffer: Any = io.StringIO() if text else io.BytesIO()
+        yield buffer
+        terminal.put_bytes(buffer.getvalue().encode() if text else buffer.getvalue())
+        return
+    with files.new(path, text=text) as file:
+        yield file
+    terminal.note(f"wrote {path}")

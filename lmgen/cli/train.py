@@ -6,15 +6,13 @@ from typing import Any
 
 import click
 
-from lmgen.cli.options import declared, given
-from lmgen.options import table
+from lmgen.cli.options import command, given
+from lmgen.options import commands, table
 from lmgen.system import signals
 
 
-@click.command()
+@command("lmgen train names.txt", "lmgen train cities --budget 1m -o checkpoints/towns", options=commands.TRAIN)
 @click.argument("files", nargs=-1, metavar="CORPUS...")
-@declared(table.TRAIN)
-@click.option("-q", "--quiet", is_flag=True, help="Print no progress.")
 def train(files: tuple[str, ...], quiet: bool, **_: Any) -> None:
     """Train a model on a text.
 

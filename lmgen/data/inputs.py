@@ -10,7 +10,7 @@ from typing import Any
 
 from lmgen.data import finding, reading
 from lmgen.errors import InputError
-from lmgen.options.kinds import said
+from lmgen.options.kinds import quoted
 
 LINE_ENDS = {"line": "\n", "paragraph": "\n\n", "file": ""}  # that end a string which is a sequence
 
@@ -35,7 +35,7 @@ def files(given: Iterable[Any], options: Mapping[str, Any]) -> list[str]:
             parts = ([part] for part in sequences) if options["sequence"] == "file" else [sequences]
             found += [_copied(part, options["encoding"]) for part in parts]
         else:
-            raise InputError(f"{said(one)} is not a text: give the name of a file, an open file, or strings")
+            raise InputError(f"{quoted(one)} is not a text: give the name of a file, an open file, or strings")
     return found
 
 
@@ -50,7 +50,7 @@ def _named(name: str | os.PathLike) -> str:
     """The name of a file. Raises InputError for a string that is itself a text."""
     path = os.fspath(name)
     if not isinstance(path, str):
-        raise InputError(f"{said(name)} is not a text: give the name of a file as a string")
+        raise InputError(f"{quoted(name)} is not a text: give the name of a file as a string")
     if isinstance(name, str) and len(path.splitlines()) > 1:
         raise InputError("a string names a file, and this one is itself a text: give its lines, text.splitlines()")
     if not path:
@@ -69,7 +69,7 @@ def _blocks(file: Any) -> Iterator[str | bytes]:
         while block := file.read(reading.BLOCK):
             yield block
     except (OSError, ValueError) as error:  # closed, not for reading, not of this encoding
-        raise InputError(f"cannot read {said(file)}: {error}") from None
+        raise InputError(f"cannot read {quoted(file)}: {error}") from None
 
 
 def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
@@ -77,7 +77,7 @@ def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
     boundary = reading.SEQUENCES[sequence]
     for number, one in enumerate(strings, 1):
         if not isinstance(one, str):
-            raise InputError(f"the text holds {said(one)}: give strings, each of which is a sequence")
+            raise InputError(f"the text holds {quoted(one)}: give strings, each of which is a sequence")
         if boundary and boundary.search(one.removesuffix("\n")):
             way_out = "sequence='paragraph', or its lines" if sequence == "line" else "sequence='file', or its paragraphs"
             raise InputError(f"string {number:,} is more than one {sequence}, and each must be a sequence: give {way_out}")

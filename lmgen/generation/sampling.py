@@ -25,7 +25,7 @@ from lmgen.errors import InputError
 from lmgen.generation.compiled import DRAWN, Writer, uniform, writer
 from lmgen.models.networks import Cloze, LanguageModel, sound
 from lmgen.options import table
-from lmgen.options.kinds import Bounded, Flag, Whole
+from lmgen.options.commands import SAMPLING
 from lmgen.system import devices
 
 ROWS = 16  # sequences generated side by side: always so many, for a product of other shape differs in its last bits
@@ -34,20 +34,8 @@ MOST_ROWS = 64  # of the kernels, which give a row the same bits whatever is bes
 COMPILED_STEPS = 8 * DRAWN
 NOTHING = -1e30  # the logit of what must not be drawn
 BETWEEN = {"line": "\n", "paragraph": "\n\n", "file": ""}  # what stands between two sequences of a text
-LONGEST = 1_000_000  # symbols of a sample, which are held until it is whole
 HOTTEST, LEAST = 1e9, 1e-30  # beyond these 32 bits tell no more: of the temperature; of it and of top-p
 ENOUGH_DRAWS = 1000  # in a row that bring nothing new, and as many more as were found: then there is hardly more to be found
-
-
-BOUNDS = {
-    "temperature": Bounded(0),
-    "top_k": Whole(0),
-    "top_p": Bounded(0, 1, open_low=True),
-    "min_p": Bounded(0, 1),
-    "max_length": Whole(1, LONGEST),
-    "lines": Whole(1, LONGEST),
-    "unknown": Flag(),
-}
 
 
 @dataclass(frozen=True)
@@ -68,8 +56,8 @@ class Settings:
     unknown: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in BOUNDS.items():
-            object.__setattr__(self, name, table.check(name, kind, getattr(self, name)))
+        for option in SAMPLING:
+            object.__setattr__(self, option.name, table.check(option.name, option.kind, getattr(self, option.name)))
         object.__setattr__(self, "temperature", min(self.temperature, HOTTEST))
         object.__setattr__(self, "top_p", max(self.top_p, LEAST))
 

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lmgen.data.vocab import EOS
+from lmgen.options.kinds import MOST_ORDER
 
 FALLBACK = (0.5, 1.0, 1.5)  # the discounts of counts 1, 2 and more, where counts of counts give none
-MOST = 32  # the highest order
+MOST = MOST_ORDER
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""What each field of a model directory may hold: one table for each thing that JSON describes there. A file may have been made to
-do harm, so whatever it says is checked before it is used."""
+"""The fields of a model directory's JSON, a table for each part; a field that is an option of `train` has the option's type.
+
+A directory may be forged to do harm, so every value is checked before it is used.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +14,10 @@ from typing import Any
 
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
-from lmgen.models import ngram
 from lmgen.options import kinds, table
-from lmgen.options.kinds import LARGEST, MOST_LAYERS, Bounded, Choice, Flag, Kind, Text, Whole
+from lmgen.options.kinds import LARGEST, Bounded, Choice, Duration, Flag, Kind, Text, Whole
 
-FLOAT32 = 3.4e38  # the greatest number of 32 bits, nearly
+FLOAT32 = 3.4e38  # about the largest of 32 bits
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Field:
     late: bool = False
 
     def fault(self, value: Any) -> str:
-        """Why a value cannot be used; empty where it can be."""
+        """The reason why a value is invalid; empty for a valid one."""
         if value is None and self.optional:
             return ""
         try:
@@ -40,11 +40,11 @@ class Field:
 
 
 class Names(Kind):
-    """Names of files."""
+    """A list of file names."""
 
     def check(self, value: Any) -> Any:
         if not (isinstance(value, list | tuple) and all(type(name) is str for name in value)):
-            raise ValueError(f"{kinds.said(value)} is not a list of names of files")
+            raise ValueError(f"{kinds.quoted(value)} is not a list of file names")
         return value
 
 
@@ -53,132 +53,102 @@ class Digest(Kind):
 
     def check(self, value: Any) -> str:
         if not (isinstance(value, str) and re.fullmatch(r"(?:[0-9a-f]{64}(?:\+[0-9a-f]{64})?)?", value)):
-            raise ValueError(f"{kinds.said(value)} is not a sha256")
+            raise ValueError(f"{kinds.quoted(value)} is not a sha256")
         return value
 
 
 class Division(Kind):
-    """What is held out of a text: a share of its sequences, what comes after some characters, or nothing."""
+    """The held-out part of a text: a share of its sequences, all after some characters (`head`), or nothing."""
 
     def check(self, value: Any) -> Any:
         if not (isinstance(value, dict) and value.keys() == {"share", "head"}):
-            raise ValueError(f"{kinds.said(value)} does not say what is held out")
+            raise ValueError(f"{kinds.quoted(value)} is not a division of a text")
         Bounded(0, 1).check(value["share"])
         if value["head"] is not None:
             Whole(0, kinds.LARGEST_SEED).check(value["head"])
         return value
 
 
-def whole(low: int, high: int = LARGEST) -> Field:
-    return Field(Whole(low, high))
+def like(name: str, kind: Kind | None = None, late: bool = False) -> Field:
+    """The field of a training's option, of the option's type unless another is given; null where a training keeps null."""
+    option = next(option for option in table.TRAIN if option.name == name)
+    seconds = Duration.SECONDS if isinstance(option.kind, Duration) else None
+    return Field(kind or seconds or option.kind, option.of == "end", late)
 
 
-def number(low: float, high: float = FLOAT32) -> Field:
-    return Field(Bounded(low, high))
-
-
-def positive(high: float = FLOAT32) -> Field:
-    return Field(Bounded(0, high, open_low=True))
-
-
-def optional(field: Field) -> Field:
-    return Field(field.kind, True, field.late)
-
-
-def later(field: Field) -> Field:
-    return Field(field.kind, field.optional, True)
-
-
-TRUTH, WORDS, NAMES, SHA256 = Field(Flag()), Field(Text()), Field(Names()), Field(Digest())
+TRUTH, WORDS, SHA256 = Field(Flag()), Field(Text()), Field(Digest())
+COUNT, AMOUNT, NATS = Field(Whole(0)), Field(Bounded(0, FLOAT32)), Field(Bounded(-FLOAT32, FLOAT32), optional=True)
 
 Table = Mapping[str, Field]
 
 NETWORK: Table = {
-    "vocab": whole(2),
-    "cell": WORDS,  # lm.described knows which there are
-    "size": whole(1),
-    "layers": whole(1, MOST_LAYERS),
-    "embedding": whole(1),
-    "tie": TRUTH,
-    "dropout": number(0, math.nextafter(1, 0)),
-    "carry": TRUTH,
-    "residual": later(TRUTH),
-    "layer_norm": later(TRUTH),
-    "direction": later(Field(Choice(("forward", "both")))),
+    "vocab": Field(Whole(2)),
+    **{name: like(name) for name in ("cell", "size", "layers", "embedding", "tie", "dropout", "carry")},
+    **{name: like(name, late=True) for name in ("residual", "layer_norm", "direction")},
 }
 NGRAM: Table = {
-    "vocab": whole(2),
-    "order": whole(1, ngram.MOST),
-    "carry": TRUTH,
-    "cell": Field(Choice(("ngram",))),
-    "direction": Field(Choice(("forward",))),
+    "vocab": Field(Whole(2)),
+    "order": like("order"),
+    "carry": like("carry"),
+    "cell": like("cell", Choice(("ngram",))),
+    "direction": like("direction", Choice(("forward",))),
 }
 TRAINING: Table = {
-    "batch": whole(1),
-    "window": whole(1),
-    "learning_rate": positive(1e300),
-    "steps": optional(whole(1)),
-    "epochs": optional(positive(1e9)),
-    "budget": optional(positive(1e9)),
-    "clip": positive(),
-    "weight_decay": number(0),
-    "warmup": whole(0),
-    "patience": whole(0),
-    "validate_every": whole(1),
-    "seed": Field(table.SEED),
-    "precision": Field(Choice(("f32", "bf16"))),
-    "keep": later(Field(table.KEEP)),
+    **{name: like(name) for name in ("batch", "window", "learning_rate", "steps", "epochs", "budget", "clip", "weight_decay")},
+    "warmup": COUNT,
+    "patience": like("patience"),
+    "validate_every": Field(Whole()),
+    "seed": like("seed"),
+    "precision": like("precision", Choice(("f32", "bf16"))),
+    "keep": like("keep", late=True),
 }
 PROGRESS: Table = {
-    "step": whole(0, LARGEST - 1),
-    "seconds": number(0),
-    "best_nats": optional(number(-FLOAT32)),
-    "best_step": whole(0),
-    "since_best": whole(0),
-    "validating": number(0),
-    "sum_nats": number(-FLOAT32),
-    "counted": whole(0),
-    "scale": later(number(0)),
+    "step": Field(Whole(0, LARGEST - 1)),
+    "seconds": AMOUNT,
+    "best_nats": NATS,
+    "best_step": COUNT,
+    "since_best": COUNT,
+    "validating": AMOUNT,
+    "sum_nats": Field(Bounded(-FLOAT32, FLOAT32)),
+    "counted": COUNT,
+    "scale": Field(Bounded(0, FLOAT32), late=True),
     "finished": WORDS,
 }
 TEXT: Table = {
-    "files": NAMES,
-    "valid_files": NAMES,
-    "sequence": Field(table.SEQUENCE.kind),
-    "encoding": WORDS,
-    "errors": Field(table.ERRORS.kind),
-    "split": later(Field(Division())),
+    "files": Field(Names()),
+    "valid_files": Field(Names()),
+    **{name: like(name) for name in ("sequence", "encoding", "errors")},
+    "split": Field(Division(), late=True),
 }
 WEIGHTS: Table = {
-    "step": whole(0),
-    "valid_nats": optional(number(-FLOAT32)),
-    "parameters": whole(0, 1 << 53),
+    "step": COUNT,
+    "valid_nats": NATS,
+    "parameters": Field(Whole(0, 1 << 53)),
     "text_sha256": SHA256,
     "lmgen": WORDS,
 }
 
 
 def wrong(content: Any, fields: Table) -> str:
-    """Why content cannot be used: a field that is missing or not in the table, or a value that none may have; empty where it can
-    be."""
+    """The reason why content is invalid: a missing or unknown field, or an invalid value; empty for valid content."""
     if not isinstance(content, dict):
-        return f"{kinds.said(content)} holds no fields"
+        return f"{kinds.quoted(content)} is not an object"
     if missing := [name for name, field in fields.items() if not field.late and name not in content]:
         return f"there is no {missing[0]}"
     if strange := sorted(content.keys() - fields.keys()):
-        return f"there is a field {kinds.said(strange[0])}"
+        return f"there is a field {kinds.quoted(strange[0])}"
     faults = (f"{name}: {fault}" for name, value in content.items() if (fault := fields[name].fault(value)))
     return next(faults, "")
 
 
 def weights(path: Path, about: Mapping[str, Any]) -> None:
-    """CheckpointError where what is said of the weights in a directory has no usable value."""
+    """Raise CheckpointError for an invalid value in the metadata of a model's weights."""
     if why := wrong({name: value for name, value in about.items() if name in WEIGHTS}, WEIGHTS):
         raise CheckpointError(f"{path / 'model.safetensors'} is damaged ({why}): copy the model again")
 
 
 def settings(path: Path, texts: Mapping[str, str]) -> tuple[Vocab, dict[str, Any]]:
-    """The vocabulary, and the settings of model, training and text, that a directory's vocab.json and config.json state."""
+    """Check vocab.json and config.json; return the vocabulary, and the settings of model, training and text."""
     vocab = Vocab.from_json(texts.get("vocab.json", ""))
     try:
         content = json.loads(texts.get("config.json", ""))
@@ -188,8 +158,8 @@ def settings(path: Path, texts: Mapping[str, str]) -> tuple[Vocab, dict[str, Any
             raise ValueError(whys[0])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path / 'config.json'} is damaged ({error}): copy the model again") from None
-    if (said := content["model"]["vocab"]) != len(vocab):
+    if (symbols := content["model"]["vocab"]) != len(vocab):
         raise CheckpointError(
-            f"{path}: config.json says {said} symbols, vocab.json holds {len(vocab)}: copy the whole directory again"
+            f"{path}: config.json says {symbols} symbols, vocab.json holds {len(vocab)}: copy the whole directory again"
         )
     return vocab, content

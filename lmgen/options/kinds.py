@@ -14,16 +14,16 @@ from typing import Any, ClassVar
 
 from lmgen.options import suggestions
 
-LARGEST = (1 << 31) - 1  # whole number
-
-MOST_LAYERS = 200
+LARGEST = (1 << 31) - 1  # integer
 LARGEST_SEED = (1 << 63) - 1
+LARGEST_FLOAT = 3e38  # about the largest of 32 bits
+MOST_LAYERS = 200
+MOST_ORDER = 32  # of an n-gram model
+LONGEST_SAMPLE = 1_000_000  # symbols; a sample is held in memory until it is whole
 
-LARGEST_FLOAT = 3e38  # about what 32 bits hold
 
-
-def said(value: object) -> str:
-    """A value in an error message: its repr, cut where it is long."""
+def quoted(value: object) -> str:
+    """A value in an error message: its repr, shortened where it is long."""
     try:
         text = repr(value)
     except Exception:  # of another's class, or an integer of thousands of digits
@@ -38,68 +38,67 @@ class Kind:
     hint: ClassVar[str]
 
     def check(self, value: Any) -> Any:
-        """The value as it is used; ValueError for one that cannot be."""
+        """Return the value in the form the program uses. Raises ValueError for an invalid value."""
         raise NotImplementedError
 
     def parse(self, text: str) -> Any:
-        """The value that a word of the command line stands for."""
+        """Return the value of a word of the command line."""
         return self.check(text)
 
-
-@dataclass(frozen=True)
-class Whole(Kind):
-    """A whole number from `low` to `high`."""
-
-    low: int = 1
-    high: int = LARGEST
-    word = "integer"
-    hint = "int"
-
-    def check(self, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, Integral):
-            raise ValueError(f"{said(value)} is not a whole number")
-        number = int(value)
-        if not self.low <= number <= self.high:
-            raise ValueError(f"{said(number)} cannot be used: give {self.low} or more, {self.high:,} at most")
-        return number
-
-    def parse(self, text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise ValueError(f"{said(text)} is not a whole number") from None
-        return self.check(number)
+    @property
+    def bounds(self) -> str:
+        """The valid values, in words; empty where the type says enough."""
+        return ""
 
 
 @dataclass(frozen=True)
 class Bounded(Kind):
-    """A finite number from `low` (or above it) to `high`."""
+    """A finite number from `low` to `high`, without `low` itself if `open_low`."""
 
     low: float
     high: float = math.inf
     open_low: bool = False
     word = "number"
     hint = "float"
+    noun: ClassVar[str] = "number"
+    accepts: ClassVar[type] = Real
+    convert: ClassVar[type] = float
 
-    def check(self, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise ValueError(f"{said(value)} is not a number")
+    def check(self, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, self.accepts):
+            raise ValueError(f"{quoted(value)} is not a {self.noun}")
         try:
-            number = float(value)
+            number = self.convert(value)
         except OverflowError:
             number = math.inf
         if not self.low <= number <= self.high or number == math.inf or (self.open_low and number == self.low):
-            low = f"more than {self.low:g}" if self.open_low else f"{self.low:g} or more"
-            high = f", {self.high:g} at most" if self.high < math.inf else ""
-            raise ValueError(f"{number:g} cannot be used: give {low}{high}")
+            raise ValueError(f"{quoted(number)} cannot be used: give {self.bounds}")
         return number
 
-    def parse(self, text: str) -> float:
+    def parse(self, text: str) -> Any:
         try:
-            number = float(text)
+            number = self.convert(text)
         except ValueError:
-            raise ValueError(f"{said(text)} is not a number") from None
+            raise ValueError(f"{quoted(text)} is not a {self.noun}") from None
         return self.check(number)
+
+    @property
+    def bounds(self) -> str:
+        low = f"more than {self.low:,}" if self.open_low else f"{self.low:,} or more"
+        return low if self.high == math.inf else f"{low}, {self.high:,} at most"
+
+
+@dataclass(frozen=True)
+class Whole(Bounded):
+    """An integer from `low` to `high`."""
+
+    low: int = 1
+    high: int = LARGEST
+    word = "integer"
+    hint = "int"
+    noun = "whole number"
+    accepts = Integral
+    convert = int
 
 
 @dataclass(frozen=True)
@@ -108,19 +107,17 @@ class Duration(Kind):
 
     word = "duration"
     hint = "float | str"
+    SECONDS: ClassVar = Bounded(0, 1e9, open_low=True)
 
     def check(self, value: Any) -> float:
-        seconds = 0.0
+        seconds = value
         if isinstance(value, str):
             match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", value.strip().lower(), re.ASCII)
             parts = zip(match.groups(), (3600, 60, 1), strict=True) if match else ()
             seconds = sum(float(part) * unit for part, unit in parts if part)
-        else:
-            with contextlib.suppress(ValueError):
-                seconds = Bounded(0).check(value)
-        if not 0 < seconds < 1e9:
-            raise ValueError(f"{said(value)} is not a duration: give seconds, or for instance 90s, 5m or 1h30m")
-        return seconds
+        with contextlib.suppress(ValueError):
+            return self.SECONDS.check(seconds)
+        raise ValueError(f"{quoted(value)} is not a duration: give seconds, or for instance 90s, 5m or 1h30m")
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,11 @@ class Choice(Kind):
     def check(self, value: Any) -> str:
         if isinstance(value, str) and value in self.names:
             return value
-        raise ValueError(f"{said(value)} is not one of {', '.join(self.names)}{did_you_mean(value, self.names)}")
+        raise ValueError(f"{quoted(value)} is not one of {self.bounds}{did_you_mean(value, self.names)}")
+
+    @property
+    def bounds(self) -> str:
+        return ", ".join(self.names)
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Flag(Kind):
 
     def check(self, value: Any) -> bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{said(value)} is neither True nor False")
+            raise ValueError(f"{quoted(value)} is neither True nor False")
         return value
 
 
@@ -159,13 +160,13 @@ class Text(Kind):
 
     def check(self, value: Any) -> str:
         if not isinstance(value, str):
-            raise ValueError(f"{said(value)} is not a string")
+            raise ValueError(f"{quoted(value)} is not a string")
         return value
 
 
 @dataclass(frozen=True)
 class Name(Text):
-    """A name, in capitals or not: LSTM and GRU are written in capitals elsewhere."""
+    """A name, in upper or lower case: others write LSTM and GRU."""
 
     word = "name"
 
@@ -175,27 +176,42 @@ class Name(Text):
 
 @dataclass(frozen=True)
 class Place(Kind):
-    """The path of a directory."""
+    """A path."""
 
     word = "path"
     hint = "str | Path"
 
-    def check(self, value: Any) -> Path:
+    def check(self, value: Any) -> Any:
         if not isinstance(value, str | os.PathLike) or not isinstance(path := os.fspath(value), str) or not path or "\0" in path:
-            raise ValueError(f"{said(value)} is not a path")
+            raise ValueError(f"{quoted(value)} is not a path")
         return Path(path)
 
 
 @dataclass(frozen=True)
 class Stored(Place):
-    """A model directory, or a name under checkpoints/."""
+    """A model directory, or the name of one in checkpoints/."""
 
     word = "model"
 
 
 @dataclass(frozen=True)
+class File(Place):
+    """The name of a file; - may stand for standard input."""
+
+    word = "file"
+
+    def check(self, value: Any) -> Any:
+        return os.fspath(super().check(value))
+
+
+@dataclass(frozen=True)
+class Files(File):
+    """Files: one each time the option is given."""
+
+
+@dataclass(frozen=True)
 class Source(Kind):
-    """A text: from the command line a file; from Python `inputs.files` says what it may be, and checks it."""
+    """A text: a file on the command line; from Python whatever `data.inputs.files` accepts."""
 
     word = "file"
     hint = "str | Path | IO | Iterable"
@@ -210,10 +226,10 @@ class Source(Kind):
 
 
 def did_you_mean(value: Any, known: Iterable[str]) -> str:
-    """The question whether the nearest of the known names was meant, or nothing."""
+    """The question whether the closest of the known names was meant, or nothing."""
     if not isinstance(value, str):
         return ""
     known = [*known]
     word = suggestions.OPTIONS.get(value.lower().replace("_", "-"), "").replace("-", "_")
-    near = [word] if word in known else suggestions.closest(value, known)
-    return f": did you mean {' or '.join(near)}?" if near else ""
+    meant = [word] if word in known else suggestions.closest(value, known)
+    return f": did you mean {' or '.join(meant)}?" if meant else ""

@@ -1,4 +1,4 @@
-"""What a user may have meant: the field's words for commands and options beside lmgen's own."""
+"""Suggestions for unknown commands and options: other tools' names for them, and similar spellings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import click
 
-# Each word has one clear meaning here, whether lmgen has a command of that name or an option.
 COMMANDS = {
     **dict.fromkeys(("generate", "gen", "write", "predict", "infer", "inference", "complete", "draw"), "sample"),
     **dict.fromkeys(("evaluate", "test", "measure", "perplexity", "ppl", "validate", "benchmark"), "eval"),
@@ -58,11 +57,11 @@ OPTIONS = {
     **dict.fromkeys(("new", "only-new"), "novel"),
     "silent": "quiet",
 }
-LIKENESS = 0.7  # from which on two words may be one misspelt
+LEAST_SIMILAR = 0.7  # ratio from which one word may be the other misspelt
 
 
 def message(error: click.ClickException) -> str:
-    """The sentence of an error; an unknown option or command is told with what was meant, where that is clear."""
+    """The sentence of an error, with "did you mean" for an unknown option or command."""
     import click
 
     context = getattr(error, "ctx", None)
@@ -72,19 +71,19 @@ def message(error: click.ClickException) -> str:
     if isinstance(error, click.exceptions.NoSuchOption):
         word = error.option_name.lstrip("-").replace("_", "-").lower()
         meant = [flag for flag in (f"--{word}", f"--{OPTIONS.get(word)}") if flag in flags]
-        return _told(f"there is no option {error.option_name}", meant or closest(error.option_name, flags))
-    word, there = error.command_name.lower(), [*context.command.commands]
-    meant = [one for one in (word, f"--{word}", COMMANDS.get(word, "")) if one in (*there, *flags)]
-    found = [f"{context.command_path} {one}" for one in meant or closest(word, there)]
-    return _told(f"there is no command {error.command_name!r}", found)
+        return _asking(f"there is no option {error.option_name}", meant or closest(error.option_name, flags))
+    word, known = error.command_name.lower(), [*context.command.commands]
+    meant = [one for one in (word, f"--{word}", COMMANDS.get(word, "")) if one in (*known, *flags)]
+    found = [f"{context.command_path} {one}" for one in meant or closest(word, known)]
+    return _asking(f"there is no command {error.command_name!r}", found)
 
 
-def _told(what: str, meant: list[str]) -> str:
-    return f"{what}: did you mean {' or '.join(meant)}?" if meant else what
+def _asking(sentence: str, meant: list[str]) -> str:
+    return f"{sentence}: did you mean {' or '.join(meant)}?" if meant else sentence
 
 
-def closest(word: str, there: Iterable[str], most: int = 2) -> list[str]:
-    """The words spelt most like one, the best first; one alone where it is clearly better."""
-    likeness = {one: SequenceMatcher(None, one.lstrip("-"), word.lower().lstrip("-")).ratio() for one in there}
-    found = sorted((one for one in likeness if likeness[one] >= LIKENESS), key=lambda one: (-likeness[one], one))
-    return [one for one in found if likeness[one] > likeness[found[0]] - 0.1][:most]
+def closest(word: str, known: Iterable[str], most: int = 2) -> list[str]:
+    """The known words of the most similar spelling, best first; one alone if it is clearly the best."""
+    ratios = {one: SequenceMatcher(None, one.lstrip("-"), word.lower().lstrip("-")).ratio() for one in known}
+    found = sorted((one for one in ratios if ratios[one] >= LEAST_SIMILAR), key=lambda one: (-ratios[one], one))
+    return [one for one in found if ratios[one] > ratios[found[0]] - 0.1][:most]

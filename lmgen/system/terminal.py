@@ -1,4 +1,4 @@
-"""Text out: results on stdout, everything else on stderr; escape codes on terminals only, and never from a text."""
+"""Text out: results to stdout, everything else to stderr; no escape codes from a text, nor to anything but a terminal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lmgen.errors import LmgenError
 
 
 class ReaderGoneError(Exception):
-    """Whoever read our stdout has closed it: a reason to end, not an error."""
+    """The reader of our stdout has closed it: a reason to end, not an error."""
 
 
 @contextlib.contextmanager
@@ -36,13 +36,13 @@ def write(text: str) -> None:
 
 
 def finish() -> None:
-    """Hand over what is still held back of stdout."""
+    """Flush stdout."""
     with _writing():
         sys.stdout.flush()
 
 
 def give_up() -> None:
-    """Drop what cannot be handed over, so that it is not tried again when the program ends."""
+    """Drop output that cannot be written, so that it is not tried again when the program ends."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -51,13 +51,18 @@ def give_up() -> None:
 
 
 def note(message: str) -> None:
-    """A sentence for the user, on stderr; on a terminal it is wrapped between words."""
+    """Write a sentence for the user to stderr; on a terminal it is wrapped between words."""
     with contextlib.suppress(OSError):  # a terminal that is gone does not end a training
         print(shown(wrapped(message, sys.stderr), sys.stderr), file=sys.stderr, flush=True)
 
 
+def notes(messages: Iterable[str]) -> None:
+    for message in messages:
+        note(message)
+
+
 def wrapped(message: str, stream: Any) -> str:
-    """A sentence of ours in lines that fit the terminal, and in one line elsewhere."""
+    """A sentence in lines that fit the terminal; in one line elsewhere."""
     if not stream.isatty():
         return message
     width = max(20, shutil.get_terminal_size().columns)
@@ -65,12 +70,12 @@ def wrapped(message: str, stream: Any) -> str:
 
 
 def put(text: str) -> None:
-    """A line of results, on stdout."""
+    """Write a line of results to stdout."""
     write(shown(text, sys.stdout) + "\n")
 
 
 def put_bytes(content: bytes) -> None:
-    """Bytes as they are, on stdout; on a terminal as the text that they are."""
+    """Write bytes to stdout; a terminal gets them as text."""
     finish()
     if sys.stdout.isatty():
         write(shown(content.decode("utf-8", "replace"), sys.stdout))
@@ -80,10 +85,8 @@ def put_bytes(content: bytes) -> None:
 
 
 def shown(text: str, stream: Any) -> str:
-    """On a terminal every code point that could steer it (control, C1, bidirectional) becomes a picture; a pipe gets it as it is.
-
-    What the stream cannot encode becomes a question mark.
-    """
+    """The text as a stream gets it: on a terminal, code points that could steer it (control, C1, bidirectional) become pictures;
+    characters that the stream cannot encode become question marks."""
     if stream.isatty():
         text = "".join(map(_picture, text))
     encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -97,7 +100,7 @@ def _picture(c: str) -> str:
 
 
 def plain(stream: Any) -> bool:
-    """Whether a stream gets no escape codes: no terminal, or the user said so."""
+    """Whether a stream gets no escape codes: it is no terminal, or the environment forbids them."""
     return not stream.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") in (None, "", "dumb")
 
 

@@ -88,7 +88,7 @@ def test_a_second_training_takes_the_next_free_name(lmgen, words_file):
         ("train words.txt --dropout 1", 2, "--dropout"),
         ("train words.txt --learning-rate nan", 2, "--learning-rate"),
         ("train words.txt --min-count 999999", 2, "lower --min-count"),
-        ("train", 2, "what shall it learn"),
+        ("train", 2, "there is no text to train on"),
         ("train --resume nothing", 3, "no model nothing"),
         ("train --resume folder", 3, "folder"),
         ("train --resume good --size 9", 2, "--size cannot be changed with --resume"),

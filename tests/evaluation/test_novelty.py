@@ -258,7 +258,7 @@ def test_novelty_tells_copies_from_new_lines(lmgen, words_file):
     assert "share" in report["verdict"]
     code, out, err = lmgen("novelty", "-", "--corpus", words_file, stdin=words_file.read_text())
     assert code == 0
-    assert "stands in the corpus" in out
+    assert "is in the corpus" in out
     assert "… or nearly (case, end spaces)" in out
     assert "held out by distinct line" in err
     assert "smaller set" in err
@@ -316,7 +316,7 @@ def test_sample_tells_what_it_shares_and_how_many_it_found(lmgen, model_path, wo
     assert all(one["known"] == (one["text"] in corpus) and one["nats"] > 0 and one["span"] in one["text"] for one in each)
     code, out, _ = lmgen(*words, "--novel", "--distinct")
     assert code == 0
-    assert "stands in the corpus" not in out
+    assert "is in the corpus" not in out
     assert "the samples share" in out
     code, out, err = lmgen("sample", "good", "-n", 5000, "--distinct", "--top-k", 1)
     assert code == 0

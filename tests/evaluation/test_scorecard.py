@@ -208,7 +208,7 @@ def test_the_scorecard_as_table_json_and_markdown(made, tmp_path):
     words = ["eval", str(tmp_path / "two"), str(train), str(test)]
     shown = CliRunner().invoke(cli, words).stdout
     assert shown.count("this model") == 2
-    assert "stand in the training text" in shown
+    assert "are in the training text" in shown
     objects = [json.loads(line) for line in CliRunner().invoke(cli, [*words, "--json"]).stdout.splitlines()]
     assert [o["file"] for o in objects] == [str(train), str(test)]
     assert objects[1]["baselines"][0]["name"] == "unigram"

@@ -494,7 +494,7 @@ SPECIAL = {
     "unk_token": ["<unk>", "", "a", " ", "\n", "(", "\udcff"],
     "output": OUTPUTS,
     "resume": NAMES,
-    "other": NAMES,
+    "with": NAMES,
     "model": NAMES,
     "names": ["lstm", "gru", "ngram", "x", ""],
     "name": ["cities", "names", "x", "../x", ""],

@@ -20,6 +20,7 @@ from lmgen.generation.sampling import TRANSFORMS, Settings, samples, transformed
 from lmgen.models.networks import Recurrent
 from lmgen.nn import native
 from lmgen.nn.model import NetworkConfig, init
+from lmgen.options import kinds
 
 INFINITE = float("inf")
 numbers = st.floats() | st.sampled_from([0.0, 1e-9, 1e-46, 1e-300, 0.5, 1.0, 1e9, 1e39, 1e300, -1.0, INFINITE, float("nan")])
@@ -44,8 +45,8 @@ def accepted(wanted: dict) -> Settings | None:
         "top_k": lambda k: 0 <= k < 1 << 31,
         "top_p": lambda p: 0 < p <= 1,
         "min_p": lambda p: 0 <= p <= 1,
-        "max_length": lambda n: 1 <= n <= sampling.LONGEST,
-        "lines": lambda n: 1 <= n <= sampling.LONGEST,
+        "max_length": lambda n: 1 <= n <= kinds.LONGEST_SAMPLE,
+        "lines": lambda n: 1 <= n <= kinds.LONGEST_SAMPLE,
     }
     if all(sound[name](value) for name, value in wanted.items()):
         return Settings(**wanted)

@@ -52,7 +52,7 @@ def refused(**wanted: object) -> str:
 
 
 def ids(cases: list) -> list[str]:
-    return [f"{option.name}-{kinds.said(value)[:20]}" for option, value in cases]
+    return [f"{option.name}-{kinds.quoted(value)[:20]}" for option, value in cases]
 
 
 @pytest.mark.parametrize(("option", "value"), FROM_PYTHON, ids=ids(FROM_PYTHON))

@@ -387,5 +387,5 @@ def test_options_that_do_not_exist_are_refused(tmp_path, words_file):
 
 
 def test_a_training_wants_a_text():
-    with pytest.raises(InputError, match="what shall it learn"):
+    with pytest.raises(InputError, match="there is no text to train on"):
         lmgen.train(steps=3)

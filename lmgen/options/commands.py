@@ -1,0 +1,106 @@
+"""The options of all commands but `train`; those that several commands share are declared once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lmgen.options import table
+from lmgen.options.kinds import LONGEST_SAMPLE, Bounded, Choice, File, Files, Flag, Place, Stored, Text, Whole
+from lmgen.options.table import ENCODING, ERRORS, GLOB, PRECISION, SEED, SEQUENCE, UNITS, Option
+
+JSON = Option("json", Flag(), False, "Print one JSON object a line.")
+OUTPUT = Option("output", Place(), None, "Output file.", chosen="stdout", short="-o")
+CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen train --carry does.")
+BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
+
+TRAIN = (*table.TRAIN, Option("quiet", Flag(), False, "Print no progress.", short="-q"))
+# The fields of `generation.sampling.Settings`.
+SAMPLING = (
+    Option("temperature", Bounded(0), 1.0, "Sampling temperature; 0 takes the likeliest symbol.", short="-t"),
+    Option("top_k", Whole(0), 0, "Draw from the k likeliest symbols; 0: from all."),
+    Option("top_p", Bounded(0, 1, open_low=True), 1.0, "Draw from the fewest symbols whose probabilities sum to p."),
+    Option("min_p", Bounded(0, 1), 0.0, "Draw from symbols at least p times as likely as the likeliest."),
+    Option("max_length", Whole(1, LONGEST_SAMPLE), 1000, "Longest sample, in symbols."),
+    Option("lines", Whole(1, LONGEST_SAMPLE), None, "Lines per sample of a model with carried state.", chosen="10"),
+    Option("unknown", Flag(), False, "Allow UNK in samples."),
+)
+DRAWING = (
+    Option("count", Whole(), None, "Number of samples.", chosen="10, or 1 with carried state", short="-n"),
+    Option("prompt", Text(), "", "Start of each sample.", short="-p"),
+    *SAMPLING,
+    Option("novel", Flag(), False, "Only samples that are not in the corpus, without repeats."),
+    Option("distinct", Flag(), False, "No repeats."),
+    Option("seed", SEED, None, "Seed: the same seed gives the same samples.", chosen="random"),
+)
+NOVELTY_OF = (
+    Option("control", File(), None, "Held-out text to compare with.", chosen="the validation text"),
+    Option("ngram", Whole(), 5, "Length of the n-grams counted as new or old, in characters."),
+    Option("exact", Flag(), False, "Search all of a corpus over 1 MB for the nearest sequence."),
+)
+SAMPLE = (
+    *DRAWING,
+    Option("novelty", Files(), None, "Compare the samples with this corpus, as lmgen novelty does; repeatable."),
+    *NOVELTY_OF,
+    Option("strict", Flag(), False, "Refuse a prompt with symbols unknown to the model."),
+    PRECISION,
+    JSON,
+)
+FILL = (
+    Option("count", Whole(), 5, "Number of fillings of each text.", short="-n"),
+    Option("blank", Text(), "_", "Mark of a missing character; a run of marks is a missing word."),
+    PRECISION,
+    JSON,
+)
+EVAL = (
+    Option("with", Stored(), None, "Mix in this model, with the weight that is best on the held-out text."),
+    Option("valid", File(), None, "Text to fit the weight of --with on.", chosen="the held-out text"),
+    Option(
+        "protocol", Choice(("whole", "windows")), "whole", "windows: reset the state at each window, as some publications do."
+    ),
+    Option("baselines", Flag(), True, "Compare with n-gram models and file compressors."),
+    replace(BATCH, help="Batch size: changes the speed, not the result."),
+    replace(WINDOW, help="Symbols per window: changes the result of --protocol windows alone."),
+    Option("markdown", Flag(), False, "Print a row of a Markdown table for each text."),
+    ENCODING,
+    ERRORS,
+    PRECISION,
+    JSON,
+)
+SCORE = (Option("symbols", Flag(), False, "Print the nats of every symbol, too."), ENCODING, ERRORS, PRECISION, JSON)
+NOVELTY = (
+    Option("corpus", Files(), None, "Training text of the model; repeatable.", required=True),
+    CARRY,
+    *NOVELTY_OF,
+    replace(SEQUENCE, help="Unit of the text that is one sample."),
+    Option("json_lines", Flag(), False, "Read the output of lmgen sample --json."),
+    Option("samples_encoding", Text(), None, "Encoding of SAMPLES.", chosen="that of the corpus"),
+    ENCODING,
+    ERRORS,
+    JSON,
+)
+COMPRESS = (replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),)
+DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"),)
+SHOW = (Option("plot", File(), None, "Draw the training curves to a .png, .svg or .pdf file."), JSON)
+REMOVE = (Option("yes", Flag(), False, "Remove without asking.", short="-y"),)
+CELLS = (
+    Option("size", Whole(), 128, "Units of the layer to measure."),
+    Option("speed", Flag(), True, "Measure the speed on this machine, half a second per cell."),
+    PRECISION,
+    JSON,
+)
+CORPUS_CHECK = (
+    Option("valid", File(), None, "Validation text."),
+    Option("test", File(), None, "Test text."),
+    GLOB,
+    SEQUENCE,
+    replace(CARRY, help="Check it as running text: blank lines count, and the end is held out."),
+    Option("unit", Choice(UNITS.names[1:]), "word", "Unit of the text that counts as a word."),
+    ENCODING,
+    ERRORS,
+    JSON,
+)
+ARPA_READ = (
+    replace(OUTPUT, help="Model directory.", chosen="checkpoints/ and the file's name"),
+    Option("force", Flag(), False, "Replace the model of that name."),
+    Option("unit", UNITS, None, "Unit of the text that one word of FILE is.", chosen="as FILE states, or word"),
+)
