@@ -1,15 +1,15 @@
-// Clipping by global norm and AdamW, all in one pass over the weights.
+// Clipping by the global norm and AdamW, in one pass over the weights.
 
-constexpr int64_t PIECE = 1 << 16;  // numbers summed at a time: sums do not depend on how many threads there are
+constexpr int64_t PIECE = 1 << 16;  // elements a partial sum, so that sums do not depend on the number of threads
 
 inline int64_t pieces(int64_t n) { return (n + PIECE - 1) / PIECE; }
 
-// The sum of squares of each piece of PIECE numbers, this thread's share of them.
+// This thread's share of the sums of squares, one a piece of PIECE elements.
 inline void squares(const float* x, int64_t n, float* sums, const Worker& worker) {
   const int64_t end = share(pieces(n), worker.number + 1, worker.count);
   for (int64_t i = share(pieces(n), worker.number, worker.count); i < end; i++) {
     V total[4] = {zero(), zero(), zero(), zero()};
-    const int64_t last = least(n, (i + 1) * PIECE);
+    const int64_t last = min(n, (i + 1) * PIECE);
     for (int64_t k = i * PIECE; k < last; k += 4 * WIDTH)
       for (int q = 0; q < 4; q++) {
         const V v = load(x + k + q * WIDTH, last - k - q * WIDTH);
@@ -19,8 +19,8 @@ inline void squares(const float* x, int64_t n, float* sums, const Worker& worker
   }
 }
 
-// Adam with decoupled weight decay (Loshchilov & Hutter 2019), weights and moments in place: of the numbers from `begin` to
-// `end`, which have this gradient, or none, that is zero.
+// Adam with decoupled weight decay (Loshchilov & Hutter 2019), in place, of the elements from `begin` to `end`; without GIVEN
+// their gradient is zero.
 template <bool GIVEN>
 void update(const AdamW& leaf, const AdamWStep& step, int64_t begin, int64_t end, const float* gradient) {
   const V scale = broadcast(step.scale), rate = broadcast(step.rate), decay = broadcast(leaf.decay);
@@ -41,7 +41,7 @@ void update(const AdamW& leaf, const AdamWStep& step, int64_t begin, int64_t end
 inline void adamw(const AdamW& leaf, const AdamWStep& step, const Worker& worker) {
   if (!leaf.places) {
     const int64_t begin = PIECE * share(pieces(leaf.size), worker.number, worker.count),
-                  end = least(leaf.size, PIECE * share(pieces(leaf.size), worker.number + 1, worker.count));
+                  end = min(leaf.size, PIECE * share(pieces(leaf.size), worker.number + 1, worker.count));
     return update<true>(leaf, step, begin, end, leaf.gradient + begin);
   }
   const int64_t rows = leaf.size / leaf.width, last = share(rows, worker.number + 1, worker.count);

@@ -1,14 +1,13 @@
-// Vectors of 32-bit lanes: with tile_amx.h the only file that names instructions. Included once for each kind of kernel (see
-// kernels.cc), inside that kind's namespace, so that nothing compiled for one processor is ever linked into the code for another.
+// Vectors of 32-bit lanes. Only this file and tile_amx.h use instructions directly. It is included once for each kind of kernel
+// (see kernels.cc), inside the namespace of that kind, so that code for one instruction set is never linked into another.
 //
 //   V       WIDTH floats
-//   Stored  the type in which arrays between the kernels are kept and products read their operands: float, or bfloat16
-//   PAIR    how many numbers of a product's inner dimension one lane holds: one float, or two bfloat16, the first one lower
+//   Stored  the element type of arrays passed between kernels and of the operands of products: float or bfloat16
+//   PAIR    elements of a product's inner dimension a lane: one float, or two bfloat16 with the first in the lower half
 //
-// Functions that take a count n read or write the first n lanes only, and read zero beyond.
+// Functions with a count n read or write only the first n lanes; the other lanes read as zero.
 
-// The place itself. The address sanitizer, which does not look at masked instructions, is asked about its first n numbers, `most`
-// at most.
+// Returns p, after checking min(n, most) elements there with the address sanitizer, which ignores masked instructions.
 #if defined(__SANITIZE_ADDRESS__)
 extern "C" void __asan_loadN(const void*, size_t);
 extern "C" void __asan_storeN(const void*, size_t);
@@ -46,8 +45,8 @@ inline V multiply_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm512_max_ps(a, b); }
 inline V smaller(V a, V b) { return _mm512_min_ps(a, b); }
 inline V square_root(V a) { return _mm512_sqrt_ps(a); }
-inline V fraction(V a) { return _mm512_reduce_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }  // a less the whole below it
-inline V scaled(V a, V power) { return _mm512_scalef_ps(a, power); }                               // a 2^(the whole below power)
+inline V fraction(V a) { return _mm512_reduce_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }  // a - floor(a)
+inline V scaled(V a, V power) { return _mm512_scalef_ps(a, power); }                               // a 2^floor(power)
 inline float sum(V a) { return _mm512_reduce_add_ps(a); }
 inline float largest(V a) { return _mm512_reduce_max_ps(a); }
 template <int S>  // lanes j of a where j & S is 0, else lanes j ^ S of b
@@ -86,7 +85,7 @@ inline V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V larger(V a, V b) { return _mm256_max_ps(a, b); }
 inline V smaller(V a, V b) { return _mm256_min_ps(a, b); }
 inline V square_root(V a) { return _mm256_sqrt_ps(a); }
-// As a power of 2 that a float can have; in this order the comparisons return a where it is NaN.
+// Clamps an exponent to the range of float; in this order of operands NaN stays NaN.
 inline V bounded(V a) { return larger(broadcast(-126), smaller(broadcast(127), a)); }
 inline V fraction(V a) { return bounded(a) - _mm256_floor_ps(bounded(a)); }
 inline V scaled(V a, V power) {
@@ -121,14 +120,16 @@ inline V mixed_high(V a, V b) {
 }
 #endif
 
-// Asks for the cache line at p, which is needed after some thousand cycles.
+// Prefetches the cache line at p, to be used some thousand cycles later.
 constexpr int64_t LINE = 64;  // bytes
-inline void ask_for(const void* p) { __builtin_prefetch(p, 0, 2); }
-inline void ask_to_change(void* p) { __builtin_prefetch(p, 1, 3); }
-inline void ask_once(const void* p) { __builtin_prefetch(p, 0, 0); }  // is read once: it takes no place from what is kept near
+inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
+inline void prefetch_to_write(void* p) { __builtin_prefetch(p, 1, 3); }
+inline void prefetch_once(const void* p) {
+  __builtin_prefetch(p, 0, 0);
+}  // non-temporal: read once, evicts nothing from the inner caches
 
 inline V zero() { return broadcast(0); }
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t rounded_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 #if LMGEN_BF16
@@ -144,7 +145,7 @@ inline V load(const uint16_t* p) {
 inline __m256i rounded(V v) { return (__m256i)_mm512_cvtneps_pbh(v); }
 inline void store(uint16_t* p, V v) { _mm256_storeu_si256((__m256i*)p, rounded(v)); }
 inline void store(uint16_t* p, V v, int64_t n) { _mm256_mask_storeu_epi16(checked(p, n, WIDTH), first(n), rounded(v)); }
-inline V joined(V low, V high) {  // 32 bfloat16 that follow each other, as lanes
+inline V joined(V low, V high) {  // 32 consecutive bfloat16, as lanes
   return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low));
 }
 inline void store(uint16_t* p, V low, V high) { store(reinterpret_cast<float*>(p), joined(low, high)); }
@@ -153,14 +154,14 @@ inline V paired(V low, V high) {  // lanes that hold bfloat16(low) and bfloat16(
                                          19, 3, 18, 2, 17, 1, 16, 0);
   return _mm512_castsi512_ps(_mm512_permutexvar_epi16(turns, _mm512_castps_si512(joined(low, high))));
 }
-inline V paired(const uint16_t* low, const uint16_t* high, int64_t n) {  // of numbers that are bfloat16 already; high may be null
+inline V paired(const uint16_t* low, const uint16_t* high, int64_t n) {  // from bfloat16; high may be null
   const auto numbers = [n](const uint16_t* p) {
     return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), checked(p, n, WIDTH)));
   };
   const __m512i lower = numbers(low);
   return _mm512_castsi512_ps(high ? _mm512_or_si512(lower, _mm512_slli_epi32(numbers(high), 16)) : lower);
 }
-inline void paired(const uint16_t* low, const uint16_t* high, V& first, V& second) {  // the same of twice as many, none null
+inline void paired(const uint16_t* low, const uint16_t* high, V& first, V& second) {  // two vectors, from full rows
   const __m512i turns = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4,
                                          35, 3, 34, 2, 33, 1, 32, 0);
   const __m512i a = _mm512_loadu_si512(low), b = _mm512_loadu_si512(high);
@@ -174,7 +175,7 @@ constexpr int PAIR = 1;
 inline V add_product(V sum, V a, V b) { return multiply_add(a, b, sum); }
 #endif
 
-// Stores a whole cache line at p, which begins one, past the caches. Other threads see it after `streamed` only.
+// Non-temporal store of a whole cache line at the aligned address p. Other threads see it only after `stream_fence`.
 constexpr int LINE_VECTORS = int(LINE / (WIDTH * int64_t(sizeof(Stored))));
 inline void stream(Stored* p, const V (&v)[LINE_VECTORS]) {
   checked(p, LINE_VECTORS * WIDTH, LINE_VECTORS * WIDTH);
@@ -186,7 +187,7 @@ inline void stream(Stored* p, const V (&v)[LINE_VECTORS]) {
   _mm256_stream_ps(p, v[0]), _mm256_stream_ps(p + WIDTH, v[1]);
 #endif
 }
-inline void streamed() { _mm_sfence(); }
+inline void stream_fence() { _mm_sfence(); }
 
 template <int S>
 inline void transpose_step(V* rows) {
@@ -203,8 +204,8 @@ inline void transpose(V (&rows)[WIDTH]) {  // lane j of row i <-> lane i of row 
   if constexpr (WIDTH == 16) transpose_step<WIDTH / 2>(rows);
 }
 
-// 2^x = 2^n 2^r, n whole, 0 <= r < 1, and a polynomial for 2^r (least squares at Chebyshev nodes, 1 at 0; 1.5e-7 off at most).
-// Beyond what a float holds it is 0 and infinity, or near to them; NaN stays NaN.
+// 2^x = 2^n 2^r with integer n and 0 <= r < 1; 2^r by a polynomial (least squares at Chebyshev nodes, exact at 0, error
+// <= 1.5e-7). Out of range the result is 0 or infinity, or close to them; NaN stays NaN.
 inline V power_of_2(V x) {
   const V r = fraction(x);
   V p = broadcast(0.0018671829f);
@@ -220,7 +221,7 @@ inline V exponential(V x) { return power_of_2(x * broadcast(LOG2_E)); }
 inline V sigmoid(V x) { return broadcast(1) / (broadcast(1) + power_of_2(x * broadcast(-LOG2_E))); }
 inline V tanh(V x) { return broadcast(1) - broadcast(2) / (broadcast(1) + power_of_2(x * broadcast(2 * LOG2_E))); }
 
-// The first n lanes, and zeros.
+// v with all but the first n lanes set to zero.
 inline V kept_lanes(V v, int64_t n) {
   alignas(64) float lanes[WIDTH];
   store(lanes, v);

@@ -54,7 +54,7 @@ def library() -> Library:
             return Library(lack="built for a newer JAX than the one installed: install lmgen again with --no-build-isolation")
         functions.lmgen_kind.restype = ctypes.c_char_p
         functions.lmgen_padding.restype = ctypes.c_int64
-        for size in (functions.lmgen_packed_size, functions.lmgen_told_size):
+        for size in (functions.lmgen_packed_size, functions.lmgen_head_scratch_size):
             size.restype, size.argtypes = ctypes.c_int64, [ctypes.c_bool, ctypes.c_int64, ctypes.c_int64]
         for name in OPERATIONS:
             handler = jax.ffi.pycapsule(getattr(functions, f"lmgen_{name}"))
@@ -235,8 +235,8 @@ def backward(
 def head(h: Array, W: Array, b: Array, targets: Array, precision: str, transposed: bool, keep: bool) -> list[Array]:
     """−ln p [n] of the targets under softmax(h W + b), from h [n, N]; if `keep` also p less the one-hot target,
     stored, in the first V columns of an array that may have more and but for factors [n] of its rows."""
-    told = library().functions.lmgen_told_size(precision == "bf16", h.shape[0], b.size)
-    results: list[tuple] = [((h.shape[0],), jnp.float32), ((told,), jnp.float32)]
+    scratch = library().functions.lmgen_head_scratch_size(precision == "bf16", h.shape[0], b.size)
+    results: list[tuple] = [((h.shape[0],), jnp.float32), ((scratch,), jnp.float32)]
     if keep:
         row = LINE // jnp.dtype(_stored(precision)).itemsize
         results += [((h.shape[0], -(-b.size // row) * row), _stored(precision)), ((h.shape[0],), jnp.float32)]
