@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import jax.numpy as jnp
 
 from lmgen._version import __version__
 from lmgen.nn import native
+from lmgen.system import devices
 
 T, B, N = 16, 32, 256  # of the layer that is measured: times, rows, units
 TIMES = 7  # the fastest of so many counts, since other programs make the rest slower
@@ -43,7 +43,7 @@ class Speeds(NamedTuple):
 def measured(folder: Path) -> Speeds | None:
     """What a folder holds of this processor, lmgen, jaxlib and kinds of kernels, measured now if need be; None where nothing can
     be kept there."""
-    about = [__version__, jax.lib.__version__, processor(), native.kind("f32"), native.kind("bf16")]
+    about = [__version__, jax.lib.__version__, devices.processor(), native.kind("f32"), native.kind("bf16")]
     path = folder / f"precision-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.json"
     if found := _read(path):
         return found
@@ -95,12 +95,3 @@ def _step(precision: str) -> Callable[[], Any]:
         return native.weight_gradient(x, du, W.shape, precision, c_gates=4)
 
     return lambda: jax.block_until_ready(layer(x, W))
-
-
-def processor() -> str:
-    """The processor as Linux names it, or else as Python does."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

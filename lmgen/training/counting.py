@@ -16,7 +16,7 @@ from lmgen.data.split import WHOLE
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.models import loading, ngram, provenance, scoring
-from lmgen.system import arrayfile, checkpoint, directories
+from lmgen.system import arrayfile, checkpoint, directories, files
 from lmgen.training import run
 
 HIGHEST = {"char": 16}  # the highest order that is tried, by unit …
@@ -120,8 +120,8 @@ def write(
     if model.known is not None:
         arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": model.known}, {})
     if metrics:
-        arrayfile.write_bytes(place.folder / "metrics.jsonl", metrics.encode())
-    arrayfile.write_bytes(place.folder / "README.md", card(place.path, model, rows).encode("utf-8", "replace"))
+        files.write_bytes(place.folder / "metrics.jsonl", metrics.encode())
+    files.write_bytes(place.folder / "README.md", card(place.path, model, rows).encode("utf-8", "replace"))
     checkpoint.write_model(place.folder, loading.level_arrays(model.levels), about)
     place.publish()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lmgen.errors import CheckpointError, InputError
-from lmgen.system import arrayfile, files
+from lmgen.system import files
 
 MOST = 1 << 28  # bytes of metrics.jsonl that are read
 SANE = 1e6  # what no curve exceeds
@@ -24,7 +24,7 @@ def read(path: Path) -> dict[str, Curve]:
     """The curves of a model directory: train_nats, valid_nats and learning_rate; what cannot be read of the file is left out."""
     curves = {name: Curve([], []) for name in ("train_nats", "valid_nats", "learning_rate")}
     try:
-        with arrayfile.opened(path / "metrics.jsonl") as (file, _):
+        with files.opened(path / "metrics.jsonl") as (file, _):
             lines = file.read(MOST).splitlines()
     except CheckpointError:
         return curves

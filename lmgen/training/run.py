@@ -30,7 +30,7 @@ from lmgen.models.provenance import TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
-from lmgen.system import arrayfile, checkpoint, devices, directories, trees
+from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
 from lmgen.training import defaults, loop
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
@@ -108,7 +108,7 @@ class Run:
         try:
             if weights:
                 checkpoint.write_model(self.place.folder, weights.arrays, weights.about)
-                arrayfile.write_bytes(self.place.folder / "README.md", weights.card.encode("utf-8", "replace"))
+                files.write_bytes(self.place.folder / "README.md", weights.card.encode("utf-8", "replace"))
                 self._better = None
             arrays = trees.flatten(self.training.state._asdict())
             about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
@@ -152,7 +152,7 @@ class _Lines:
 
     def __init__(self, path: Path):
         self.path, self.waiting, self.trouble = path, b"", ""
-        self.file = open(path, "ab", buffering=0, opener=arrayfile.no_link)  # noqa: SIM115
+        self.file = open(path, "ab", buffering=0, opener=files.no_link)  # noqa: SIM115
 
     def __enter__(self) -> _Lines:
         return self
@@ -287,10 +287,10 @@ def _left_off(path: Path, about: dict[str, Any]) -> tuple[loop.TrainingConfig, l
 def _forget_later_lines(metrics: Path, step: int) -> None:
     """Drop the lines that were written after the snapshot: they will come again."""
     if os.path.lexists(metrics):
-        with arrayfile.opened(metrics) as (file, _):
+        with files.opened(metrics) as (file, _):
             lines = file.read().splitlines(keepends=True)
         kept = [line for line in lines if _step(line) <= step]
-        arrayfile.write_bytes(metrics, b"".join(kept))
+        files.write_bytes(metrics, b"".join(kept))
 
 
 def _step(line: bytes) -> float:
