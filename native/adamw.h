@@ -8,11 +8,11 @@ inline int64_t pieces(int64_t n) { return (n + PIECE - 1) / PIECE; }
 inline void squares(const float* x, int64_t n, float* sums, const Worker& worker) {
   const int64_t end = share(pieces(n), worker.number + 1, worker.count);
   for (int64_t i = share(pieces(n), worker.number, worker.count); i < end; i++) {
-    V total[4] = {zero(), zero(), zero(), zero()};
+    Vec total[4] = {zero(), zero(), zero(), zero()};
     const int64_t last = min(n, (i + 1) * PIECE);
     for (int64_t k = i * PIECE; k < last; k += 4 * WIDTH)
       for (int q = 0; q < 4; q++) {
-        const V v = load(x + k + q * WIDTH, last - k - q * WIDTH);
+        const Vec v = load(x + k + q * WIDTH, last - k - q * WIDTH);
         total[q] = multiply_add(v, v, total[q]);
       }
     sums[i] = sum((total[0] + total[1]) + (total[2] + total[3]));
@@ -23,15 +23,16 @@ inline void squares(const float* x, int64_t n, float* sums, const Worker& worker
 // their gradient is zero.
 template <bool GIVEN>
 void update(const AdamW& leaf, const AdamWStep& step, int64_t begin, int64_t end, const float* gradient) {
-  const V scale = broadcast(step.scale), rate = broadcast(step.rate), decay = broadcast(leaf.decay);
-  const V beta1 = broadcast(step.beta1), beta2 = broadcast(step.beta2), rest1 = broadcast(1 - step.beta1),
-          rest2 = broadcast(1 - step.beta2);
-  const V correction1 = broadcast(step.correction1), correction2 = broadcast(step.correction2), epsilon = broadcast(step.epsilon);
+  const Vec scale = broadcast(step.scale), rate = broadcast(step.rate), decay = broadcast(leaf.decay);
+  const Vec beta1 = broadcast(step.beta1), beta2 = broadcast(step.beta2), rest1 = broadcast(1 - step.beta1),
+            rest2 = broadcast(1 - step.beta2);
+  const Vec correction1 = broadcast(step.correction1), correction2 = broadcast(step.correction2),
+            epsilon = broadcast(step.epsilon);
   for (int64_t k = begin; k < end; k += WIDTH) {
     const int64_t n = end - k;
-    const V g = GIVEN ? load(gradient + (k - begin), n) * scale : zero(), p = load(leaf.weights + k, n);
-    const V m = multiply_add(beta1, load(leaf.mean + k, n), rest1 * g),
-            v = multiply_add(beta2, load(leaf.square + k, n), rest2 * g * g);
+    const Vec g = GIVEN ? load(gradient + (k - begin), n) * scale : zero(), p = load(leaf.weights + k, n);
+    const Vec m = multiply_add(beta1, load(leaf.mean + k, n), rest1 * g),
+              v = multiply_add(beta2, load(leaf.square + k, n), rest2 * g * g);
     store(leaf.mean + k, m, n);
     store(leaf.square + k, v, n);
     store(leaf.weights + k, p - rate * (m * correction1 / (square_root(v * correction2) + epsilon) + decay * p), n);

@@ -17,10 +17,10 @@ inline void pack_head(const Matrix& W, int64_t inner, int64_t columns, float* ou
   pack(W, 0, lanes_of(inner), inner, columns, Groups(0, (columns + WIDTH - 1) / WIDTH), out);
 }
 
-inline int64_t chunks_of(int64_t V_) { return (V_ + CHUNK * WIDTH - 1) / (CHUNK * WIDTH); }
+inline int64_t chunks_of(int64_t V) { return (V + CHUNK * WIDTH - 1) / (CHUNK * WIDTH); }
 
 // Scratch memory shared by the threads. Per row: the sum and the largest logit of every chunk, and the target's logit.
-inline int64_t head_scratch_size(int64_t rows, int64_t V_) { return rows * (2 * chunks_of(V_) + 1); }
+inline int64_t head_scratch_size(int64_t rows, int64_t V) { return rows * (2 * chunks_of(V) + 1); }
 
 class HeadPart {  // the chunks and rows of one thread
  public:
@@ -126,22 +126,22 @@ class HeadPart {  // the chunks and rows of one thread
       const float* products = z + (r - r0) * panels * WIDTH;
       const int64_t row = row0 + r, target = h_.targets[row] - column;
       if (target >= 0 && target < panels * WIDTH) scratch(row)[2 * chunks_] = products[target] + bias_[panel * WIDTH + target];
-      const V shift = broadcast(shifts_[row]);
-      V total = load(sums_ + r * WIDTH), top = load(tops_ + r * WIDTH);
+      const Vec shift = broadcast(shifts_[row]);
+      Vec total = load(sums_ + r * WIDTH), top = load(tops_ + r * WIDTH);
       Stored* kept = h_.kept ? static_cast<Stored*>(h_.kept) + row * h_.stride + column : nullptr;
       const auto next = [&](int64_t p) {
-        const V logit = load(products + p * WIDTH) + load(bias_ + (panel + p) * WIDTH), e = exponential(logit - shift);
+        const Vec logit = load(products + p * WIDTH) + load(bias_ + (panel + p) * WIDTH), e = exponential(logit - shift);
         total = total + e, top = larger(top, logit);
         return e;
       };
       int64_t p = 0;
       for (const int64_t lines = h_.bypass_cache ? whole_lines(kept, panels, h_.V - column) : 0; p < lines; p += LINE_VECTORS) {
-        V e[LINE_VECTORS];
+        Vec e[LINE_VECTORS];
         for (int q = 0; q < LINE_VECTORS; q++) e[q] = next(p + q);
         stream(kept + p * WIDTH, e);
       }
       for (; p < panels; p++) {
-        const V e = next(p);
+        const Vec e = next(p);
         if (kept && column + (p + 1) * WIDTH <= h_.V)
           store(kept + p * WIDTH, e);
         else if (kept)

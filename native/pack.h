@@ -22,7 +22,7 @@ inline Place place(const Gates& gates, int64_t c) {
 // One vector of lanes: rows k … k + PAIR - 1 of a matrix [inner, …], n columns from c on. `weights` [inner], or null, multiply
 // the rows.
 template <class T>
-inline V lane_of_rows(const T* data, int64_t stride, int64_t k, int64_t inner, int64_t c, int64_t n, const float* weights) {
+inline Vec lane_of_rows(const T* data, int64_t stride, int64_t k, int64_t inner, int64_t c, int64_t n, const float* weights) {
   const T* p = data + k * stride + c;
 #if LMGEN_BF16
   const bool second = k + 1 < inner;
@@ -39,7 +39,7 @@ inline V lane_of_rows(const T* data, int64_t stride, int64_t k, int64_t inner, i
 
 // WIDTH lanes along the inner dimension of one row, from these places.
 template <class T>
-inline V lanes_of_row(const T* row, const Place (&at)[PAIR]) {
+inline Vec lanes_of_row(const T* row, const Place (&at)[PAIR]) {
 #if LMGEN_BF16
   return joined(load(row + at[0].column, at[0].n), load(row + at[1].column, at[1].n));
 #else
@@ -48,7 +48,7 @@ inline V lanes_of_row(const T* row, const Place (&at)[PAIR]) {
 }
 
 template <class T>
-inline V lanes_of_row(const T* p) {  // from consecutive elements
+inline Vec lanes_of_row(const T* p) {  // from consecutive elements
 #if LMGEN_BF16
   return sizeof(T) == sizeof(uint16_t) ? load(reinterpret_cast<const float*>(p)) : joined(load(p), load(p + WIDTH));
 #else
@@ -62,7 +62,7 @@ inline void places(const Gates& gates, int64_t lane, Place (&at)[PAIR]) {
 
 // Two vectors of lanes: 2 WIDTH columns from p on, PAIR rows.
 template <class T>
-inline void lane_of_rows(const T* p, int64_t stride, V& first, V& second) {
+inline void lane_of_rows(const T* p, int64_t stride, Vec& first, Vec& second) {
 #if LMGEN_BF16
   if constexpr (sizeof(T) == sizeof(uint16_t)) return paired(p, p + stride, first, second);
   first = paired(load(p), load(p + stride)), second = paired(load(p + WIDTH), load(p + stride + WIDTH));
@@ -85,7 +85,7 @@ struct Destination {  // of the lanes of a panel: vectors `step` floats apart; w
                       // further
   float* to;
   int64_t step, half;
-  void put(int64_t k, V v) const {
+  void put(int64_t k, Vec v) const {
     float* at = to + k * step;
     half ? store_halves(at, at + half, v) : store(at, v);
   }
@@ -106,7 +106,7 @@ void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, int
       if (q + 1 < panels && at.n >= 2 * WIDTH && end <= whole && !weights) {
         const Destination next = destination(++q);
         for (int64_t k = band; k < end; k++) {
-          V first, second;
+          Vec first, second;
           lane_of_rows(data + (k0 + k) * PAIR * b.stride + at.column, b.stride, first, second);
           here.put(k, first), next.put(k, second);
         }
@@ -136,7 +136,7 @@ void pack_transposed(const Matrix& b, int64_t k0, int64_t lanes, int64_t columns
       for (int64_t k = 0; k < lanes; k += WIDTH) {
         Place at[PAIR];
         places(b.gates, k0 + k, at);
-        V block[WIDTH];
+        Vec block[WIDTH];
         for (int64_t j = 0; j < WIDTH; j++) {
           const int64_t column = (groups.panel0 + from + p) * WIDTH + j;
           block[j] = column < columns ? lanes_of_row(static_cast<const T*>(b.data) + column * b.stride, at) : zero();
@@ -176,7 +176,7 @@ void pack_rows_transposed(const Matrix& a, int64_t r0, int64_t rows, int64_t k0,
   for (int64_t band = 0; band < lanes; band += BAND) {
     prefetch(data, a.stride, (k0 + band + BAND) * PAIR, inner, 0, rows);
     for (int64_t r = 0; r < rows; r += WIDTH) {
-      V block[WIDTH];
+      Vec block[WIDTH];
       for (int64_t j = 0; j < WIDTH; j++)
         block[j] = lane_of_rows(data, a.stride, (k0 + band + j) * PAIR, inner, r, rows - r, weights);
       transpose(block);

@@ -81,19 +81,19 @@ inline void finish(const Product& p, const float* sums, int64_t r, int64_t rows,
     const Place from = place(bias_gates, (panel + q) * WIDTH);
     return p.bias ? load(p.bias + from.column, from.n) : zero();
   };
-  const auto value = [&](int64_t s, int64_t q, V bias) {
-    const V sum = load(sums + (s * panels + q) * WIDTH);
+  const auto value = [&](int64_t s, int64_t q, Vec bias) {
+    const Vec sum = load(sums + (s * panels + q) * WIDTH);
     return (weights ? sum * broadcast(weights[r + s]) : sum) + bias;
   };
   for (int64_t q = 0; q < panels; q++) {
     const Place to = place(p.c_gates, (panel + q) * WIDTH);
     const int64_t at = r * p.c_stride + to.column;
-    const V bias = bias_of(q);
+    const Vec bias = bias_of(q);
 #if LMGEN_BF16
     if (p.c_bf16) {
       uint16_t* c = static_cast<uint16_t*>(p.c) + at;
       if (q + 1 < panels && to.n >= 2 * WIDTH) {  // two panels make one vector of bfloat16
-        const V next = bias_of(q + 1);
+        const Vec next = bias_of(q + 1);
         for (int64_t s = 0; s < rows; s++) store(c + s * p.c_stride, value(s, q, bias), value(s, q + 1, next));
         q++;
       } else {
@@ -228,16 +228,16 @@ inline void product(const Product& p, const Worker& worker) {
 template <int ROWS>
 void add_rows(const RowSums& s, int64_t k, int64_t from, int64_t end, float* sums) {
   const Stored* x = static_cast<const Stored*>(s.x) + k * s.stride;
-  V weights[ROWS];
+  Vec weights[ROWS];
   for (int r = 0; r < ROWS; r++) weights[r] = broadcast(s.weights ? s.weights[k + r] : 1);
   int64_t c = from;
   for (; c + WIDTH <= end; c += WIDTH) {
-    V sum = load(sums + c);
+    Vec sum = load(sums + c);
     for (int r = 0; r < ROWS; r++) sum = multiply_add(weights[r], load(x + r * s.stride + c), sum);
     store(sums + c, sum);
   }
   if (c == end) return;
-  V sum = load(sums + c, end - c);
+  Vec sum = load(sums + c, end - c);
   for (int r = 0; r < ROWS; r++) sum = multiply_add(weights[r], load(x + r * s.stride + c, end - c), sum);
   store(sums + c, sum, end - c);
 }

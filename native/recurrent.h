@@ -23,20 +23,20 @@ struct LoopPart {
 struct LSTMCell {
   static constexpr int GATES = 4;
   struct State {
-    V h, c;
+    Vec h, c;
   };
 
   // u: U h of the gates; x: their inputs. The backward pass's values are written to `kept` [4][P], unless null.
-  static State forward(const V* u, const V* x, V, V, V c, Stored* kept, int64_t P) {
-    const V i = sigmoid(u[0] + x[0]), f = sigmoid(u[1] + x[1]), o = sigmoid(u[2] + x[2]), g = tanh(u[3] + x[3]);
+  static State forward(const Vec* u, const Vec* x, Vec, Vec, Vec c, Stored* kept, int64_t P) {
+    const Vec i = sigmoid(u[0] + x[0]), f = sigmoid(u[1] + x[1]), o = sigmoid(u[2] + x[2]), g = tanh(u[3] + x[3]);
     if (kept) store(kept, i), store(kept + P, f), store(kept + 2 * P, o), store(kept + 3 * P, g);
     c = f * c + i * g;
     return {o * tanh(c), c};
   }
 
   // From the cotangents of h and c, those of the gates' inputs in `d`; dc becomes the cotangent of the previous c.
-  static V backward(const Stored* kept, int64_t P, V, V c_before, V c, V dh, V& dc, V (&d)[4]) {
-    const V i = load(kept), f = load(kept + P), o = load(kept + 2 * P), g = load(kept + 3 * P), t = tanh(c), one = broadcast(1);
+  static Vec backward(const Stored* kept, int64_t P, Vec, Vec c_before, Vec c, Vec dh, Vec& dc, Vec (&d)[4]) {
+    const Vec i = load(kept), f = load(kept + P), o = load(kept + 2 * P), g = load(kept + 3 * P), t = tanh(c), one = broadcast(1);
     dc = dc + dh * o * (one - t * t);
     d[0] = dc * g * i * (one - i);
     d[1] = dc * c_before * f * (one - f);
@@ -52,18 +52,18 @@ struct LSTMCell {
 struct GRUCell {
   static constexpr int GATES = 3;
   struct State {
-    V h, c;
+    Vec h, c;
   };
 
-  static State forward(const V* u, const V* x, V b_u, V h, V, Stored* kept, int64_t P) {
-    const V z = sigmoid(u[0] + x[0]), r = sigmoid(u[1] + x[1]), q = u[2] + b_u, n = tanh(x[2] + r * q);
+  static State forward(const Vec* u, const Vec* x, Vec b_u, Vec h, Vec, Stored* kept, int64_t P) {
+    const Vec z = sigmoid(u[0] + x[0]), r = sigmoid(u[1] + x[1]), q = u[2] + b_u, n = tanh(x[2] + r * q);
     if (kept) store(kept, z), store(kept + P, r), store(kept + 2 * P, n), store(kept + 3 * P, q);
     return {z * n + (broadcast(1) - z) * h, zero()};
   }
 
   // The cotangents of n z r q in `d`; returns the part of the previous h's cotangent that bypasses the products.
-  static V backward(const Stored* kept, int64_t P, V h_before, V, V, V dh, V&, V (&d)[4]) {
-    const V z = load(kept), r = load(kept + P), n = load(kept + 2 * P), q = load(kept + 3 * P), one = broadcast(1);
+  static Vec backward(const Stored* kept, int64_t P, Vec h_before, Vec, Vec, Vec dh, Vec&, Vec (&d)[4]) {
+    const Vec z = load(kept), r = load(kept + P), n = load(kept + 2 * P), q = load(kept + 3 * P), one = broadcast(1);
     d[0] = dh * z * (one - n * n);
     d[1] = dh * (n - h_before) * z * (one - z);
     d[2] = d[0] * q * r * (one - r);
@@ -108,12 +108,12 @@ void loop_forward(const Forward& f, const Worker& worker) {
         prefetcher.spread_over(prefetch_steps(lanes));
         tile_of(G, rows.size(i), reinterpret_cast<const float*>(here + b0 * P), P / PAIR, 1, weights + u * lanes * G * WIDTH,
                 lanes, z, false, &prefetcher);
-        const V b_u = f.b_u ? load(f.b_u + n, N - n) : zero();
+        const Vec b_u = f.b_u ? load(f.b_u + n, N - n) : zero();
         for (int r = 0; r < rows.size(i); r++) {
           const int64_t b = b0 + r, tb = t * B + b;
           float* s = state + part.state(u, b);
           const Stored* input = inputs + (f.ids ? int64_t(f.ids[tb]) : tb) * G * P + n;
-          V products[G], x[G];
+          Vec products[G], x[G];
           for (int g = 0; g < G; g++) products[g] = load(z + (r * G + g) * WIDTH), x[g] = load(input + g * P);
           Stored* kept = f.gates ? static_cast<Stored*>(f.gates) + tb * 4 * P + n : nullptr;
           const auto after = C::forward(products, x, b_u, load(s), load(s + WIDTH), kept, P);
@@ -177,7 +177,7 @@ void loop_backward(const Backward& k, const Worker& worker) {
           for (int p = 0; p < panels; p++) {
             const int64_t b = b0 + r, tb = t * B + b, u = groups.at(g) + p, n = (part.u0 + u) * WIDTH;
             float* s = carried + part.state(u, b);
-            V dh = load(s), dc = load(s + WIDTH);
+            Vec dh = load(s), dc = load(s + WIDTH);
             if (t + 1 < T) {
               const bool reset = k.forget[tb + B];
               dh = reset ? zero() : dh + load(z + (r * panels + p) * WIDTH);
@@ -189,7 +189,7 @@ void loop_backward(const Backward& k, const Worker& worker) {
               continue;
             }
             dh = dh + load(k.dhs + tb * N + n, N - n);
-            V c = zero(), c_before = zero(), d[4];
+            Vec c = zero(), c_before = zero(), d[4];
             if (k.cs) {
               c = load(k.cs + tb * P + n);
               if (!k.forget[tb]) c_before = t ? load(k.cs + (tb - B) * P + n) : load(k.c0 + b * N + n, N - n);

@@ -25,20 +25,20 @@ inline void sampling_between(const Sampling& s, int64_t layer, const Worker& wor
   const int64_t end = share(s.B, worker.number + 1, worker.count);
   for (int64_t b = share(s.B, worker.number, worker.count); b < end; b++) {
     float* x = s.sums + b * s.P;
-    V total = zero(), squares_ = zero();
+    Vec total = zero(), squares_ = zero();
     for (int64_t n = 0; n < s.P; n += WIDTH) {
-      const V h = load(s.h[layer] + b * s.N + n, s.N - n), v = s.residual && layer ? load(x + n) + h : h;
+      const Vec h = load(s.h[layer] + b * s.N + n, s.N - n), v = s.residual && layer ? load(x + n) + h : h;
       store(x + n, v);
       total = total + v;
     }
-    const V mean = broadcast(sum(total) / float(s.N));
+    const Vec mean = broadcast(sum(total) / float(s.N));
     for (int64_t n = 0; n < s.P; n += WIDTH) {
-      const V centred = load(x + n, s.N - n) - mean, v = s.N - n >= WIDTH ? centred : kept_lanes(centred, s.N - n);
+      const Vec centred = load(x + n, s.N - n) - mean, v = s.N - n >= WIDTH ? centred : kept_lanes(centred, s.N - n);
       squares_ = multiply_add(v, v, squares_);
     }
-    const V scale = broadcast(1 / __builtin_sqrtf(sum(squares_) / float(s.N) + 1e-5f));
+    const Vec scale = broadcast(1 / __builtin_sqrtf(sum(squares_) / float(s.N) + 1e-5f));
     for (int64_t n = 0; n < s.P; n += WIDTH) {
-      V v = load(x + n);
+      Vec v = load(x + n);
       if (gain) v = multiply_add((v - mean) * scale, load(gain + n, s.N - n), load(shift + n, s.N - n));
       store(static_cast<Stored*>(s.read) + b * s.P + n, v);
     }
@@ -65,13 +65,13 @@ void sampling_layer(const Sampling& s, int64_t layer, int64_t step, const Worker
       for (int r = 0; r < pieces.size(i); r++) {
         const int64_t b = b0 + r;
         const Stored* input = static_cast<const Stored*>(s.inputs) + s.last[b] * G * P + n;
-        V products[G], x[G];
+        Vec products[G], x[G];
         for (int g = 0; g < G; g++) {
           products[g] = load(z + (r * G + g) * WIDTH);
           x[g] = layer ? load(zx + (r * G + g) * WIDTH) + load(s.b[layer] + g * N + n, N - n) : load(input + g * P);
         }
         float *h = s.h[layer] + b * N + n, *c = s.c[layer] ? s.c[layer] + b * N + n : nullptr;
-        const V b_u = s.b_u[layer] ? load(s.b_u[layer] + n, N - n) : zero();
+        const Vec b_u = s.b_u[layer] ? load(s.b_u[layer] + n, N - n) : zero();
         const auto state = C::forward(products, x, b_u, load(h, N - n), c ? load(c, N - n) : zero(), nullptr, P);
         store(h, state.h, N - n);
         if (c) store(c, state.c, N - n);
@@ -120,12 +120,12 @@ inline void sampling_logits(const Sampling& s, int64_t step, const Worker& worke
 
 // Replaces logits l [n] by e^(l - max); n is a multiple of WIDTH. Returns their sum, and max in `top`.
 inline float exponentials(float* l, int64_t n, float& top) {
-  V most = broadcast(-3e38f), sums = zero();
+  Vec most = broadcast(-3e38f), sums = zero();
   for (int64_t v = 0; v < n; v += WIDTH) most = larger(load(l + v), most);
   top = largest(most);
   most = broadcast(top);
   for (int64_t v = 0; v < n; v += WIDTH) {
-    const V e = exponential(load(l + v) - most);
+    const Vec e = exponential(load(l + v) - most);
     store(l + v, e);
     sums = sums + e;
   }
@@ -166,18 +166,18 @@ inline void transform(const Sampling& s, float* l, int64_t padded, int32_t* orde
 }
 
 // Draws a symbol by inverting the cumulative softmax at a uniform number in [0, 1).
-inline int32_t draw(float* l, int64_t V_, int64_t padded, float uniform) {
+inline int32_t draw(float* l, int64_t V, int64_t padded, float uniform) {
   float top, total = 0, sum_ = 0;
   int32_t likeliest = 0;
-  for (int64_t v = 1; v < V_; v++) likeliest = l[v] > l[likeliest] ? int32_t(v) : likeliest;
+  for (int64_t v = 1; v < V; v++) likeliest = l[v] > l[likeliest] ? int32_t(v) : likeliest;
   const float most = l[likeliest];
-  for (int64_t v = V_; v < padded; v++) l[v] = MASKED;
+  for (int64_t v = V; v < padded; v++) l[v] = MASKED;
   for (int64_t v = 0; v < padded; v++)
     if (!(l[v] > most - 80)) l[v] = MASKED;
   exponentials(l, padded, top);
-  for (int64_t v = 0; v < V_; v++) total += l[v] > 2e-37f ? l[v] : 0;  // excluded symbols have e^-87
+  for (int64_t v = 0; v < V; v++) total += l[v] > 2e-37f ? l[v] : 0;  // excluded symbols have e^-87
   const float place = uniform * total;
-  for (int64_t v = 0; v < V_; v++) {
+  for (int64_t v = 0; v < V; v++) {
     sum_ += l[v] > 2e-37f ? l[v] : 0;
     if (sum_ > place) return int32_t(v);
   }

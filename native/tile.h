@@ -11,7 +11,7 @@ struct Tiles {};
 // z [R][P][WIDTH] (+)= the product of R rows of lanes and a packed group of P panels. `add` accumulates.
 template <int R, int P>
 void tile(const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z, bool add, Prefetcher* prefetcher) {
-  V sum[R][P];
+  Vec sum[R][P];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
@@ -21,12 +21,12 @@ void tile(const float* a, int64_t row, int64_t step, const float* b, int64_t lan
   for (int64_t k = 0; k < lanes;) {
     if (prefetcher) prefetcher->step();
     for (const int64_t end = min(lanes, k + PREFETCH_INTERVAL); k < end; k++, a += step, b += P * WIDTH) {
-      V right[P];
+      Vec right[P];
 #pragma GCC unroll 4
       for (int p = 0; p < P; p++) right[p] = load(b + p * WIDTH);
 #pragma GCC unroll 8
       for (int r = 0; r < R; r++) {
-        const V left = broadcast(a[r * row]);
+        const Vec left = broadcast(a[r * row]);
 #pragma GCC unroll 4
         for (int p = 0; p < P; p++) sum[r][p] = add_product(sum[r][p], left, right[p]);
       }
