@@ -41,6 +41,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def no_link(path: str, flags: int) -> int:
     """An opener for `open` that follows no symbolic link."""
+    if not _NO_FOLLOW and os.path.islink(path):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     return os.open(path, flags | _NO_FOLLOW, 0o666)
 
 
@@ -75,11 +77,14 @@ def subfolder(path: Path, name: str) -> Path:
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
     """A file open for reading and its size in bytes. Raises CheckpointError if it is no regular file or cannot be read."""
+    no_file = CheckpointError(f"{path} is no file: give a directory that lmgen train wrote")
+    if not _NO_WAIT and path.exists() and not path.is_file():
+        raise no_file
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAIT)) as file:  # does not wait for a pipe
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise CheckpointError(f"{path} is no file: give a directory that lmgen train wrote")
+                raise no_file
             yield file, found.st_size
     except FileNotFoundError:
         raise CheckpointError(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lmgen.errors import CheckpointError
 from lmgen.system import devices, files, lock, memory
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -96,7 +97,15 @@ def test_a_machine_that_tells_nothing_has_no_limits(monkeypatch):
 
 
 @pytest.mark.posix
-def test_temporary_files_follow_no_link(tmp_path):
+@pytest.mark.parametrize("flags", [True, False])
+def test_no_link_is_followed_and_no_pipe_waited_for(tmp_path, flags, monkeypatch):
+    """Also without O_NOFOLLOW and O_NONBLOCK."""
+    if not flags:
+        monkeypatch.setattr(files, "_NO_FOLLOW", 0)
+        monkeypatch.setattr(files, "_NO_WAIT", 0)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="is no file"), files.opened(tmp_path / "pipe"):
+        pass
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
         open(tmp_path / "link", "wb", opener=files.no_link).close()
