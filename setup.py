@@ -1,4 +1,4 @@
-"""Builds the compiled kernels of native/ where that can be done; all else about the package stands in setup.cfg."""
+"""Builds the compiled kernels of native/ if possible; the rest of the package is described in setup.cfg."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
 AVX512_BF16 = [*AVX512, "-mavx512bf16", "-DLMGEN_BF16=1"]
 AMX = [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-DLMGEN_AMX=1"]
-# kernels.cc is compiled once for each kind of kernel, with its instructions.
+# kernels.cc is compiled once for each kind of kernels.
 KINDS = {"avx2": AVX2, "avx512": AVX512, "avx512bf16": AVX512_BF16, "amx": AMX}
 
 
 class Build(build_ext):
-    """Compiles native/ with the C++ compiler at hand; a build that fails is told and leaves the package without kernels."""
+    """Compiles native/. If that fails, it prints a warning, and the package works without kernels."""
 
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).absolute()
-        target.unlink(missing_ok=True)  # the one before, which would outlive a build that fails
+        target.unlink(missing_ok=True)  # it must not survive a failed build
         try:
             build(target, Path(self.build_temp).absolute())
         except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
             print(f"warning: lmgen is installed without its compiled kernels, and is slower: {error}", file=sys.stderr)
 
-    def copy_extensions_to_source(self) -> None:  # of an editable install; by now get_ext_fullpath leads there
+    def copy_extensions_to_source(self) -> None:  # of an editable install, where get_ext_fullpath now leads
         Path(self.get_ext_fullpath("lmgen._native")).unlink(missing_ok=True)
         super().copy_extensions_to_source()
 
 
 def build(target: Path, folder: Path) -> None:
-    """Compile and link the library `target`. Raises RuntimeError or CalledProcessError where that fails."""
+    """Compile and link the library `target`. Raises OSError, RuntimeError or CalledProcessError."""
     if platform.machine() not in ("x86_64", "AMD64") or platform.system() != "Linux":
-        raise RuntimeError(f"there are none for {platform.system()} on {platform.machine()}")
+        raise RuntimeError(f"they do not support {platform.system()} on {platform.machine()}")
     compiler = (
         shlex.split(os.environ.get("CXX", "")) or [found for found in map(shutil.which, ("c++", "g++", "clang++")) if found][:1]
     )
     if not compiler:
-        raise RuntimeError("no C++ compiler was found; install one (g++) and install lmgen again")
+        raise RuntimeError("there is no C++ compiler; install one (g++) and install lmgen again")
     jaxlib = find_spec("jaxlib")
     if jaxlib is None or jaxlib.origin is None:
-        raise RuntimeError("the headers of jaxlib were not found")
+        raise RuntimeError("there are no headers of jaxlib")
     folder.mkdir(parents=True, exist_ok=True)
     extra = shlex.split(os.environ.get("CXXFLAGS", ""))
     compile_one = [*compiler, *COMMON, *extra, "-isystem", str(Path(jaxlib.origin).parent / "include")]
-    sources = {name: [name] for name in ("bind", "cpu", "team")}
+    sources = {name: [name] for name in ("bind", "cpu", "thread_pool")}
     sources |= {f"kernels_{kind}": ["kernels", f"-DLMGEN_KIND={kind}", *flags] for kind, flags in KINDS.items()}
 
     def compiled(job: tuple[str, list[str]]) -> str:
@@ -69,14 +69,14 @@ def build(target: Path, folder: Path) -> None:
         objects = dict(zip(sources, pool.map(compiled, sources.items()), strict=True))
     lacking = [kind for kind in KINDS if not objects[f"kernels_{kind}"]]
     if len(lacking) == len(KINDS):
-        raise RuntimeError(f"{compiler[0]} compiles none of them")
+        raise RuntimeError(f"{compiler[0]} cannot compile any of them")
     if lacking:
-        print(f"warning: {compiler[0]} cannot compile the kernels for {', '.join(lacking)}: left out", file=sys.stderr)
+        print(f"warning: {compiler[0]} cannot compile the kernels for {', '.join(lacking)}, which are left out", file=sys.stderr)
     target.parent.mkdir(parents=True, exist_ok=True)
     linked = folder / "linked.so"
     subprocess.run([*compiler, "-shared", "-pthread", *extra, "-o", str(linked), *filter(None, objects.values())], check=True)
-    os.replace(linked, target)  # a process that uses the one before keeps it
+    os.replace(linked, target)  # a process that uses the old file keeps it
 
 
-if __name__ == "__main__":  # and not where the tests take `build` from here
+if __name__ == "__main__":
     setup(ext_modules=[Extension("lmgen._native", sources=[], optional=True)], cmdclass={"build_ext": Build})

@@ -1,4 +1,4 @@
-"""The program lmgen, and python -m lmgen: ready for Ctrl-C before anything else is imported."""
+"""The program lmgen, also python -m lmgen: it handles Ctrl-C before it imports anything else."""
 
 import sys
 

@@ -1,4 +1,4 @@
-// What JAX calls. Every array is checked for its type and shape before a kernel sees it.
+// The XLA FFI handlers. They check the type and shape of every array before a kernel reads it.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cpu.h"
-#include "team.h"
+#include "thread_pool.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -19,12 +19,12 @@ using ffi::DataType;
 namespace lmgen {
 namespace {
 
-constexpr double WORTH = 200'000;        // multiplications that pay for waking one more thread
-constexpr double WORTH_A_STEP = 50'000;  // those of one step of sampling that pay for waiting for one more at each step
+constexpr double WORK_PER_THREAD = 200'000;        // multiplications that justify waking one more thread
+constexpr double WORK_PER_THREAD_A_STEP = 50'000;  // the same for one step of sampling, with its barriers
 
-int threads_for(double multiplications) { return int(std::min(multiplications / WORTH, 64.0)); }
+int threads_for(double multiplications) { return int(std::min(multiplications / WORK_PER_THREAD, 64.0)); }
 
-// The arrays of one call: arguments and results by their numbers, each with the type and shape that it must have.
+// The arrays of one call: arguments and results by number, checked for type and shape.
 class Arrays {
  public:
   Arrays(const ffi::RemainingArgs& arguments, const ffi::RemainingRets& results) : arguments_(arguments), results_(results) {}
@@ -45,7 +45,7 @@ class Arrays {
   const float* floats(int i, Shape shape) { return in<float>(i, DataType::F32, shape); }
   float* floats_out(int i, Shape shape) { return out<float>(i, DataType::F32, shape); }
 
-  // A dimension, or 0 where there is none.
+  // A dimension, or 0 if there is none.
   int64_t size(int i, int dimension) {
     auto buffer = arguments_.get<ffi::AnyBuffer>(i);
     return buffer.has_value() && dimension < int(buffer->dimensions().size()) ? buffer->dimensions()[dimension] : 0;
@@ -58,7 +58,7 @@ class Arrays {
     auto buffer = results_.get<ffi::AnyBuffer>(i);
     return buffer.has_value() && dimension < int((*buffer)->dimensions().size()) ? (*buffer)->dimensions()[dimension] : 0;
   }
-  // Numbers of a type in any shape, so many of them.
+  // n elements of a type, in any shape.
   const void* numbers(int i, DataType type, int64_t n) {
     auto buffer = arguments_.get<ffi::AnyBuffer>(i);
     return counted(buffer.has_value() ? &*buffer : nullptr, "argument", i, type, n);
@@ -93,7 +93,7 @@ class Arrays {
  private:
   void* counted(const ffi::AnyBuffer* buffer, const char* kind, int i, DataType type, int64_t n) {
     const bool fine = buffer && buffer->element_type() == type && int64_t(buffer->element_count()) == n;
-    require(fine, std::string(kind) + " " + std::to_string(i) + " is not so many numbers of the type that the kernel reads");
+    require(fine, std::string(kind) + " " + std::to_string(i) + " has another type or size than the kernel reads");
     return fine ? buffer->untyped_data() : nullptr;
   }
   void* checked(const ffi::AnyBuffer* buffer, const char* kind, int i, DataType type, Shape shape) {
@@ -118,23 +118,22 @@ DataType stored(bool bf16) { return bf16 ? DataType::BF16 : DataType::F32; }
 template <class Work>
 ffi::Error run(Arrays& arrays, double multiplications, Work work) {
   if (arrays.wrong()) return arrays.error();
-  together(threads_for(multiplications), work);
+  run_on_threads(threads_for(multiplications), work);
   return ffi::Error::Success();
 }
 
 void require_ids(Arrays& arrays, const int32_t* ids, int64_t n, int64_t rows) {
-  for (int64_t k = 0; !arrays.wrong() && k < n; k++)
-    arrays.require(ids[k] >= 0 && ids[k] < rows, "an id lies outside of the table");
+  for (int64_t k = 0; !arrays.wrong() && k < n; k++) arrays.require(ids[k] >= 0 && ids[k] < rows, "an id is out of range");
 }
 
 ffi::Error no_kernels() {
   return ffi::Error(ffi::ErrorCode::kUnimplemented, "lmgen: no kernels for this processor and precision");
 }
 
-// a, b, bias [columns] or [0], weights [rows of a in memory] or [0] -> c. `a_from` and `b_from` are the first columns that are
-// meant in wider arrays. Where b_gates or c_gates is not 1, a row of that matrix is so many gates, of which `first_gate` comes
-// first for the other matrices, where each gate is padded. c may have more than two dimensions. A second result is the sums of
-// the rows of b, weighted likewise, where a is transposed and b is not.
+// a, b, bias [columns] or [0], weights [rows of a in memory] or [0] -> c, and with a transposed and b not optionally the sum of
+// the rows of b times `weights`. `a_from` and `b_from` are the first columns used of wider arrays. If b_gates or c_gates is not
+// 1, a row of that matrix consists of gates; the other matrices have each gate padded and begin with `first_gate`. c may have
+// more than two dimensions.
 ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed_a, bool transposed_b,
                    int64_t a_from, int64_t b_from, int64_t b_gates, int64_t c_gates, int64_t first_gate) {
   const Kernels* kernels = kernels_for(bf16);
@@ -142,7 +141,7 @@ ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   Arrays arrays(arguments, results);
   auto gates = [&](int64_t count, int64_t width) {  // of a row in memory
     if (count == 1) return one_gate(width);
-    arrays.require(count > 1 && width % count == 0 && first_gate >= 0 && first_gate < count, "the gates do not fit the arrays");
+    arrays.require(count > 1 && width % count == 0 && first_gate >= 0 && first_gate < count, "the gates do not match the arrays");
     const int64_t N = width / std::max<int64_t>(count, 1);
     return Gates{N, kernels->padded(N), count, first_gate};
   };
@@ -153,31 +152,31 @@ ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   p.b.gates = b_gates == 1 ? one_gate(transposed_b ? arrays.size(1, 1) - b_from : p.columns) : gates(b_gates, arrays.size(1, 1));
   const int64_t b_width = b_gates == 1 ? p.b.gates.N : b_gates * p.b.gates.P;
   p.inner = transposed_a ? arrays.size(0, 0) : transposed_b ? b_width : arrays.size(1, 0);
-  arrays.require(b_gates == 1 || b_from == 0, "the gates do not fit the arrays");
+  arrays.require(b_gates == 1 || b_from == 0, "the gates do not match the arrays");
   auto matrix = [&](int i, int64_t height, int64_t width, int64_t from, bool transposed, const Gates& gates) {
     const bool narrow = bf16 && arrays.type(i) == DataType::BF16;
     const char* data = arrays.in<char>(i, stored(narrow), {height, Arrays::ANY});
     arrays.require(from >= 0 && from <= arrays.size(i, 1) - width,
-                   "the columns meant lie outside of argument " + std::to_string(i));
+                   "the selected columns lie outside of argument " + std::to_string(i));
     return Matrix{data + from * (narrow ? 2 : 4), arrays.size(i, 1), narrow, transposed, gates};
   };
   const int64_t a_height = transposed_a ? p.inner : p.rows, a_width = transposed_a ? p.rows : p.inner;
   p.a = matrix(0, a_height, a_width, a_from, transposed_a, one_gate(a_width));
   p.b = matrix(1, transposed_b ? p.columns : p.inner, p.b.gates.N * p.b.gates.count, b_from, transposed_b, p.b.gates);
-  arrays.require(b_width == (transposed_b ? p.inner : p.columns), "the matrices do not fit each other");
+  arrays.require(b_width == (transposed_b ? p.inner : p.columns), "the shapes of the matrices do not match");
   if (arrays.size(2, 0)) p.bias = arrays.floats(2, {transposed_b ? p.columns : p.b.gates.N * p.b.gates.count});
   if (arrays.size(3, 0)) p.weights = arrays.floats(3, {a_height});
   p.c_bf16 = bf16 && arrays.type_out(0) == DataType::BF16;
   p.c = arrays.numbers_out(0, stored(p.c_bf16), p.rows * c_width), p.c_stride = c_width;
-  p.near = near(kernels->packed_size(p.inner, p.columns));
+  p.fits_in_cache = fits_in_cache(kernels->packed_size(p.inner, p.columns));
   if (results.size() > 1) {
     p.totals = arrays.floats_out(1, {c_width});
-    arrays.require(transposed_a && !transposed_b && b_gates == 1, "only what a weight gradient reads has totals");
+    arrays.require(transposed_a && !transposed_b && b_gates == 1, "only a weight gradient has totals");
   }
   return run(arrays, double(p.rows) * double(p.columns) * double(p.inner), [&](const Worker& w) { kernels->product(p, w); });
 }
 
-// inputs, ids [T, B] or [0, 0], U, b_u [N] or [0], h0, c0 or [0, 0], forget -> hs, c, fed, and for a gradient gates, cs.
+// inputs, ids [T, B] or [0, 0], U, b_u [N] or [0], h0, c0 or [0, 0], forget -> hs, c, h_stored, and for a gradient gates, cs.
 ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
@@ -185,11 +184,11 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4, P = kernels->padded(N);
   Forward f{};
   f.cell = gru ? GRU : LSTM, f.T = T, f.B = B, f.N = N, f.P = P;
-  f.near = near(kernels->packed_size(P, gates * P));
+  f.fits_in_cache = fits_in_cache(kernels->packed_size(P, gates * P));
   if (arrays.size(1, 0)) f.ids = arrays.in<int32_t>(1, DataType::S32, {T, B});
   f.rows = f.ids ? arrays.size(0, 0) : T * B;
   f.inputs = f.ids ? arrays.in<void>(0, stored(bf16), {f.rows, gates, P}) : arrays.in<void>(0, stored(bf16), {T, B, gates, P});
-  arrays.require(T >= 1 && B >= 1, "there is nothing to read");
+  arrays.require(T >= 1 && B >= 1, "the input is empty");
   f.U = arrays.floats(2, {N, gates * N});
   f.b_u = gru ? arrays.floats(3, {N}) : nullptr;
   f.h0 = arrays.floats(4, {B, N});
@@ -198,7 +197,7 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   f.hs = arrays.floats_out(0, {T, B, N});
   f.c = gru ? nullptr : arrays.floats_out(1, {B, N});
   const bool keep = results.size() > 3;
-  f.fed = arrays.out<void>(2, stored(bf16), {keep ? T : 2, B, P});
+  f.h_stored = arrays.out<void>(2, stored(bf16), {keep ? T : 2, B, P});
   if (keep) f.gates = arrays.out<void>(3, stored(bf16), {T, B, 4, P});
   if (keep && !gru) f.cs = arrays.floats_out(4, {T, B, P});
   if (f.ids) require_ids(arrays, f.ids, T * B, f.rows);
@@ -206,20 +205,20 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   return run(arrays, work, [&](const Worker& w) { kernels->forward(f, w); });
 }
 
-// U, c0 or [0, 0], forget, fed, gates, cs or [0], dhs, dh, dc or [0, 0] -> du, dh0, dc0.
+// U, c0 or [0, 0], forget, h_stored, gates, cs or [0], dhs, dh, dc or [0, 0] -> du, dh0, dc0.
 ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   const int64_t T = arrays.size(2, 0), B = arrays.size(2, 1), N = arrays.size(0, 0), gates = gru ? 3 : 4, P = kernels->padded(N);
-  arrays.require(T >= 1 && B >= 1, "there is nothing to read");
+  arrays.require(T >= 1 && B >= 1, "the input is empty");
   Backward b{};
   b.cell = gru ? GRU : LSTM, b.T = T, b.B = B, b.N = N, b.P = P;
-  b.near = near(kernels->packed_size(P, gates * P));
+  b.fits_in_cache = fits_in_cache(kernels->packed_size(P, gates * P));
   b.U = arrays.floats(0, {N, gates * N});
   b.c0 = gru ? nullptr : arrays.floats(1, {B, N});
   b.forget = arrays.in<uint8_t>(2, DataType::PRED, {T, B});
-  b.fed = arrays.in<void>(3, stored(bf16), {T, B, P});
+  b.h_stored = arrays.in<void>(3, stored(bf16), {T, B, P});
   b.gates = arrays.in<void>(4, stored(bf16), {T, B, 4, P});
   b.cs = gru ? nullptr : arrays.floats(5, {T, B, P});
   b.dhs = arrays.floats(6, {T, B, N});
@@ -232,7 +231,7 @@ ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   return run(arrays, work, [&](const Worker& w) { kernels->backward(b, w); });
 }
 
-// h, W, b, targets -> nats, memory, and for a gradient what is kept and its factors. W is [N, V], or transposed [V, N].
+// h, W, b, targets -> nats, scratch, and for a gradient `kept` and `inverses`. W is [N, V], or transposed [V, N].
 ffi::Error head(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool transposed) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
@@ -245,11 +244,11 @@ ffi::Error head(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool b
   h.b = arrays.floats(2, {h.V});
   h.targets = arrays.in<int32_t>(3, DataType::S32, {h.rows});
   h.nats = arrays.floats_out(0, {h.rows});
-  h.told = arrays.floats_out(1, {kernels->told_size(h.rows, h.V)});
+  h.scratch = arrays.floats_out(1, {kernels->head_scratch_size(h.rows, h.V)});
   if (results.size() > 2) {
     h.stride = arrays.size_out(2, 1);
-    arrays.require(h.stride >= h.V, "the sizes do not fit each other");
-    h.far = far(double(h.rows) * double(h.stride) * (bf16 ? sizeof(uint16_t) : sizeof(float)));
+    arrays.require(h.stride >= h.V, "the sizes do not match");
+    h.bypass_cache = exceeds_cache(double(h.rows) * double(h.stride) * (bf16 ? sizeof(uint16_t) : sizeof(float)));
     h.kept = arrays.out<void>(2, stored(bf16), {h.rows, h.stride});
     h.inverses = arrays.floats_out(3, {h.rows});
   }
@@ -268,14 +267,14 @@ ffi::Error sum_rows(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   s.x = arrays.in<void>(1, stored(bf16), {s.n, s.stride});
   if (arrays.size(2, 0)) s.weights = arrays.floats(2, {s.n});
   s.sums = arrays.floats_out(0, {s.rows, s.columns});
-  arrays.require(s.columns <= s.stride && (s.ids || s.rows == 1), "the sizes do not fit each other");
+  arrays.require(s.columns <= s.stride && (s.ids || s.rows == 1), "the sizes do not match");
   if (s.ids) require_ids(arrays, s.ids, s.n, s.rows);
   return run(arrays, double(s.n) * double(s.columns), [&](const Worker& w) { kernels->sum_rows(s, w); });
 }
 
-// The gradient of a table by those of its rows that were read: rows that have the same id are one, their sum.
+// The sparse gradient of a table: the gradients of its rows that were read, summed by id.
 struct TableGradient {
-  std::vector<int32_t> places, numbers;  // of each row of the table that in `sums`, or -1; of each row read likewise
+  std::vector<int32_t> places, numbers;  // the row of `sums`: of each row of the table, or -1; of each row read
   std::vector<float> sums;
   RowSums task;
 
@@ -293,8 +292,8 @@ struct TableGradient {
 };
 
 // [nats, rate], count [], then weights, means, squares, gradients (n of each), ids [rows] or [0] -> weights, means, squares in
-// place, fine []. The gradient number `table` has a row for each of the ids instead of all. A step whose nats or gradient norm is
-// not finite leaves all as it was.
+// place, finite []. The gradient number `table` is sparse: it has one row for each id. If the nats or the gradient norm is not
+// finite, nothing changes.
 ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float clip, float beta1, float beta2, float epsilon,
                  int64_t table, ffi::Span<const float> decay) {
   const Kernels* kernels = kernels_for(false);
@@ -321,7 +320,7 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
     if (k == table) {
       const int64_t height = arrays.size(2 + k, 0), width = arrays.size(2 + k, 1);
       const float* gradient = arrays.floats(2 + 3 * leaves + k, {read, width});
-      arrays.require(width > 0 && height * width == size, "only a table can have the gradient of some rows");
+      arrays.require(width > 0 && height * width == size, "only a matrix can have a sparse gradient");
       require_ids(arrays, ids, read, height);
       if (arrays.wrong()) return arrays.error();
       rows.emplace(ids, read, height, width, gradient);
@@ -332,7 +331,7 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
     all.push_back(leaf);
     total += size, pieces += kernels->pieces(size);
   }
-  uint8_t* fine = arrays.out<uint8_t>(3 * leaves, DataType::PRED, {});
+  uint8_t* finite = arrays.out<uint8_t>(3 * leaves, DataType::PRED, {});
   std::vector<float> sums(size_t(pieces), 0.0f);
   return run(arrays, double(total), [&](const Worker& worker) {
     if (rows) kernels->sum_rows(rows->task, worker), worker.wait();
@@ -346,7 +345,7 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
     for (float sum : sums) squared += sum;
     const double norm = std::sqrt(squared);
     const bool good = std::isfinite(norm) && std::isfinite(scalars[0]);
-    if (worker.number == 0) *fine = good;
+    if (worker.number == 0) *finite = good;
     if (!good) return;
     const double steps = double(*count) + 1;
     const AdamWStep step{float(norm < clip ? 1.0 : clip / norm),
@@ -356,7 +355,7 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
                          float(1 / (1 - std::pow(double(beta1), steps))),
                          float(1 / (1 - std::pow(double(beta2), steps))),
                          epsilon};
-    // The last gradients first: they are still near.
+    // In reverse: the last gradients are still in the cache.
     for (auto leaf = all.rbegin(); leaf != all.rend(); leaf++) kernels->adamw(*leaf, step, worker);
   });
 }
@@ -371,7 +370,7 @@ ffi::Error pack(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool b
   const int64_t inner = transposed ? width : height, columns = transposed ? height : width, N = gates ? width / gates : 0,
                 P = kernels->padded(N);
   float* out = arrays.floats_out(0, {gates ? kernels->packed_size(P, gates * P) : kernels->packed_size(inner, columns)});
-  arrays.require(!gates || (N >= height && width == gates * N), "the sizes do not fit each other");
+  arrays.require(!gates || (N >= height && width == gates * N), "the sizes do not match");
   return run(arrays, 0, [&](const Worker&) {
     if (gates)
       kernels->pack_gates(w, {N, P, gates, 0}, inner, out);
@@ -388,7 +387,7 @@ void order(const float* values, int64_t n, int32_t* out) {
 // inputs [V, G, P], packed head, its bias, forced [steps], uniforms [steps, B], [temperature, top_p, min_p], top_k, last, left,
 // the gain and shift of the head's norm or [0]; then of each layer packed U, b_u or [0], packed W or [0], b or [0], h, c or [0,
 // 0], and the gain and shift of its norm or [0]
-// -> ids, nats, fed, logits, last, left, sums, read, then of each layer h, c. (fed, logits, sums, read are memory.)
+// -> ids, nats, h_stored, logits, last, left, sums, read, then of each layer h, c. (h_stored, logits, sums, read are scratch.)
 ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru, int64_t eos, int64_t unk,
                   bool forgets, bool residual) {
   const Kernels* kernels = kernels_for(bf16);
@@ -397,11 +396,11 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
   Sampling s{};
   const int64_t first = 11, parts = 8, gates = gru ? 3 : 4;
   s.cell = gru ? GRU : LSTM, s.layers = (int64_t(arguments.size()) - first) / parts;
-  arrays.require(s.layers >= 1 && s.layers <= MOST_LAYERS && int64_t(arguments.size()) == first + parts * s.layers,
-                 "so many layers cannot be");
+  arrays.require(s.layers >= 1 && s.layers <= MAX_LAYERS && int64_t(arguments.size()) == first + parts * s.layers,
+                 "the number of layers is out of range");
   s.V = arrays.size(2, 0), s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1), s.N = arrays.size(first + 4, 1),
   s.P = kernels->padded(s.N);
-  arrays.require(s.V > 0 && eos < s.V && unk < s.V, "the sizes do not fit each other");
+  arrays.require(s.V > 0 && eos < s.V && unk < s.V, "the sizes do not match");
   s.inputs = arrays.in<void>(0, stored(bf16), {s.V, gates, s.P});
   s.head = arrays.floats(1, {kernels->packed_size(s.N, s.V)});
   s.head_b = arrays.floats(2, {s.V});
@@ -411,11 +410,11 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
   const int32_t* top_k = arrays.in<int32_t>(6, DataType::S32, {});
   s.ids = arrays.out<int32_t>(0, DataType::S32, {s.steps, s.B});
   s.nats = arrays.floats_out(1, {s.steps, s.B});
-  s.fed = arrays.out<void>(2, stored(bf16), {s.layers, 2, s.B, s.P});
+  s.h_stored = arrays.out<void>(2, stored(bf16), {s.layers, 2, s.B, s.P});
   s.logits = arrays.floats_out(3, {s.B, Arrays::ANY});
   s.sums = arrays.floats_out(6, {s.B, s.P});
   s.read = arrays.out<void>(7, stored(bf16), {s.B, s.P});
-  arrays.require(arrays.size_out(3, 1) >= (s.V + 63) / 64 * 64, "the memory for logits is too small");
+  arrays.require(arrays.size_out(3, 1) >= (s.V + 63) / 64 * 64, "the array for logits is too small");
   auto norm = [&](int i, int64_t layer) {
     if (!arrays.size(i, 0)) return;
     s.gain[layer] = arrays.floats(i, {s.N}), s.shift[layer] = arrays.floats(i + 1, {s.N});
@@ -440,16 +439,16 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
   }
   if (arrays.wrong()) return arrays.error();
   require_ids(arrays, s.last, s.B, s.V);
-  for (int64_t k = 0; k < s.steps; k++) arrays.require(s.forced[k] < s.V, "a forced id lies outside of the vocabulary");
+  for (int64_t k = 0; k < s.steps; k++) arrays.require(s.forced[k] < s.V, "a forced id is out of range");
   s.temperature = scalars[0], s.top_p = scalars[1], s.min_p = scalars[2], s.top_k = *top_k;
   s.eos = int32_t(eos), s.unk = int32_t(unk), s.forgets = forgets, s.residual = residual, s.order = order;
   std::memset(s.ids, 0, size_t(s.steps * s.B) * sizeof(int32_t));
   std::memset(s.nats, 0, size_t(s.steps * s.B) * sizeof(float));
   const double a_step = double(s.B) * double(s.N) * double((2 * s.layers - 1) * gates * s.P + s.V);
-  return run(arrays, WORTH / WORTH_A_STEP * a_step, [&](const Worker& w) { kernels->sample(s, w); });
+  return run(arrays, WORK_PER_THREAD / WORK_PER_THREAD_A_STEP * a_step, [&](const Worker& w) { kernels->sample(s, w); });
 }
 
-// An operation whose want of memory is an error of the call.
+// An operation that reports lack of memory as an error of the call.
 template <auto operation>
 struct Guarded;
 template <class... Arguments, ffi::Error (*operation)(Arguments...)>
@@ -457,9 +456,7 @@ struct Guarded<operation> {
   static ffi::Error call(Arguments... arguments) {
     try {
       return operation(arguments...);
-    } catch (const std::bad_alloc&) {
-      return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lmgen: the memory does not suffice");
-    }
+    } catch (const std::bad_alloc&) { return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lmgen: not enough memory"); }
   }
 };
 
@@ -497,20 +494,20 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_adamw, Guarded<adamw>::call,
 extern "C" {
 const char* lmgen_kind(bool bf16) { return kernels_for(bf16) ? kernels_for(bf16)->name : ""; }
 int64_t lmgen_padding(bool bf16) { return kernels_for(bf16)->padding; }
-int64_t lmgen_told_size(bool bf16, int64_t rows, int64_t V) { return kernels_for(bf16)->told_size(rows, V); }
+int64_t lmgen_head_scratch_size(bool bf16, int64_t rows, int64_t V) { return kernels_for(bf16)->head_scratch_size(rows, V); }
 int64_t lmgen_packed_size(bool bf16, int64_t inner, int64_t columns) { return kernels_for(bf16)->packed_size(inner, columns); }
-// How many threads come when so many are called: for tests, where JAX cannot call.
+// For tests where JAX cannot be called: how many of the requested threads run.
 int lmgen_selftest(int threads) {
-  std::atomic<int> came{0};
-  together(threads, [&](const Worker& worker) {
+  std::atomic<int> arrived{0};
+  run_on_threads(threads, [&](const Worker& worker) {
     worker.wait();
-    came++;
+    arrived++;
     worker.wait();
   });
-  return came;
+  return arrived;
 }
 int lmgen_api_minor() { return XLA_FFI_API_MINOR; }
-int lmgen_threads() { return most_threads(); }
+int lmgen_threads() { return max_threads(); }
 }
 #pragma GCC visibility pop
 

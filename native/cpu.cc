@@ -10,7 +10,7 @@
 
 namespace lmgen {
 
-// Weak: null where the compiler could not build a kind.
+// Weak symbols: null if the compiler could not build a kind.
 namespace avx2 {
 extern const Kernels kernels __attribute__((weak));
 }
@@ -28,7 +28,7 @@ namespace {
 
 enum Level { NONE, AVX2, AVX512, AVX512BF16, AMX };
 
-// Features that not every compiler's __builtin_cpu_supports knows by name: registers of cpuid's leaf 7.
+// Registers of cpuid leaf 7, for features that not every compiler's __builtin_cpu_supports knows.
 struct Leaf {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   explicit Leaf(unsigned part) { __get_cpuid_count(7, part, &eax, &ebx, &ecx, &edx); }
@@ -40,7 +40,7 @@ bool amx_permitted() { return true; }
 #else
 bool amx_bf16() { return (Leaf(0).edx >> 22 & 1) && (Leaf(0).edx >> 24 & 1); }  // AMX-BF16, AMX-TILE
 
-// Linux makes room for a process's tile registers once it is asked.
+// Linux saves the tile registers only of a process that requested permission.
 bool amx_permitted() {
   constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
@@ -79,16 +79,16 @@ const Kernels* kernels_for(bool bf16) {
   return level() >= AVX512 && &avx512::kernels ? &avx512::kernels : level() >= AVX2 ? &avx2::kernels : nullptr;
 }
 
-bool near(int64_t floats) {
+bool fits_in_cache(int64_t floats) {
 #if defined(_SC_LEVEL2_CACHE_SIZE)
-  static const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);  // 0 or less where the system does not know
+  static const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);  // 0 or less if unknown
 #else
   constexpr long bytes = 0;
 #endif
   return double(floats) * sizeof(float) <= 0.75 * double(bytes);
 }
 
-// No system is asked: a virtual machine calls the last cache of the whole package its own.
-bool far(double bytes) { return bytes > (8 << 20); }
+// A constant: a virtual machine reports the last-level cache of the whole package as its own.
+bool exceeds_cache(double bytes) { return bytes > (8 << 20); }
 
 }  // namespace lmgen

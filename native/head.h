@@ -1,15 +1,15 @@
-// Softmax cross-entropy of h W + b. Of the logits l only a tile exists, since what is summed and kept is e^l itself: the sum by
-// which a row is to be divided is known after its last column only, and who reads the row multiplies it by the inverse. A row
-// whose sum is too large or too small for that is computed once more, as e^(l - shift) with its largest logit as the shift. What
-// is too much for the caches is written past them, whole lines at a time.
+// Softmax cross-entropy of h W + b. Only a tile of the logits l exists at a time. e^l is summed and stored unnormalised: the sum
+// of a row is known only after its last column, so readers of the row multiply it by the inverse. A row whose sum overflows or
+// underflows is computed again as e^(l - shift), where the shift is its largest logit. Results larger than the caches are written
+// with non-temporal stores, whole cache lines at a time.
 //
-// The vocabulary is cut into chunks. The weights of one at a time are packed, and stay near while all rows pass by. Each has its
-// own sum, from which that of the row comes, always in the same order: so the bits do not depend on how many threads there are.
-// Those share the chunks where there are enough of them, and meet when all rows are done; else they share the rows.
+// The vocabulary is split into chunks. The packed weights of one chunk stay in the cache while all rows pass. Each chunk has its
+// own sum, and these are added in a fixed order, so the bits do not depend on the number of threads. The threads share the chunks
+// if there are enough of them, with a barrier after all rows; otherwise they share the rows.
 
-constexpr int64_t CHUNK = 16;                         // panels
-constexpr float NEVER = -1e30f;                       // the logit of what cannot come
-constexpr float LEAST_SUM = 1e-9f, MOST_SUM = 1e16f;  // of a row without a shift
+constexpr int64_t CHUNK = 16;                      // panels
+constexpr float MASKED = -1e30f;                   // the logit of an impossible symbol
+constexpr float MIN_SUM = 1e-9f, MAX_SUM = 1e16f;  // of a row that needs no shift
 
 inline int64_t packed_size(int64_t inner, int64_t columns) { return lanes_of(inner) * rounded_up(columns, WIDTH); }
 
@@ -17,10 +17,10 @@ inline void pack_head(const Matrix& W, int64_t inner, int64_t columns, float* ou
   pack(W, 0, lanes_of(inner), inner, columns, Groups(0, (columns + WIDTH - 1) / WIDTH), out);
 }
 
-inline int64_t chunks_of(int64_t V_) { return (V_ + CHUNK * WIDTH - 1) / (CHUNK * WIDTH); }
+inline int64_t chunks_of(int64_t V) { return (V + CHUNK * WIDTH - 1) / (CHUNK * WIDTH); }
 
-// What the threads tell each other of each row: the sum and the largest logit of every chunk, and the target's logit.
-inline int64_t told_size(int64_t rows, int64_t V_) { return rows * (2 * chunks_of(V_) + 1); }
+// Scratch memory shared by the threads. Per row: the sum and the largest logit of every chunk, and the target's logit.
+inline int64_t head_scratch_size(int64_t rows, int64_t V) { return rows * (2 * chunks_of(V) + 1); }
 
 class HeadPart {  // the chunks and rows of one thread
  public:
@@ -32,46 +32,46 @@ class HeadPart {  // the chunks and rows of one thread
         across_(chunks_ >= 2 * worker.count),
         begin_(across_ ? share(chunks_, worker.number, worker.count) : 0),
         end_(across_ ? share(chunks_, worker.number + 1, worker.count) : chunks_),
-        panels_(least((h.V + WIDTH - 1) / WIDTH, end_ * CHUNK) - begin_ * CHUNK),
+        panels_(min((h.V + WIDTH - 1) / WIDTH, end_ * CHUNK) - begin_ * CHUNK),
         blocks_(h.rows, BLOCK_ROWS),
         first_(across_ ? 0 : share(blocks_.pieces, worker.number, worker.count)),
         last_(across_ ? blocks_.pieces : share(blocks_.pieces, worker.number + 1, worker.count)),
-        packed_(worker.array<float>(lanes_ * least(CHUNK, panels_) * WIDTH)),
+        packed_(worker.array<float>(lanes_ * min(CHUNK, panels_) * WIDTH)),
         bias_(worker.array<float>(panels_ * WIDTH)),
         left_(worker.array<float>((end_ - begin_ > 1 ? blocks_.at(last_) - blocks_.at(first_) : BLOCK_ROWS) * lanes_ + WIDTH)),
         sums_(worker.array<float>(BLOCK_ROWS * WIDTH)),
         tops_(worker.array<float>(BLOCK_ROWS * WIDTH)),
         shifts_(worker.array<float>(h.rows)) {
     for (int64_t v = 0, first = begin_ * CHUNK * WIDTH; v < panels_ * WIDTH; v++)
-      bias_[v] = first + v < h.V ? h.b[first + v] : NEVER;
+      bias_[v] = first + v < h.V ? h.b[first + v] : MASKED;
     for (int64_t row = 0; row < h.rows; row++) shifts_[row] = 0;
   }
 
   void run() {
     chunks([](int64_t) { return true; });
-    if (shifted()) {
-      meet();  // until all have seen what will be told anew
+    if (set_shifts()) {
+      sync();  // before the scratch memory is overwritten
       chunks([this](int64_t i) { return shifted(i); });
     }
-    for (int64_t row = blocks_.at(first_); row < blocks_.at(last_); row++) outcome(row);
+    for (int64_t row = blocks_.at(first_); row < blocks_.at(last_); row++) write_result(row);
   }
 
  private:
-  void meet() const {
+  void sync() const {
     if (across_) worker_.wait();
   }
 
-  float* told(int64_t row) const { return h_.told + row * (2 * chunks_ + 1); }
+  float* scratch(int64_t row) const { return h_.scratch + row * (2 * chunks_ + 1); }
 
   Groups groups_of(int64_t c) const {
     const int64_t from = (c - begin_) * CHUNK;
-    return Groups(begin_ * CHUNK + from, least(CHUNK, panels_ - from));
+    return Groups(begin_ * CHUNK + from, min(CHUNK, panels_ - from));
   }
 
-  // Block i of rows of the left operand: all of them are kept where more than one chunk reads them.
+  // Packed block i of the rows of h. All blocks are kept if more than one chunk reads them.
   float* left(int64_t i) const { return left_ + (end_ - begin_ > 1 ? blocks_.at(i) - blocks_.at(first_) : 0) * lanes_; }
 
-  // All chunks of the blocks that are wanted.
+  // Computes all chunks of the blocks for which `wanted` is true.
   template <class F>
   void chunks(F wanted) {
     for (int64_t c = begin_; c < end_; c++) {
@@ -84,64 +84,64 @@ class HeadPart {  // the chunks and rows of one thread
         block(c, i);
       }
     }
-    streamed();
-    meet();
+    stream_fence();
+    sync();
   }
 
-  // What is packed after a block: the next rows, if they are not yet, and a share of the next chunk's weights.
-  Soon soon_of(int64_t c, int64_t i) const {
-    Soon soon;
-    if (c == begin_ && i + 1 < last_) soon.add(h_.h + blocks_.at(i + 1) * h_.N, blocks_.size(i + 1), h_.N, h_.N);
-    if (c + 1 == end_) return soon;
-    const int64_t v0 = (c + 1) * CHUNK * WIDTH, columns = least(CHUNK * WIDTH, h_.V - v0),
-                  rows = h_.W.transposed ? columns : h_.N;
+  // Prefetches what is packed after a block: the next rows unless they are packed already, and a share of the next chunk's
+  // weights.
+  Prefetcher prefetcher_for(int64_t c, int64_t i) const {
+    Prefetcher prefetcher;
+    if (c == begin_ && i + 1 < last_) prefetcher.add(h_.h + blocks_.at(i + 1) * h_.N, blocks_.size(i + 1), h_.N, h_.N);
+    if (c + 1 == end_) return prefetcher;
+    const int64_t v0 = (c + 1) * CHUNK * WIDTH, columns = min(CHUNK * WIDTH, h_.V - v0), rows = h_.W.transposed ? columns : h_.N;
     const int64_t from = share(rows, i - first_, last_ - first_), n = share(rows, i - first_ + 1, last_ - first_) - from;
-    h_.W.transposed ? soon.add(h_.W, v0 + from, n, 0, h_.N) : soon.add(h_.W, from, n, v0, columns);
-    return soon;
+    h_.W.transposed ? prefetcher.add(h_.W, v0 + from, n, 0, h_.N) : prefetcher.add(h_.W, from, n, v0, columns);
+    return prefetcher;
   }
 
   void block(int64_t c, int64_t i) {
     const int64_t row0 = blocks_.at(i), first = (c - begin_) * CHUNK;
     const Cut tiles(blocks_.size(i), tile_rows(PANELS));
     const Groups groups = groups_of(c);
-    Soon soon = soon_of(c, i);
-    soon.within(groups.count * tiles.pieces * turns(lanes_));
-    for (int64_t r = 0; r < tiles.n; r++) store(sums_ + r * WIDTH, zero()), store(tops_ + r * WIDTH, broadcast(NEVER));
+    Prefetcher prefetcher = prefetcher_for(c, i);
+    prefetcher.spread_over(groups.count * tiles.pieces * prefetch_steps(lanes_));
+    for (int64_t r = 0; r < tiles.n; r++) store(sums_ + r * WIDTH, zero()), store(tops_ + r * WIDTH, broadcast(MASKED));
     for (int64_t g = 0; g < groups.count; g++)
       for (int64_t j = 0; j < tiles.pieces; j++)
         exponentials(i, tiles.at(j), tiles.size(j), packed_ + groups.at(g) * lanes_ * WIDTH, first + groups.at(g), groups.size(g),
-                     soon);
+                     prefetcher);
     for (int64_t r = 0; r < tiles.n; r++) {
-      told(row0 + r)[2 * c] = sum(load(sums_ + r * WIDTH));
-      told(row0 + r)[2 * c + 1] = largest(load(tops_ + r * WIDTH));
+      scratch(row0 + r)[2 * c] = sum(load(sums_ + r * WIDTH));
+      scratch(row0 + r)[2 * c + 1] = largest(load(tops_ + r * WIDTH));
     }
   }
 
-  // Of rows r0 … of block i, and a group of this thread's panels.
-  void exponentials(int64_t i, int64_t r0, int rows, const float* weights, int64_t panel, int panels, Soon& soon) {
+  // e^l of rows r0 … of block i and a group of this thread's panels.
+  void exponentials(int64_t i, int64_t r0, int rows, const float* weights, int64_t panel, int panels, Prefetcher& prefetcher) {
     alignas(64) float z[SUMS * WIDTH];
-    tile_of(panels, rows, left(i) + r0 * lanes_, lanes_, 1, weights, lanes_, z, false, &soon);
+    tile_of(panels, rows, left(i) + r0 * lanes_, lanes_, 1, weights, lanes_, z, false, &prefetcher);
     const int64_t row0 = blocks_.at(i), column = (begin_ * CHUNK + panel) * WIDTH;
     for (int64_t r = r0; r < r0 + rows; r++) {
       const float* products = z + (r - r0) * panels * WIDTH;
       const int64_t row = row0 + r, target = h_.targets[row] - column;
-      if (target >= 0 && target < panels * WIDTH) told(row)[2 * chunks_] = products[target] + bias_[panel * WIDTH + target];
-      const V shift = broadcast(shifts_[row]);
-      V total = load(sums_ + r * WIDTH), top = load(tops_ + r * WIDTH);
+      if (target >= 0 && target < panels * WIDTH) scratch(row)[2 * chunks_] = products[target] + bias_[panel * WIDTH + target];
+      const Vec shift = broadcast(shifts_[row]);
+      Vec total = load(sums_ + r * WIDTH), top = load(tops_ + r * WIDTH);
       Stored* kept = h_.kept ? static_cast<Stored*>(h_.kept) + row * h_.stride + column : nullptr;
       const auto next = [&](int64_t p) {
-        const V logit = load(products + p * WIDTH) + load(bias_ + (panel + p) * WIDTH), e = exponential(logit - shift);
+        const Vec logit = load(products + p * WIDTH) + load(bias_ + (panel + p) * WIDTH), e = exponential(logit - shift);
         total = total + e, top = larger(top, logit);
         return e;
       };
       int64_t p = 0;
-      for (const int64_t lines = h_.far ? whole_lines(kept, panels, h_.V - column) : 0; p < lines; p += LINE_VECTORS) {
-        V e[LINE_VECTORS];
+      for (const int64_t lines = h_.bypass_cache ? whole_lines(kept, panels, h_.V - column) : 0; p < lines; p += LINE_VECTORS) {
+        Vec e[LINE_VECTORS];
         for (int q = 0; q < LINE_VECTORS; q++) e[q] = next(p + q);
         stream(kept + p * WIDTH, e);
       }
       for (; p < panels; p++) {
-        const V e = next(p);
+        const Vec e = next(p);
         if (kept && column + (p + 1) * WIDTH <= h_.V)
           store(kept + p * WIDTH, e);
         else if (kept)
@@ -151,27 +151,27 @@ class HeadPart {  // the chunks and rows of one thread
     }
   }
 
-  // Of so many panels at p those that fill lines of the cache, where p begins one and has `left` numbers.
+  // How many of the panels at p fill whole cache lines; `left` elements remain in the row. 0 unless p is aligned to a line.
   static int64_t whole_lines(const Stored* p, int64_t panels, int64_t left) {
     const bool begins = p && reinterpret_cast<uintptr_t>(p) % LINE == 0;
-    return begins ? least(panels, left / WIDTH) / LINE_VECTORS * LINE_VECTORS : 0;
+    return begins ? min(panels, left / WIDTH) / LINE_VECTORS * LINE_VECTORS : 0;
   }
 
   float total(int64_t row) const {
     float sum = 0;
-    for (int64_t c = 0; c < chunks_; c++) sum += told(row)[2 * c];
+    for (int64_t c = 0; c < chunks_; c++) sum += scratch(row)[2 * c];
     return sum;
   }
 
-  // Finds the rows that need a shift; returns whether any does.
-  bool shifted() {
+  // Sets the shifts of the rows that need one; returns whether any does.
+  bool set_shifts() {
     bool any = false;
     for (int64_t row = blocks_.at(first_); row < blocks_.at(last_); row++) {
       const float sum = total(row);
-      if (sum >= LEAST_SUM && sum <= MOST_SUM) continue;
-      shifts_[row] = told(row)[1];
+      if (sum >= MIN_SUM && sum <= MAX_SUM) continue;
+      shifts_[row] = scratch(row)[1];
       for (int64_t c = 1; c < chunks_; c++)
-        shifts_[row] = told(row)[2 * c + 1] > shifts_[row] ? told(row)[2 * c + 1] : shifts_[row];
+        shifts_[row] = scratch(row)[2 * c + 1] > shifts_[row] ? scratch(row)[2 * c + 1] : shifts_[row];
       any = true;
     }
     return any;
@@ -183,11 +183,11 @@ class HeadPart {  // the chunks and rows of one thread
     return false;
   }
 
-  // Who has the target's chunk says what the row comes to, and takes the one-hot target from what is kept.
-  void outcome(int64_t row) const {
+  // The thread that owns the target's chunk writes the row's results and subtracts the one-hot target.
+  void write_result(int64_t row) const {
     const int64_t target = h_.targets[row], chunk = target / (CHUNK * WIDTH);
     if (chunk < begin_ || chunk >= end_) return;
-    const float sum = total(row), logit = told(row)[2 * chunks_] - shifts_[row];
+    const float sum = total(row), logit = scratch(row)[2 * chunks_] - shifts_[row];
     h_.nats[row] = __builtin_logf(sum) - logit;
     if (!h_.kept) return;
     h_.inverses[row] = 1 / sum;
@@ -198,9 +198,9 @@ class HeadPart {  // the chunks and rows of one thread
   const Worker& worker_;
   const int64_t lanes_, chunks_;
   const bool across_;
-  const int64_t begin_, end_, panels_;  // chunks, and how many panels they are
+  const int64_t begin_, end_, panels_;  // this thread's chunks, and the number of their panels
   const Cut blocks_;
-  const int64_t first_, last_;  // blocks
+  const int64_t first_, last_;  // this thread's blocks
   float *const packed_, *const bias_, *const left_, *const sums_, *const tops_, *const shifts_;
 };
 

@@ -1,5 +1,5 @@
-// The kernels of one kind of processor at one precision. Compiled once for each, with LMGEN_KIND (a name for the namespace, so
-// that the linker keeps them apart), LMGEN_BF16 and LMGEN_AMX; no standard library here, whose templates it could mix up.
+// The kernels for one instruction set and precision. Compiled once for each, with LMGEN_KIND (the name of a namespace of its
+// own), LMGEN_BF16 and LMGEN_AMX. The standard library is not used here: the linker would merge its templates between the kinds.
 #include "kernels.h"
 
 #include <immintrin.h>
@@ -16,7 +16,7 @@ namespace lmgen::LMGEN_KIND {
 #include "sampling.h"
 
 template <auto kernel, class Task>
-void within(const Task& task, const Worker& worker) {
+void with_tiles(const Task& task, const Worker& worker) {
   [[maybe_unused]] const Tiles tiles;
   kernel(task, worker);
 }
@@ -24,7 +24,19 @@ void within(const Task& task, const Worker& worker) {
 #define LMGEN_TEXT(name) #name
 #define LMGEN_NAME(name) LMGEN_TEXT(name)
 extern const Kernels kernels;
-const Kernels kernels = {LMGEN_NAME(LMGEN_KIND), PADDING,   within<product>, within<forward>, within<backward>,
-                         within<head>,           told_size, packed_size,     pack_cell,       pack_head,
-                         within<sample>,         sum_rows,  pieces,          squares,         adamw};
+const Kernels kernels = {LMGEN_NAME(LMGEN_KIND),
+                         PADDING,
+                         with_tiles<product>,
+                         with_tiles<forward>,
+                         with_tiles<backward>,
+                         with_tiles<head>,
+                         head_scratch_size,
+                         packed_size,
+                         pack_cell,
+                         pack_head,
+                         with_tiles<sample>,
+                         sum_rows,
+                         pieces,
+                         squares,
+                         adamw};
 }  // namespace lmgen::LMGEN_KIND

@@ -1,15 +1,15 @@
-// Packing: operands of a product in the order in which tiles read them (product.h), from matrices as they lie in memory.
+// Packing: copies operands of a product from memory order to the order in which tiles read them (product.h).
 
-constexpr int64_t BAND = STEPS ? 8 : WIDTH;  // lanes packed in all columns before the next: memory is read about as it lies
+constexpr int64_t BAND = STEPS ? 8 : WIDTH;  // lanes packed across all columns at a time, to read about in memory order
 
-// Asks for rows k … of a band of a matrix [inner, …], columns c … c + n, in the order in which they lie in memory.
+// Prefetches one band of rows k … of a matrix [inner, …], columns c … c + n, in memory order.
 template <class T>
-inline void ask_for(const T* data, int64_t stride, int64_t k, int64_t inner, int64_t c, int64_t n) {
-  for (int64_t row = k; row < least(k + BAND * PAIR, inner); row++)
-    for (int64_t i = 0; i < n; i += LINE / int64_t(sizeof(T))) ask_for(data + row * stride + c + i);
+inline void prefetch(const T* data, int64_t stride, int64_t k, int64_t inner, int64_t c, int64_t n) {
+  for (int64_t row = k; row < min(k + BAND * PAIR, inner); row++)
+    for (int64_t i = 0; i < n; i += LINE / int64_t(sizeof(T))) prefetch(data + row * stride + c + i);
 }
 
-struct Place {  // of a column in memory, and how many numbers of its gate there are from it on: beyond them are zeros
+struct Place {  // a column in memory, and the elements left in its gate: zeros follow them
   int64_t column, n;
 };
 
@@ -19,10 +19,10 @@ inline Place place(const Gates& gates, int64_t c) {
   return {(gate + gates.first) % gates.count * gates.N + at, gates.N - at};
 }
 
-// One vector of a lane's numbers: rows k … k + PAIR - 1 of a matrix [inner, …] at column c, n columns. `weights` [inner], unless
-// null, are what its rows are multiplied by.
+// One vector of lanes: rows k … k + PAIR - 1 of a matrix [inner, …], n columns from c on. `weights` [inner], or null, multiply
+// the rows.
 template <class T>
-inline V lane_of_rows(const T* data, int64_t stride, int64_t k, int64_t inner, int64_t c, int64_t n, const float* weights) {
+inline Vec lane_of_rows(const T* data, int64_t stride, int64_t k, int64_t inner, int64_t c, int64_t n, const float* weights) {
   const T* p = data + k * stride + c;
 #if LMGEN_BF16
   const bool second = k + 1 < inner;
@@ -37,9 +37,9 @@ inline V lane_of_rows(const T* data, int64_t stride, int64_t k, int64_t inner, i
 #endif
 }
 
-// WIDTH lanes along the inner dimension of one row, whose numbers lie at these places.
+// WIDTH lanes along the inner dimension of one row, from these places.
 template <class T>
-inline V lanes_of_row(const T* row, const Place (&at)[PAIR]) {
+inline Vec lanes_of_row(const T* row, const Place (&at)[PAIR]) {
 #if LMGEN_BF16
   return joined(load(row + at[0].column, at[0].n), load(row + at[1].column, at[1].n));
 #else
@@ -48,7 +48,7 @@ inline V lanes_of_row(const T* row, const Place (&at)[PAIR]) {
 }
 
 template <class T>
-inline V lanes_of_row(const T* p) {  // whose numbers follow each other
+inline Vec lanes_of_row(const T* p) {  // from consecutive elements
 #if LMGEN_BF16
   return sizeof(T) == sizeof(uint16_t) ? load(reinterpret_cast<const float*>(p)) : joined(load(p), load(p + WIDTH));
 #else
@@ -60,9 +60,9 @@ inline void places(const Gates& gates, int64_t lane, Place (&at)[PAIR]) {
   for (int i = 0; i < PAIR; i++) at[i] = place(gates, lane * PAIR + i * WIDTH);
 }
 
-// Two vectors of a lane's numbers: of 2 WIDTH columns from p on, and all PAIR rows.
+// Two vectors of lanes: 2 WIDTH columns from p on, PAIR rows.
 template <class T>
-inline void lane_of_rows(const T* p, int64_t stride, V& first, V& second) {
+inline void lane_of_rows(const T* p, int64_t stride, Vec& first, Vec& second) {
 #if LMGEN_BF16
   if constexpr (sizeof(T) == sizeof(uint16_t)) return paired(p, p + stride, first, second);
   first = paired(load(p), load(p + stride)), second = paired(load(p + WIDTH), load(p + stride + WIDTH));
@@ -72,7 +72,7 @@ inline void lane_of_rows(const T* p, int64_t stride, V& first, V& second) {
 #endif
 }
 
-struct Groups {  // of panels, from panel0 on
+struct Groups {  // panels from panel0 on, in groups of up to `most`
   int64_t panel0;
   Cut cut;
   int64_t count;
@@ -81,32 +81,32 @@ struct Groups {  // of panels, from panel0 on
   int size(int64_t g) const { return cut.size(g); }
 };
 
-struct Destination {  // where the lanes of a panel go: `step` numbers apart, and with `half` the second half of each so far
-                      // behind it
+struct Destination {  // of the lanes of a panel: vectors `step` floats apart; with `half` the upper halves are `half` floats
+                      // further
   float* to;
   int64_t step, half;
-  void put(int64_t k, V v) const {
+  void put(int64_t k, Vec v) const {
     float* at = to + k * step;
     half ? store_halves(at, at + half, v) : store(at, v);
   }
 };
 
-// Columns of b [inner, …], lanes k0 … k0 + lanes, from panel0 on: panel q to destination(q). `weights` as above.
+// Packs columns of b [inner, …], lanes k0 … k0 + lanes, from panel0 on: panel q to destination(q).
 template <class T, class F>
 void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, int64_t panel0, int64_t panels, const float* weights,
                   F destination) {
   const T* data = static_cast<const T*>(b.data);
-  const int64_t c0 = place(b.gates, panel0 * WIDTH).column, whole = inner / PAIR - k0;  // lanes that have all their rows
+  const int64_t c0 = place(b.gates, panel0 * WIDTH).column, whole = inner / PAIR - k0;  // lanes with PAIR rows
   for (int64_t band = 0; band < lanes; band += BAND) {
-    ask_for(data, b.stride, (k0 + band + BAND) * PAIR, inner, c0, least(panels * WIDTH, b.stride - c0));
-    const int64_t end = least(lanes, band + BAND);
+    prefetch(data, b.stride, (k0 + band + BAND) * PAIR, inner, c0, min(panels * WIDTH, b.stride - c0));
+    const int64_t end = min(lanes, band + BAND);
     for (int64_t q = 0; q < panels; q++) {
       const Place at = place(b.gates, (panel0 + q) * WIDTH);
       const Destination here = destination(q);
       if (q + 1 < panels && at.n >= 2 * WIDTH && end <= whole && !weights) {
         const Destination next = destination(++q);
         for (int64_t k = band; k < end; k++) {
-          V first, second;
+          Vec first, second;
           lane_of_rows(data + (k0 + k) * PAIR * b.stride + at.column, b.stride, first, second);
           here.put(k, first), next.put(k, second);
         }
@@ -118,7 +118,7 @@ void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, int
   }
 }
 
-// The same, group after group, each [lanes][panels][WIDTH].
+// The same by groups, each [lanes][panels][WIDTH].
 template <class T>
 void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, const Groups& groups, float* out) {
   pack_columns<T>(b, k0, lanes, inner, groups.panel0, groups.cut.n, nullptr, [&](int64_t q) {
@@ -127,7 +127,7 @@ void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, con
   });
 }
 
-// The same of the transpose of b [columns, inner].
+// The same for the transpose of b [columns, inner].
 template <class T>
 void pack_transposed(const Matrix& b, int64_t k0, int64_t lanes, int64_t columns, const Groups& groups, float* out) {
   for (int64_t g = 0; g < groups.count; g++) {
@@ -136,7 +136,7 @@ void pack_transposed(const Matrix& b, int64_t k0, int64_t lanes, int64_t columns
       for (int64_t k = 0; k < lanes; k += WIDTH) {
         Place at[PAIR];
         places(b.gates, k0 + k, at);
-        V block[WIDTH];
+        Vec block[WIDTH];
         for (int64_t j = 0; j < WIDTH; j++) {
           const int64_t column = (groups.panel0 + from + p) * WIDTH + j;
           block[j] = column < columns ? lanes_of_row(static_cast<const T*>(b.data) + column * b.stride, at) : zero();
@@ -147,10 +147,10 @@ void pack_transposed(const Matrix& b, int64_t k0, int64_t lanes, int64_t columns
   }
 }
 
-// Rows r0 … of a left operand, lanes k0 …: [rows][lanes].
+// Packs rows r0 … of a left operand, lanes k0 …, as [rows][lanes].
 template <class T>
 void pack_rows(const Matrix& a, int64_t r0, int64_t rows, int64_t k0, int64_t lanes, float* out) {
-  const int64_t whole = least(a.gates.N / PAIR - k0, lanes) / WIDTH * WIDTH;  // lanes of vectors that have all their numbers
+  const int64_t whole = min(a.gates.N / PAIR - k0, lanes) / WIDTH * WIDTH;  // lanes in full vectors
   for (int64_t r = 0; r < rows; r++, out += lanes) {
     const T* row = static_cast<const T*>(a.data) + (r0 + r) * a.stride;
     for (int64_t k = 0; k < whole; k += WIDTH) store(out + k, lanes_of_row(row + (k0 + k) * PAIR));
@@ -162,8 +162,7 @@ void pack_rows(const Matrix& a, int64_t r0, int64_t rows, int64_t k0, int64_t la
   }
 }
 
-// Rows r0 … of a left operand that is the transpose of a [inner, rows], lanes k0 …: tile after tile, each [lanes][rows of a
-// tile], or [rows][lanes] for a tile without steps.
+// The same for the transpose of a [inner, rows]: tile by tile, each [lanes][rows of a tile], or [rows][lanes] if STEPS is false.
 template <class T>
 void pack_rows_transposed(const Matrix& a, int64_t r0, int64_t rows, int64_t k0, int64_t lanes, int64_t inner,
                           const float* weights, float* out) {
@@ -175,9 +174,9 @@ void pack_rows_transposed(const Matrix& a, int64_t r0, int64_t rows, int64_t k0,
                            [&](int64_t q) { return Destination{out + q * WIDTH * lanes, tile, tile * lanes}; });
   }
   for (int64_t band = 0; band < lanes; band += BAND) {
-    ask_for(data, a.stride, (k0 + band + BAND) * PAIR, inner, 0, rows);
+    prefetch(data, a.stride, (k0 + band + BAND) * PAIR, inner, 0, rows);
     for (int64_t r = 0; r < rows; r += WIDTH) {
-      V block[WIDTH];
+      Vec block[WIDTH];
       for (int64_t j = 0; j < WIDTH; j++)
         block[j] = lane_of_rows(data, a.stride, (k0 + band + j) * PAIR, inner, r, rows - r, weights);
       transpose(block);
@@ -186,7 +185,7 @@ void pack_rows_transposed(const Matrix& a, int64_t r0, int64_t rows, int64_t k0,
   }
 }
 
-// What of these functions reads numbers of the matrix's type.
+// Dispatch on the element type of the matrix.
 inline void pack(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, int64_t columns, const Groups& groups, float* out) {
 #if LMGEN_BF16
   if (b.bf16)
@@ -208,7 +207,7 @@ inline void pack_left(const Matrix& a, int64_t r0, int64_t rows, int64_t k0, int
                : pack_rows<float>(a, r0, rows, k0, lanes, out);
 }
 
-// A block of units of all gates at column c of each: b [inner, gates], out [lanes][gates][WIDTH].
+// Packs WIDTH units from unit c on, with all their gates: b [inner, gates], out [lanes][gates][WIDTH].
 inline void pack_gates(const float* b, const Gates& gates, int64_t inner, int64_t c, float* out) {
   const int64_t stride = gates.count * gates.N;
   for (int64_t k = 0; k < lanes_of(gates.P); k++)

@@ -1,57 +1,57 @@
-// Writing text: every symbol is read by all layers, the head says what may follow, one is drawn, and so on. Threads share units,
-// then the vocabulary, then rows. What a row gets does not depend on the rows beside it.
+// Text generation: all layers read a symbol, the head computes logits, the next symbol is drawn, and so on. Threads share the
+// units of a layer, the vocabulary of the head, and the rows of the draw. The output of a row does not depend on the other rows.
 
 inline void pack_cell(const float* w, const Gates& gates, int64_t inner, float* out) {
   for (int64_t c = 0; c < gates.P; c += WIDTH) pack_gates(w, gates, inner, c, out + c * lanes_of(gates.P) * gates.count);
 }
 
-// h of a layer as products read it [B, P]: after a step, and before it, by turns.
-inline Stored* fed_of(const Sampling& s, int64_t layer, int64_t step) {
-  return static_cast<Stored*>(s.fed) + (layer * 2 + step % 2) * s.B * s.P;
+// h of a layer as products read it [B, P]; double-buffered by step.
+inline Stored* h_stored_of(const Sampling& s, int64_t layer, int64_t step) {
+  return static_cast<Stored*>(s.h_stored) + (layer * 2 + step % 2) * s.B * s.P;
 }
 
 inline int64_t padded_logits(const Sampling& s) { return rounded_up(s.V, WIDTH); }
 
 inline bool plain(const Sampling& s) { return !s.residual && !s.gain[s.layers]; }
 
-// What a layer, or the head after the last one, reads [B, P]: what is below it gave.
+// The input [B, P] of a layer, or of the head (layer = s.layers).
 inline const Stored* read_by(const Sampling& s, int64_t layer, int64_t step) {
-  return plain(s) ? fed_of(s, layer - 1, step + 1) : static_cast<const Stored*>(s.read);
+  return plain(s) ? h_stored_of(s, layer - 1, step + 1) : static_cast<const Stored*>(s.read);
 }
 
-// Between two layers, each thread some rows: what was read is added to what was given, and normalised.
+// Residual connection and layer norm after a layer; threads share the rows.
 inline void sampling_between(const Sampling& s, int64_t layer, const Worker& worker) {
   const float *gain = s.gain[layer + 1], *shift = s.shift[layer + 1];
   const int64_t end = share(s.B, worker.number + 1, worker.count);
   for (int64_t b = share(s.B, worker.number, worker.count); b < end; b++) {
     float* x = s.sums + b * s.P;
-    V total = zero(), squares_ = zero();
+    Vec total = zero(), squares_ = zero();
     for (int64_t n = 0; n < s.P; n += WIDTH) {
-      const V h = load(s.h[layer] + b * s.N + n, s.N - n), v = s.residual && layer ? load(x + n) + h : h;
+      const Vec h = load(s.h[layer] + b * s.N + n, s.N - n), v = s.residual && layer ? load(x + n) + h : h;
       store(x + n, v);
       total = total + v;
     }
-    const V mean = broadcast(sum(total) / float(s.N));
+    const Vec mean = broadcast(sum(total) / float(s.N));
     for (int64_t n = 0; n < s.P; n += WIDTH) {
-      const V centred = load(x + n, s.N - n) - mean, v = s.N - n >= WIDTH ? centred : kept_lanes(centred, s.N - n);
+      const Vec centred = load(x + n, s.N - n) - mean, v = s.N - n >= WIDTH ? centred : kept_lanes(centred, s.N - n);
       squares_ = multiply_add(v, v, squares_);
     }
-    const V scale = broadcast(1 / __builtin_sqrtf(sum(squares_) / float(s.N) + 1e-5f));
+    const Vec scale = broadcast(1 / __builtin_sqrtf(sum(squares_) / float(s.N) + 1e-5f));
     for (int64_t n = 0; n < s.P; n += WIDTH) {
-      V v = load(x + n);
+      Vec v = load(x + n);
       if (gain) v = multiply_add((v - mean) * scale, load(gain + n, s.N - n), load(shift + n, s.N - n));
       store(static_cast<Stored*>(s.read) + b * s.P + n, v);
     }
   }
 }
 
-// One layer reads a symbol.
+// One step of one layer; threads share the units.
 template <class C>
 void sampling_layer(const Sampling& s, int64_t layer, int64_t step, const Worker& worker) {
   constexpr int G = C::GATES;
   const int64_t B = s.B, N = s.N, P = s.P, lanes = lanes_of(P), all = P / WIDTH;
-  const Stored *before = fed_of(s, layer, step), *below = layer ? read_by(s, layer, step) : nullptr;
-  Stored* after = fed_of(s, layer, step + 1);
+  const Stored *before = h_stored_of(s, layer, step), *below = layer ? read_by(s, layer, step) : nullptr;
+  Stored* after = h_stored_of(s, layer, step + 1);
   const Cut pieces(B, tile_rows(G));
   alignas(64) float z[SUMS * WIDTH], zx[SUMS * WIDTH];
   const int64_t end = share(all, worker.number + 1, worker.count);
@@ -65,13 +65,13 @@ void sampling_layer(const Sampling& s, int64_t layer, int64_t step, const Worker
       for (int r = 0; r < pieces.size(i); r++) {
         const int64_t b = b0 + r;
         const Stored* input = static_cast<const Stored*>(s.inputs) + s.last[b] * G * P + n;
-        V products[G], x[G];
+        Vec products[G], x[G];
         for (int g = 0; g < G; g++) {
           products[g] = load(z + (r * G + g) * WIDTH);
           x[g] = layer ? load(zx + (r * G + g) * WIDTH) + load(s.b[layer] + g * N + n, N - n) : load(input + g * P);
         }
         float *h = s.h[layer] + b * N + n, *c = s.c[layer] ? s.c[layer] + b * N + n : nullptr;
-        const V b_u = s.b_u[layer] ? load(s.b_u[layer] + n, N - n) : zero();
+        const Vec b_u = s.b_u[layer] ? load(s.b_u[layer] + n, N - n) : zero();
         const auto state = C::forward(products, x, b_u, load(h, N - n), c ? load(c, N - n) : zero(), nullptr, P);
         store(h, state.h, N - n);
         if (c) store(c, state.c, N - n);
@@ -80,23 +80,23 @@ void sampling_layer(const Sampling& s, int64_t layer, int64_t step, const Worker
     }
 }
 
-// The state before a step: forgotten where EOS is read, and h as products read it.
+// The state before a step: reset where EOS is read, and h copied as products read it.
 inline void sampling_state(const Sampling& s, int64_t step, const Worker& worker) {
   const int64_t end = share(s.B, worker.number + 1, worker.count);
   for (int64_t b = share(s.B, worker.number, worker.count); b < end; b++) {
-    if (step && !(s.forgets && s.last[b] == s.eos)) continue;  // h of the step before is there already
-    const bool gone = s.forgets && s.last[b] == s.eos;
+    if (step && !(s.forgets && s.last[b] == s.eos)) continue;  // the previous step stored h
+    const bool reset = s.forgets && s.last[b] == s.eos;
     for (int64_t layer = 0; layer < s.layers; layer++)
       for (int64_t n = 0; n < s.P; n += WIDTH) {
         float* h = s.h[layer] + b * s.N + n;
-        if (gone) store(h, zero(), s.N - n);
-        if (gone && s.c[layer]) store(s.c[layer] + b * s.N + n, zero(), s.N - n);
-        store(fed_of(s, layer, step) + b * s.P + n, load(h, s.N - n));
+        if (reset) store(h, zero(), s.N - n);
+        if (reset && s.c[layer]) store(s.c[layer] + b * s.N + n, zero(), s.N - n);
+        store(h_stored_of(s, layer, step) + b * s.P + n, load(h, s.N - n));
       }
   }
 }
 
-// Logits of all rows, each thread some columns.
+// Logits of all rows; threads share the vocabulary.
 inline void sampling_logits(const Sampling& s, int64_t step, const Worker& worker) {
   const int64_t lanes = lanes_of(s.N), padded = padded_logits(s);
   const Stored* top = read_by(s, s.layers, step);
@@ -113,47 +113,47 @@ inline void sampling_logits(const Sampling& s, int64_t step, const Worker& worke
           const int64_t v = (groups.at(g) + p) * WIDTH;
           float* l = s.logits + (pieces.at(i) + r) * padded + v;
           store(l, load(z + (r * panels + p) * WIDTH) + load(s.head_b + v, s.V - v));
-          for (int64_t k = s.V - v; k < WIDTH; k++) l[k] = NEVER;
+          for (int64_t k = s.V - v; k < WIDTH; k++) l[k] = MASKED;
         }
     }
 }
 
-// From logits l [n] (n a multiple of WIDTH) to e^(l - max) in place; returns the sum of them, and the largest in `top`.
+// Replaces logits l [n] by e^(l - max); n is a multiple of WIDTH. Returns their sum, and max in `top`.
 inline float exponentials(float* l, int64_t n, float& top) {
-  V most = broadcast(-3e38f), sums = zero();
+  Vec most = broadcast(-3e38f), sums = zero();
   for (int64_t v = 0; v < n; v += WIDTH) most = larger(load(l + v), most);
   top = largest(most);
   most = broadcast(top);
   for (int64_t v = 0; v < n; v += WIDTH) {
-    const V e = exponential(load(l + v) - most);
+    const Vec e = exponential(load(l + v) - most);
     store(l + v, e);
     sums = sums + e;
   }
   return sum(sums);
 }
 
-// The transforms of lmgen/generation/sampling.py, in their order: what they leave out gets NEVER. `order` and `p` are memory for V numbers.
+// The transforms of lmgen/generation/sampling.py in their order; excluded symbols get MASKED. `order` and `p` are scratch memory.
 inline void transform(const Sampling& s, float* l, int64_t padded, int32_t* order, float* p) {
   float top = l[0];
   if (s.temperature != 1) {
     for (int64_t v = 1; v < s.V; v++) top = l[v] > top ? l[v] : top;
     const float t = s.temperature > 1e-30f ? s.temperature : 1e-30f;
-    for (int64_t v = 0; v < s.V; v++) l[v] = l[v] == NEVER ? NEVER : (l[v] - top) / t;
+    for (int64_t v = 0; v < s.V; v++) l[v] = l[v] == MASKED ? MASKED : (l[v] - top) / t;
   }
   if (s.top_k > 0 && s.top_k < s.V) {
     s.order(l, s.V, order);
     const float least_kept = l[order[s.top_k - 1]];
     for (int64_t v = 0; v < s.V; v++)
-      if (l[v] < least_kept) l[v] = NEVER;
+      if (l[v] < least_kept) l[v] = MASKED;
   }
   if (s.top_p < 1) {
     s.order(l, s.V, order);
-    for (int64_t v = 0; v < padded; v++) p[v] = v < s.V ? l[v] : NEVER;
+    for (int64_t v = 0; v < padded; v++) p[v] = v < s.V ? l[v] : MASKED;
     const float total = exponentials(p, padded, top);
     float before = 0;
     for (int64_t k = 0; k < s.V; k++) {
       const int32_t v = order[k];
-      if (before >= s.top_p) l[v] = NEVER;
+      if (before >= s.top_p) l[v] = MASKED;
       before += p[v] / total;
     }
   }
@@ -161,30 +161,31 @@ inline void transform(const Sampling& s, float* l, int64_t padded, int32_t* orde
     top = l[0];
     for (int64_t v = 1; v < s.V; v++) top = l[v] > top ? l[v] : top;
     for (int64_t v = 0; v < s.V; v++)
-      if (l[v] - top < __builtin_logf(s.min_p)) l[v] = NEVER;
+      if (l[v] - top < __builtin_logf(s.min_p)) l[v] = MASKED;
   }
 }
 
-// A symbol by inverting the cumulated softmax at a uniform number in [0, 1).
-inline int32_t draw(float* l, int64_t V_, int64_t padded, float uniform) {
+// Draws a symbol by inverting the cumulative softmax at a uniform number in [0, 1).
+inline int32_t draw(float* l, int64_t V, int64_t padded, float uniform) {
   float top, total = 0, sum_ = 0;
   int32_t likeliest = 0;
-  for (int64_t v = 1; v < V_; v++) likeliest = l[v] > l[likeliest] ? int32_t(v) : likeliest;
+  for (int64_t v = 1; v < V; v++) likeliest = l[v] > l[likeliest] ? int32_t(v) : likeliest;
   const float most = l[likeliest];
-  for (int64_t v = V_; v < padded; v++) l[v] = NEVER;
+  for (int64_t v = V; v < padded; v++) l[v] = MASKED;
   for (int64_t v = 0; v < padded; v++)
-    if (!(l[v] > most - 80)) l[v] = NEVER;
+    if (!(l[v] > most - 80)) l[v] = MASKED;
   exponentials(l, padded, top);
-  for (int64_t v = 0; v < V_; v++) total += l[v] > 2e-37f ? l[v] : 0;  // what was left out is e^-87 there
+  for (int64_t v = 0; v < V; v++) total += l[v] > 2e-37f ? l[v] : 0;  // excluded symbols have e^-87
   const float place = uniform * total;
-  for (int64_t v = 0; v < V_; v++) {
+  for (int64_t v = 0; v < V; v++) {
     sum_ += l[v] > 2e-37f ? l[v] : 0;
     if (sum_ > place) return int32_t(v);
   }
   return likeliest;
 }
 
-// What follows in each of this thread's rows, and what it costs by the model as it is. `p`, `other` and `order` are memory.
+// The next symbol of each row and its -ln p under the untransformed model; threads share the rows. The last three are scratch
+// memory.
 inline void sampling_draw(const Sampling& s, int64_t step, const Worker& worker, float* p, float* other, int32_t* order) {
   const int64_t padded = padded_logits(s);
   const int64_t end = share(s.B, worker.number + 1, worker.count);
@@ -196,7 +197,7 @@ inline void sampling_draw(const Sampling& s, int64_t step, const Worker& worker,
     const bool drawn = following < 0;
     if (drawn) {
       for (int64_t v = 0; v < padded; v += WIDTH) store(p + v, load(l + v));
-      if (s.unk >= 0) p[s.unk] = NEVER;
+      if (s.unk >= 0) p[s.unk] = MASKED;
       transform(s, p, padded, order, other);
       following = draw(p, s.V, padded, s.uniforms[step * s.B + b]);
     }

@@ -1,11 +1,11 @@
-// The tile by AMX (product.h says what it is): one instruction multiplies 16 rows by 16 lanes with 16 lanes by a panel.
+// The tile with AMX (interface: product.h): one instruction multiplies [16 rows, 16 lanes] by [16 lanes, 1 panel].
 //
-//   registers 0 1 2 3  sums: of two times 16 rows and two panels, or of 16 rows and four panels
-//             4 5      the left operand, [rows][LANES], read from where its rows lie
-//             6 7      the right operand, [LANES][WIDTH], read from the packed group, whose lanes are panels * WIDTH floats apart
+//   registers 0 1 2 3  sums: 2 x 16 rows and two panels, or 16 rows and four panels
+//             4 5      the left operand, [rows][LANES], read in place
+//             6 7      the right operand, [LANES][WIDTH], from the packed group with a stride of panels * WIDTH floats
 //
-// Registers have as many rows as there are to read, so that nothing beyond them is touched. Their shapes are a configuration that
-// belongs to the thread, and loading one clears them all.
+// Registers are configured for the exact number of rows, so that nothing beyond them is accessed. The configuration belongs to
+// the thread; loading one clears all registers.
 
 static_assert(WIDTH == 16 && PAIR == 2, "a register is 16 rows of 16 lanes of two bfloat16");
 constexpr int REGISTER_ROWS = 16;
@@ -15,18 +15,18 @@ constexpr int BLOCK_ROWS = 64;
 constexpr int tile_rows(int) { return 2 * REGISTER_ROWS; }
 constexpr int SUMS = tile_rows(PANELS) * PANELS;
 
-// Keeps the compiler from moving accesses to memory past this point: not every compiler knows that tiles read and write it.
-inline void settle(const void* memory) { asm volatile("" ::"r"(memory) : "memory"); }
+// Keeps the compiler from moving memory accesses past this point: not every compiler knows that tile instructions access memory.
+inline void compiler_barrier(const void* memory) { asm volatile("" ::"r"(memory) : "memory"); }
 
-struct alignas(64) Configuration {  // as the instruction reads it
+struct alignas(64) Configuration {  // the format of LDTILECFG
   uint8_t palette = 0, start_row = 0, reserved[14] = {};
-  uint16_t bytes[16] = {};  // of a row of each register
+  uint16_t bytes[16] = {};  // bytes a row of each register
   uint8_t rows[16] = {};
 };
 
-static thread_local int configured = 0;  // how many rows this thread's registers are for; 0 where they are not known
+static thread_local int configured = 0;  // the number of rows this thread's registers are configured for; 0 if unknown
 
-// Up to 16 rows are one register's; more are shared about evenly by two.
+// Up to 16 rows use one register; more are split evenly over two.
 inline int first_rows(int rows) { return rows <= REGISTER_ROWS ? rows : (rows + 1) / 2; }
 
 inline void configure(int rows) {
@@ -36,21 +36,21 @@ inline void configure(int rows) {
   c.palette = 1;
   for (int i = 0; i < 8; i++)
     if (of_register[i]) c.rows[i] = uint8_t(of_register[i]), c.bytes[i] = sizeof(float) * WIDTH;
-  settle(&c);
+  compiler_barrier(&c);
   _tile_loadconfig(&c);
   configured = rows;
 }
 
-class Tiles {  // leaves the thread's configuration as it was: libraries under JAX rely on theirs
+class Tiles {  // restores the thread's configuration: libraries used by JAX rely on theirs
  public:
   Tiles() {
-    settle(&before_);
+    compiler_barrier(&before_);
     _tile_storeconfig(&before_);
-    settle(&before_);
+    compiler_barrier(&before_);
     configured = 0;
   }
   ~Tiles() {
-    settle(&before_);
+    compiler_barrier(&before_);
     if (before_.palette)
       _tile_loadconfig(&before_);
     else
@@ -63,10 +63,12 @@ class Tiles {  // leaves the thread's configuration as it was: libraries under J
   Configuration before_;
 };
 
-// R registers of rows, the first of them with `first` rows, times P panels of a group of `panels`.
+// R registers of rows, the first with `first` rows, times P panels of a group of `panels`.
 template <int R, int P>
-void tile(const float* a, int64_t row, int first, const float* b, int panels, int64_t lanes, float* z, bool add, Soon* soon) {
-  constexpr bool second = P > 1, third = R > 1 || P > 2, fourth = R > 1 ? P > 1 : P > 3;  // registers of sums in use, besides 0
+void tile(const float* a, int64_t row, int first, const float* b, int panels, int64_t lanes, float* z, bool add,
+          Prefetcher* prefetcher) {
+  constexpr bool second = P > 1, third = R > 1 || P > 2,
+                 fourth = R > 1 ? P > 1 : P > 3;  // which registers of sums besides 0 are used
   const int64_t down = int64_t(sizeof(float)) * row, across = int64_t(sizeof(float)) * panels * WIDTH;  // bytes from row to row
   const float* a2 = a + first * row;
   float* z3 = z + (R > 1 ? first * panels : 2) * WIDTH;
@@ -81,7 +83,7 @@ void tile(const float* a, int64_t row, int first, const float* b, int panels, in
     if constexpr (fourth) { _tile_loadd(3, z3 + WIDTH, across); }
   }
   for (int64_t k = 0; k < lanes; k += LANES, b += LANES * panels * WIDTH) {
-    if (soon && k % TURN == 0) soon->turn();
+    if (prefetcher && k % PREFETCH_INTERVAL == 0) prefetcher->step();
     _tile_loadd(4, a + k, down);
     _tile_loadd(6, b, across);
     _tile_dpbf16ps(0, 4, 6);
@@ -110,18 +112,18 @@ void tile(const float* a, int64_t row, int first, const float* b, int panels, in
   if constexpr (fourth) { _tile_stored(3, z3 + WIDTH, across); }
 }
 
-// … for up to tile_rows(panels) rows.
+// For up to tile_rows(panels) rows.
 inline void tile_of(int panels, int rows, const float* a, int64_t row, int64_t, const float* b, int64_t lanes, float* z,
-                    bool add = false, Soon* soon = nullptr) {
+                    bool add = false, Prefetcher* prefetcher = nullptr) {
   if (rows != configured) configure(rows);
-  settle(z);
+  compiler_barrier(z);
   const int first = first_rows(rows);
   if (first < rows) {
     for (int p = 0; p < panels; p += 2)
-      (p + 1 < panels ? tile<2, 2> : tile<2, 1>)(a, row, first, b + p * WIDTH, panels, lanes, z + p * WIDTH, add, soon);
+      (p + 1 < panels ? tile<2, 2> : tile<2, 1>)(a, row, first, b + p * WIDTH, panels, lanes, z + p * WIDTH, add, prefetcher);
   } else {
     constexpr decltype(&tile<1, 1>) tiles[PANELS] = {tile<1, 1>, tile<1, 2>, tile<1, 3>, tile<1, 4>};
-    tiles[panels - 1](a, row, first, b, panels, lanes, z, add, soon);
+    tiles[panels - 1](a, row, first, b, panels, lanes, z, add, prefetcher);
   }
-  settle(z);
+  compiler_barrier(z);
 }

@@ -1,7 +1,7 @@
-// The tile instructions of AMX in plain C++: what they compute, and what they refuse, which here ends the process. For tests on
-// processors that lack them (tests/test_amx.py), in the place of the intrinsics.
+// The AMX tile intrinsics in plain C++, for tests on processors without them (tests/nn/test_amx.py). An operand that the
+// instruction would reject ends the process.
 //
-// After Intel's Software Developer's Manual, volume 2: LDTILECFG, STTILECFG, TILELOADD, TILESTORED, TILEZERO, TILERELEASE,
+// Source: Intel Software Developer's Manual, volume 2: LDTILECFG, STTILECFG, TILELOADD, TILESTORED, TILEZERO, TILERELEASE,
 // TDPBF16PS.
 #pragma once
 #include <cstdint>
@@ -11,9 +11,9 @@
 
 namespace lmgen::emulated {
 
-constexpr int REGISTERS = 8, MOST_ROWS = 16, MOST_BYTES = 64;
+constexpr int REGISTERS = 8, MAX_ROWS = 16, MAX_BYTES = 64;
 
-struct Shapes {  // a configuration, as it lies in memory
+struct Shapes {  // a configuration in memory
   uint8_t palette, start_row, reserved[14];
   uint16_t bytes[16];
   uint8_t rows[16];
@@ -25,7 +25,7 @@ inline void require(bool fine, const char* what) {
   std::abort();
 }
 
-// What a thread finds when it begins: nothing, or what a library before us may have configured.
+// The initial configuration of a thread: none, or one left by another library.
 inline Shapes found() {
   static int threads = 0;
   Shapes s{};
@@ -35,7 +35,7 @@ inline Shapes found() {
 
 struct Thread {
   Shapes before = found(), now = before;
-  float data[REGISTERS][MOST_ROWS][MOST_BYTES / 4] = {};
+  float data[REGISTERS][MAX_ROWS][MAX_BYTES / 4] = {};
 
   void require_configured(int i) const {
     require(i >= 0 && i < REGISTERS && now.palette && now.rows[i], "a register is not configured");
@@ -52,7 +52,7 @@ inline void loadconfig(const void* memory) {
   for (uint8_t byte : s.reserved) require(byte == 0, "reserved bytes of a configuration are set");
   for (int i = 0; i < 16; i++) {
     const bool real = i < REGISTERS;
-    require(s.rows[i] <= (real ? MOST_ROWS : 0) && s.bytes[i] <= (real ? MOST_BYTES : 0), "a register is too large");
+    require(s.rows[i] <= (real ? MAX_ROWS : 0) && s.bytes[i] <= (real ? MAX_BYTES : 0), "a register is too large");
     require((s.rows[i] == 0) == (s.bytes[i] == 0), "a register has rows of no bytes, or none");
   }
   thread.now = s;
@@ -64,9 +64,9 @@ inline void release() {
   for (int i = 0; i < REGISTERS; i++) thread.clear(i);
 }
 
-// Kernels do this first, so that a kernel before that has not put back what it found is noticed.
+// Kernels call this first, so it checks that the previous kernel restored the configuration.
 inline void storeconfig(void* memory) {
-  require(!std::memcmp(&thread.now, &thread.before, sizeof(Shapes)), "the configuration of before was not put back");
+  require(!std::memcmp(&thread.now, &thread.before, sizeof(Shapes)), "the previous configuration was not restored");
   std::memcpy(memory, &thread.now, sizeof(Shapes));
 }
 
@@ -87,7 +87,7 @@ inline void store(int i, void* memory, int64_t stride) {
     std::memcpy(static_cast<char*>(memory) + r * stride, thread.data[i][r], thread.now.bytes[i]);
 }
 
-// Numbers too small to be normal count as zero, read or written.
+// Denormals are treated as zero, as operands and as results.
 inline float flushed(float x) { return x < 0x1p-126f && x > -0x1p-126f ? 0 : x; }
 
 // The lower (0) or upper (1) bfloat16 of a lane.
@@ -99,7 +99,7 @@ inline float half(float lane, int which) {
   return flushed(lane);
 }
 
-// c += a b. Products of the lower and of the upper halves are summed apart, and their sums are added to c last.
+// c += a b. The lower and the upper halves are summed separately; the two sums are added to c last.
 inline void multiply(int c, int a, int b) {
   thread.require_configured(c), thread.require_configured(a), thread.require_configured(b);
   require(c != a && c != b && a != b, "the registers of a product are not three");
@@ -108,7 +108,7 @@ inline void multiply(int c, int a, int b) {
           "the shapes of a product do not fit");
   const int columns = s.bytes[c] / 4;
   for (int m = 0; m < s.rows[c]; m++) {
-    float sums[2][MOST_BYTES / 4] = {};
+    float sums[2][MAX_BYTES / 4] = {};
     for (int k = 0; k < s.rows[b]; k++)
       for (int n = 0; n < columns; n++)
         for (int i = 0; i < 2; i++)

@@ -1,4 +1,7 @@
-"""Strictness and shared fixtures: warnings are errors, nothing is written outside of tmp_path."""
+"""Strictness and shared fixtures: warnings are errors, nothing is written outside of tmp_path.
+
+With LMGEN_TESTS_MASKED=1 the tests run as where the system is not POSIX (masked.py), and those marked posix are skipped.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,14 @@ from pathlib import Path
 import jax
 import pytest
 
-from lmgen.cli import main
-from support import invented_words
+import masked
+
+MASKED = bool(os.environ.get("LMGEN_TESTS_MASKED"))
+if MASKED:
+    masked.mask()
+
+from lmgen.cli import main  # noqa: E402
+from support import invented_words  # noqa: E402
 
 # Nearly all the time of these tests goes into compiling programs that then run for milliseconds. The processes that tests
 # start, and `make oracle`, compile as users do.
@@ -25,6 +34,13 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    if MASKED or os.name != "posix":
+        for item in items:
+            if item.get_closest_marker("posix"):
+                item.add_marker(pytest.mark.skip(reason="about a POSIX system"))
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import pty
 import random
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
@@ -29,7 +30,7 @@ def started(*words: str | Path, **options) -> subprocess.Popen:
 
 def on_a_terminal(*words: str | Path, columns: int = 60, code: int = 0, **environment: str) -> str:
     """What a command writes on a terminal of some columns."""
-    master, slave = pty.openpty()
+    master, slave = pytest.importorskip("pty").openpty()
     variables = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), **environment}
     process = started(*words, stdin=slave, stdout=slave, stderr=slave, env=variables)
     os.close(slave)

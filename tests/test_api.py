@@ -229,7 +229,7 @@ def test_a_taken_directory_is_left_alone_before_the_text_is_read(model_path):
         yield
 
     before = cache_folder()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="nothing is overwritten"):
         counted(strings(), output=model_path)
     assert cache_folder() == before
 

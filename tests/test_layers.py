@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import lmgen
+import masked
 
 FOLDER = Path(lmgen.__file__).parent
 # From top to bottom: a package imports only from rows below its own, and the modules within one import each other in no circle.
@@ -83,6 +84,20 @@ def test_importing_and_help_import_no_jax_and_write_nothing(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_only_system_knows_the_operating_system():
+    for path in MODULES:
+        if "system" in path.parts:
+            continue
+        text = path.read_text("utf-8")
+        nodes = [*ast.walk(ast.parse(text))]
+        imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        names = {(n.value.id, n.attr) for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
+        assert not imported & masked.MODULES, dotted(path)
+        assert not [name for module, name in names if name in masked.NAMES.get(module, ())], dotted(path)
+        assert "/proc/" not in text, dotted(path)
 
 
 def test_nothing_runs_code_from_a_file():

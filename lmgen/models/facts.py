@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from importlib import metadata
@@ -110,10 +109,11 @@ def words(value: Any) -> str:
 
 def surroundings() -> list[tuple[str, str]]:
     """Versions, processor, memory, caches."""
-    from lmgen.system import devices
+    from lmgen.system import devices, memory
 
     packages = ("jax", "jaxlib", "optax", "numpy", "safetensors", "click", "rich")
     installed = {name: version(name) for name in packages}
+    ram = memory.total()
     return [
         ("lmgen", __version__),
         ("python", f"{sys.version.split()[0]} on {platform.system()} {platform.machine()}"),
@@ -122,7 +122,7 @@ def surroundings() -> list[tuple[str, str]]:
         ("kernels", kernels()),
         ("precision", auto()),
         ("instructions", " ".join(sorted(f for f in devices.cpu_flags() if f.startswith(("avx", "amx", "fma"))))),
-        ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
+        ("memory", f"{ram / 2**30:.1f} GiB" if ram else "unknown"),
         ("cache", str(cache.folder("corpora").parent)),
     ]
 

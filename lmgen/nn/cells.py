@@ -1,10 +1,10 @@
-"""What happens at one time step: one small class a cell, and the table of their names.
+"""Recurrent cells: one small class for each, which computes one time step, and the table of their names.
 
-Shapes: B batch, D inputs, N cell size, G how many vectors of size N the cell computes from its input (its gates).
-The letters are those of the papers: W weighs the input, U what is fed back, b is the bias, σ is the logistic function.
-All times at once, stacking, forgetting at EOS and the gradient of the time loop live in recurrence.py and model.py.
+Shapes: B batch, D input size, N cell size, G number of gates (vectors of size N computed from the input).
+Letters: W input weights, U recurrent weights, b bias, σ the logistic function.
+The time loop and its gradient are in recurrence.py; stacking and resetting the state at EOS are in model.py.
 
-To add a cell: write its class here and name it in CELLS. The command line, the tests and the benchmark follow from the table.
+To add a cell, write its class and add it to CELLS. The command line, the tests and the benchmark use the table.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from jax import Array
 Params = dict[str, Array]
 State = dict[str, Array]
 Product = Callable[[Array, Array], Array]
-Times = Callable[[Array, str], Array]  # times(h, "U") is h U
+Times = Callable[[Array, str], Array]  # times(h, "U") = h U
 
 
-# The gradients of these two are made of their results, which other products of a step keep anyway: automatic differentiation
-# would keep more arrays for every step.
+# The gradients of these two use their results, which a step keeps anyway. Automatic differentiation would keep more arrays.
 @jax.custom_vjp
 def sigmoid(a: Array) -> Array:
-    """The logistic function, in the form that is fastest on a CPU."""
+    """The logistic function, in its fastest form on CPUs."""
     return 0.5 * jnp.tanh(0.5 * a) + 0.5
 
 
@@ -41,18 +40,18 @@ tanh.defvjp(lambda a: (t := tanh(a), t), lambda t, g: (g * (1 - t * t),))
 
 
 class Cell:
-    """A cell, described by the sizes of what it computes, feeds back and remembers, in units of N, and by its step.
+    """A recurrent cell. Its state is a dict of [B, …] arrays; "h" [B, N] is the output.
 
-    Of most cells the step is an elementwise `update` from the sum of x and one recurrent product, h_{t-1} U; others write their
-    whole `step`. The state is a dict of [B, …] arrays; "h" [B, N] is what the cell outputs.
+    Most cells define an elementwise `update` of the sum of the inputs and one recurrent product, h_{t-1} U; the others define
+    `step`. Sizes are in units of N.
     """
 
     gates: int = 1
-    recurrent: ClassVar[dict[str, int]] = {"U": 1}  # the matrices that weigh what is fed back, [N, … N]
-    memory: ClassVar[dict[str, int]] = {"h": 1}
+    recurrent: ClassVar[dict[str, int]] = {"U": 1}  # recurrent matrices, [N, size N]
+    memory: ClassVar[dict[str, int]] = {"h": 1}  # arrays of the state, [B, size N]
 
     def init(self, key: Array, inputs: int, size: int) -> Params:
-        """Matrices uniform in ±1/√N, as PyTorch draws them; vectors zero, but for what `vectors` says."""
+        """Initial parameters: matrices uniform in ±1/√N, as in PyTorch, and `vectors`."""
         shapes = {"W": (inputs, self.gates * size)} | {name: (size, n * size) for name, n in self.recurrent.items()}
         keys = jax.random.split(key, len(shapes))
         bound = size**-0.5
@@ -63,19 +62,19 @@ class Cell:
         return {**matrices, **self.vectors(size)}
 
     def vectors(self, size: int) -> Params:
-        """The vectors among the weights, as they start."""
+        """The initial biases and other vectors."""
         return {"b": jnp.zeros(self.gates * size)}
 
     def start(self, batch: int, size: int, dtype: Any = jnp.float32) -> State:
-        """The state before anything is read: zero."""
+        """The initial state: zeros."""
         return {name: jnp.zeros((batch, n * size), dtype) for name, n in self.memory.items()}
 
     def inputs(self, p: Params, xs: Array, product: Product) -> Array:
-        """What the step needs of the inputs [..., D], of all times at once: W x + b, [..., G N]. Each row stands for itself."""
+        """The input part of the step, for all time steps at once: W x + b [..., G N] of xs [..., D], row by row."""
         return product(xs, p["W"]) + p["b"]
 
     def step(self, p: Params, state: State, x: Array, times: Times) -> State:
-        """The state after one step, from one row of `inputs` for each column [B, G N]; recurrent products go through `times`."""
+        """The state after one step, from a row x [B, G N] of `inputs`. Recurrent products must use `times`."""
         return self.update(p, state, x + times(state["h"], "U"))
 
     def update(self, p: Params, state: State, a: Array) -> State:
@@ -102,15 +101,15 @@ class ElmanRelu(Elman):
 
 
 class ElmanLinear(Elman):
-    """The simple recurrent network with φ(a) = a: what it can carry is what its weights' powers keep."""
+    """The simple recurrent network with φ(a) = a: its memory depends on the powers of U alone."""
 
     activation = staticmethod(lambda a: a)
 
 
 class Jordan(Cell):
-    """What is fed back is the output y, not the hidden layer before it (Jordan 1986); the state's "h" is y.
+    """A network that feeds back its output y instead of its hidden layer (Jordan 1986); "h" of the state is y.
 
-    h_t = tanh(W x_t + U y_{t-1} + b),  y_t = tanh(V h_t + b_y).
+    h_t = tanh(W x_t + U y_{t-1} + b),  y_t = tanh(U_y h_t + b_y).  U_y is stored under the name V.
     """
 
     recurrent: ClassVar[dict[str, int]] = {"U": 1, "V": 1}
@@ -124,10 +123,10 @@ class Jordan(Cell):
 
 
 class TDNN(Cell):
-    """A time-delay network: it sees the last K = 4 inputs beside the present one, and nothing before (Waibel et al. 1989).
+    """A time-delay network: its output depends on the current input and the last K = 4 (Waibel et al. 1989).
 
-    h_t = tanh(Σ_{k=0..K} W_k x_{t-k} + b).  Each input is multiplied once, by all W_k; the state holds what is due: the sums that
-    the inputs so far give to h_{t+1}, …, h_{t+K}.
+    h_t = tanh(Σ_{k=0..K} W_k x_{t-k} + b).  Each input is multiplied once, by all W_k; "due" of the state holds the partial sums
+    of h_{t+1}, …, h_{t+K}.
     """
 
     delays = 4
@@ -148,14 +147,14 @@ class TDNN(Cell):
         return {"h": h, "due": self.fed_back(h, later + jnp.pad(further, ((0, 0), (0, now.shape[-1]))), times)}
 
     def fed_back(self, h: Array, due: Array, times: Times) -> Array:
-        """What is due, with what the output adds to it: nothing."""
+        """The partial sums plus the recurrent products of the output: none here."""
         return due
 
 
 class NARX(TDNN):
     """Delayed inputs and delayed outputs, K = 4 of each (Lin et al. 1996).
 
-    y_t = tanh(Σ_{k=0..K} W_k x_{t-k} + Σ_{k=1..K} U_k y_{t-k} + b): an output reaches K steps in one.
+    y_t = tanh(Σ_{k=0..K} W_k x_{t-k} + Σ_{k=1..K} U_k y_{t-k} + b): the delays are shortcuts over K steps.
     """
 
     recurrent: ClassVar[dict[str, int]] = {"U": TDNN.delays}
@@ -168,7 +167,7 @@ class NARX(TDNN):
 
 
 class LSTM(Cell):
-    """Long short-term memory: a memory cell c behind gates that write (i), keep (f) and show (o) it (Gers et al. 2000).
+    """Long short-term memory: a memory cell c with an input gate i, a forget gate f and an output gate o (Gers et al. 2000).
 
     i, f, o = σ(W x_t + U h_{t-1} + b),  g = tanh(W x_t + U h_{t-1} + b),
     c_t = f ⊙ c_{t-1} + i ⊙ g,  h_t = o ⊙ tanh(c_t).  The forget gate's bias starts at 1.
@@ -188,9 +187,10 @@ class LSTM(Cell):
 
 
 class PeepholeLSTM(LSTM):
-    """An LSTM whose gates see the memory cell, each unit its own: i and f see c_{t-1}, o sees c_t (Gers & Schmidhuber 2000).
+    """An LSTM whose gates also read the memory cell: i and f read c_{t-1}, o reads c_t (Gers & Schmidhuber 2000).
 
-    i, f = σ(W x_t + U h_{t-1} + v ⊙ c_{t-1} + b),  o = σ(W x_t + U h_{t-1} + v_o ⊙ c_t + b);  the rest as in `lstm`.
+    i, f = σ(W x_t + U h_{t-1} + w ⊙ c_{t-1} + b),  o = σ(W x_t + U h_{t-1} + w ⊙ c_t + b);  the rest as in `lstm`.
+    The peephole weights w_i, w_f, w_o are stored under the name v.
     """
 
     def vectors(self, size: int) -> Params:
@@ -198,16 +198,16 @@ class PeepholeLSTM(LSTM):
 
     def update(self, p: Params, state: State, a: Array) -> State:
         i, f, o, g = jnp.split(a, 4, axis=-1)
-        v_i, v_f, v_o = jnp.split(p["v"], 3)
-        c = sigmoid(f + v_f * state["c"]) * state["c"] + sigmoid(i + v_i * state["c"]) * tanh(g)
-        return {"h": sigmoid(o + v_o * c) * tanh(c), "c": c}
+        w_i, w_f, w_o = jnp.split(p["v"], 3)
+        c = sigmoid(f + w_f * state["c"]) * state["c"] + sigmoid(i + w_i * state["c"]) * tanh(g)
+        return {"h": sigmoid(o + w_o * c) * tanh(c), "c": c}
 
 
 class CoupledLSTM(LSTM):
-    """An LSTM that forgets as much as it writes: f = 1 − i (Greff et al. 2015).
+    """An LSTM with coupled gates, f = 1 − i: it forgets as much as it writes (Greff et al. 2015).
 
     i, o = σ(W x_t + U h_{t-1} + b),  g = tanh(…),  c_t = (1 − i) ⊙ c_{t-1} + i ⊙ g,  h_t = o ⊙ tanh(c_t).
-    The bias of i starts at −1: as much is kept as with a forget bias of 1.
+    The bias of i starts at −1, equivalent to a forget bias of 1.
     """
 
     gates = 3
@@ -224,7 +224,7 @@ class CoupledLSTM(LSTM):
 
 
 class NoForgetLSTM(LSTM):
-    """The LSTM as it was first: f = 1, nothing is ever forgotten (Hochreiter & Schmidhuber 1997).
+    """The original LSTM, without a forget gate: f = 1 (Hochreiter & Schmidhuber 1997).
 
     i, o = σ(W x_t + U h_{t-1} + b),  g = tanh(…),  c_t = c_{t-1} + i ⊙ g,  h_t = o ⊙ tanh(c_t).
     """
@@ -245,10 +245,10 @@ class NoForgetLSTM(LSTM):
 
 
 class GRU(Cell):
-    """The gated recurrent unit, its reset gate after the product: the form of PyTorch, Keras and cuDNN (Cho 2014, Chung 2014).
+    """The gated recurrent unit with the reset gate after the product, as in PyTorch, Keras and cuDNN (Cho 2014, Chung 2014).
 
     z, r = σ(W x_t + U h_{t-1} + b),  n = tanh(W x_t + b + r ⊙ (U h_{t-1} + b_u)),  h_t = z ⊙ n + (1 − z) ⊙ h_{t-1}.
-    z says how much to write; PyTorch's z is our 1 − z.
+    z is the share that is written; PyTorch's z is 1 − z here.
     """
 
     gates = 3
@@ -266,7 +266,7 @@ class GRU(Cell):
 
 
 class ResetBeforeGRU(Cell):
-    """The gated recurrent unit of the papers and courses, its reset gate before a second product (Cho et al. 2014).
+    """The gated recurrent unit with the reset gate before a second product, as in the paper (Cho et al. 2014).
 
     z, r = σ(W x_t + U h_{t-1} + b),  n = tanh(W x_t + U_n (r ⊙ h_{t-1}) + b),  h_t = z ⊙ n + (1 − z) ⊙ h_{t-1}.
     """
@@ -284,7 +284,7 @@ class ResetBeforeGRU(Cell):
 
 
 class SimpleGRU(Cell):
-    """A gated recurrent unit without a reset gate, as courses begin with it (after Cho et al. 2014).
+    """A gated recurrent unit without a reset gate (after Cho et al. 2014).
 
     z = σ(W x_t + U h_{t-1} + b),  n = tanh(W x_t + U h_{t-1} + b),  h_t = z ⊙ n + (1 − z) ⊙ h_{t-1}.
     """
@@ -302,15 +302,15 @@ class SimpleGRU(Cell):
 
 
 class LinearCell(Cell):
-    """A cell that is linear in its state, h_t = keep ⊙ h_{t-1} + write, with factors that only the input decides.
+    """A cell that is linear in its state: h_t = keep ⊙ h_{t-1} + write, where both factors depend only on the input.
 
-    Such steps compose to steps of the same form, so that a window takes a logarithmic number of them (an associative scan).
+    Two such steps compose to a step of the same form, so an associative scan computes T time steps in O(log T).
     """
 
     recurrent: ClassVar[dict[str, int]] = {}
 
     def factors(self, p: Params, x: Array) -> tuple[Array, Array]:
-        """`keep` and `write` [..., N], from rows of `inputs`."""
+        """`keep` and `write` [..., N], from rows x [..., G N] of `inputs`."""
         raise NotImplementedError
 
     def step(self, p: Params, state: State, x: Array, times: Times) -> State:
@@ -333,9 +333,10 @@ class MinGRU(LinearCell):
 
 
 class MinLSTM(LinearCell):
-    """An LSTM without recurrent products and without a memory behind its output, parallel in time (Feng et al. 2024).
+    """An LSTM without recurrent products and without an output gate, parallel in time (Feng et al. 2024).
 
-    f, i = σ(W x_t + b), divided by f + i;  n = W x_t + b,  h_t = f ⊙ h_{t-1} + i ⊙ n.  The forget gate's bias starts at 1.
+    f, i = σ(W x_t + b), both divided by their sum f + i,  n = W x_t + b,  h_t = f ⊙ h_{t-1} + i ⊙ n.
+    The forget gate's bias starts at 1.
     """
 
     gates = 3
@@ -345,7 +346,7 @@ class MinLSTM(LinearCell):
 
     def factors(self, p: Params, x: Array) -> tuple[Array, Array]:
         f, i, n = jnp.split(x, 3, axis=-1)
-        f = sigmoid(jax.nn.softplus(-i) - jax.nn.softplus(-f))  # σ(f) / (σ(f) + σ(i)), where both may be very small
+        f = sigmoid(jax.nn.softplus(-i) - jax.nn.softplus(-f))  # = σ(f) / (σ(f) + σ(i)), stable if both are small
         return f, (1 - f) * n
 
 

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy: −ln p of targets, and its gradient, for which only p less the one-hot targets is kept."""
+"""Softmax cross-entropy: −ln p of targets, with a gradient that keeps only p − one-hot."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from jax import Array, lax
 from lmgen.nn import native
 from lmgen.nn.precision import product, weight_gradient
 
-CHUNK = 1 << 24  # logits held at a time, in numbers, where no kernel holds fewer
+CHUNK = 1 << 24  # logits in memory at a time, without kernels
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def nats(precision: str, transposed: bool, h: Array, W: Array, b: Array, targets: Array) -> Array:
     """−ln p [n] of targets [n] under softmax(h W + b), from h [n, N] and W [N, V], or `transposed` [V, N].
 
-    Where a gradient is wanted, p less the one-hot target is kept [n, V], with "bf16" in bfloat16, by kernels but for a factor of
-    each row; otherwise only some of the logits exist at a time.
+    The gradient keeps p − one-hot [n, V], with "bf16" in bfloat16. Without a gradient the logits are computed in chunks.
     """
     return _nats(precision, transposed, h, W, b, targets, keep=False)[0]
 

@@ -1,4 +1,4 @@
-"""Products of matrices at a precision, and which precision is faster here."""
+"""Matrix products at a precision, and the choice of the precision "auto"."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Axes = tuple[int, ...]
 
 
 def product(a: Array, b: Array, precision: str, transposed: bool = False) -> Array:
-    """The matrix product a b of a [..., N] and b [N, M], or with `transposed` a bᵀ of b [M, N], summed and returned in a's type.
+    """The matrix product a b of a [..., N] and b [N, M], or with `transposed` a bᵀ of b [M, N], in the type of a.
 
-    With "bf16" the operands are rounded to bfloat16, those of the gradient's products, too, and sums are kept in float32.
+    With "bf16" the operands are rounded to bfloat16, also in the gradient, and sums are float32.
     """
     return _rounded(a, b, transposed) if precision == "bf16" else _contracted(a, b, *_axes(a, transposed))
 
 
 def weight_gradient(a: Array, g: Array, precision: str) -> Array:
-    """aᵀ g [N, M] of a [..., N] and g [..., M], summed over all their rows, at a precision of `product`."""
+    """aᵀ g [N, M] of a [..., N] and g [..., M], summed over all rows, at a precision as in `product`."""
     a, g = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
     if precision != "bf16":
         return _contracted(a, g, (0,), (0,))
-    # The rows in two axes, if they can be cut: one axis would be transposed within XLA's product for CPUs, which then is slow.
+    # Split the rows over two axes if possible: XLA's product for CPUs would transpose a single one, which is slow.
     parts = next((k for k in (2, 3, 5, 7, 11) if len(a) % k == 0), 1) if jax.default_backend() == "cpu" else 1
     a, g = (x.reshape(parts, -1, x.shape[-1]) for x in (a, g))
     return _narrow(a, g, (0, 1), (0, 1))
@@ -44,7 +44,7 @@ def _contracted(a: Array, b: Array, axes_a: Axes, axes_b: Axes, out: Any = None)
 
 def _narrow(a: Array, b: Array, axes_a: Axes, axes_b: Axes) -> Array:
     out = _contracted(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), axes_a, axes_b, jnp.float32)
-    # For CPUs XLA would make of the transpose of such a product another product, which it then cannot compute.
+    # XLA for CPUs would fold a transpose into the product, and then fail to compute it.
     return jax.lax.optimization_barrier(out) if jax.default_backend() == "cpu" else out
 
 
@@ -54,7 +54,7 @@ def _rounded(a: Array, b: Array, transposed: bool) -> Array:
 
 
 def _rounded_backward(transposed: bool, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    a, b = kept  # automatic differentiation would multiply them by a g that is not rounded
+    a, b = kept  # automatic differentiation would not round g
     return _rounded(g, b, not transposed), weight_gradient(*((g, a) if transposed else (a, g)), "bf16")
 
 
@@ -62,7 +62,7 @@ _rounded.defvjp(lambda a, b, transposed: (_rounded(a, b, transposed), (a, b)), _
 
 
 def precision_of(choice: str, cell: str = "lstm") -> str:
-    """What "auto" means here for a cell: bf16 where device, kernels or processor are faster with it, else f32."""
+    """The precision "auto" for a cell: bf16 if the device, the kernels or the processor are faster with it, else f32."""
     if choice != "auto":
         return choice
     if jax.default_backend() != "cpu":
@@ -76,9 +76,9 @@ def precision_of(choice: str, cell: str = "lstm") -> str:
 
 
 def measured() -> speeds.Speeds | None:
-    """How fast the kernels are at each precision; None where there are not both, or where it cannot be kept.
+    """The measured speeds of the kernels; None unless there are kernels for both precisions and a folder to keep the result in.
 
-    It is kept beside the compiled programs, which are of this machine, too.
+    The result is kept beside the compiled programs.
     """
     if not (native.kind("f32") and native.kind("bf16")):
         return None
@@ -89,14 +89,14 @@ def measured() -> speeds.Speeds | None:
 
 
 def auto() -> str:
-    """What "auto" means here, and how it was found."""
+    """The precision "auto" and the speeds it was chosen by, for `lmgen doctor`."""
     found = measured()
     times = f": a layer takes {found.bf16:.1f} ms with bf16, {found.f32:.1f} ms with f32" if found else ""
     return f"auto means {precision_of('auto')}{times}"
 
 
 def kernels() -> str:
-    """Which compiled kernels run here, or why none do."""
+    """Which compiled kernels run here, or why none do, for `lmgen doctor`."""
     found = [f"{precision} with {native.kind(precision)}" for precision in ("f32", "bf16") if native.kind(precision)]
     if found:
         return f"{', '.join(found)}; {native.threads()} threads"

@@ -1,13 +1,14 @@
-"""The time loop: a cell's step over a window, and its gradient.
+"""The time loop: the step of a cell over a window, and its gradient.
 
-Four ways, tested equal. `plain` scans the step and leaves the gradient to JAX: it serves every cell and is the oracle.
-`hoisted` takes the weight gradients out of the reverse loop: for a product u_t = a_t U of the step, the cotangents du_t of all
-times give dU = Σ_t a_tᵀ du_t as one product, instead of a small one at every step; they are dx_t where the step sees x_t + u_t
-only. `parallel` serves the cells that are linear in their state: all times at once, by an associative scan. `compiled` is a whole
-layer of LSTM or GRU by the kernels of native/.
+There are four implementations, tested equal:
+* `plain` is lax.scan with automatic differentiation, for every cell.
+* `hoisted` moves the weight gradients out of the backward loop: for a recurrent product u_t = a_t U, one product
+  dU = Σ_t a_tᵀ du_t replaces T small ones. If the step depends only on x_t + u_t, du_t is dx_t.
+* `parallel` computes all time steps of a linear cell by an associative scan.
+* `compiled` computes a whole layer of LSTM or GRU with the kernels of native/.
 
-Shapes: T time, B batch, N cell size, G gates; xs [T, B, G N] are the input products of all times, forget [T, B] is true where
-the state is given up before the step (where EOS is read).
+Shapes: T time, B batch, N cell size, G gates. xs [T, B, G N] are the input products, forget [T, B] is true where the state is
+reset before the step (where EOS is read).
 """
 
 from __future__ import annotations
@@ -27,24 +28,23 @@ from lmgen.nn.precision import product, weight_gradient
 def layer(
     cell: Cell, p: Params, state: State, rows: Array, ids: Array | None, forget: Array, precision: str
 ) -> tuple[State, Array]:
-    """As `run`, from what the layer reads: rows [T, B, D], or the rows of a table [R, D] that ids [T, B] name."""
-    if (
-        type(cell) in (LSTM, GRU) and len(forget) > 1 and native.serves(precision, rows)
-    ):  # a single step would only pack the weights
+    """As `run`, from the inputs of the layer: rows [T, B, D], or a table [R, D] and the ids [T, B] of its rows."""
+    # For a single step the kernels would do little but pack the weights.
+    if type(cell) in (LSTM, GRU) and len(forget) > 1 and native.serves(precision, rows):
         return compiled(cell, precision, p, state, rows, ids, forget)
     xs = cell.inputs(p, rows, partial(product, precision=precision))
     return run(cell, p, state, xs if ids is None else lookup(xs, ids, precision), forget, precision)
 
 
 def run(cell: Cell, p: Params, state: State, xs: Array, forget: Array, precision: str) -> tuple[State, Array]:
-    """The state after a window and the outputs h [T, B, N] at every time, by the fastest way that the cell allows."""
+    """The state after a window and the outputs h [T, B, N], by the fastest implementation for the cell."""
     if isinstance(cell, LinearCell) and len(xs) > 1:
         return parallel(cell, precision, p, state, xs, forget)
     return hoisted(cell, precision, p, state, xs, forget)
 
 
 def plain(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
-    """The loop as it is written down: forget, step, output."""
+    """A scan over time: reset, step, output."""
 
     def times(a: Array, name: str) -> Array:
         return product(a, p[name], precision)
@@ -58,7 +58,7 @@ def plain(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget
 
 
 def forgotten(state: State, forget: Array) -> State:
-    """The state with zeros in the rows where `forget` [B] is true."""
+    """The state, zero in the rows where `forget` [B] is true."""
     return {name: jnp.where(forget[:, None], 0, s) for name, s in state.items()}
 
 
@@ -66,7 +66,7 @@ def forgotten(state: State, forget: Array) -> State:
 
 
 def products(cell: Cell, p: Params, state: State, x: Array) -> list[tuple[str, jax.ShapeDtypeStruct]]:
-    """The recurrent products of one step, in their order: the name of the matrix, the shape and type of the result."""
+    """The recurrent products of one step, in order: the name of the matrix, the shape and type of the result."""
     made: list[tuple[str, jax.ShapeDtypeStruct]] = []
 
     def times(a: Array, name: str) -> Array:
@@ -80,12 +80,12 @@ def products(cell: Cell, p: Params, state: State, x: Array) -> list[tuple[str, j
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def hoisted(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
-    """As `plain`, with the weight gradients computed once for all times."""
+    """As `plain`, with one product a weight gradient."""
     return plain(cell, precision, p, state, xs, forget)
 
 
 def _sees_sums(cell: Cell) -> bool:
-    """Whether x_t and the product of a step enter it as their sum alone, so that both have one cotangent."""
+    """Whether the step depends only on the sum of x_t and its recurrent product, so that they share a cotangent."""
     return type(cell).step is Cell.step
 
 
@@ -94,7 +94,7 @@ def _forward(cell: Cell, precision: str, p: Params, state: State, xs: Array, for
     names = [name for name, _ in made]
 
     def loop(others: Params, state: State, xs: Array, taps: list[Array]):
-        """`taps` are zeros added to every product u_t, unless it has x_t's cotangent: theirs are the du_t."""
+        """`taps` are zeros added to the products u_t: their cotangents are du_t. Not needed where these are dx_t."""
 
         def at(state: State, now: tuple[Array, list[Array], Array]):
             x, taps, forget = now
@@ -135,7 +135,7 @@ hoisted.defvjp(_forward, _backward)
 
 
 def parallel(cell: LinearCell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
-    """As `plain`, for a cell with h_t = keep ⊙ h_{t-1} + write, in a number of steps logarithmic in T (Blelloch 1990)."""
+    """As `plain`, for a linear cell, in O(log T) steps (Blelloch 1990)."""
     keep, write = cell.factors(p, xs)
     keep = jnp.where(forget[..., None], 0, keep)
     hs = _composed(keep, write.at[0].add(keep[0] * state["h"]))
@@ -151,7 +151,7 @@ def _scan(keep: Array, write: Array, reverse: bool = False) -> Array:
 
 @jax.custom_vjp
 def _composed(keep: Array, write: Array) -> Array:
-    """h_t = keep_t ⊙ h_{t-1} + write_t for all t, from h_{-1} = 0. Its gradient is such a recurrence, too, back in time."""
+    """h_t = keep_t ⊙ h_{t-1} + write_t for all t, from h_{-1} = 0. The gradient is the same recurrence backward in time."""
     return _scan(keep, write)
 
 
@@ -172,7 +172,7 @@ _composed.defvjp(lambda keep, write: (hs := _scan(keep, write), (keep, hs)), _co
 def compiled(
     cell: Cell, precision: str, p: Params, state: State, rows: Array, ids: Array | None, forget: Array
 ) -> tuple[State, Array]:
-    """As `layer`, for LSTM and GRU, by the kernels of native/."""
+    """As `layer`, for LSTM and GRU, with the kernels of native/."""
     return _compiled(cell, precision, p, state, rows, ids, forget, keep=False)[0]
 
 
@@ -192,8 +192,8 @@ def _compiled_backward(cell, precision, residuals, cotangent):
     dc = jnp.zeros((0, 0)) if gru else dstate["c"]
     du, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
     P = du.shape[-1]
-    du = du.reshape(-1, 4 * P)  # of a GRU n z r q: U has gates z r q, and W has z r n
-    dU, dbs = native.weight_gradient(kept.fed.reshape(-1, P), du, U.shape, precision, b_from=(4 - G) * P, c_gates=G)
+    du = du.reshape(-1, 4 * P)  # gates of GRU: n z r q, of which z r q belong to U and n z r to W
+    dU, dbs = native.weight_gradient(kept.h_stored.reshape(-1, P), du, U.shape, precision, b_from=(4 - G) * P, c_gates=G)
     dx = du if ids is None else native.sum_rows(ids.reshape(-1), du, rows.shape[0], precision)
     flat, first = rows.reshape(-1, rows.shape[-1]), 2 if gru else 0
     dW, db = native.weight_gradient(flat, dx, W.shape, precision, c_gates=G, first_gate=first)

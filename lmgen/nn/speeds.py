@@ -1,7 +1,7 @@
-"""Which precision the kernels are faster at on this processor: measured once, then read by every process.
+"""The speed of the kernels at each precision: measured once, then read by every process.
 
-A processor may have instructions for bfloat16 that are slower than those for float32. All processes have to choose alike, since
-what they compute differs in its bits; so the first outcome stays, and where none can be kept nothing is measured.
+On some processors bfloat16 instructions are slower than those for float32. The two give different bits, so all processes must
+choose alike: the first result is kept, and nothing is measured where it cannot be kept.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,38 +21,39 @@ import jax.numpy as jnp
 
 from lmgen._version import __version__
 from lmgen.nn import native
+from lmgen.system import devices
 
-T, B, N = 16, 32, 256  # of the layer that is measured: times, rows, units
-TIMES = 7  # the fastest of so many counts, since other programs make the rest slower
-MARGIN = 1.05  # by so much float32 has to be faster
+T, B, N = 16, 32, 256  # time steps, batch size and cell size of the measured layer
+TIMES = 7  # runs, of which the fastest counts: other programs slow the rest
+MARGIN = 1.05  # float32 must be faster by this factor
 
 
 class Speeds(NamedTuple):
-    """The milliseconds of a layer's way forth and back at each precision."""
+    """Milliseconds for a forward and backward pass of a layer."""
 
     f32: float
     bf16: float
 
     @property
     def choice(self) -> str:
-        """The faster one, or bf16 where they are about equal."""
+        """The faster precision; bf16 if they are about equal."""
         return "f32" if self.bf16 > MARGIN * self.f32 else "bf16"
 
 
 def measured(folder: Path) -> Speeds | None:
-    """What a folder holds of this processor, lmgen, jaxlib and kinds of kernels, measured now if need be; None where nothing can
-    be kept there."""
-    about = [__version__, jax.lib.__version__, processor(), native.kind("f32"), native.kind("bf16")]
+    """The speeds on this processor with these versions of lmgen, jaxlib and kernels, from a folder or measured now; None if the
+    folder cannot be written."""
+    about = [__version__, jax.lib.__version__, devices.processor(), native.kind("f32"), native.kind("bf16")]
     path = folder / f"precision-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.json"
     if found := _read(path):
         return found
     try:
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part") as file:  # before it is measured: whether one can write
+        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part") as file:  # first: can it be written?
             json.dump(_measure()._asdict(), file)
             file.flush()
             if path.exists() and not _read(path):  # damaged
                 path.unlink()
-            with contextlib.suppress(FileExistsError):  # another process was faster: then all go by what it found
+            with contextlib.suppress(FileExistsError):  # another process was faster: its result counts
                 os.link(file.name, path)
     except OSError:
         return None
@@ -69,7 +69,7 @@ def _read(path: Path) -> Speeds | None:
 
 
 def _measure() -> Speeds:
-    """The fastest of some turns, in which both precisions take part by turns."""
+    """The fastest runs of both precisions, measured alternately."""
     steps = {precision: _step(precision) for precision in Speeds._fields}
     best = dict.fromkeys(steps, float("inf"))
     for turn in range(1 + TIMES):  # the first one compiles
@@ -82,7 +82,7 @@ def _measure() -> Speeds:
 
 
 def _step(precision: str) -> Callable[[], Any]:
-    """A layer of an LSTM, forth and back, with the gradients of its weights, as a step of training has it."""
+    """A forward and backward pass of an LSTM layer with its weight gradients, as in training."""
     x, W, b = jnp.ones((T * B, N)), jnp.full((N, 4 * N), 1e-2), jnp.zeros(4 * N)
     zero, forget = jnp.zeros((B, N)), jnp.zeros((T, B), bool)
 
@@ -95,12 +95,3 @@ def _step(precision: str) -> Callable[[], Any]:
         return native.weight_gradient(x, du, W.shape, precision, c_gates=4)
 
     return lambda: jax.block_until_ready(layer(x, W))
-
-
-def processor() -> str:
-    """The processor as Linux names it, or else as Python does."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

@@ -1,21 +1,17 @@
-"""Named arrays and what describes them <-> one file, written atomically, verified by hash, without pickle.
+"""Array files: named arrays and their metadata in one file, written atomically and verified by a hash, without pickle.
 
-It is a safetensors file that verifies itself: under the one metadata key "lmgen" stands a JSON object with the format, the kind,
-the hashes of the files it belongs to, and "sha256" over all arrays and that object. So one rename commits it.
-Nothing that a file claims is believed before it is checked: reading takes time and memory in proportion to what is really there.
+An array file is a safetensors file whose one metadata key "lmgen" holds a JSON object: the format, the kind, the hashes of the
+files it belongs with, and "sha256" over all arrays and that object. The header is checked before anything is allocated, so
+reading takes time and memory in proportion to the size of the file.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import math
-import os
 import re
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,90 +21,35 @@ import safetensors.numpy
 
 from lmgen._version import __version__
 from lmgen.errors import CheckpointError, LmgenError, printable
+from lmgen.system import files
 
-FORMAT = 2  # in which config.json holds a hash of itself; 1, which did not, is read, too
-_HEADER_MAX, _ARRAYS_MAX = 1 << 21, 10_000  # bytes; as many hold what describes so many arrays
+FORMAT = 2  # since it, config.json holds a hash of itself; files of format 1 are still read
+_HEADER_MAX, _ARRAYS_MAX = 1 << 21, 10_000  # bytes and arrays
 _DIMENSIONS_MAX, _DIMENSION_MAX = 8, 1 << 40
 _ITEM_BYTES = {
-    "F64": 8,
-    "F32": 4,
-    "BF16": 2,
-    "F16": 2,
-    "I64": 8,
-    "I32": 4,
-    "U64": 8,
-    "U32": 4,
-    "U16": 2,
-    "U8": 1,
-    "I8": 1,
-    "I16": 2,
-    "BOOL": 1,
+    **dict.fromkeys(("F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("BF16", "F16", "I16", "U16"), 2),
+    **dict.fromkeys(("I8", "U8", "BOOL"), 1),
 }
 
 Arrays = dict[str, np.ndarray]
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file as a whole or not at all: write beside it, flush to disk, rename, flush the directory."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb", opener=no_link) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise LmgenError(
-            f"cannot save {path} ({len(content):,} bytes): {error.strerror}; what was saved before is intact"
-        ) from error
-
-
-def no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
-
-
-def sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # of a file system that flushes no directories
-            raise
-    finally:
-        os.close(handle)
-
-
-def subfolder(path: Path, name: str) -> Path:
-    """A directory in another, made and flushed to disk if need be; a link is none, since it may lead anywhere."""
-    folder = path / name
-    try:
-        if folder.is_symlink():
-            raise CheckpointError(f"{folder} is a link and may lead anywhere: put the directory itself in its place")
-        if not folder.is_dir():
-            folder.mkdir(exist_ok=True)  # another process may be as far
-            sync(path)
-    except OSError as error:
-        raise LmgenError(f"cannot make {folder}: {error.strerror}; what was saved before is intact") from error
-    return folder
-
-
 def write_arrays(path: Path, kind: str, arrays: Arrays, about: Mapping[str, Any]) -> None:
-    """Write an array file of a kind ("model", "training", "known"); `about` is what JSON can hold."""
+    """Write an array file of a kind ("model", "training", "known") with JSON metadata `about`."""
     arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     content = {"format": FORMAT, "kind": kind, "lmgen": __version__, **about}
     content["sha256"] = _digest(arrays, content)
     file = safetensors.numpy.save(arrays, {"lmgen": json.dumps(content)})
     if int.from_bytes(file[:8], "little") > _HEADER_MAX or len(arrays) > _ARRAYS_MAX:
-        raise LmgenError(f"cannot save {path}: {len(arrays):,} arrays are more than can be read again; give fewer --layers")
-    write_bytes(path, file)
+        raise LmgenError(f"cannot save {path}: {len(arrays):,} arrays are too many to be read again; give fewer --layers")
+    files.write_bytes(path, file)
 
 
 def read_arrays(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays of a file and what describes them; CheckpointError where the file is not whole, not ours or not of this kind."""
-    with opened(path) as (file, have):  # once: a save may put another file under this name meanwhile
+    """The arrays and the metadata of a file. Raises CheckpointError if it is damaged, foreign or of another kind."""
+    with files.opened(path) as (file, have):  # once: a save may replace the file meanwhile
         about = _read_header(path, kind, file, have)
         file.seek(0)
         content = file.read(have)
@@ -123,26 +64,9 @@ def read_arrays(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
 
 
 def read_about(path: Path, kind: str) -> dict[str, Any]:
-    """What describes the arrays of a file, from its header alone; the same errors as `read_arrays`, but for damaged arrays."""
-    with opened(path) as (file, have):
+    """The metadata of a file, from its header alone. Raises as `read_arrays` does, except for damaged arrays."""
+    with files.opened(path) as (file, have):
         return _read_header(path, kind, file, have)
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
-    """A file of a model directory and its bytes; CheckpointError for one that cannot be read, such as a pipe."""
-    try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:  # waits for no pipe
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise CheckpointError(f"{path} is no file: give a directory that lmgen train wrote")
-            yield file, found.st_size
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"there is no {path}: {path.parent} is no model, or not a whole one; give a directory that lmgen train wrote"
-        ) from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; copy the whole directory again") from None
 
 
 def _read_header(path: Path, kind: str, file: IO[bytes], have: int) -> dict[str, Any]:
@@ -172,27 +96,27 @@ def _read_header(path: Path, kind: str, file: IO[bytes], have: int) -> dict[str,
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return found
 
 
 def _extent(header: Mapping[str, Any]) -> int:
-    """The bytes of all arrays of a header. Raises ValueError where they are not exactly one behind the other."""
+    """The size of all arrays of a header in bytes. Raises ValueError unless they are contiguous."""
     if len(header) > _ARRAYS_MAX:
-        raise ValueError("more arrays than any model has")
+        raise ValueError("too many arrays")
     spans = []
     for array in header.values():
         shape, (begin, end) = array["shape"], array["data_offsets"]
         numbers = [*shape, begin, end]
         if len(shape) > _DIMENSIONS_MAX or any(type(n) is not int or not 0 <= n < _DIMENSION_MAX for n in numbers):
-            raise ValueError("no shape or no place of an array")
+            raise ValueError("invalid shape or offsets")
         if end - begin != math.prod(shape) * _ITEM_BYTES[array["dtype"]]:
-            raise ValueError("an array of another size than its place")
+            raise ValueError("shape and offsets disagree")
         spans.append((begin, end))
     last = 0
     for begin, end in sorted(spans):
         if begin != last:
-            raise ValueError("a gap between arrays, or one over the other")
+            raise ValueError("gap or overlap between arrays")
         last = end
     return last
 

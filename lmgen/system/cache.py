@@ -1,4 +1,4 @@
-"""The private folder of things that can be made again: encoded corpora and compiled programs."""
+"""The private cache folder: encoded corpora and compiled programs, all of which can be made again."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ import tempfile
 import time
 from pathlib import Path
 
-KEEP_SECONDS = 30 * 24 * 3600  # what was not used for so long is cleared
+KEEP_SECONDS = 30 * 24 * 3600  # files unused for longer are removed
 
 
 def folder(name: str) -> Path:
-    """A folder `name` of our cache that can be written, if need be one for this process alone."""
+    """A writable cache folder, for this process alone if there is no lasting one."""
     return lasting(name) or Path(tempfile.mkdtemp(prefix="lmgen-"))
 
 
 def lasting(name: str) -> Path | None:
-    """A folder `name` of our cache that can be written and the next process finds again: under $XDG_CACHE_HOME or ~/.cache, or
-    else that for temporary files; None where there is none."""
+    """A writable cache folder that later processes find again, or None: in $XDG_CACHE_HOME, ~/.cache or the temporary folder."""
     homes = (os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~/.cache"))
     ours = [Path(home, "lmgen") for home in homes if home and os.path.isabs(home)]
     temporary = Path(tempfile.gettempdir(), _private())
-    for base in (*ours, *([] if temporary.is_symlink() else [temporary])):  # anyone may have put a link there
+    for base in (*ours, *([] if temporary.is_symlink() else [temporary])):  # anyone may put a link there
         try:
             base.parent.mkdir(parents=True, exist_ok=True)
             if _ours(base) and _ours(base / name):
@@ -34,25 +33,26 @@ def lasting(name: str) -> Path | None:
 
 
 def _ours(path: Path) -> bool:
-    """Make a folder that is ours alone, if there is none; whether it belongs to us and can be written."""
+    """Create a private folder if missing; whether it belongs to this user and is writable."""
     path.mkdir(mode=0o700, exist_ok=True)
-    found = path.stat()
-    if found.st_uid != os.getuid():
-        return False
-    if found.st_mode & 0o077:
-        path.chmod(found.st_mode & 0o700)
+    if hasattr(os, "getuid"):  # Windows has neither owners nor modes of this kind
+        found = path.stat()
+        if found.st_uid != os.getuid():
+            return False
+        if found.st_mode & 0o077:
+            path.chmod(found.st_mode & 0o700)
     return os.access(path, os.W_OK | os.X_OK)
 
 
 def _private() -> str:
     try:
         return f"lmgen-of-{getpass.getuser()}"
-    except (KeyError, OSError):  # a user without a name
-        return f"lmgen-of-{os.getuid()}"
+    except (KeyError, OSError, ImportError):  # the user has no name
+        return f"lmgen-of-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
 
 
 def clear_old(path: Path) -> None:
-    """Remove the encoded and the copied texts directly in `path` that were not used for `KEEP_SECONDS`."""
+    """Remove encoded and copied texts in a folder that were not used for `KEEP_SECONDS`."""
     with contextlib.suppress(OSError):
         for file in (*path.glob("*.ids"), *path.glob("*.part"), *path.glob("*.spool")):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the machine is: its precision, its memory settings, its cache of compiled programs."""
+"""JAX's settings and its device, the cache of compiled programs, and the processor."""
 
 from __future__ import annotations
 
@@ -19,39 +19,46 @@ from lmgen.system import cache, memory
 
 
 def random_key(seed: int) -> Array:
-    """The random key of a seed from 0 to 2^63 − 1: that of its low word, and, where there is more of it, of both words."""
+    """The random key of a seed from 0 to 2^63 − 1; seeds below 2^32 give the same key as in JAX."""
     low, high = seed & 0xFFFFFFFF, seed >> 32
     return jax.random.fold_in(jax.random.key(low), high) if high else jax.random.key(low)
 
 
 def compiled_programs() -> Path:
-    """The folder of compiled programs. Raises OSError where there is none."""
+    """The lasting folder of compiled programs. Raises OSError if there is none."""
     if chosen := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         folder = Path(chosen)
     elif ours := cache.lasting("compiled"):
         folder = ours / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
     if not (chosen or ours) or "://" in str(chosen):
-        raise FileNotFoundError("the compiled programs are in no folder")
+        raise FileNotFoundError("no folder keeps the compiled programs")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def cpu_flags() -> frozenset[str]:
-    """The instruction sets that Linux reports; none elsewhere."""
-    try:
+    """The instruction sets of the processor; none unless Linux lists them."""
+    return frozenset(_cpuinfo("flags").split())
+
+
+def processor() -> str:
+    """The name of the processor."""
+    return _cpuinfo("model name") or platform.processor()
+
+
+def _cpuinfo(field: str) -> str:
+    """A field of /proc/cpuinfo; empty if there is none."""
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("flags"):
-                return frozenset(line.split(":", 1)[1].split())
-    except OSError:
-        pass
-    return frozenset()
+            if line.startswith(field):
+                return line.partition(":")[2].strip()
+    return ""
 
 
 def prepare() -> None:
-    """Settings for a process of ours: compiled programs are kept on disk, freed memory is kept for the next step.
+    """Settings for a process of the command line: compiled programs are kept on disk, freed memory for the next step.
 
-    Called by the command line and never by importing the library. What the environment sets for JAX stays as it is, but for
-    numbers of 64 bits (JAX_ENABLE_X64), which nothing here has.
+    Environment variables of JAX take precedence, except JAX_ENABLE_X64: lmgen computes in 32 bits.
     """
     jax.config.update("jax_enable_x64", False)
     compiled = cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
@@ -68,10 +75,10 @@ def prepare() -> None:
 
 
 def check() -> None:
-    """Raise InputError where JAX has no device to compute on, or computes in 64 bits."""
+    """Raise InputError if JAX has no device or computes in 64 bits."""
     try:
         jax.default_backend()
-    except (RuntimeError, AssertionError):  # by the version of JAX
+    except (RuntimeError, AssertionError):  # depends on the version of JAX
         asked = f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r:.40}"
         raise InputError(f"JAX finds no device here for {asked}: unset it, set it to cpu, or install what JAX needs") from None
     if jnp.result_type(float) == jnp.float64:
@@ -82,8 +89,8 @@ def check() -> None:
 
 
 def _mend_cache(folder: Path) -> None:
-    """Let damaged entries of the cache of compiled programs be removed: JAX alone would warn of them every time. It then compiles
-    and writes them anew. Where it cannot write them, it goes on without a word."""
+    """Remove damaged entries of the cache of compiled programs, which JAX only warns of, so that it writes them anew. Warnings
+    that an entry cannot be written are dropped."""
     show = warnings.showwarning
 
     def mend(message: Warning | str, category: type[Warning], *rest: Any, **others: Any) -> None:
@@ -99,12 +106,12 @@ def _mend_cache(folder: Path) -> None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of JAX says that the memory did not suffice."""
+    """Whether an error of JAX means that there is not enough memory."""
     return "RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error) or "bad_alloc" in str(error)
 
 
 def asked_for(error: BaseException) -> int:
-    """The bytes that an error of JAX or NumPy says were asked for; 0 where it does not say."""
+    """The bytes that a failed allocation of JAX or NumPy requested, from its message; 0 if unknown."""
     match = re.search(r"([\d.]+) ?(bytes|[KMGT]i?B)", str(error))
     if not match:
         return 0
@@ -112,6 +119,6 @@ def asked_for(error: BaseException) -> int:
 
 
 def describe() -> str:
-    """The machine in a few words. Raises InputError where JAX finds no device."""
+    """The machine in a few words. Raises InputError if JAX finds no device."""
     check()
     return f"{os.cpu_count()} cores, {jax.default_backend()}"

@@ -1,7 +1,7 @@
-"""Model directories by name: found, taken, put in place, renamed, removed.
+"""Model directories by name: find, create, replace, rename, remove.
 
-A new directory is made under a hidden name beside, `.NAME.new`, and gets its name when it can be used; what it replaces goes only
-then, as `.NAME.old`. So under a name there is always a whole model, whenever a process is killed.
+A new directory begins as `.NAME.new` and gets its name when it holds a usable model; the one it replaces is then renamed to
+`.NAME.old` and removed. So a name always leads to a complete model, whenever a process is killed.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from itertools import count
 from pathlib import Path
 
 from lmgen.errors import CheckpointError, InputError, LmgenError, printable
-from lmgen.system import arrayfile, checkpoint, lock
+from lmgen.system import checkpoint, files, lock
 from lmgen.system.lock import TakenError
 
 HOME = Path("checkpoints")
 OURS = {"config.json", "vocab.json", "known.safetensors", "model.safetensors", "metrics.jsonl", "README.md", "train"}
 
 
-# ---- new ones ---------------------------------------------------------------------------------------------------------
+# ---- create ------------------------------------------------------------------------------------------------------------
 
 
 class Place:
-    """Where a model directory is: `path` is its name, `folder` where it lies, which is elsewhere until `publish`."""
+    """The place of a model directory: `path` is its name, and `folder` where it is until `publish`."""
 
     def __init__(self, path: Path, folder: Path | None = None, force: bool = False):
         self.path, self.folder, self.force = path, folder or path, force
 
     @property
     def published(self) -> bool:
-        """Whether it lies under its name."""
+        """Whether the directory has its name."""
         return self.folder == self.path
 
     def publish(self) -> None:
-        """Give the directory its name, in the place of what it replaces; the next free name, where another took it meanwhile."""
+        """Rename the directory to its name, replacing an old one; to the next free name if another process took it meanwhile."""
         if self.published:
             return
         try:
@@ -57,14 +57,14 @@ class Place:
                 with contextlib.suppress(OSError):
                     os.rename(old, self.path)
                 raise
-            arrayfile.sync(self.path.absolute().parent)
+            files.sync(self.path.absolute().parent)
         except OSError as error:
             raise LmgenError(f"cannot put {self.folder} in the place of {self.path}: {error.strerror}") from None
         self.folder = self.path
         _remove(old)
 
     def rescue(self) -> None:
-        """Give weights that were saved without a snapshot a free name: too little to replace a model, too much to be lost."""
+        """Publish weights saved without a snapshot under a free name: they cannot be resumed, so they replace no model."""
         if not self.published and (self.folder / "model.safetensors").exists():
             self.force = False
             self.publish()
@@ -72,10 +72,10 @@ class Place:
 
 @contextlib.contextmanager
 def new(path: Path, force: bool = False, count_on: bool = False) -> Iterator[Place]:
-    """A place for a new model, held from before anything is written; where it is not published, nothing of it stays.
+    """A locked place for a new model, which is removed at the end unless it is published.
 
-    With `force` it replaces the model of that name; with `count_on` it takes the next free name. Raises TakenError where the name
-    is in use, InputError where no directory can be made.
+    `force` replaces the model of that name, `count_on` takes the next free name. Raises TakenError if the name is in use,
+    InputError if no directory can be created.
     """
     path = path if path.name else path.absolute()
     with contextlib.ExitStack() as held:
@@ -103,7 +103,7 @@ def _claimed(path: Path, force: bool) -> Iterator[Place]:
             held.enter_context(lock.held(folder, path))
             place = Place(path, folder, force)
             held.callback(_give_up, place, made)
-            check_free(path, force)  # another may just have been published
+            check_free(path, force)  # another process may just have published
             if (path / "config.json").is_file():
                 held.enter_context(lock.locked(path))
             _clear(path, folder)
@@ -113,7 +113,7 @@ def _claimed(path: Path, force: bool) -> Iterator[Place]:
 
 
 def _clear(path: Path, folder: Path) -> None:
-    """Remove what killed processes have left of a new directory and beside a name."""
+    """Remove what killed processes left in a new directory and beside its name."""
     for file in (*folder.iterdir(), *(folder / "train").iterdir()):
         if file.name not in ("train", "lock"):
             file.unlink()
@@ -135,9 +135,9 @@ def _give_up(place: Place, made: list[Path]) -> None:
 
 
 def check_free(path: Path, force: bool = False) -> None:
-    """TakenError where a path is in use; with `force`, where what is there is no model of ours.
+    """Raise TakenError if a path is in use; with `force`, only if it holds more than a model.
 
-    What a killed training has left before its first save is not in use.
+    What a training left that was killed before its first save is not in use.
     """
     if not os.path.lexists(path):
         return
@@ -146,15 +146,15 @@ def check_free(path: Path, force: bool = False) -> None:
         return
     if not force:
         raise TakenError(
-            f"{path} is there already and nothing is overwritten: choose another --output (such as {free(path)}), "
+            f"{path} exists, and nothing is overwritten: choose another --output (such as {free(path)}), "
             f"add --force to replace it, or go on with --resume {path}"
         )
-    raise TakenError(f"{path} holds more than a model of lmgen, or none, so --force leaves it alone: remove it yourself")
+    raise TakenError(f"{path} is no model of lmgen, or holds other files, so --force does not replace it: remove it yourself")
 
 
 def free(path: Path) -> Path:
     """This path, or the first of path-2, path-3, … that is free."""
-    path = path if path.name else path.absolute() / "model"  # . and / have no name to count on from
+    path = path if path.name else path.absolute() / "model"  # . and / have no name to number
     return next(candidate for candidate in _counted(path) if not os.path.lexists(candidate))
 
 
@@ -164,27 +164,24 @@ def _counted(path: Path) -> Iterator[Path]:
 
 
 def safe_name(name: str) -> str:
-    """A name for a run made from a file's name: printable, no slash, no leading dot or dash, at most 100 bytes."""
+    """A name for a model from the name of a file: printable, no slash, no leading dot or dash, at most 100 bytes."""
     name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "-" for c in name).lstrip(".- ")
     return name.encode()[:100].decode(errors="ignore").rstrip() or "model"
 
 
-# ---- renamed, removed -------------------------------------------------------------------------------------------------
+# ---- rename and remove -----------------------------------------------------------------------------------------------
 
 
 def removable(name: str) -> Path:
-    """The directory of a model that is all ours; InputError for a link and for one that holds anything else."""
+    """The directory of a model. Raises InputError for a link and for a directory that holds other files, too."""
     path = Path(os.path.abspath(find(name)))
     if not (_ours(path) and (path / "config.json").is_file()):
-        raise InputError(f"{printable(name)} is a link or holds more than a model of lmgen: it is left alone, do it yourself")
+        raise InputError(f"{printable(name)} is a link or holds more than a model of lmgen: remove or rename it yourself")
     return path
 
 
 def remove(path: Path) -> None:
-    """Remove a model: it loses its name first, so that a kill leaves all of it or nothing there.
-
-    Raises TakenError where it is being trained.
-    """
+    """Remove a model, all of it or nothing if killed. Raises TakenError if it is being trained."""
     with lock.locked(path):
         _remove(_hidden(path, "old"))
         if not _remove(path):
@@ -192,7 +189,7 @@ def remove(path: Path) -> None:
 
 
 def rename(path: Path, name: str) -> Path:
-    """Give a model another name in its folder. Raises InputError for a name that is unsafe or taken; TakenError in training."""
+    """Rename a model within its folder. Raises InputError for an unsafe or taken name, TakenError if it is being trained."""
     if safe_name(name) != name:
         raise InputError(f"{printable(name)!r} cannot be a name: give one such as {safe_name(name)}")
     target = path.with_name(name)
@@ -202,7 +199,7 @@ def rename(path: Path, name: str) -> Path:
         try:
             _remove(_hidden(path, "old"))
             os.rename(path, target)
-            arrayfile.sync(target.parent)
+            files.sync(target.parent)
         except OSError as error:
             raise LmgenError(f"cannot rename {path}: {error.strerror}") from None
     return target
@@ -216,26 +213,26 @@ def _hidden(path: Path, what: str) -> Path:
 
 
 def _ours(path: Path) -> bool:
-    """Whether a path is a directory, no link, that holds nothing but what lmgen writes."""
+    """Whether a path is a directory, not a link, and holds only files of lmgen."""
     if path.is_symlink() or not path.is_dir():
         return False
     return all(p.name in OURS or lock.LEFTOVER.fullmatch(p.name) for p in path.iterdir())
 
 
 def _remove(path: Path) -> bool:
-    """Remove a directory of ours, which loses its name before its first file; whether it could be."""
+    """Remove a directory of lmgen, after renaming it; whether that was possible."""
     going = path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.removed")
     with contextlib.suppress(OSError):
         if _ours(path):
             os.rename(path, going)
-            arrayfile.sync(going.absolute().parent)
+            files.sync(going.absolute().parent)
             shutil.rmtree(going, ignore_errors=True)
             return True
     return False
 
 
 def mend(path: Path) -> None:
-    """Bring back the model that a killed `publish` had moved aside; one that is at work is waited for."""
+    """Restore the model that a killed `publish` had moved aside; wait for one in progress."""
     for _ in range(10):
         if os.path.lexists(path) or not os.path.isfile((old := _hidden(path, "old")) / "config.json"):
             return
@@ -246,11 +243,11 @@ def mend(path: Path) -> None:
         time.sleep(checkpoint.PAUSE)
 
 
-# ---- those that are there ---------------------------------------------------------------------------------------------
+# ---- find ------------------------------------------------------------------------------------------------------------
 
 
 def models(home: Path = HOME) -> list[Path]:
-    """The model directories in `home`, the one written last first."""
+    """The model directories in `home`, newest first."""
     for old in home.glob(".*.old"):
         mend(old.with_name(old.name[1 : -len(".old")]))
     entries = home.iterdir() if home.is_dir() else ()
@@ -260,7 +257,7 @@ def models(home: Path = HOME) -> list[Path]:
 
 
 def find(name: str | None, home: Path = HOME) -> Path:
-    """The model directory that a user names: a path, a name in `home`, or None for the newest there."""
+    """The model directory that a user names: a path, a name in `home`, or None for the newest one."""
     if name is None:
         if newest := models(home):
             return newest[0]

@@ -1,44 +1,130 @@
-"""Files that users name: whole or not there, and never in the place of another."""
+"""Files that are written as a whole or not at all, and that no link leads elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from lmgen.errors import InputError
+from lmgen.errors import CheckpointError, InputError, LmgenError
+
+# Windows has none of these three.
+_NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)
+_FOLDERS_CAN_BE_OPENED = hasattr(os, "O_DIRECTORY")
+
+
+# ---- of a model directory ----------------------------------------------------------------------------------------------
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file atomically: write a temporary file beside it, flush that to disk, rename it, flush the directory."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb", opener=no_link) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        sync(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise LmgenError(
+            f"cannot save {path} ({len(content):,} bytes): {error.strerror}; the previous version is intact"
+        ) from error
+
+
+def no_link(path: str, flags: int) -> int:
+    """An opener for `open` that follows no symbolic link."""
+    if not _NO_FOLLOW and os.path.islink(path):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return os.open(path, flags | _NO_FOLLOW, 0o666)
+
+
+def sync(folder: Path) -> None:
+    """Flush the entries of a directory to disk, where the system can."""
+    if not _FOLDERS_CAN_BE_OPENED:
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the file system cannot flush directories
+            raise
+    finally:
+        os.close(handle)
+
+
+def subfolder(path: Path, name: str) -> Path:
+    """A directory in another, created and flushed to disk if missing. Raises CheckpointError for a symbolic link."""
+    folder = path / name
+    try:
+        if folder.is_symlink():
+            raise CheckpointError(f"{folder} is a link and may lead anywhere: put the directory itself in its place")
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)  # another process may create it at the same time
+            sync(path)
+    except OSError as error:
+        raise LmgenError(f"cannot make {folder}: {error.strerror}; the previous version is intact") from error
+    return folder
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """A file open for reading and its size in bytes. Raises CheckpointError if it is no regular file or cannot be read."""
+    no_file = CheckpointError(f"{path} is no file: give a directory that lmgen train wrote")
+    if not _NO_WAIT and path.exists() and not path.is_file():
+        raise no_file
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAIT)) as file:  # does not wait for a pipe
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise no_file
+            yield file, found.st_size
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"there is no {path}: {path.parent} is no model, or an incomplete one; give a directory that lmgen train wrote"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; copy the whole directory again") from None
+
+
+# ---- that users name ---------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def new(path: Path, option: str = "--output", text: bool = False) -> Iterator[IO[Any]]:
-    """A file of bytes, or of text (UTF-8), that gets its name when all of it is written.
+    """A new file of bytes, or of UTF-8 text, that gets its name once it is complete.
 
-    Raises InputError, with the option that names it, where it cannot be written, or where there is a file of that name.
+    Raises InputError, which names the `option`, if a file of that name exists or it cannot be written.
     """
     how: dict[str, Any] = {"mode": "x", "encoding": "utf-8", "newline": "\n"} if text else {"mode": "xb"}
     try:
         if os.path.lexists(path):
-            raise FileExistsError(0, "it is there already and nothing is overwritten")
+            raise FileExistsError(0, "it exists, and nothing is overwritten")
         part = path.with_name(f".lmgen.{os.getpid()}.part")
         try:
             with open(part, **how) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            _give_name(part, path)
+            _name(part, path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another {option}") from None
 
 
-def _give_name(part: Path, path: Path) -> None:
-    """Rename a file, but not over another."""
+def _name(part: Path, path: Path) -> None:
+    """Rename a file without replacing another."""
     try:
         os.link(part, path)
     except FileExistsError:
         raise
-    except OSError:  # a file system without links
+    except OSError:  # the file system has no hard links
         os.rename(part, path)

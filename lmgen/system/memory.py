@@ -1,28 +1,47 @@
-"""The memory of the process and of the machine."""
+"""The memory of the process and of the machine, as far as the system tells it."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import resource
+import os
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 def keep_freed() -> None:
-    """Tell the C library not to give large blocks back at every step, which would fault them in again (mallopt(3) of glibc)."""
+    """Make glibc keep freed blocks, which would otherwise be returned and faulted in again at every step (mallopt(3))."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return  # not glibc
+    except (AttributeError, OSError, TypeError):  # another C library; Windows has no library None
+        return
     trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8
-    mallopt(arena_max, 1)  # the one heap that can grow beyond 64 MiB
+    mallopt(arena_max, 1)  # only the main heap can grow beyond 64 MiB
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, (1 << 31) - 1)
     mallopt(top_pad, 64 << 20)
 
 
+def give_back() -> None:
+    """Return free memory to the system (malloc_trim(3)): the first step leaves holes that nothing else fits into."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def total() -> int | None:
+    """The memory of the machine in bytes; None if unknown."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def available() -> float:
-    """The bytes that this process could still get, as Linux, its control group and its limits say; infinity where none does."""
+    """The bytes that this process can still allocate, by the limits of Linux, the control group and the process, or infinity."""
     return min(_meminfo(), _control_group(), _limit())
 
 
@@ -37,22 +56,16 @@ def _meminfo() -> float:
 def _control_group(folder: Path = Path("/sys/fs/cgroup")) -> float:
     try:
         return float(int((folder / "memory.max").read_text()) - int((folder / "memory.current").read_text()))
-    except (OSError, ValueError):  # none, or "max"
+    except (OSError, ValueError):  # no group, or "max"
         return float("inf")
 
 
 def _limit() -> float:
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft == resource.RLIM_INFINITY:
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else None
+    if soft is None or soft == resource.RLIM_INFINITY:
         return float("inf")
     try:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except (OSError, ValueError):
         used = 0
     return float(max(0, soft - used))
-
-
-def give_back() -> None:
-    """Give free memory back to the system (malloc_trim(3) of glibc): the holes of a first step, into which no other fits."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""What signals ask for: the end at once, or, while a training runs, after its step. Light, so that it is there from the start."""
+"""Signals end the program at once or, during training, after the current step. Imports little, as it is imported first."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ INTERRUPTED, TERMINATED = 130, 75  # exit codes
 
 
 class Stop:
-    """Set by the first signal, with the exit code that it asks for. It ends the program at once, but for a training that is
-    `finishing` its step; a second Ctrl-C ends that at once, too, a third without a word.
+    """The handler of signals. The first one sets the exit code and ends the program, at once or, while `finishing`, after the
+    current training step. A second Ctrl-C ends it at once in any case, a third without cleaning up.
     """
 
     code = 0
@@ -25,20 +25,20 @@ class Stop:
         again = bool(self.code)
         self.code = self.code or (INTERRUPTED if number == signal.SIGINT else TERMINATED)
         if not self.finishing and _importing(frame):
-            os._exit(self.code)  # an exception might be swallowed there, or break a half-made module in C
+            os._exit(self.code)  # an exception could be swallowed, or break a half-initialised C module
         if again and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         if not self.finishing or (again and number == signal.SIGINT):
             raise KeyboardInterrupt
 
     def check(self) -> None:
-        """End if a signal has come: what it raised may have been swallowed, as in a callback of JAX."""
+        """Raise KeyboardInterrupt if there was a signal: the first one may have been swallowed, as in a callback of JAX."""
         if self.code:
             raise KeyboardInterrupt
 
 
 def _importing(frame: FrameType | None) -> bool:
-    """Whether a module is being imported, so that nothing is being written."""
+    """Whether a module is being imported; nothing is being written then."""
     while frame:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -50,8 +50,8 @@ STOP = Stop()
 
 
 def begin() -> None:
-    """From now on Ctrl-C ends the program with an exit code and without a traceback, wherever it is."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # so does a shell start what is in its background
+    """Make Ctrl-C end the program with an exit code and without a traceback."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as shells start background jobs
         signal.signal(signal.SIGINT, STOP)
     report = sys.unraisablehook
 
@@ -64,17 +64,19 @@ def begin() -> None:
 
 @contextlib.contextmanager
 def heeded() -> Iterator[Stop]:
-    """Ctrl-C and SIGTERM heeded as `Stop` says; a closed terminal does not end what is in here."""
-    handlers: dict[int, Any] = {signal.SIGINT: STOP, signal.SIGTERM: STOP, signal.SIGHUP: signal.SIG_IGN}
+    """Handle Ctrl-C and SIGTERM by `STOP`, and ignore SIGHUP: a closed terminal does not end a training."""
+    handlers: dict[int, Any] = {signal.SIGINT: STOP, signal.SIGTERM: STOP}
+    if hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = signal.SIG_IGN
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         STOP.check()
         yield STOP
     except Exception:
-        if STOP.code and not STOP.finishing:  # what became of an interrupt inside of an import
+        if STOP.code and not STOP.finishing:  # an import turned the interrupt into it
             raise KeyboardInterrupt from None
         raise
     finally:
         STOP.finishing = False
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if STOP.code else handler)  # who is about to end needs no more asking
+            signal.signal(number, signal.SIG_DFL if STOP.code else handler)  # the program is about to end

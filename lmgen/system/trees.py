@@ -1,4 +1,4 @@
-"""Pytrees <-> arrays named by their path."""
+"""Pytrees as arrays named by their path, and back."""
 
 from __future__ import annotations
 
@@ -11,19 +11,13 @@ from lmgen.errors import CheckpointError, printable
 from lmgen.system.arrayfile import Arrays
 
 
-def flatten(tree: Any, prefix: str = "") -> Arrays:
+def flatten(tree: Any) -> Arrays:
     """The leaves of nested dicts, lists and tuples, named by their path: {"layers/0/W": …}."""
-    if isinstance(tree, Mapping):
-        items = [(str(k), v) for k, v in sorted(tree.items())]
-    elif isinstance(tree, list | tuple):
-        items = [(str(k), v) for k, v in enumerate(tree)]
-    else:
-        return {prefix: np.asarray(tree)}
-    return {name: leaf for k, v in items for name, leaf in flatten(v, f"{prefix}/{k}" if prefix else k).items()}
+    return {name: np.asarray(leaf) for name, leaf in _leaves(tree)}
 
 
 def unflatten(template: Any, arrays: Arrays, where: str) -> Any:
-    """The arrays in the shape of `template`; CheckpointError names the first that is missing, extra or of another kind."""
+    """The arrays in the structure of `template`. Raises CheckpointError for the first that is missing, extra or does not fit."""
     wanted = {name: (leaf.shape, np.dtype(leaf.dtype)) for name, leaf in _leaves(template)}
     for name, (shape, dtype) in wanted.items():
         if name not in arrays:
@@ -38,26 +32,23 @@ def unflatten(template: Any, arrays: Arrays, where: str) -> Any:
         raise CheckpointError(
             f"{where} holds the array {printable(extra[0])} that its configuration lacks: copy the directory again"
         )
-    return _fill(template, arrays, "")
+    return _filled(template, arrays, "")
 
 
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping | list | tuple):
-        items = sorted(tree.items()) if isinstance(tree, Mapping) else enumerate(tree)
-        for k, v in items:
-            yield from _leaves(v, f"{prefix}/{k}" if prefix else str(k))
-    else:
-        yield prefix, tree
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(tree, Mapping | list | tuple):
+        yield path, tree
+        return
+    for key, child in sorted(tree.items()) if isinstance(tree, Mapping) else enumerate(tree):
+        yield from _leaves(child, f"{path}/{key}".lstrip("/"))
 
 
-def _fill(tree: Any, arrays: Arrays, prefix: str) -> Any:
-    def at(k: Any, v: Any) -> Any:
-        return _fill(v, arrays, f"{prefix}/{k}" if prefix else str(k))
-
+def _filled(tree: Any, arrays: Arrays, path: str) -> Any:
+    if not isinstance(tree, Mapping | list | tuple):
+        return arrays[path]
+    pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+    children = {key: _filled(child, arrays, f"{path}/{key}".lstrip("/")) for key, child in pairs}
     if isinstance(tree, Mapping):
-        return {k: at(k, v) for k, v in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a named tuple, as optax's states are
-        return type(tree)(*(at(k, v) for k, v in enumerate(tree)))
-    if isinstance(tree, list | tuple):
-        return type(tree)(at(k, v) for k, v in enumerate(tree))
-    return arrays[prefix]
+        return children
+    named = hasattr(tree, "_fields")  # a named tuple, such as the states of optax
+    return type(tree)(*children.values()) if named else type(tree)(children.values())

@@ -16,7 +16,7 @@ from lmgen.data.split import WHOLE
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.models import loading, ngram, provenance, scoring
-from lmgen.system import arrayfile, checkpoint, directories
+from lmgen.system import arrayfile, checkpoint, directories, files
 from lmgen.training.card import card, of_text, reading
 
 HIGHEST, HIGHEST_OF_WORDS = 16, 6  # the highest order that is tried, of characters and of words
@@ -104,8 +104,8 @@ def write(
     if model.known is not None:
         arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": model.known}, {})
     if metrics:
-        arrayfile.write_bytes(place.folder / "metrics.jsonl", metrics.encode())
-    arrayfile.write_bytes(place.folder / "README.md", _card(place.path, model, rows).encode("utf-8", "replace"))
+        files.write_bytes(place.folder / "metrics.jsonl", metrics.encode())
+    files.write_bytes(place.folder / "README.md", _card(place.path, model, rows).encode("utf-8", "replace"))
     ngrams = sum(len(level.keys) for level in model.levels)
     about = {"step": 0, "valid_nats": valid_nats, "parameters": 2 * ngrams, "text_sha256": text_sha256}
     checkpoint.write_model(place.folder, loading.level_arrays(model.levels), about)

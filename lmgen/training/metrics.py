@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmgen.errors import CheckpointError, InputError
-from lmgen.system import arrayfile, files
+from lmgen.system import files
 from lmgen.training.config import StepReport
 
 MOST = 1 << 28  # bytes that are read
@@ -21,7 +21,7 @@ class Writer:
 
     def __init__(self, path: Path):
         self.path, self.waiting, self.trouble = path, b"", ""
-        self.file = open(path, "ab", buffering=0, opener=arrayfile.no_link)  # noqa: SIM115
+        self.file = open(path, "ab", buffering=0, opener=files.no_link)  # noqa: SIM115
 
     def __enter__(self) -> Writer:
         return self
@@ -67,9 +67,9 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
 def forget_later(path: Path, step: int) -> None:
     """Drop the lines of later steps than `step`, and broken ones."""
     if os.path.lexists(path):
-        with arrayfile.opened(path) as (file, _):
+        with files.opened(path) as (file, _):
             lines = file.read().splitlines(keepends=True)
-        arrayfile.write_bytes(path, b"".join(line for line, found in _parsed(lines) if found["step"] <= step))
+        files.write_bytes(path, b"".join(line for line, found in _parsed(lines) if found["step"] <= step))
 
 
 class Curve(NamedTuple):
@@ -83,7 +83,7 @@ def read(folder: Path) -> dict[str, Curve]:
     """The curves of a model directory: train_nats, valid_nats and learning_rate; without those that cannot be read."""
     curves = {name: Curve([], []) for name in ("train_nats", "valid_nats", "learning_rate")}
     try:
-        with arrayfile.opened(folder / "metrics.jsonl") as (file, _):
+        with files.opened(folder / "metrics.jsonl") as (file, _):
             lines = file.read(MOST).splitlines(keepends=True)
     except CheckpointError:
         return curves

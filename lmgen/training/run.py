@@ -27,7 +27,7 @@ from lmgen.models.provenance import TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
-from lmgen.system import arrayfile, checkpoint, devices, directories, trees
+from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
 from lmgen.tasks import task_of
 from lmgen.training import defaults, metrics
 from lmgen.training.card import card, of_text, reading
@@ -109,7 +109,7 @@ class Run:
         try:
             if weights:
                 checkpoint.write_model(self.place.folder, weights.arrays, weights.about)
-                arrayfile.write_bytes(self.place.folder / "README.md", weights.card.encode("utf-8", "replace"))
+                files.write_bytes(self.place.folder / "README.md", weights.card.encode("utf-8", "replace"))
                 self._better = None
             arrays = trees.flatten(self.training.state._asdict())
             about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lmgen.errors import LmgenError
-from lmgen.system import arrayfile, checkpoint, directories
+from lmgen.system import checkpoint, directories, files
 
 
 def mark(path: Path, word: str) -> None:
@@ -32,7 +32,7 @@ def save(path: Path, step: int) -> None:
     """What Run.save writes."""
     arrays = {"W": np.full((4, 5), step, np.float32), "b": np.full(3, step, np.int32)}
     checkpoint.write_model(path, arrays, {"step": step})
-    arrayfile.write_bytes(path / "README.md", f"step {step}\n".encode())
+    files.write_bytes(path / "README.md", f"step {step}\n".encode())
     checkpoint.write_snapshot(path, step, arrays, {"progress": {"step": step}})
 
 

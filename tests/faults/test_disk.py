@@ -15,7 +15,7 @@ import faults
 import lmgen
 from lmgen.errors import InputError, LmgenError
 from lmgen.models import arpa, provenance
-from lmgen.system import arrayfile, checkpoint, files
+from lmgen.system import checkpoint, files
 from lmgen.training import run
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
@@ -39,7 +39,7 @@ def test_an_error_at_any_system_call_of_a_save_is_one_sentence_and_loses_nothing
             assert line.startswith("cannot save ")
             assert faults.ERRORS[error] in line
             assert " bytes" in line
-            assert "what was saved before is intact" in line
+            assert "the previous version is intact" in line
             assert set(faults.states(path)) <= {2, 3}
             save.save(path, 4)
             assert faults.states(path) == (4, 4)
@@ -90,14 +90,14 @@ def to_the_end(training: run.Run) -> list[str]:
 def test_the_next_interval_tries_again_and_the_end_is_as_if_nothing_had_been(tmp_path, words_file, monkeypatch):
     """Saves fail for a while, in the middle of which the best validation falls; then the disk has room again."""
     to_the_end(begun(tmp_path / "peaceful", words_file, 1000))
-    write, full = arrayfile.write_bytes, [False]
+    write, full = files.write_bytes, [False]
 
     def failing(path: Path, content: bytes) -> None:
         if full[0]:
             raise LmgenError(f"cannot save {path} ({len(content):,} bytes): No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(arrayfile, "write_bytes", failing)
+    monkeypatch.setattr(files, "write_bytes", failing)
     training = begun(tmp_path / "m", words_file, 1000)
     troubles = []
     with closing(iter(training)) as reports:

@@ -21,7 +21,7 @@ import lmgen
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.evaluation.compression import HEADER, MAGIC, _hash, compress, decompress, identity
 from lmgen.models import loading, provenance
-from lmgen.system import arrayfile, checkpoint, lock
+from lmgen.system import arrayfile, checkpoint, files, lock
 from lmgen.training import run
 
 SECONDS, MEMORY = 1.0, 200e6  # of the processor: how long it takes on the clock is for benchmarks/trust.py to say
@@ -281,7 +281,7 @@ def test_links_lead_no_training_out_of_its_directory(tmp_path):
         pass
     (tmp_path / "b" / f".README.md.{os.getpid()}.part").symlink_to(outside / "lock")
     with pytest.raises(LmgenError, match="cannot save"):
-        arrayfile.write_bytes(tmp_path / "b" / "README.md", b"x")
+        files.write_bytes(tmp_path / "b" / "README.md", b"x")
     assert faults.listing(outside) == before
 
 

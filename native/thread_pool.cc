@@ -1,4 +1,4 @@
-#include "team.h"
+#include "thread_pool.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -18,24 +18,24 @@ namespace lmgen {
 
 namespace {
 
-constexpr int MOST_THREADS = 64;
-constexpr int SPINS = 2000;   // so often a thread looks before it gives way: some ten microseconds
-constexpr int YIELDS = 1000;  // so often it gives way before it sleeps: for longer than lies between two steps, if no other works
+constexpr int MAX_THREADS = 64;
+constexpr int SPINS = 2000;   // a waiting thread spins first, for some ten microseconds
+constexpr int YIELDS = 1000;  // then yields, for longer than the time between two steps on an idle machine, and then sleeps
 
-// A number that others wait to see changed. Who waits sleeps in the end: where processes share the cores, the one waited for may
-// need the core of the one that waits, and the system moves nobody to a core that only seems busy.
-class Signal {
+// An integer whose changes other threads wait for. A waiting thread sleeps in the end: where processes share the cores, the
+// thread it waits for may need its core, and the scheduler moves no thread to a core that looks busy.
+class WaitableInt {
  public:
   int get() const { return value_.load(std::memory_order_acquire); }
 
   void set(int value) {
-    value_.store(value);  // before the look at the sleepers, as these count themselves before they look at the value
+    value_.store(value);  // before reading sleepers_: a sleeper increments that before it reads the value
     if (sleepers_.load() == 0) return;
-    { std::lock_guard<std::mutex> lock(mutex_); }  // until those that still saw the old value do sleep
+    { std::lock_guard<std::mutex> lock(mutex_); }  // until every thread that saw the old value sleeps
     woken_.notify_all();
   }
 
-  int changed_from(int old) {  // the number, as soon as it is another
+  int wait_for_change(int old) {  // the first value other than `old`
     for (int i = 0; i < SPINS + YIELDS; i++) {
       if (const int value = get(); value != old) return value;
       i < SPINS ? __builtin_ia32_pause() : void(sched_yield());
@@ -53,25 +53,25 @@ class Signal {
   std::condition_variable woken_;
 };
 
-// Memory that a thread keeps from call to call, so that it is mapped and faulted in only once.
+// Memory that a thread keeps between calls, so that its pages are faulted in only once.
 class Arena {
  public:
   void* take(size_t bytes) {
     size_t begin = (used_ + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (blocks_.empty() || begin + bytes > blocks_.back().size) {
-      if (!add(std::max(bytes, LEAST))) throw std::bad_alloc();
+      if (!add(std::max(bytes, MIN_BLOCK))) throw std::bad_alloc();
       begin = 0;
     }
     used_ = begin + bytes;
     return blocks_.back().data.get() + begin;
   }
 
-  void reset() {  // several blocks become one, if the memory suffices
-    if (blocks_.size() > 1 || LEAST == 0) {
+  void reset() {  // merges several blocks into one, if there is enough memory
+    if (blocks_.size() > 1 || MIN_BLOCK == 0) {
       size_t total = 0;
       for (const Block& block : blocks_) total += block.size;
       blocks_.clear();
-      if (LEAST > 0) add(total);
+      if (MIN_BLOCK > 0) add(total);
     }
     used_ = 0;
   }
@@ -79,9 +79,9 @@ class Arena {
  private:
   static constexpr size_t ALIGNMENT = 64;
 #if defined(__SANITIZE_ADDRESS__)
-  static constexpr size_t LEAST = 0;  // a block for each request, whose ends are watched
+  static constexpr size_t MIN_BLOCK = 0;  // one block a request, so that the sanitizer checks its ends
 #else
-  static constexpr size_t LEAST = size_t(1) << 20;
+  static constexpr size_t MIN_BLOCK = size_t(1) << 20;
 #endif
   struct Free {
     void operator()(char* data) const { ::operator delete(data, std::align_val_t(ALIGNMENT)); }
@@ -102,24 +102,24 @@ class Arena {
   size_t used_ = 0;
 };
 
-thread_local Arena of_thread;
-thread_local Arena* arena = &of_thread;
+thread_local Arena thread_arena;
+thread_local Arena* arena = &thread_arena;
 
 }  // namespace
 
-// Where a worker fails it abandons the meeting, and the others, which would wait for it for ever, leave their work by an
-// exception.
-class Meeting {
+// A barrier for the threads of one call. A worker that fails aborts it; the others, which would wait forever, then leave their
+// work by an exception.
+class Barrier {
  public:
-  struct Abandoned {};
+  struct Aborted {};
 
-  explicit Meeting(int count) : count_(count) {
+  explicit Barrier(int count) : count_(count) {
     for (int i = 0; i < count; i++) cores_[i].store(-1, std::memory_order_relaxed);
   }
 
-  // Goes to another core if one of a lower number is on this thread's. They would take turns, each waiting for the other, until
-  // the system moves one, and that takes milliseconds, since it sees two that are busy.
-  void spread(int number) {
+  // Moves this thread to another core if a worker with a lower number runs on the same one. Otherwise the two would take turns,
+  // each waiting for the other, for the milliseconds that the scheduler needs to move one of two busy threads.
+  void leave_shared_core(int number) {
     const int core = sched_getcpu();
     if (core < 0) return;
     if (cores_[number].load(std::memory_order_relaxed) != core) cores_[number].store(core, std::memory_order_relaxed);
@@ -132,82 +132,82 @@ class Meeting {
       if (const int other = cores_[i].load(std::memory_order_relaxed); other >= 0) CPU_CLR(other, &others);
     if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others)) return;
     cores_[number].store(sched_getcpu(), std::memory_order_relaxed);
-    sched_setaffinity(0, sizeof all, &all);  // it may go where it likes again
+    sched_setaffinity(0, sizeof all, &all);  // the pinning was only needed to move
   }
 
   void wait() {
     int round = round_.get();
-    if (round != ABANDONED && arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
+    if (round != ABORTED && arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
       arrived_.store(0, std::memory_order_relaxed);
       round_.set(round + 1);
-    } else if (round != ABANDONED) {
-      round = round_.changed_from(round);
+    } else if (round != ABORTED) {
+      round = round_.wait_for_change(round);
     }
-    if (round == ABANDONED) throw Abandoned();
+    if (round == ABORTED) throw Aborted();
   }
 
-  void abandon() { round_.set(ABANDONED); }
+  void abort() { round_.set(ABORTED); }
 
  private:
-  static constexpr int ABANDONED = -1;
+  static constexpr int ABORTED = -1;
   const int count_;
   std::atomic<int> arrived_{0};
-  Signal round_;
-  std::atomic<int> cores_[MOST_THREADS];  // where each was seen last; -1 where that is not known
+  WaitableInt round_;
+  std::atomic<int> cores_[MAX_THREADS];  // the last known core of each worker, or -1
 };
 
 void Worker::wait() const {
   if (count == 1) return;
-  meeting->wait();
-  meeting->spread(number);
+  barrier->wait();
+  barrier->leave_shared_core(number);
 }
 
 void* Worker::memory(size_t bytes) const { return arena->take(bytes); }
 
 namespace {
 
-class Team {  // threads that live as long as the process
+class ThreadPool {  // its threads live as long as the process
  public:
   using Work = std::function<void(const Worker&)>;
 
   void run(int threads, const Work& work) {
     std::unique_lock<std::mutex> only(busy_, std::defer_lock);
-    threads = threads > 1 && only.try_lock() ? enlist(threads) : 1;
-    Meeting meeting(threads);
+    threads = threads > 1 && only.try_lock() ? start_threads(threads) : 1;
+    Barrier barrier(threads);
     if (threads == 1) {
-      if (!perform(work, {0, 1, &meeting})) throw std::bad_alloc();
+      if (!perform(work, {0, 1, &barrier})) throw std::bad_alloc();
       return;
     }
     const int before = finished_.get();
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      work_ = &work, meeting_ = &meeting, threads_ = threads;
+      work_ = &work, barrier_ = &barrier, threads_ = threads;
       left_.store(threads, std::memory_order_relaxed);
       failed_.store(false, std::memory_order_relaxed);
       call_.set(call_.get() + 1);
     }
-    arena = &of_caller_;
-    share(work, {0, threads, &meeting});
-    arena = &of_thread;
-    finished_.changed_from(before);
+    arena = &caller_arena_;
+    share(work, {0, threads, &barrier});
+    arena = &thread_arena;
+    finished_.wait_for_change(before);
     if (failed_.load(std::memory_order_relaxed)) throw std::bad_alloc();
   }
 
  private:
-  int enlist(int threads) {  // how many there are now; where the system grants no more, fewer do the work
+  int start_threads(int threads) {  // returns how many there are: fewer if the system refuses more
     try {
-      for (; members_ < threads - 1; members_++) std::thread(&Team::member, this, members_ + 1).detach();
+      for (; started_ < threads - 1; started_++) std::thread(&ThreadPool::serve_calls, this, started_ + 1).detach();
     } catch (const std::exception&) {}
-    return std::min(threads, members_ + 1);
+    return std::min(threads, started_ + 1);
   }
 
-  void member(int number) {
+  void serve_calls(int number) {
     for (int seen = 0;;) {
-      call_.changed_from(seen);
+      call_.wait_for_change(seen);
       std::unique_lock<std::mutex> lock(mutex_);
       seen = call_.get();
       if (number >= threads_) continue;
-      const Worker worker{number, threads_, meeting_};
+      const Worker worker{number, threads_, barrier_};
       const Work& work = *work_;
       lock.unlock();
       share(work, worker);
@@ -219,51 +219,51 @@ class Team {  // threads that live as long as the process
     if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) finished_.set(finished_.get() + 1);
   }
 
-  static bool perform(const Work& work, const Worker& worker) {  // false where the memory did not suffice
+  static bool perform(const Work& work, const Worker& worker) {  // false if the worker ran out of memory
     bool fine = true;
     try {
-      if (worker.count > 1) worker.meeting->spread(worker.number);
-      worker.wait();  // so that each is on a core, and on one of its own, before any works for long
+      if (worker.count > 1) worker.barrier->leave_shared_core(worker.number);
+      worker.wait();  // every worker has a core of its own before any of them starts
       work(worker);
     } catch (const std::bad_alloc&) {
-      worker.meeting->abandon();
+      worker.barrier->abort();
       fine = false;
-    } catch (const Meeting::Abandoned&) {}
+    } catch (const Barrier::Aborted&) {}
     arena->reset();
     return fine;
   }
 
-  std::mutex busy_, mutex_;  // of a whole call; of the three that say what it is
-  Arena of_caller_;          // whoever that is: JAX calls from one of its threads or another
+  std::mutex busy_, mutex_;  // held for a whole call; guards the three fields that describe it
+  Arena caller_arena_;       // of the caller: JAX calls from any of its threads
   const Work* work_ = nullptr;
-  Meeting* meeting_ = nullptr;
+  Barrier* barrier_ = nullptr;
   int threads_ = 0;
-  int members_ = 0;
+  int started_ = 0;
   std::atomic<int> left_{0};
   std::atomic<bool> failed_{false};
-  Signal call_, finished_;  // how many calls began and ended
+  WaitableInt call_, finished_;  // numbers of calls begun and finished
 };
 
-// Never destroyed: its threads may outlive main. A forked child has none of them, so it begins with a team of its own.
-Team* team = [] {
-  pthread_atfork(nullptr, nullptr, [] { team = new Team; });
-  return new Team;
+// Never destroyed, as its threads may outlive main. A forked child has none of the threads and gets a new pool.
+ThreadPool* pool = [] {
+  pthread_atfork(nullptr, nullptr, [] { pool = new ThreadPool; });
+  return new ThreadPool;
 }();
 
 }  // namespace
 
-int most_threads() {
+int max_threads() {
   static const int found = [] {
     if (const char* wanted = std::getenv("LMGEN_THREADS"))
-      if (const int n = std::atoi(wanted); n > 0) return std::min(n, MOST_THREADS);
+      if (const int n = std::atoi(wanted); n > 0) return std::min(n, MAX_THREADS);
     cpu_set_t cores;
     return sched_getaffinity(0, sizeof cores, &cores) ? 1 : std::clamp(CPU_COUNT(&cores), 1, 16);
   }();
   return found;
 }
 
-void together(int threads, const std::function<void(const Worker&)>& work) {
-  team->run(std::clamp(threads, 1, most_threads()), work);
+void run_on_threads(int threads, const std::function<void(const Worker&)>& work) {
+  pool->run(std::clamp(threads, 1, max_threads()), work);
 }
 
 }  // namespace lmgen

@@ -1,13 +1,13 @@
-// Memory that is to be read soon: its lines are asked for little by little while others are multiplied, so that nothing waits for
-// them later. A processor cannot foresee where the next row of a wide matrix lies; asked for all at once, they would stand in the
-// way of what is being multiplied.
+// Software prefetching of the operands of the next tiles. The hardware prefetcher cannot predict where the next row of a wide
+// matrix begins. A few cache lines are requested at a time while the current tile is computed: all at once they would delay its
+// own loads.
 
-constexpr int64_t TURN = 32;  // lanes multiplied from turn to turn
-inline int64_t turns(int64_t lanes) { return (lanes + TURN - 1) / TURN; }
+constexpr int64_t PREFETCH_INTERVAL = 32;  // lanes multiplied between two steps
+inline int64_t prefetch_steps(int64_t lanes) { return (lanes + PREFETCH_INTERVAL - 1) / PREFETCH_INTERVAL; }
 
-class Soon {
+class Prefetcher {
  public:
-  // Some numbers of each of so many rows, which lie `stride` numbers apart.
+  // The first `numbers` elements of each of `rows` rows, `stride` elements apart.
   template <class T>
   void add(const T* first, int64_t rows, int64_t stride, int64_t numbers) {
     if (rows <= 0 || numbers <= 0) return;
@@ -15,19 +15,19 @@ class Soon {
     strip = {reinterpret_cast<const char*>(first), rows, stride * int64_t(sizeof(T)), numbers * int64_t(sizeof(T))};
     lines_ += rows * (rounded_up(strip.width, LINE) / LINE);
   }
-  // Rows and columns of a matrix as it lies in memory.
+  // A block of a matrix in memory order.
   void add(const Matrix& m, int64_t row, int64_t rows, int64_t column, int64_t columns) {
     const int64_t at = row * m.stride + column;
     m.bf16 ? add(static_cast<const uint16_t*>(m.data) + at, rows, m.stride, columns)
            : add(static_cast<const float*>(m.data) + at, rows, m.stride, columns);
   }
-  // All that was added is to be here after so many turns.
-  void within(int64_t turns) { a_turn_ = turns > 0 ? (lines_ + turns - 1) / turns : 0; }
+  // Requests everything added so far within this many calls of `step`.
+  void spread_over(int64_t steps) { lines_a_step_ = steps > 0 ? (lines_ + steps - 1) / steps : 0; }
 
-  void turn() {
-    for (int64_t i = 0; i < a_turn_ && now_ < count_; i++) {
+  void step() {
+    for (int64_t i = 0; i < lines_a_step_ && now_ < count_; i++) {
       Strip& strip = strips_[now_];
-      ask_once(strip.row + at_);
+      prefetch_once(strip.row + at_);
       at_ += LINE;
       if (at_ < strip.width) continue;
       at_ = 0, strip.row += strip.stride;
@@ -43,5 +43,5 @@ class Soon {
   static constexpr int MOST = 4;
   Strip strips_[MOST];
   int count_ = 0, now_ = 0;
-  int64_t lines_ = 0, a_turn_ = 0, at_ = 0;
+  int64_t lines_ = 0, lines_a_step_ = 0, at_ = 0;
 };
