@@ -13,11 +13,12 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from lmgen.errors import CheckpointError, InputError, LmgenError, printable
-from lmgen.system import checkpoint, files, lock
+from lmgen.system import checkpoint, files, lock, signals
 from lmgen.system.lock import TakenError
 
 HOME = Path("checkpoints")
@@ -102,7 +103,10 @@ def _claimed(path: Path, force: bool) -> Iterator[Place]:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(lock.held(folder, path))
             place = Place(path, folder, force)
-            held.callback(_give_up, place, made)
+            give_up = partial(_give_up, place, made)
+            signals.STOP.cleanups.append(give_up)
+            held.callback(signals.STOP.cleanups.remove, give_up)
+            held.callback(give_up)
             check_free(path, force)  # another process may just have published
             if (path / "config.json").is_file():
                 held.enter_context(lock.locked(path))

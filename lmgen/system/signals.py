@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -21,10 +21,15 @@ class Stop:
     code = 0
     finishing = False
 
+    def __init__(self) -> None:
+        self.cleanups: list[Callable[[], None]] = []  # called where the program ends without unwinding
+
     def __call__(self, number: int, frame: FrameType | None) -> None:
         again = bool(self.code)
         self.code = self.code or (INTERRUPTED if number == signal.SIGINT else TERMINATED)
         if not self.finishing and _importing(frame):
+            for cleanup in self.cleanups:
+                cleanup()
             os._exit(self.code)  # an exception could be swallowed, or break a half-initialised C module
         if again and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -38,7 +43,7 @@ class Stop:
 
 
 def _importing(frame: FrameType | None) -> bool:
-    """Whether a module is being imported; nothing is being written then."""
+    """Whether a module is being imported."""
     while frame:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
