@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from lmgen.cli.options import InOrder
-from lmgen.errors import InputError
 from lmgen.system import terminal
 
 
@@ -23,12 +22,10 @@ def arpa_write(model: str, output: Path | None) -> None:
     """Write an n-gram MODEL as an ARPA file."""
     import io
 
-    from lmgen.models import arpa, loading
+    from lmgen.models import arpa, capabilities, loading
     from lmgen.system import files
 
-    loaded = loading.load(model)
-    if not isinstance(loaded, loading.NGramModel):
-        raise InputError(f"{model} is a network, and ARPA files hold n-grams: train one with --cell ngram")
+    loaded = capabilities.require(loading.load(model), capabilities.HoldsNGrams, "train one with --cell ngram")
     if output is None:
         text = io.StringIO()
         arpa.write(loaded, text)

@@ -82,8 +82,8 @@ def sample(
             raise InputError(f"the model does not know {listed} of the prompt: leave it out, or leave out --strict")
         terminal.note(f"the model does not know {listed}: read as unknown")
     carried = loaded.lm.carry
-    settings["lines"] = settings["lines"] or (10 if carried else 1)
-    wanted = wanted or (1 if carried else 10)
+    settings["lines"] = settings["lines"] or loaded.defaults["lines"]
+    wanted = wanted or loaded.defaults["count"]
     reference = None
     if corpora:
         how = loaded.trained_on

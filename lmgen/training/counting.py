@@ -12,10 +12,9 @@ import numpy as np
 
 from lmgen._version import __version__
 from lmgen.data import corpus
-from lmgen.data.split import WHOLE
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
-from lmgen.models import loading, ngram, provenance, scoring
+from lmgen.models import ngram, provenance, scoring
 from lmgen.system import arrayfile, checkpoint, directories
 from lmgen.training import run
 
@@ -29,7 +28,7 @@ UNTRIED_OF_WORDS = 3
 class Fitted:
     """An n-gram model, and of each order that was tried the mean nats of the validation text."""
 
-    lm: loading.NGramModel
+    lm: ngram.NGramModel
     tried: dict[int, float]
 
     @property
@@ -42,15 +41,15 @@ def fitted(
     train: np.ndarray, valid: np.ndarray | None, vocab: Vocab, carry: bool, order: int | None = None, **attributes: Any
 ) -> Fitted:
     """Count a stream of ids and smooth the counts; without `order` the one that suits the validation stream, from 1 upwards until
-    one more does not help. `attributes` are those of lm.Counted. Raises InputError for an order that cannot be.
+    one more does not help. `attributes` are those of NGramModel. Raises InputError for an order that cannot be.
     """
     if order is not None and not 1 <= order <= ngram.MOST:
         raise InputError(f"order {order} cannot be used: give 1 to {ngram.MOST}")
     counts = ngram.Counts(train, len(vocab), carry)
 
-    def of(order: int) -> loading.NGramModel:
+    def of(order: int) -> ngram.NGramModel:
         config = ngram.NGramConfig(len(vocab), order, carry)
-        return loading.NGramModel(config, ngram.smoothed(counts, order), vocab, **attributes)
+        return ngram.NGramModel(config, ngram.smoothed(counts, order), vocab, **attributes)
 
     if order is not None or valid is None:
         return Fitted(of(order or UNTRIED.get(vocab.unit, UNTRIED_OF_WORDS)), {})
@@ -87,7 +86,7 @@ def new(
         data = corpus.load(*text.open(carry), unit, carry, min_count, vocab_size, unk_token, split=text.split)
         text = replace(text, split=data.split)
         valid = data.valid.stream if data.valid else None
-        found = fitted(data.train.stream, valid, data.vocab, carry, order, sequence=text.sequence, known=data.known)
+        found = fitted(data.train.stream, valid, data.vocab, carry, order, provenance=provenance.Provenance(text, data.known))
         nats = None
         if data.valid:
             total = scoring.stream_nats(found.lm, data.valid.stream, exact=False).sum(dtype=np.float64)
@@ -103,12 +102,12 @@ def new(
         if nats is not None and data.valid:
             rows["validation"] = f"{nats:.4f} nats a symbol over {data.valid.symbols:,} symbols"
         write(place, found.lm, {"train": {}, "text": asdict(text)}, about, rows, json.dumps(line) + "\n")
-    return replace(found, lm=replace(found.lm, path=place.path)), data
+    return replace(found, lm=replace(found.lm, provenance=replace(found.lm.provenance, path=place.path))), data
 
 
 def write(
     place: directories.Place,
-    model: loading.NGramModel,
+    model: ngram.NGramModel,
     settings: dict[str, Any],
     about: dict[str, Any],
     rows: dict[str, str],
@@ -122,11 +121,11 @@ def write(
     if metrics:
         arrayfile.write_bytes(place.folder / "metrics.jsonl", metrics.encode())
     arrayfile.write_bytes(place.folder / "README.md", card(place.path, model, rows).encode("utf-8", "replace"))
-    checkpoint.write_model(place.folder, loading.level_arrays(model.levels), about)
+    checkpoint.write_model(place.folder, model.arrays(), about)
     place.publish()
 
 
-def card(path: Path, model: loading.NGramModel, rows: dict[str, str]) -> str:
+def card(path: Path, model: ngram.NGramModel, rows: dict[str, str]) -> str:
     """README.md of the directory of an n-gram model."""
     counts = ", ".join(f"{len(level.keys):,}" for level in model.levels)
     unit = corpus.unit_noun(model.vocab)
@@ -140,8 +139,7 @@ def card(path: Path, model: loading.NGramModel, rows: dict[str, str]) -> str:
     return run.card(path.name, "An n-gram language model", rows, fills=False)
 
 
-def write_foreign(place: directories.Place, model: loading.NGramModel, source: Path) -> None:
+def write_foreign(place: directories.Place, model: ngram.NGramModel, source: Path) -> None:
     """Write the directory of a model that another program fitted."""
-    text = provenance.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict", WHOLE)
     about = {"step": 0, "valid_nats": None, "parameters": 2 * sum(len(level.keys) for level in model.levels), "text_sha256": ""}
-    write(place, model, {"train": {}, "text": asdict(text)}, about, {"made from": source.name})
+    write(place, model, {"train": {}, "text": asdict(model.provenance.text)}, about, {"made from": source.name})

@@ -15,7 +15,7 @@ import jax
 
 from lmgen.data.corpus import Corpus
 from lmgen.errors import InputError, LmgenError
-from lmgen.models.networks import KINDS
+from lmgen.models.loading import choices
 from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
 from lmgen.options import table
@@ -62,8 +62,8 @@ DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
 def check(wanted: Mapping[str, Any]) -> None:
     """Raise InputError for a cell or a direction that there is not, and where JAX cannot compute."""
     devices.check()
-    for name, known in (("cell", [*CELLS, "ngram"]), ("direction", list(KINDS))):
-        value = wanted.get(name)
+    for name in ("cell", "direction"):
+        value, known = wanted.get(name), choices(name)
         if value is not None and value not in known:
             near = difflib.get_close_matches(str(value), known, 1)
             meant = f"did you mean {near[0]}? There are" if near else "choose from"

@@ -271,11 +271,11 @@ def test_the_kernels_write_what_the_loop_writes(network, settings, monkeypatch):
     lm = Recurrent(config, params, Vocab("char", tuple("abcdefghijk")))
     drawn = Settings(max_length=70, **settings, lines=2 if config.carry else 1)
     many = list(islice(samples(lm, drawn, 3, "ab", wanted=20), 20))
-    assert compiled.writer(lm)
+    assert compiled.sampler(lm)
     assert list(islice(samples(lm, drawn, 3, "ab", wanted=3), 20)) == many
     monkeypatch.setattr(sampling, "COMPILED_STEPS", compiled.DRAWN)
     assert list(islice(samples(lm, drawn, 3, "ab", wanted=20), 20)) == many
-    monkeypatch.setattr(sampling, "writer", lambda lm: None)
+    monkeypatch.setattr(compiled, "sampler", lambda lm: None)
     theirs = list(islice(samples(lm, drawn, 3, "ab"), 20))
     assert [one.text for one in many] == [one.text for one in theirs]
     np.testing.assert_allclose([one.nats for one in many], [one.nats for one in theirs], rtol=1e-4)
@@ -312,8 +312,8 @@ def test_threads_draw_from_the_model_they_hold(twins, hasty_threads):
 
 
 def test_threads_get_the_weights_of_the_model_they_hold(twins, hasty_threads, monkeypatch):
-    monkeypatch.setattr(compiled, "_written", id)  # in place of its packed weights
-    asked = hasty_threads.map(lambda k: all(compiled.writer(twins[k % 2]) == id(twins[k % 2]) for _ in range(50_000)), range(4))
+    monkeypatch.setattr(compiled, "_made", id)  # in place of its packed weights
+    asked = hasty_threads.map(lambda k: all(compiled.sampler(twins[k % 2]) == id(twins[k % 2]) for _ in range(50_000)), range(4))
     assert all(asked)
 
 
@@ -322,8 +322,8 @@ def test_weights_packed_for_writing_go_with_their_model():
         pytest.skip("the compiled kernels do not run here")
     config = NetworkConfig(vocab=13, size=8, embedding=8)
     lm = Recurrent(config, init(config, jax.random.key(0)), LETTERS)
-    packed = compiled.writer(lm)
-    assert compiled.writer(lm) is packed
+    packed = compiled.sampler(lm)
+    assert compiled.sampler(lm) is packed
     packed = weakref.ref(packed)
     del lm
     gc.collect()
@@ -338,7 +338,7 @@ def test_no_more_symbols_are_computed_than_are_wanted(way, monkeypatch):
     params["head"]["b"] = params["head"]["b"].at[EOS].set(-1e9)  # a model that never ends
     lm, steps = Recurrent(config, params, LETTERS), []
     if way == "loop":
-        monkeypatch.setattr(sampling, "writer", lambda lm: None)
+        monkeypatch.setattr(compiled, "sampler", lambda lm: None)
         monkeypatch.setattr(sampling, "_steps", lambda *args, do=sampling._steps: (got := do(*args)) and _note(steps, got))
     elif not native.kind("f32"):
         pytest.skip("the compiled kernels do not run here")
@@ -362,5 +362,5 @@ def test_networks_without_kernels_for_writing_write_by_the_loop():
     vocab = Vocab("char", tuple("abcdefghijk"))
     config = NetworkConfig(vocab=13, cell="elman", size=8, embedding=8)
     lm = Recurrent(config, init(config, jax.random.key(0)), vocab)
-    assert compiled.writer(lm) is None
+    assert compiled.sampler(lm) is None
     assert next(samples(lm, Settings(max_length=5))).symbols <= 5

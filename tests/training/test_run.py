@@ -212,7 +212,7 @@ def test_what_was_held_out_is_held_out_again(tmp_path, size):
     text = tmp_path / "t.txt"
     text.write_text("\n".join("".join(draw.choice([*"abcde"], draw.integers(3, 200))) for _ in range(90))[:size])
     training = advance(run.new(tmp_path / "m", settings(text), **SMALL, steps=3))
-    again = provenance.origin(lmgen.load(tmp_path / "m").lm).data
+    again = lmgen.load(tmp_path / "m").lm.origin.data
     resumed = run.resume(tmp_path / "m")[0].data
     for data in (again, resumed):
         assert data.split == training.data.split
