@@ -9,6 +9,7 @@ import re
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import count, islice
 
 import jax
@@ -17,8 +18,9 @@ import numpy as np
 import pytest
 
 import lmgen
-from lmgen.data.vocab import EOS, Vocab
+from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import InputError
+from lmgen.evaluation.scores import scores
 from lmgen.generation import compiled, sampling
 from lmgen.generation.sampling import Settings, distinct_samples, draw, samples, transformed
 from lmgen.models.networks import Recurrent
@@ -279,6 +281,80 @@ def test_the_kernels_write_what_the_loop_writes(network, settings, monkeypatch):
     theirs = list(islice(samples(lm, drawn, 3, "ab"), 20))
     assert [one.text for one in many] == [one.text for one in theirs]
     np.testing.assert_allclose([one.nats for one in many], [one.nats for one in theirs], rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize(
+    "network",
+    [{}, {"layers": 2, "cell": "gru"}, {"tie": True, "embedding": 24}, {"layers": 2, "residual": True, "layer_norm": True}],
+    ids=str,
+)
+def test_the_loop_and_the_kernels_write_the_same_at_each_precision(network, precision, monkeypatch):
+    """The same text, and nats to three digits; a text may differ only from a draw on that lies between two close sums on."""
+    if not native.kind(precision):
+        pytest.skip("the compiled kernels do not run here")
+    config = NetworkConfig(**{"vocab": 13, "size": 48, "embedding": 48} | network)
+    params = jax.tree.map(lambda w: 2 * w, init(config, jax.random.key(0)))
+    lm = Recurrent(config, params, LETTERS, precision)
+    drawn = Settings(max_length=40)
+    seeds, same, pairs = range(8), 0, []
+    theirs = [list(islice(samples(lm, drawn, seed, wanted=16), 16)) for seed in seeds]
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "sampler", lambda lm: None)
+        ours = [list(islice(samples(lm, drawn, seed), 16)) for seed in seeds]
+    for seed, one, other in zip(seeds, ours, theirs, strict=True):
+        for row, (a, b) in enumerate(zip(one, other, strict=True)):
+            if a.text == b.text:
+                same += 1
+                pairs.append((a, b))
+            else:
+                assert gap(lm, seed, row, a, b) < 0.02
+    assert same >= (0.95 if precision == "bf16" else 1) * 16 * len(seeds)
+    np.testing.assert_allclose([a.nats for a, _ in pairs], [b.nats for _, b in pairs], rtol=1e-3)
+    (_, ended) = zip(*[(a, b) for a, b in pairs if b.ended], strict=True)
+    scored = [score.nats for score in scores(lm, [one.text for one in ended])]
+    np.testing.assert_allclose([one.nats for one in ended], scored, rtol=1e-4 if precision == "f32" else 5e-3)
+
+
+def gap(lm, seed, row, one, other):
+    """How far the draw of the first symbol that differs is from the sums of probabilities that part the two symbols."""
+    first, second = ([*lm.vocab.encode(s.text), *([EOS] * s.ended)] for s in (one, other))
+    at = next(k for k, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    _, logits = lm.read(lm.start(1), np.array([EOS, *first[:at]])[:, None])
+    p = np.asarray(jax.nn.softmax(logits[-1, 0].at[UNK].set(-jnp.inf)), float)
+    keys = sampling._keys(devices.random_key(seed), np.array([row]))
+    drawn = float(compiled.uniform(keys, 0, 64)[at, 0])
+    sums = np.cumsum(p)[min(first[at], second[at]) : max(first[at], second[at])]
+    return np.abs(sums - drawn).max()
+
+
+def test_a_transform_that_the_kernels_lack_is_not_ignored(monkeypatch):
+    """Added as CONTRIBUTING says, to the table and the settings: where it is active the loop samples."""
+
+    @dataclass(frozen=True)
+    class Extended(Settings):
+        only: int = 0
+
+    def only(logits, value):
+        return jnp.where(jnp.arange(logits.shape[1]) == value, logits, sampling.NOTHING)
+
+    config = NetworkConfig(vocab=13, size=8, embedding=8)
+    lm = Recurrent(config, init(config, jax.random.key(0)), LETTERS)
+    before = next(samples(lm, Settings(max_length=9, top_k=3)))
+    monkeypatch.setitem(sampling.TRANSFORMS, "only", (only, 0))
+    assert next(samples(lm, Extended(max_length=9, only=4))).text == "c" * 9
+    assert next(samples(lm, Extended(max_length=9, top_k=3))) == before
+
+
+def test_a_carried_state_has_defaults_of_its_own(model_path):
+    """One sample of ten lines, else ten samples of one; from Python as from the command line."""
+    model = lmgen.load(model_path)
+    assert len(model.sample(max_length=9)) == 10
+    model.lm = replace(model.lm, config=replace(model.lm.config, carry=True))
+    (one,) = model.sample(seed=0)
+    assert one.text.count("\n") == 9
+    assert [one] == model.sample(1, seed=0, lines=10)
+    assert len(model.sample(3, lines=2)) == 3
 
 
 LETTERS = Vocab("char", tuple("abcdefghijk"))
