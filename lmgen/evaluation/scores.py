@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,17 +31,20 @@ def _perplexity(nats: float, count: int) -> float | None:
     return _exp(nats / count) if count else None
 
 
+@dataclass(frozen=True, repr=False)
 class _Report:
-    """What both kinds of measures share: totals as fields, and what is derived from them as properties."""
+    """What both kinds of measures share. The first two fields are the total nats and the number of symbols; properties are what
+    is derived from the fields."""
 
-    derived: ClassVar[tuple[str, ...]]  # in the order of the JSON
-    shown: ClassVar[tuple[str, ...]]
+    shown: ClassVar[tuple[str, ...]]  # by repr
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        return {**asdict(self), **{name: getattr(self, name) for name in self.derived}}  # type: ignore[call-overload]
+        derived = [name for name, value in vars(type(self)).items() if isinstance(value, property)]
+        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
 
-    def _repr(self, nats: float, symbols: int) -> str:
+    def __repr__(self) -> str:
+        nats, symbols = (getattr(self, field.name) for field in fields(self)[:2])
         values = {name: getattr(self, name) for name in self.shown}
         found = ", ".join(f"{name}={value:.4g}" for name, value in values.items() if value is not None)
         return f"<{type(self).__name__} {found}; {nats:,.1f} nats, {symbols:,} symbols>"
@@ -69,13 +72,6 @@ class Measures(_Report):
     interval: tuple[float, float] | None = None
 
     shown = ("nats_per_symbol", "perplexity", "bits_per_character", "bits_per_byte")
-    derived = (
-        *("nats_per_symbol", "perplexity", "perplexity_known", "bits_per_character", "bits_per_byte"),
-        *("spelt_bits_per_byte", "word_perplexity", "byte_perplexity"),
-    )
-
-    def __repr__(self) -> str:
-        return self._repr(self.nats, self.symbols)
 
     @property
     def nats_per_symbol(self) -> float:
@@ -130,10 +126,6 @@ class PseudoMeasures(_Report):
     carry: bool
 
     shown = ("pseudo_nats_per_symbol", "pseudo_perplexity")
-    derived = ("pseudo_nats_per_symbol", "pseudo_perplexity", "pseudo_perplexity_known")
-
-    def __repr__(self) -> str:
-        return self._repr(self.pseudo_nats, self.symbols)
 
     @property
     def pseudo_nats_per_symbol(self) -> float:

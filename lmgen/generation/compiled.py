@@ -33,15 +33,12 @@ class Sampler:
 
     network: model.NetworkConfig
     precision: str
-    inputs: Array
-    head: dict[str, Array]
-    layers: list[dict[str, Array]]
+    weights: tuple[Array, dict[str, Array], list[dict[str, Array]]]
 
     def steps(self, settings: Any, rows: tuple, forced: np.ndarray, at: int) -> tuple[tuple, Array, Array]:
         """As many symbols of every row as `forced` has: the rows after them, ids and nats [steps, B]."""
         numbers = np.array([settings.temperature, settings.top_p, settings.min_p], np.float32), np.int32(settings.top_k)
-        weights = (self.inputs, self.head, self.layers)
-        return _steps(self.network, self.precision, settings.unknown, weights, rows, numbers, forced, at)
+        return _steps(self.network, self.precision, settings.unknown, self.weights, rows, numbers, forced, at)
 
 
 _samplers: WeakKeyDictionary[RunsCompiled, Sampler | None] = WeakKeyDictionary()
@@ -64,7 +61,7 @@ def _made(lm: RunsCompiled) -> Sampler | None:
         return None
     if network.vocab * CELLS[network.cell].gates * network.size > TABLE:
         return None
-    return Sampler(network, lm.precision, *_packed(network, lm.precision, lm.params))
+    return Sampler(network, lm.precision, _packed(network, lm.precision, lm.params))
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -189,14 +189,7 @@ def _steps(
 
 
 def _steps_outside(
-    lm: Generates,
-    names: tuple[str, ...],
-    unknown: bool,
-    rows: _Rows,
-    values: tuple,
-    forced: np.ndarray,
-    at: int,
-    wanted: int,
+    lm: Generates, names: tuple[str, ...], unknown: bool, rows: _Rows, values: tuple, forced: np.ndarray, at: int, wanted: int
 ) -> tuple[_Rows, np.ndarray, np.ndarray]:
     """As `_steps`, for a model without a function for compiled loops."""
     uniforms = np.asarray(uniform(rows.keys, np.int64(at), STEPS))

@@ -39,8 +39,8 @@ class Model:
     provenance: Provenance
 
     @classmethod
-    def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance, where: str) -> Model:
-        """A model from the arrays of the file `where`. Raises CheckpointError for arrays that do not fit the configuration."""
+    def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> Model:
+        """A model from its saved arrays. Raises CheckpointError for arrays that do not fit the configuration."""
         raise NotImplementedError
 
     def arrays(self) -> Arrays:

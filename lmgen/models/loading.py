@@ -44,8 +44,7 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Any:
     vocab, config, settings = described(path, texts)
     schema.weights(path, about)
     provenance = Provenance.of(path, settings["text"], about)
-    kind, where = kind_of(settings["model"]), str(path / "model.safetensors")
-    return kind.from_arrays(config, arrays, vocab, precision, provenance, where)
+    return kind_of(settings["model"]).from_arrays(config, arrays, vocab, precision, provenance)
 
 
 def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, Any, dict[str, Any]]:

@@ -41,9 +41,8 @@ class Network(Model):
     provenance: Provenance = field(default_factory=Provenance)
 
     @classmethod
-    def from_arrays(
-        cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance, where: str
-    ) -> Network:
+    def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> Network:
+        where = provenance.weights
         check_size(config, arrays, where)
         template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
         check_finite(arrays, where)

@@ -67,22 +67,22 @@ class NGramModel(Generates, HoldsNGrams):
     provenance: Provenance = field(default_factory=Provenance)
 
     @classmethod
-    def from_arrays(
-        cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance, where: str
-    ) -> NGramModel:
+    def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> NGramModel:
         template = []
         for k in range(config.order):
             size = arrays[f"{k}/keys"].size if f"{k}/keys" in arrays else 0
             kinds = {"keys": np.uint64, "log_p": np.float32, "backoff": np.float32}
             template.append({name: jax.ShapeDtypeStruct((size,), kind) for name, kind in kinds.items()})
-        levels = [Level(**level) for level in trees.unflatten(template, arrays, where)]
+        levels = [Level(**level) for level in trees.unflatten(template, arrays, provenance.weights)]
         below = config.vocab
         for k, level in enumerate(levels):  # no key may lead out of its level
             inside = not len(level.keys) or level.keys[-1] < below * (config.vocab if k else 1)
             ascending = bool((level.keys[1:] > level.keys[:-1]).all())
             numbers = all((np.abs(a) < SANE).all() for a in (level.log_p, level.backoff))  # false for NaN, too
             if not (inside and ascending and numbers) or (k == 0 and len(level.keys) != config.vocab):
-                raise CheckpointError(f"{where} has damaged n-grams of order {k + 1}: copy the whole directory again")
+                raise CheckpointError(
+                    f"{provenance.weights} has damaged n-grams of order {k + 1}: copy the whole directory again"
+                )
             below = len(level.keys)
         return cls(config, levels, vocab, provenance)
 

@@ -72,6 +72,11 @@ class Provenance:
                 raise CheckpointError(f"{file} holds no fingerprints: copy the whole directory again")
         return cls(TextSettings.of(text), known, path, about)
 
+    @property
+    def weights(self) -> str:
+        """The file of the weights."""
+        return str((self.path or Path()) / "model.safetensors")
+
     def origin(self, vocab: Vocab, carry: bool) -> Origin:
         """The text, encoded again. Raises InputError where it is missing or has changed."""
         if self.path is None or not self.about.get("text_sha256"):

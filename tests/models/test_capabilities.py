@@ -45,7 +45,7 @@ def test_a_configuration_names_its_kind():
 
 def test_arrays_come_back_as_a_model(model_path):
     lm = lmgen.load(model_path, precision="f32").lm
-    again = type(lm).from_arrays(lm.config, lm.arrays(), lm.vocab, "f32", lm.provenance, "here")
+    again = type(lm).from_arrays(lm.config, lm.arrays(), lm.vocab, "f32", lm.provenance)
     assert again.provenance.text.sequence == again.sequence == "line"
     for name, array in lm.arrays().items():
         np.testing.assert_array_equal(again.arrays()[name], array)
