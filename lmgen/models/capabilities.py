@@ -6,7 +6,7 @@ vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
@@ -30,7 +30,7 @@ class Model:
     command: ClassVar[str]  # the first to try with such a model
     summary: ClassVar[str]  # for `lmgen list`, a format of the facts
     facts: ClassVar[tuple[str, ...]]  # the fields of the configuration that `lmgen show` prints
-    cells: ClassVar[tuple[str, ...]]  # the values of --cell, and that of --direction, that make a model of this kind
+    cells: ClassVar[Collection[str]]  # the values of --cell, and that of --direction, that make a model of this kind
     direction: ClassVar[str]
     configuration: ClassVar[Callable[..., Any]]
 

@@ -30,7 +30,7 @@ from lmgen.system.arrayfile import Arrays
 class Network(Model):
     """A network with its weights, and the precision at which it computes."""
 
-    cells = tuple(CELLS)
+    cells = CELLS
     configuration = model.NetworkConfig
     facts = ("layers", "size", "residual", "layer_norm", "direction", "embedding", "tie", "dropout")
 

@@ -113,7 +113,7 @@ def test_a_changed_text_is_refused_with_both_fingerprints(tmp_path, words_file):
         run.resume(tmp_path / "m")
     assert run.resume(tmp_path / "m", changed_text=True)[0].progress.step == 10
     words_file.unlink()
-    with pytest.raises(InputError, match="not there any more"):
+    with pytest.raises(InputError, match="is missing: name a file"):
         run.resume(tmp_path / "m")
 
 
