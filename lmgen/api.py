@@ -13,18 +13,20 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from lmgen.data import advice, corpus, finding, inputs, reading
 from lmgen.errors import InputError, LmgenError
-from lmgen.evaluation import scores
 from lmgen.evaluation.scorecard import Judge, Source
-from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure
+from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
 from lmgen.generation.filling import Filling, fillings
-from lmgen.generation.sampling import Sample, Settings, distinct_samples, samples
-from lmgen.models import loading, networks, provenance
+from lmgen.generation.sampling import Sample, Settings, defaults, distinct_samples, samples
+from lmgen.models import loading
+from lmgen.models.capabilities import Fills, can, require
+from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import kinds, table
 from lmgen.system import directories, terminal
@@ -32,14 +34,32 @@ from lmgen.training import train as training
 from lmgen.training.config import StepReport
 from lmgen.training.display import Display, Loss
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def named(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that refuses an unknown keyword with a sentence; those after ** are the fields of `Settings`."""
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        known += [field.name for field in fields(Settings)]
+
+    @wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> R:
+        table.refuse_unknown(options, known)
+        return function(*args, **options)
+
+    return checked
+
 
 class Model:
-    """A trained model: `sample` writes, `score` and `evaluate` measure; one of both directions fills blanks instead of writing.
+    """A trained model: `sample` writes, `score` and `evaluate` measure; a cloze model fills blanks instead of writing.
 
-    `lm` is what they work on.
+    `lm` is the model within, as the other modules of lmgen take it.
     """
 
-    def __init__(self, lm: networks.Recurrent | networks.Cloze | loading.NGramModel):
+    def __init__(self, lm: Any):
         self.lm = lm
 
     def __repr__(self) -> str:
@@ -48,18 +68,29 @@ class Model:
 
     @property
     def fills(self) -> bool:
-        """Whether it is a cloze model."""
-        return isinstance(self.lm, networks.Cloze)
+        """Whether it fills blanks instead of writing."""
+        return can(self.lm, Fills)
 
     @property
     def path(self) -> Path | None:
-        """Its directory; None for a model that has none."""
+        """The model directory; None if there is none."""
         return self.lm.path
 
+    @property
+    def trained_on(self) -> TextSettings:
+        """Where the training text is, and how it was read."""
+        return self.lm.provenance.text
+
+    @property
+    def defaults(self) -> dict[str, int]:
+        """The `count` and `lines` of `sample` where these are not given."""
+        return defaults(self.lm)
+
+    @named
     def save(self, path: str | Path) -> Path:
-        """Copy its directory to a new place, and return that. Raises InputError where something is there already."""
+        """Copy the model directory to a new place, and return that. Raises InputError where something is there already."""
         if self.path is None:
-            raise InputError("this model has no directory that could be copied")
+            raise InputError("this model has no directory to copy: train one")
         target: Path = table.check("path", kinds.Place(), path)
         if os.path.lexists(target):
             raise InputError(
@@ -74,9 +105,10 @@ class Model:
             raise LmgenError(f"cannot save {target}: {error.strerror or error}") from None
         return target
 
+    @named
     def sample(
         self,
-        count: int = 10,
+        count: int | None = None,
         *,
         prompt: str = "",
         seed: int | None = None,
@@ -84,17 +116,18 @@ class Model:
         distinct: bool = False,
         **settings: Any,
     ) -> list[Sample]:
-        """`count` sequences, drawn anew each time; the `seed` that each of them names draws the same again.
+        """`count` samples (10, or 1 with a carried state), drawn anew each time; the `seed` in each draws them again.
 
-        `settings` are those of `lmgen.sample.Settings`: temperature, top_k, top_p, min_p, max_length, lines, unknown. With
-        `distinct` there are no repeats, with `novel` only new ones, too: fewer than `count` where the model draws no more. Raises
-        InputError for a setting that cannot be used.
+        `settings` are the fields of `Settings`: temperature, top_k, top_p, min_p, max_length, lines, unknown. `distinct` leaves
+        out repeats, `novel` also samples that are in the corpus; there are fewer than `count` where the model draws no more.
+        Raises InputError for a setting that cannot be used.
         """
         return list(self.samples(count, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings))
 
+    @named
     def samples(
         self,
-        count: int = 10,
+        count: int | None = None,
         *,
         prompt: str = "",
         seed: int | None = None,
@@ -103,31 +136,21 @@ class Model:
         **settings: Any,
     ) -> Iterator[Sample]:
         """As `sample`, one by one as they are drawn."""
-        known = (*("count", "prompt", "seed", "novel", "distinct"), *(field.name for field in fields(Settings)))
-        table.refuse_unknown(settings, known)
-        count = table.check("count", kinds.Whole(0), count)
+        count = self.defaults["count"] if count is None else table.check("count", kinds.Whole(0), count)
         prompt = table.check("prompt", kinds.Text(), prompt)
         seed = secrets.randbelow(1 << 31) if seed is None else table.check("seed", table.SEED, seed)
         drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=count)
         return distinct_samples(drawn, count, novel) if novel or distinct else islice(drawn, count)
 
-    @property
-    def trained_on(self) -> provenance.TextSettings:
-        """Where the text is that it was trained on, and how it was read."""
-        return provenance.text_of(self.lm)
-
-    @table.checks_keywords
+    @named
     def fill(self, text: str, count: int = 5, blank: str = "_") -> list[Filling]:
         """The `count` likeliest fillings of the blanks of a text: each mark is one character, a run of marks one word.
 
-        Raises InputError for a text without a blank and for a model that reads from left to right only.
+        Raises InputError for a text without a blank and for a model that does not fill blanks.
         """
-        if not isinstance(self.lm, networks.Cloze):
-            raise InputError(
-                "this model reads from left to right only and sees nothing behind a blank: train one with --direction both"
-            )
+        lm = require(self.lm, Fills, "train one with --direction both")
         text, blank = (table.check(name, kinds.Text(), value) for name, value in {"text": text, "blank": blank}.items())
-        return fillings(self.lm, text, table.check("count", kinds.Whole(), count), blank)
+        return fillings(lm, text, table.check("count", kinds.Whole(), count), blank)
 
     @overload
     def score(self, sequences: str) -> Score: ...  # type: ignore[overload-overlap]
@@ -135,30 +158,30 @@ class Model:
     @overload
     def score(self, sequences: Iterable[str | None]) -> Iterator[Score]: ...
 
+    @named
     def score(self, sequences: str | Iterable[str | None]) -> Score | Iterator[Score]:
-        """The nats of a sequence, or of each of several, in all and symbol by symbol; with a carried state each goes on from the
-        one before.
+        """The nats of a sequence, or of each of several; with a carried state each continues the one before.
 
         Several are scored many at a time; None among them asks for the scores of those before it.
         """
         if isinstance(sequences, str):
-            return next(scores.scores(self.lm, [sequences]))
+            return next(scores(self.lm, [sequences]))
         if not isinstance(sequences, Iterable):
             raise InputError(f"{kinds.quoted(sequences)} is not a text: give a string, or several")
-        return scores.scores(self.lm, map(_sequence, sequences))
+        return scores(self.lm, map(_sequence, sequences))
 
-    @table.checks_keywords
+    @named
     def evaluate(
         self, *files: Any, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
     ) -> Measures | PseudoMeasures:
-        """The measures of files, read as the model's corpus was read; without files, of the text that it was validated on.
+        """The measures of files, read as the corpus was read; without files, of the validation text.
 
-        Raises InputError for what cannot be read.
+        Raises InputError for a file that cannot be read.
         """
-        ids = self.source(*files, encoding=encoding, errors=errors).ids if files else provenance.origin(self.lm).validation()
+        ids = self.source(*files, encoding=encoding, errors=errors).ids if files else self.lm.origin.validation()
         return measure(self.lm, ids, batch, window)
 
-    @table.checks_keywords
+    @named
     def judge(
         self,
         other: Model | str | Path | None = None,
@@ -168,37 +191,38 @@ class Model:
         window: int = WINDOW,
         cold: bool = False,
     ) -> Judge:
-        """What makes scorecards: measures beside baselines; with another model, of the mixture of both; with `cold`, of windows
-        that start from an empty state."""
+        """What makes scorecards: measures beside baselines; with another model, of the mixture of both; with `cold`, every window
+        starts from an empty state."""
         second = load(other, precision) if isinstance(other, str | Path) else other
         return Judge(self.lm, second.lm if second else None, batch, window, cold)
 
-    @table.checks_keywords
+    @named
     def source(self, *files: Any, encoding: str = "utf-8", errors: str = "strict") -> Source:
-        """Files, or what else `train` takes, as one text to be measured.
+        """Files, or whatever else `train` takes, as one text to measure.
 
-        Raises InputError for what cannot be read, or where there is nothing in it.
+        Raises InputError for a text that is empty or cannot be read.
         """
         names = inputs.files(files, {"sequence": self.lm.sequence, "encoding": encoding})
         return self._source(finding.find(names), encoding, errors, None)
 
+    @named
     def sources(
         self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", note: Callable[[str], None] | None = None
     ) -> Iterator[Source]:
-        """Each of the files as a text to be measured; `note` is told in sentences what was met in it."""
-        for path in [path for name in files for path in finding.find([str(name)])]:
-            yield self._source([path], encoding, errors, note)
+        """Each of the files as a text to measure; `note` is called with sentences about oddities of the text."""
+        paths = [path for name in files for path in finding.find([str(name)])]
+        return (self._source([path], encoding, errors, note) for path in paths)
 
     def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], None] | None) -> Source:
         encoding, errors = table.ENCODING.check(encoding), table.ERRORS.check(errors)
-        of = reading.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
-        ids = corpus.encode(iter(of), self.lm.vocab)
-        for line in of.notes:
+        text = reading.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
+        ids = corpus.encode(iter(text), self.lm.vocab)
+        for line in text.notes:
             if note:
                 note(line)
         if not ids.symbols:
-            raise InputError(f"there is no text in {finding.names_of(of.paths)}: give a file with at least one line of it")
-        return Source(finding.names_of(paths), ids, lambda: iter(of))
+            raise InputError(f"there is no text in {finding.names_of(text.paths)}: give a file with at least one line of it")
+        return Source(finding.names_of(paths), ids, lambda: iter(text))
 
 
 def _sequence(one: str | None) -> str | None:
@@ -208,9 +232,9 @@ def _sequence(one: str | None) -> str | None:
     return one
 
 
-@table.checks_keywords
+@named
 def load(name: str | Path | None = None, precision: str = "auto") -> Model:
-    """The model of a directory, of a name under checkpoints/, or the newest there; CheckpointError for what is no model."""
+    """The model of a directory, of a name under checkpoints/, or the newest there. Raises CheckpointError if there is none."""
     return Model(loading.load(name, table.PRECISION.check(precision)))
 
 

@@ -299,6 +299,13 @@ def test_a_wrong_way_to_draw_gets_a_sentence(model, wrong, message):
         (lambda m: m.evaluate("cities", errors="ignore"), "'ignore' is not one of strict, replace"),
         (lambda m: m.evaluate("cities", encoding=5), "5 is not a string"),
         (lambda m: library.load(m.path, precision="f16"), "'f16' is not one of auto, f32, bf16"),
+        (lambda m: library.load(m.path, precison="f32"), "there is no option precison: did you mean precision?"),
+        (lambda m: m.score("a", symbls=True), "there is no option symbls"),
+        (lambda m: m.evaluate("cities", windw=3), "there is no option windw: did you mean window?"),
+        (lambda m: m.judge(widow=3), "did you mean window?"),
+        (lambda m: m.sources("cities", encodng="utf-8"), "did you mean encoding?"),
+        (lambda m: m.fill("a_", cont=3), "did you mean count?"),
+        (lambda m: m.save("x", fce=True), "there is no option fce"),
     ],
 )
 def test_a_wrong_way_to_measure_gets_a_sentence(model, call, message):

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from lmgen.cli.options import Group, command, output_file
-from lmgen.errors import InputError
 from lmgen.options import commands
 from lmgen.system import terminal
 
@@ -26,11 +25,9 @@ def arpa() -> None:
 @click.argument("model")
 def arpa_write(model: str, output: Path | None) -> None:
     """Write the n-gram model MODEL to an ARPA file."""
-    from lmgen.models import arpa, loading
+    from lmgen.models import arpa, capabilities, loading
 
-    loaded = loading.load(model)
-    if not isinstance(loaded, loading.NGramModel):
-        raise InputError(f"{model} is a network, and ARPA files hold n-grams: train one with --cell ngram")
+    loaded = capabilities.require(loading.load(model), capabilities.HoldsNGrams, "train one with --cell ngram")
     with output_file(output, text=True) as file:
         arpa.write(loaded, file)
 

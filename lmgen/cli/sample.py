@@ -37,9 +37,9 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
         raise InputError(f"the model does not know {listed} of the prompt: leave it out, or leave out --strict")
     note_unknown(unknown)
     carried = loaded.lm.carry
-    count = options["count"] or (1 if carried else 10)
+    count = options["count"] or loaded.defaults["count"]
+    lines = options["lines"] or loaded.defaults["lines"]
     drawing = {option.name: options[option.name] for option in commands.DRAWING} | {"count": count}
-    drawing["lines"] = lines = options["lines"] or (10 if carried else 1)
     reference = None
     if options["novelty"]:
         how = loaded.trained_on

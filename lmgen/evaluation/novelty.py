@@ -1,8 +1,8 @@
-"""Did it learn or copy? What a text shares with a corpus.
+"""Did the model learn or copy? The text that a sample shares with a corpus.
 
-The corpus stands in a suffix array of its UTF-8 bytes, sequence after sequence, each between two line ends. It gives the longest
-match of every place of a text; longest span, new n-grams and shared characters follow from these. Spans go over line ends where a
-text has them.
+The corpus is held in a suffix array of its UTF-8 bytes, sequence after sequence, each between two line ends. It gives the longest
+match from every place of a text, and these give the longest span, new n-grams and shared characters. A span may contain line
+ends.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from lmgen.data.corpus import among, fingerprint
 from lmgen.errors import InputError
 
 NGRAM = 5  # characters
-LEAST = 50  # characters of a span that counts as shared, as the studies of memorisation have it (of tokens: Carlini et al. 2023)
-MOST = 1 << 31  # bytes of a corpus, whose places are 32-bit integers
-EXACT = 1_000_000  # bytes of a corpus up to which every sequence may be the nearest; beyond, one of those …
-TRIED = 300  # … whose suffixes stand nearest to those of the text, in the order of all
-WINDOW = 32  # bytes of a match that are looked for at first …
-LONG = 64  # … and of one after which the starts within it are not tried one by one
+LEAST = 50  # characters of a shared span, as in studies of memorisation (of tokens: Carlini et al. 2023)
+MOST = 1 << 31  # bytes of a corpus, because places are 32-bit integers
+EXACT = 1_000_000  # bytes of a corpus up to which the nearest is searched in all sequences; beyond that …
+TRIED = 300  # … in so many whose suffixes are neighbours of those of the text
+WINDOW = 32  # bytes of a match that are compared first
+LONG = 64  # bytes of a match after which the starts within it are found by bisection
 
 
 class Span(NamedTuple):
-    """A run of characters that a text shares with the corpus: from which character of the text on, and the line it comes from."""
+    """A run of characters that a text shares with the corpus, the line of the corpus that it is from, and its place in the
+    text."""
 
     text: str
     line: str
@@ -38,16 +39,15 @@ class Span(NamedTuple):
 
 
 class Index:
-    """The sequences of a corpus, to look texts up in.
+    """The sequences of a corpus, in which texts are looked up.
 
-    Bytes of them below 2³¹ in all, five bytes of memory for each, and eight for each sequence. Raises InputError
-    for more, and where a library is missing.
+    It takes less than 2³¹ bytes, with five bytes of memory for each, and eight for each sequence. Raises InputError for more, and
+    where a library is missing.
     """
 
     def __init__(self, sequences: Iterable[str]):
-        divsufsort, self._process, self._levenshtein = map(
-            _library, ("pydivsufsort", "rapidfuzz.process", "rapidfuzz.distance.Levenshtein")
-        )
+        names = ("pydivsufsort", "rapidfuzz.process", "rapidfuzz.distance.Levenshtein")
+        divsufsort, self._process, self._levenshtein = map(_library, names)
         self.sequences = list(sequences)
         encoded = [_encoded(sequence) for sequence in self.sequences]
         self._starts = np.cumsum([1, *(len(one) + 1 for one in encoded)])[:-1]  # where each begins
@@ -56,66 +56,66 @@ class Index:
             raise InputError(f"a corpus of {len(self._bytes):,} bytes is too large to be indexed: give a part below {MOST:,}")
         self._folded = np.unique(np.array([fingerprint(folded(sequence)) for sequence in self.sequences], np.uint64))
         self._array = divsufsort.divsufsort(self._bytes)
-        self._suffixes = memoryview(self._array).cast("B").cast("i")  # gives plain integers, and faster than the array does
-
-    def holds(self, sequence: str) -> bool:
-        """Whether a sequence stands in the corpus, as a whole line (or several, one after another)."""
-        return self._find(b"\n" + _encoded(sequence) + b"\n") is not None
-
-    def nearly_holds(self, sequence: str) -> bool:
-        """Whether a sequence of the corpus is equal to this one but for case, and white space at the ends."""
-        return bool(among(np.array([fingerprint(folded(sequence))], np.uint64), self._folded)[0])
-
-    def matches(self, text: str) -> np.ndarray:
-        """For each byte of the text, how many bytes from there on stand in the corpus together: the matching statistics."""
-        return self._walk(text)[0]
-
-    def longest(self, text: str) -> Span:
-        """The longest run of characters of a text that stands in the corpus; the first, where there are several."""
-        return self._longest(text, _characters(text, self.matches(text)))
-
-    def shared(self, text: str, least: int = LEAST) -> float:
-        """The share of the characters of a text that lie in a span of `least` characters or more."""
-        return _shared(_characters(text, self.matches(text)), least)
-
-    def nearest(self, text: str, exact: bool = False) -> tuple[str, int] | None:
-        """The sequence with the smallest Levenshtein distance in characters, and that; None of an empty corpus.
-
-        Of a corpus beyond a million bytes only some hundred sequences are tried, unless `exact`: those that share the longest
-        spans with the text from any place of it on. In six of seven cases that were measured the nearest was among them, and in
-        the others one about two edits further.
-        """
-        return self._nearest(text, self._walk(text)[1], exact)
-
-    def _nearest(self, text: str, places: list[int], exact: bool) -> tuple[str, int] | None:
-        if places and not exact and self.large:
-            return self._nearest_of(text, self._beside(places))
-        return self._nearest_of_all(text)
+        self._suffixes = memoryview(self._array).cast("B").cast("i")  # plain integers, faster than those of the array
 
     @property
     def large(self) -> bool:
-        """Whether the nearest sequence is looked for among some only."""
+        """Whether the nearest sequence is searched among some of the sequences only."""
         return len(self._bytes) > EXACT
 
-    def _nearest_of_all(self, text: str) -> tuple[str, int] | None:
-        """Lengths are tried from that of the text outwards, for as long as one of them could be nearer."""
+    def holds(self, sequence: str) -> bool:
+        """Whether a sequence is in the corpus, as a whole line (or several consecutive ones)."""
+        return self.find(b"\n" + _encoded(sequence) + b"\n") is not None
+
+    def nearly_holds(self, sequence: str) -> bool:
+        """Whether a sequence of the corpus equals this one but for case, and white space at the ends."""
+        return bool(among(np.array([fingerprint(folded(sequence))], np.uint64), self._folded)[0])
+
+    def find(self, wanted: bytes) -> int | None:
+        """A place in the corpus of some bytes."""
+        place = self._place(wanted)
+        if place < len(self._suffixes) and self._bytes.startswith(wanted, self._suffixes[place]):
+            return self._suffixes[place]
+        return None
+
+    def line_at(self, place: int) -> str:
+        """The line of the corpus at a place."""
+        begin, end = self._bytes.rfind(b"\n", 0, place + 1) + 1, self._bytes.find(b"\n", place + 1)
+        return self._bytes[begin:end].decode("utf-8", "surrogatepass")
+
+    def longest_match(self, encoded: bytes, start: int) -> tuple[int, int]:
+        """The rank among the suffixes of the bytes from `start` on, and how many of them are in the corpus: the neighbours share
+        the most."""
+        size = WINDOW
+        while True:
+            wanted = encoded[start : start + size]
+            place = self._place(wanted)
+            neighbours = self._suffixes[max(0, place - 1) : place + 1]
+            length = max(_common(wanted, self._bytes[k : k + size]) for k in neighbours)
+            if length < size:
+                return place, length
+            size *= 4
+
+    def neighbours(self, ranks: list[int]) -> list[str]:
+        """The sequences of the suffixes on both sides of these ranks, at most `TRIED`."""
+        beside = -(-TRIED // (2 * max(1, len(ranks))))
+        starts = np.concatenate([self._array[max(0, rank - beside) : rank + beside] for rank in ranks])
+        numbers = np.unique(np.searchsorted(self._starts, starts, side="right") - 1)
+        return [self.sequences[number] for number in numbers.tolist() if number >= 0]
+
+    def nearest_of_all(self, text: str) -> tuple[str, int] | None:
+        """The sequence at the smallest distance: lengths are tried from that of the text outwards, while they could be nearer."""
         best: tuple[str, int] | None = None
         for length in sorted(self._by_length, key=lambda length: abs(length - len(text))):
             if best and abs(length - len(text)) >= best[1]:
                 break
-            best = self._nearest_of(text, self._by_length[length], best[1] - 1 if best else None) or best
+            best = self.nearest_of(text, self._by_length[length], best[1] - 1 if best else None) or best
         return best
 
-    def _nearest_of(self, text: str, some: Collection[str], most: int | None = None) -> tuple[str, int] | None:
+    def nearest_of(self, text: str, some: Collection[str], most: int | None = None) -> tuple[str, int] | None:
+        """The one of some sequences at the smallest Levenshtein distance in characters, and that, if it is at most `most`."""
         found = self._process.extractOne(text, some, scorer=self._levenshtein.distance, score_cutoff=most)
         return found and found[:2]
-
-    def _beside(self, places: list[int]) -> list[str]:
-        """The sequences that hold the suffixes on both sides of these places: `TRIED` of them, or fewer that differ."""
-        beside = -(-TRIED // (2 * max(1, len(places))))
-        starts = np.concatenate([self._array[max(0, place - beside) : place + beside] for place in places])
-        numbers = np.unique(np.searchsorted(self._starts, starts, side="right") - 1)
-        return [self.sequences[number] for number in numbers.tolist() if number >= 0]
 
     @cached_property
     def _by_length(self) -> dict[int, list[str]]:
@@ -124,73 +124,78 @@ class Index:
             groups.setdefault(len(sequence), []).append(sequence)
         return groups
 
-    def _walk(self, text: str) -> tuple[np.ndarray, list[int]]:
-        """The matches of a text, and where among the suffixes it would stand, from each start that was looked up."""
-        encoded = _encoded(text)
-        end = len(encoded)
+    def _place(self, wanted: bytes) -> int:
+        """The rank of the first suffix that is not less than some bytes."""
+        text, size = self._bytes, len(wanted)
+        return bisect_left(self._suffixes, wanted, key=lambda start: text[start : start + size])
+
+
+class Matches:
+    """A text looked up in an index. `lengths` holds for each byte of the text the number of bytes from there on that are in the
+    corpus (the matching statistics), `spans` the same for each character, in characters."""
+
+    def __init__(self, index: Index, text: str):
+        self.index, self.text = index, text
+        self._ranks: list[int] = []
         lengths: list[int] = []
-        places = []
-        start = 0
+        encoded, start = _encoded(text), 0
+        end = len(encoded)
         while start < end:
-            place, length = self._longest_at(encoded, start)
-            places.append(place)
+            rank, length = index.longest_match(encoded, start)
+            self._ranks.append(rank)
             stop = start + length
             following = start + 1
             if stop == end:
                 following = end
-            elif length > LONG:  # to the first start whose match ends later, by halving
+            elif length > LONG:  # the first start whose match ends later
                 later = range(following, stop)
-                following += bisect_left(later, True, key=lambda k: self._find(encoded[k : stop + 1]) is not None)
+                following += bisect_left(later, True, key=lambda k: index.find(encoded[k : stop + 1]) is not None)
             lengths += range(length, stop - following, -1)
             start = following
-        return np.array(lengths, np.int64), places
+        self.lengths = np.array(lengths, np.int64)
+        self.spans = _characters(text, self.lengths)
 
-    def _longest(self, text: str, spans: np.ndarray) -> Span:
-        if not spans.any():
+    @property
+    def longest(self) -> Span:
+        """The longest run of characters that is in the corpus; the first, if there are several."""
+        if not self.spans.any():
             return Span("", "", 0)
-        start = int(np.argmax(spans))
-        span = text[start : start + int(spans[start])]
-        place = self._find(_encoded(span))
+        start = int(np.argmax(self.spans))
+        span = self.text[start : start + int(self.spans[start])]
+        place = self.index.find(_encoded(span))
         assert place is not None
-        line = self._bytes[self._bytes.rfind(b"\n", 0, place + 1) + 1 : self._bytes.find(b"\n", place + 1)]
-        return Span(span, line.decode("utf-8", "surrogatepass"), start)
+        return Span(span, self.index.line_at(place), start)
 
-    def _find(self, wanted: bytes) -> int | None:
-        """Where in the corpus some bytes stand: one of the places."""
-        place = self._place(wanted)
-        if place < len(self._suffixes) and self._bytes.startswith(wanted, self._suffixes[place]):
-            return self._suffixes[place]
-        return None
+    def shared(self, least: int = LEAST) -> float:
+        """The share of the characters that lie in a span of `least` characters or more."""
+        starts = np.flatnonzero(self.spans >= max(1, least))
+        covers = np.zeros(len(self.spans) + 1, np.int64)
+        np.add.at(covers, starts, 1)
+        np.add.at(covers, starts + self.spans[starts], -1)
+        return int(np.count_nonzero(covers.cumsum())) / max(1, len(self.spans))
 
-    def _place(self, wanted: bytes) -> int:
-        """The first suffix, in their order, that does not come before some bytes."""
-        text, size = self._bytes, len(wanted)
-        return bisect_left(self._suffixes, wanted, key=lambda start: text[start : start + size])
+    def nearest(self, exact: bool = False) -> tuple[str, int] | None:
+        """The sequence at the smallest Levenshtein distance in characters, and that; None of an empty corpus.
 
-    def _longest_at(self, encoded: bytes, start: int) -> tuple[int, int]:
-        """The place of what begins at `start`, and how much of it stands in the corpus: the suffixes beside it share most."""
-        size = WINDOW
-        while True:
-            wanted = encoded[start : start + size]
-            place = self._place(wanted)
-            beside = self._suffixes[max(0, place - 1) : place + 1]
-            length = max(_common(wanted, self._bytes[k : k + size]) for k in beside)
-            if length < size:
-                return place, length
-            size *= 4
+        In a corpus of more than a million bytes only some hundred sequences are tried, unless `exact`: those that share the
+        longest spans with the text. In measurements the nearest was among them in six of seven cases, and in the others one about
+        two edits further.
+        """
+        if self._ranks and not exact and self.index.large:
+            return self.index.nearest_of(self.text, self.index.neighbours(self._ranks))
+        return self.index.nearest_of_all(self.text)
 
 
 def _library(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        package = name.split(".")[0]
-        way = "pip install pydivsufsort rapidfuzz"
-        raise InputError(f"looking for copies needs {package}, which is not installed: {way}") from None
+        package, command = name.split(".")[0], "pip install pydivsufsort rapidfuzz"
+        raise InputError(f"looking for copies needs {package}, which is not installed: {command}") from None
 
 
 def folded(sequence: str) -> str:
-    """What is left of a sequence without its case, and without white space at its ends."""
+    """A sequence without its case, and without white space at its ends."""
     return sequence.strip().casefold()
 
 
@@ -199,14 +204,14 @@ def _encoded(text: str) -> bytes:
 
 
 def _common(a: bytes, b: bytes) -> int:
-    """The length of what two byte strings begin with alike."""
+    """The length of the common prefix of two byte strings."""
     different = int.from_bytes(a, "little") ^ int.from_bytes(b, "little")
     shorter = min(len(a), len(b))
     return min(shorter, ((different & -different).bit_length() - 1) // 8) if different else shorter
 
 
 def _characters(text: str, matches: np.ndarray) -> np.ndarray:
-    """Matches in whole characters, for each character."""
+    """Matches of bytes as matches of whole characters, for each character."""
     if text.isascii():
         return matches
     units = np.frombuffer(_encoded(text), np.uint8)
@@ -215,23 +220,15 @@ def _characters(text: str, matches: np.ndarray) -> np.ndarray:
     return np.searchsorted(places, stops, side="right") - 1 - np.arange(len(text))
 
 
-def _shared(spans: np.ndarray, least: int) -> float:
-    starts = np.flatnonzero(spans >= max(1, least))
-    covers = np.zeros(len(spans) + 1, np.int64)
-    np.add.at(covers, starts, 1)
-    np.add.at(covers, starts + spans[starts], -1)
-    return int(np.count_nonzero(covers.cumsum())) / max(1, len(spans))
-
-
 @dataclass(frozen=True)
 class Novelty:
     """What one text shares with a corpus.
 
-    `known`: it stands there; `nearly`: exactly, or but for case and white space at its ends; `span`, `span_line`, `span_share`:
-    the longest run of characters that stands there, the line it comes from, its share of the text; `shared`: the share of the
-    text in spans of 50 characters or more; `nearest`, `distance`: the sequence at the smallest Levenshtein distance; `ngrams`,
-    `new_ngrams`: how many runs of n characters the text has, and which share of them does not stand there (None where it has
-    none).
+    `known`: it is in the corpus; `nearly`: it is, but for case and white space at its ends; `span`, `span_line`, `span_share`:
+    the longest run of characters that is in the corpus, the line that it is from, its share of the text; `shared`: the share of
+    the text in spans of 50 characters or more; `nearest`, `distance`: the sequence at the smallest Levenshtein distance;
+    `ngrams`, `new_ngrams`: the number of n-grams of characters, and the share of them that is not in the corpus (None if there
+    are none).
     """
 
     text: str
@@ -248,14 +245,22 @@ class Novelty:
 
 
 def check(index: Index, text: str, ngram: int = NGRAM, nearest: bool = True, exact: bool = False) -> Novelty:
-    """Look a text up; without `nearest` its nearest sequence is not looked for, with `exact` it is among all of them."""
-    matches, places = index._walk(text)
-    spans = _characters(text, matches)
-    longest = index._longest(text, spans)
+    """What a text shares with a corpus; without `nearest` that is left out, with `exact` all sequences are tried for it."""
+    found = Matches(index, text)
+    longest = found.longest
     known = len(longest.text) == len(text) and index.holds(text)
-    near, distance = (nearest and index._nearest(text, places, exact)) or (None, None)
-    inside = spans[: max(0, len(text) - ngram + 1)]
-    new = int(np.count_nonzero(inside < ngram)) / len(inside) if len(inside) else None
-    share = len(longest.text) / max(1, len(text))
-    nearly, shared = known or index.nearly_holds(text), _shared(spans, LEAST)
-    return Novelty(text, known, nearly, longest.text, longest.line, share, shared, near, distance, len(inside), new)
+    near, distance = (nearest and found.nearest(exact)) or (None, None)
+    inside = found.spans[: max(0, len(text) - ngram + 1)]
+    return Novelty(
+        text=text,
+        known=known,
+        nearly=known or index.nearly_holds(text),
+        span=longest.text,
+        span_line=longest.line,
+        span_share=len(longest.text) / max(1, len(text)),
+        shared=found.shared(),
+        nearest=near,
+        distance=distance,
+        ngrams=len(inside),
+        new_ngrams=int(np.count_nonzero(inside < ngram)) / len(inside) if len(inside) else None,
+    )

@@ -1,6 +1,6 @@
-"""Writing by the kernels of native/: what lmgen.sample's loop does, whole steps of a network in one call.
+"""The compiled sampler: the loop of sampling.py for LSTM and GRU, by the kernels of native/, many steps in one call.
 
-A row's text does not depend on how many rows are written at a time, so that one takes the time of one.
+The text of a row does not depend on how many rows are sampled at a time, so one sample takes the time of one.
 """
 
 from __future__ import annotations
@@ -17,54 +17,51 @@ import numpy as np
 from jax import Array
 
 from lmgen.data.vocab import EOS, UNK
-from lmgen.models.networks import LanguageModel, Recurrent
+from lmgen.models.capabilities import Generates, RunsCompiled, can
 from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
 
-TABLE = 1 << 27  # numbers that the first layer's inputs of all symbols may take
+TRANSFORMS = {"temperature", "top_k", "top_p", "min_p"}  # those of sampling.py that the kernels have
+TABLE = 1 << 27  # the most numbers in the table of the first layer's inputs, by symbol
 MOST_LAYERS = 16
-DRAWN = 32  # random numbers that are drawn from one key
+DRAWN = 32  # random numbers from one key
 
 
 @dataclass(frozen=True)
-class Writer:
+class Sampler:
     """The weights of a network, in the order in which the kernels read them."""
 
     network: model.NetworkConfig
     precision: str
-    inputs: Array
-    head: dict[str, Array]
-    layers: list[dict[str, Array]]
+    weights: tuple[Array, dict[str, Array], list[dict[str, Array]]]
 
-    def steps(self, settings: Any, unknown: bool, rows: tuple, forced: np.ndarray, at: int) -> tuple[tuple, Array, Array]:
-        """As many symbols of every row as `forced` has: what goes on to the next call, ids and nats [steps, B]."""
+    def steps(self, settings: Any, rows: tuple, forced: np.ndarray, at: int) -> tuple[tuple, Array, Array]:
+        """As many symbols of every row as `forced` has: the rows after them, ids and nats [steps, B]."""
         numbers = np.array([settings.temperature, settings.top_p, settings.min_p], np.float32), np.int32(settings.top_k)
-        weights = (self.inputs, self.head, self.layers)
-        return _steps(self.network, self.precision, unknown, weights, rows, numbers, forced, at)
+        return _steps(self.network, self.precision, settings.unknown, self.weights, rows, numbers, forced, at)
 
 
-_writers: WeakKeyDictionary[Recurrent, Writer | None] = WeakKeyDictionary()
+_samplers: WeakKeyDictionary[RunsCompiled, Sampler | None] = WeakKeyDictionary()
 _making = threading.Lock()
 
 
-def writer(lm: LanguageModel) -> Writer | None:
-    """The writer for a language model, made once and gone with it; None where there are no kernels for its network."""
-    if not isinstance(lm, Recurrent):
+def sampler(lm: Generates) -> Sampler | None:
+    """The compiled sampler of a model, made once and dropped with it; None where there are no kernels for the model."""
+    if not can(lm, RunsCompiled):
         return None
     with _making:
-        if lm not in _writers:
-            _writers[lm] = _written(lm)
-        return _writers[lm]
+        if lm not in _samplers:
+            _samplers[lm] = _made(lm)
+        return _samplers[lm]
 
 
-def _written(lm: Recurrent) -> Writer | None:
-    if not native.kind(lm.precision):
+def _made(lm: RunsCompiled) -> Sampler | None:
+    network = lm.config
+    if not native.kind(lm.precision) or network.cell not in native.CELLS or network.layers > MOST_LAYERS:
         return None
-    network, params = lm.config, lm.params
-    gates = CELLS[network.cell].gates
-    if network.cell not in native.CELLS or network.layers > MOST_LAYERS or network.vocab * gates * network.size > TABLE:
+    if network.vocab * CELLS[network.cell].gates * network.size > TABLE:
         return None
-    return Writer(network, lm.precision, *_packed(network, lm.precision, params))
+    return Sampler(network, lm.precision, _packed(network, lm.precision, lm.params))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -93,8 +90,8 @@ def _packed(
 
 
 def uniform(keys: Array, at: Any, steps: int) -> Array:
-    """Numbers in [0, 1) for steps at, at + 1, … of each row [steps, B], however the steps are cut, if `at` is a multiple of
-    DRAWN."""
+    """Numbers in [0, 1) for the steps at, at + 1, … of each row [steps, B]; the same wherever the steps are cut, if `at` is a
+    multiple of DRAWN."""
 
     def of_row(key: Array) -> Array:
         starts = at + jnp.arange(0, steps, DRAWN)
@@ -117,19 +114,17 @@ def _steps(
 ) -> tuple[tuple, Array, Array]:
     inputs, head, layers = weights
     states, last, left, keys = rows
-    uniforms = uniform(keys, at, forced.size)
     norm = [head.get(name, jnp.zeros(0)) for name in ("gain", "shift")]
-    settings = {
-        "precision": precision,
-        "gru": network.cell == "gru",
-        "eos": np.int64(EOS),
-        "unk": np.int64(-1 if unknown else UNK),
-        "forgets": not network.carry,
-        "residual": network.residual and network.layers > 1,
-    }
     ids, nats, last, left, *after = native.sample(
-        [inputs, head["W"], head["b"], forced, uniforms, *numbers, last, left, *norm], layers, states, **settings
+        [inputs, head["W"], head["b"], forced, uniform(keys, at, forced.size), *numbers, last, left, *norm],
+        layers,
+        states,
+        precision=precision,
+        gru=network.cell == "gru",
+        eos=np.int64(EOS),
+        unk=np.int64(-1 if unknown else UNK),
+        forgets=not network.carry,
+        residual=network.residual and network.layers > 1,
     )
-    names = states[0].keys()
-    states = [{name: after[2 * k + (name == "c")] for name in names} for k in range(len(states))]
+    states = [{name: after[2 * k + (name == "c")] for name in state} for k, state in enumerate(states)]
     return (states, last, left, keys), ids, nats

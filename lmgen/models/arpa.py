@@ -1,97 +1,95 @@
-"""N-gram models as ARPA files, the text format that KenLM, SRILM and others read (log10 probabilities, tab-separated).
+"""N-gram models as ARPA files, the text format of KenLM, SRILM and others (log10 probabilities, separated by tabs).
 
 Where sequences are independent, EOS is <s> at the beginning of an n-gram and </s> at its end; where contexts reach back over EOS
-it is the ordinary word <eos>. White space, backslashes and lone surrogates of a symbol, and the first character of one spelt like
-these marks, are written with \\x and \\u escapes. A comment in front of the file says what lmgen needs to know; a file without it
-holds words.
+it is an ordinary word, <eos>. White space, backslashes and lone surrogates in a symbol, and the first character of a symbol
+that is spelled like these marks, are escaped with \\x and \\u. A comment at the top of the file names unit, sequence and carry;
+without it the symbols are words.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NoReturn
 
 import numpy as np
 
 from lmgen.data.finding import finite
+from lmgen.data.reading import SEQUENCES
+from lmgen.data.split import WHOLE
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.models import ngram
-from lmgen.models.loading import NGramModel
+from lmgen.models.capabilities import HoldsNGrams
+from lmgen.models.ngram import Level, NGramConfig, NGramModel
+from lmgen.models.provenance import Provenance, TextSettings
 
 BEGIN, END, UNKNOWN, BOUNDARY = "<s>", "</s>", "<unk>", "<eos>"
 MARKS = {BEGIN, END, UNKNOWN, BOUNDARY}
-NEVER = -99.0  # the log10 that the format has for a probability of 0
+NEVER = -99.0  # log10 of a probability of 0, in this format
 LN10 = math.log(10)
-ROUNDED = 1e-6  # by so much a log10 of a probability may lie above 0
-MOST = 1.01  # what the probabilities of one context may sum to
+ROUNDING = 1e-6  # a log10 of a probability may be so much above 0
+LARGEST_SUM = 1.01  # of the probabilities in one context
 
 
 def escaped(symbol: str) -> str:
-    """A symbol as it stands in the file."""
+    """A symbol as it is written in the file."""
+
+    def escape(character: str) -> str:
+        return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+
     if symbol in MARKS:
-        return f"\\x{ord(symbol[0]):02x}{symbol[1:]}"
-    return re.sub(r"[\s\\\x00-\x1f\x7f-\xa0\ud800-\udfff]", lambda m: _escape(m[0]), symbol)
-
-
-def _escape(character: str) -> str:
-    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+        return escape(symbol[0]) + symbol[1:]
+    return re.sub(r"[\s\\\x00-\x1f\x7f-\xa0\ud800-\udfff]", lambda m: escape(m[0]), symbol)
 
 
 def unescaped(word: str) -> str:
-    """The symbol that a word of the file means."""
+    """The symbol that a word of the file stands for."""
     return re.sub(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})", lambda m: chr(int(m[1] or m[2], 16)), word)
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------------
 
 
-def write(model: NGramModel, file: IO[str]) -> None:
+def write(model: HoldsNGrams, file: IO[str]) -> None:
     """Write an n-gram model as an ARPA file."""
-    vocab, levels = model.vocab, model.levels
-    carry = str(model.carry).lower()
-    file.write(f"# lmgen unit={vocab.unit} sequence={model.sequence} carry={carry}\n\n\\data\\\n")
-    extra = 2 if model.carry else 1  # <s>, and </s> where it is not EOS
-    for k, level in enumerate(levels, 1):
-        file.write(f"ngram {k}={len(level.keys) + extra * (k == 1)}\n")
-    names = np.array([BOUNDARY if model.carry else END, UNKNOWN, *map(escaped, vocab.symbols)], object)
-    ids = np.arange(len(vocab))[:, None]
-    for k, level in enumerate(levels, 1):
+    vocab, levels, carry = model.vocab, model.levels, model.carry
+    file.write(f"# lmgen unit={vocab.unit} sequence={model.sequence} carry={str(carry).lower()}\n\n\\data\\\n")
+    first = _unigrams(model)
+    for k, size in enumerate([len(first), *(len(level.keys) for level in levels[1:])], 1):
+        file.write(f"ngram {k}={size}\n")
+    file.write("\n\\1-grams:\n" + "".join(first))
+    names = np.array([BOUNDARY if carry else END, UNKNOWN, *map(escaped, vocab.symbols)], object)
+    ids, V = np.arange(len(vocab))[:, None], np.uint64(len(vocab))
+    for k, level in enumerate(levels[1:], 2):
         file.write(f"\n\\{k}-grams:\n")
-        if k == 1:
-            file.write("".join(_unigrams(model, names)))
-        else:
-            parents = (level.keys // np.uint64(len(vocab))).astype(np.int64)
-            ids = np.column_stack([ids[parents], (level.keys % np.uint64(len(vocab))).astype(np.int64)])
-            words = names[ids]
-            if not model.carry:
-                words[ids[:, 0] == EOS, 0] = BEGIN
-            last = k == len(levels)
-            for row, p, b in zip(words, (level.log_p / LN10).tolist(), (level.backoff / LN10).tolist(), strict=True):
-                file.write(f"{p:.7g}\t{' '.join(row)}\n" if last else f"{p:.7g}\t{' '.join(row)}\t{b:.7g}\n")
+        ids = np.column_stack([ids[(level.keys // V).astype(np.int64)], (level.keys % V).astype(np.int64)])
+        words = names[ids]
+        if not carry:
+            words[ids[:, 0] == EOS, 0] = BEGIN
+        for row, p, b in zip(words, (level.log_p / LN10).tolist(), (level.backoff / LN10).tolist(), strict=True):
+            file.write(f"{p:.7g}\t{' '.join(row)}" + (f"\t{b:.7g}\n" if k < len(levels) else "\n"))
     file.write("\n\\end\\\n")
 
 
-def _unigrams(model: NGramModel, names: np.ndarray) -> Iterator[str]:
-    level = model.levels[0]
-    backoff = (level.backoff / LN10).tolist()
-    yield f"{NEVER:g}\t{BEGIN}\t{0 if model.carry else backoff[EOS]:.7g}\n"
-    if model.carry:
-        yield f"{NEVER:g}\t{END}\t0\n"
-    for id, (p, b) in enumerate(zip((level.log_p / LN10).tolist(), backoff, strict=True)):
-        yield f"{p:.7g}\t{names[id]}\t{b if model.carry or id != EOS else 0:.7g}\n"
+def _unigrams(model: HoldsNGrams) -> list[str]:
+    """The lines of the 1-grams: <s>, </s> where EOS is another word, and every symbol."""
+    level, carry = model.levels[0], model.carry
+    log_p, backoff = (level.log_p / LN10).tolist(), (level.backoff / LN10).tolist()
+    lines = [f"{NEVER:g}\t{BEGIN}\t{0 if carry else backoff[EOS]:.7g}\n"] + [f"{NEVER:g}\t{END}\t0\n"] * carry
+    for id, name in enumerate([BOUNDARY if carry else END, UNKNOWN, *map(escaped, model.vocab.symbols)]):
+        lines.append(f"{log_p[id]:.7g}\t{name}\t{backoff[id] if carry or id != EOS else 0:.7g}\n")
+    return lines
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------
 
 
 def read(path: Path, unit: str | None = None) -> NGramModel:
-    """The n-gram model of an ARPA file; `unit` says what its words are where the file does not (else "word").
+    """The n-gram model of an ARPA file; `unit` is that of its words where the file does not name one (else "word").
 
-    Raises InputError with the line for what is not such a file.
+    Raises InputError with the line where it cannot be read.
     """
     try:
         with open(finite(path), encoding="utf-8") as file:
@@ -107,50 +105,56 @@ class _Reader:
         self.file, self.path, self.number = file, path, 0
 
     def model(self, unit: str | None) -> NGramModel:
-        said: dict[str, str] = {}
+        header: dict[str, str] = {}
         while (line := self.line("there is no \\data\\")) != "\\data\\":
-            said |= dict(pair.split("=", 1) for pair in line.split() if "=" in pair) if line.startswith("# lmgen") else {}
+            if line.startswith("# lmgen"):
+                header |= dict(pair.split("=", 1) for pair in line.split() if "=" in pair)
         sizes: list[int] = []
         while not (line := self.line()).startswith("\\"):
             match = re.fullmatch(r"ngram\s+(\d{1,9})\s*=\s*(\d{1,18})", line)
             if not match or int(match[1]) != len(sizes) + 1 or len(sizes) == ngram.MOST:
-                self.fail(f"{line[:60]!r} does not say how many {len(sizes) + 1}-grams there are")
+                self.fail(f"{line[:60]!r} does not give the number of {len(sizes) + 1}-grams")
             sizes.append(int(match[2]))
         if not sizes:
             self.fail("there are no n-grams")
-        carry = said.get("carry") == "true"
-        unit = unit or said.get("unit", "word")
+        carry, unit = header.get("carry") == "true", unit or header.get("unit", "word")
         if unit not in UNITS:
             self.fail(f"{unit[:20]!r} is no unit")
-        words, log_p, backoff = self.section(1, sizes[0], line)
-        boundary = BOUNDARY if carry else END
-        seen = {word: None for (word,) in words}
-        if boundary not in seen:
-            self.fail(f"there is no {boundary} among the 1-grams")
-        names = [word for word in seen if word not in (BEGIN, END, boundary, UNKNOWN)]
-        vocab = Vocab(unit, tuple(map(unescaped, names)))
-        if len(seen) < len(words) or len(set(vocab.symbols)) < len(names):
-            self.fail("a word stands among the 1-grams twice")
-        ids = {boundary: EOS, UNKNOWN: UNK} | {word: id for id, word in enumerate(names, SPECIAL)}
-        p, b = np.full(len(vocab), NEVER * LN10, np.float32), np.zeros(len(vocab), np.float32)
-        for (word,), one_p, one_b in zip(words, log_p, backoff, strict=True):
-            if word in ids:
-                p[ids[word]] = one_p
-            if word in ids and (carry or word != END):
-                b[ids[word]] = one_b
-            elif word == BEGIN and not carry:
-                b[EOS] = one_b
-        self.sums_to_one(np.zeros(len(vocab), np.int64), p)
-        levels = [ngram.Level(np.arange(len(vocab), dtype=np.uint64), p, b)]
-        for k in range(2, len(sizes) + 1):
-            levels.append(self.level(k, sizes[k - 1], ids | ({} if carry else {BEGIN: EOS}), levels, len(vocab)))
+        vocab, ids, first = self.unigrams(sizes[0], line, unit, carry)
+        levels = [first]
+        for size in sizes[1:]:
+            levels.append(self.level(size, ids, levels, len(vocab)))
         if self.line() != "\\end\\":
             self.fail("the last n-grams are not followed by \\end\\")
-        config = ngram.NGramConfig(len(vocab), len(sizes), carry)
-        sequence = said.get("sequence", "line")
-        return NGramModel(config, levels, vocab, sequence if sequence in ("line", "paragraph", "file") else "line")
+        sequence = header.get("sequence", "line")
+        text = TextSettings((str(self.path.absolute()),), sequence=sequence if sequence in SEQUENCES else "line", split=WHOLE)
+        return NGramModel(NGramConfig(len(vocab), len(sizes), carry), levels, vocab, Provenance(text))
 
-    def level(self, k: int, size: int, ids: dict[str, int], levels: list[ngram.Level], vocab: int) -> ngram.Level:
+    def unigrams(self, size: int, head: str, unit: str, carry: bool) -> tuple[Vocab, dict[str, int], Level]:
+        """The vocabulary, the ids of words as the beginning of an n-gram or within it, and the first level."""
+        rows, log_p, backoff = self.section(1, size, head)
+        words = [word for (word,) in rows]
+        boundary = BOUNDARY if carry else END
+        if boundary not in words:
+            self.fail(f"there is no {boundary} among the 1-grams")
+        names = [word for word in dict.fromkeys(words) if word not in (BEGIN, END, boundary, UNKNOWN)]
+        vocab = Vocab(unit, tuple(map(unescaped, names)))
+        if len({*words}) < len(words) or len({*vocab.symbols}) < len(names):
+            self.fail("a word stands among the 1-grams twice")
+        ids = {boundary: EOS, UNKNOWN: UNK} | {word: id for id, word in enumerate(names, SPECIAL)}
+        contexts = ids if carry else {**ids, BEGIN: EOS}
+        p, b = np.full(len(vocab), NEVER * LN10, np.float32), np.zeros(len(vocab), np.float32)
+        for word, one_p, one_b in zip(words, log_p, backoff, strict=True):
+            if word in ids:
+                p[ids[word]] = one_p
+            if word in contexts and (carry or word != END):
+                b[contexts[word]] = one_b
+        self.check_sums(np.zeros(len(vocab), np.int64), p)
+        return vocab, contexts, Level(np.arange(len(vocab), dtype=np.uint64), p, b)
+
+    def level(self, size: int, ids: dict[str, int], levels: list[Level], vocab: int) -> Level:
+        """The next level above those that have been read."""
+        k = len(levels) + 1
         words, log_p, backoff = self.section(k, size)
         try:
             rows = np.array([[ids[word] for word in row] for row in words], np.int64).reshape(-1, k)
@@ -161,13 +165,13 @@ class _Reader:
             nodes = ngram.child(levels[j].keys, nodes, rows[:, j], vocab)
         if (nodes < 0).any():
             self.fail(f"the first {k - 1} words of {' '.join(words[int(np.argmin(nodes))])[:60]!r} are no n-gram of their own")
-        self.sums_to_one(nodes, np.array(log_p))
+        self.check_sums(nodes, np.array(log_p))
         keys = nodes.astype(np.uint64) * np.uint64(vocab) + rows[:, -1].astype(np.uint64)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         if (keys[1:] == keys[:-1]).any():
             self.fail("an n-gram stands there twice")
-        return ngram.Level(keys, np.array(log_p, np.float32)[order], np.array(backoff, np.float32)[order])
+        return Level(keys, np.array(log_p, np.float32)[order], np.array(backoff, np.float32)[order])
 
     def section(self, k: int, size: int, head: str | None = None) -> tuple[list[list[str]], list[float], list[float]]:
         """The words, ln p and ln backoff of the n-grams of length k."""
@@ -179,29 +183,29 @@ class _Reader:
             if len(fields) not in (k + 1, k + 2):
                 self.fail(f"a {k}-gram has {k} words between its probability and its backoff")
             words.append(fields[1 : k + 1])
-            log_p.append(min(0.0, self.log(fields[0], ROUNDED)))
+            log_p.append(min(0.0, self.log(fields[0], ROUNDING)))
             backoff.append(self.log(fields[k + 1], -NEVER) if len(fields) == k + 2 else 0.0)
         return words, log_p, backoff
 
-    def log(self, field: str, most: float) -> float:
-        """ln of what a field says the log10 of."""
+    def log(self, field: str, largest: float) -> float:
+        """The natural logarithm of a field that holds a log10."""
         try:
             value = float(field)
         except ValueError:
             value = math.nan
         if math.isnan(value):
             self.fail(f"{field[:20]!r} is not a number")
-        if value > most:
-            self.fail(f"{field[:20]} is more than the logarithm of a probability or a backoff can be ({most:g})")
+        if value > largest:
+            self.fail(f"{field[:20]} is above {largest:g}, the largest logarithm that can stand there")
         return max(NEVER, value) * LN10
 
-    def sums_to_one(self, contexts: np.ndarray, log_p: np.ndarray) -> None:
+    def check_sums(self, contexts: np.ndarray, log_p: np.ndarray) -> None:
         """Refuse n-grams whose probabilities sum to more than 1 in one of the contexts."""
-        if (most := np.bincount(contexts, np.exp(log_p), 1).max()) > MOST:
-            self.fail(f"the probabilities of what follows one context sum to {most:.3g}")
+        if (largest := np.bincount(contexts, np.exp(log_p), 1).max()) > LARGEST_SUM:
+            self.fail(f"the probabilities in one context sum to {largest:.3g}")
 
     def line(self, otherwise: str = "the file ends too soon") -> str:
-        """The next line with something in it."""
+        """The next line that is not blank."""
         for line in self.file:
             self.number += 1
             if line := line.strip(" \t\r\n"):
@@ -209,4 +213,4 @@ class _Reader:
         self.fail(otherwise)
 
     def fail(self, why: str) -> NoReturn:
-        raise InputError(f"{self.path}, line {self.number:,}: {why}, so it is no ARPA file that can be read: write it anew")
+        raise InputError(f"{self.path}, line {self.number:,}: {why}, so this ARPA file cannot be read: write it again")

@@ -1,4 +1,4 @@
-"""What a model directory holds and what the machine is, told without JAX."""
+"""What `lmgen show`, `list` and `doctor` print: the facts of a model directory, read without its weights, and of the machine."""
 
 from __future__ import annotations
 
@@ -10,87 +10,62 @@ from typing import Any
 
 from lmgen._version import __version__
 from lmgen.data.finding import name_of
-from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
-from lmgen.models import schema
+from lmgen.models import loading, schema
 from lmgen.nn.precision import auto, kernels
 from lmgen.system import cache, checkpoint, directories
 
 
 def model(name: str) -> dict[str, Any]:
-    """The facts of one model. Raises CheckpointError for what is no model."""
+    """The facts of one model. Raises CheckpointError where there is none."""
     path = directories.find(name)
     about, texts = checkpoint.read_about(path)
     schema.weights(path, about)
-    vocab, settings = schema.settings(path, texts)
-    network, train, text = settings["model"], settings["train"], settings["text"]
-    if network["cell"] == "ngram":
-        return {
-            "path": str(path),
-            "cell": "ngram",
-            "order": network["order"],
-            "parameters": about["parameters"],
-            **_of_text(network, vocab, text),
-            "valid_nats": about["valid_nats"],
-            "lmgen": about["lmgen"],
-        }
+    vocab, config, settings = loading.described(path, texts)
+    train, text, valid_nats = settings["train"], settings["text"], about["valid_nats"]
+    steps: dict[str, Any] = {}
+    pace: dict[str, Any] = {}
+    if train:  # an n-gram model takes no steps
+        snapshots = checkpoint.snapshots(path)
+        steps["steps"] = max(map(checkpoint.step_of, snapshots), default=0) or about["step"]
+        steps["best_step"] = None if valid_nats is None or train.get("keep") == "last" else about["step"]
+        pace = {name: train[name] for name in ("batch", "window", "learning_rate", "seed")} | {"resumable": bool(snapshots)}
     return {
         "path": str(path),
-        "cell": network["cell"],
-        "layers": network["layers"],
-        "size": network["size"],
-        "residual": network.get("residual", False),
-        "layer_norm": network.get("layer_norm", False),
-        "direction": network.get("direction", "forward"),
-        "embedding": network["embedding"],
-        "tie": network["tie"],
-        "dropout": network["dropout"],
+        "cell": config.cell,
+        **{name: getattr(config, name) for name in loading.kind_of(settings["model"]).facts},
         "parameters": about["parameters"],
-        **_of_text(network, vocab, text),
-        "steps": _steps_taken(path) or about["step"],
-        "best_step": None if about["valid_nats"] is None or train.get("keep") == "last" else about["step"],
-        "valid_nats": about["valid_nats"],
-        "batch": train["batch"],
-        "window": train["window"],
-        "learning_rate": train["learning_rate"],
-        "seed": train["seed"],
-        "resumable": bool(checkpoint.snapshots(path)),
+        "unit": vocab.unit,
+        "sequence": text["sequence"],
+        "carry": config.carry,
+        "vocabulary": config.vocab,
+        "text": [name_of(Path(file)) for file in text["files"]],
+        **steps,
+        "valid_nats": valid_nats,
+        **pace,
         "lmgen": about["lmgen"],
     }
 
 
-def _steps_taken(path: Path) -> int:
-    """The steps of the newest snapshot; 0 where there is none."""
-    return max((checkpoint.step_of(snapshot) for snapshot in checkpoint.snapshots(path)), default=0)
-
-
-def _of_text(network: dict[str, Any], vocab: Vocab, text: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "unit": vocab.unit,
-        "sequence": text["sequence"],
-        "carry": network["carry"],
-        "vocabulary": network["vocab"],
-        "text": [name_of(Path(file)) for file in text["files"]],
-    }
-
-
 def models() -> list[dict[str, Any]]:
-    """A row for each model in checkpoints/, the newest first; one that cannot be read says so in its row."""
+    """A row for each model in checkpoints/, the newest first, also for one that cannot be read."""
     rows = []
     for path in directories.models():
         try:
             facts = model(str(path))
+            shown = f"{loading.kind_of(facts).summary.format(**facts)}, {facts['unit']}"
         except CheckpointError:
-            rows.append(
-                {"name": path.name, "model": "damaged", "parameters": None, "steps": None, "valid nats": None, "text": ""}
-            )
-            continue
-        both = ", both directions" if facts.get("direction") == "both" else ""
-        size = f"order {facts['order']}" if facts["cell"] == "ngram" else f"{facts['layers']} × {facts['size']}"
-        kind = f"{facts['cell']} {size}{both}, {facts['unit']}"
-        texts = ", ".join(Path(f).name for f in facts["text"])
-        numbers = {"parameters": facts["parameters"], "steps": facts.get("steps"), "valid nats": facts["valid_nats"]}
-        rows.append({"name": path.name, "model": kind, **numbers, "text": texts})
+            facts, shown = {}, "damaged"
+        rows.append(
+            {
+                "name": path.name,
+                "model": shown,
+                "parameters": facts.get("parameters"),
+                "steps": facts.get("steps"),
+                "valid nats": facts.get("valid_nats"),
+                "text": ", ".join(Path(f).name for f in facts.get("text", ())),
+            }
+        )
     return rows
 
 

@@ -1,100 +1,85 @@
-"""The language models that are networks."""
+"""The models that are networks: recurrent networks read from left to right, cloze networks from both sides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cache, partial
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from lmgen.data.vocab import Vocab
+from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import CheckpointError
-from lmgen.nn import model
-
-State = Any
-
-
-class LanguageModel(Protocol):
-    """What sampling and measuring ask of a model."""
-
-    @property
-    def vocab(self) -> Vocab:
-        """Its symbols."""
-
-    @property
-    def carry(self) -> bool:
-        """Whether the state flows on over EOS."""
-
-    @property
-    def sequence(self) -> str:
-        """What a sequence of its corpus was: a line, a paragraph, a file."""
-
-    @property
-    def known(self) -> np.ndarray | None:
-        """The sorted fingerprints of its corpus's sequences."""
-
-    def start(self, batch: int) -> State:
-        """The state before anything is read."""
-
-    def read(self, state: State, ids: Any) -> tuple[State, Any]:
-        """Read ids [T, B]; the state after them and the logits [T, B, V] of what follows each."""
-
-    def nats(self, state: State, window: Any) -> tuple[State, Any]:
-        """Read window[:-1] of [T + 1, B]; the state after it and −ln p [T, B] of each following id."""
-
-    def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]] | None:
-        """Weights, and a function (weights, state, ids [B]) -> (state, logits [B, V]) that a compiled loop can call; None where
-        there is no such function."""
+from lmgen.models.capabilities import Fills, Model, RunsCompiled, Scores, State
+from lmgen.models.columns import Columns
+from lmgen.models.provenance import Provenance
+from lmgen.nn import model, native, recurrence
+from lmgen.nn.cells import CELLS
+from lmgen.nn.precision import precision_of, product
+from lmgen.options.kinds import MOST_LAYERS
+from lmgen.system import trees
+from lmgen.system.arrayfile import Arrays
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
-    """A network with its weights, its vocabulary and what its corpus said of text.
+class Network(Model):
+    """A network with its weights, and the precision at which it computes."""
 
-    `known` holds the sorted fingerprints of the corpus's sequences, `sequence` what a sequence was (line, paragraph, file).
-    """
+    cells = CELLS
+    configuration = model.NetworkConfig
+    facts = ("layers", "size", "residual", "layer_norm", "direction", "embedding", "tie", "dropout")
 
     config: model.NetworkConfig
     params: model.Params
     vocab: Vocab
     precision: str = "f32"
-    sequence: str = "line"
-    known: np.ndarray | None = None
-    path: Path | None = None
-    about: Any = None
+    provenance: Provenance = field(default_factory=Provenance)
 
-    @property
-    def carry(self) -> bool:
-        """Whether the state flows on over EOS."""
-        return self.config.carry
+    @classmethod
+    def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> Network:
+        where = provenance.weights
+        check_size(config, arrays, where)
+        template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
+        check_finite(arrays, where)
+        params = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, where))
+        return cls(config, params, vocab, precision_of(precision, config.cell), provenance)
+
+    def arrays(self) -> Arrays:
+        return trees.flatten(self.params)
 
     def start(self, batch: int) -> State:
-        """The state before anything is read, from the left or from the right."""
         return model.start(self.config, batch)
 
 
-class Recurrent(Network):
+class Recurrent(Network, RunsCompiled):
     """A recurrent language model."""
+
+    noun, command, direction = "a recurrent network", "sample", "forward"
+    summary = "{cell} {layers} × {size}"
 
     def read(self, state: State, ids: ArrayLike) -> tuple[State, Array]:
         return _read(self.config, self.precision, self.params, state, ids)
 
-    def nats(self, state: State, window: Array) -> tuple[State, Array]:
+    def nats(self, state: State, window: ArrayLike) -> tuple[State, Array]:
         return _nats(self.config, self.precision, self.params, state, window)
 
     def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]]:
-        # A step of few rows reads the weights more than it computes: rounding them anew each time would cost more than it saves.
-        return self.params, _stepper(self.config, "f32")
+        if self.precision == "bf16" and self.config.cell in native.CELLS:
+            return _with_one_head(self.params), _rounded_stepper(self.config)
+        return self.params, _stepper(self.config, self.precision)
 
 
-class Cloze(Network):
-    """A cloze model: two stacks, one from each side, that say what stands between."""
+class Cloze(Network, Scores, Fills):
+    """A cloze model: two stacks, one from each side, that predict the symbol between them."""
+
+    noun, command, direction = "a cloze network", "fill", "both"
+    summary = "{cell} {layers} × {size}, both directions"
+    pseudo = True
 
     def back(self, state: State, ids: ArrayLike, beyond: ArrayLike) -> State:
         """The right state after reading ids [T, B] from the last to the first; where `beyond` is true the text has ended."""
@@ -104,13 +89,28 @@ class Cloze(Network):
         """The left state after a window [T + 2, B] and −ln p [T, B] of its inner ids, each given all others; 0 if not counted."""
         return _nats_between(self.config, self.precision, self.params, left, right, window, beyond)
 
+    def read_columns(self, columns: Columns, state: State) -> Iterator[tuple[State, ArrayLike]]:
+        """The right states of all windows are computed first, from the right, and then each window is read."""
+        right, rights = self.start(columns.count), {}
+        last, length = columns.windows[-1]
+        if columns.warm:
+            right = self.back(right, *columns.ids(last + length + 2, length))
+        for row, length in reversed(columns.windows):
+            rights[row] = right
+            right = self.back(right, *columns.ids(row + 2, length))
+        for row, length in columns.windows:
+            state, nats = self.nats(state, rights.pop(row), *columns.ids(row, length + 2))
+            yield state, nats
+
     def counted(self, targets: np.ndarray) -> np.ndarray:
-        """Which ids are counted: all, but for EOS where sequences are independent, since their ends are given."""
-        return np.asarray(model.counted(self.config, jax.numpy.asarray(targets)))
+        """All symbols, but not EOS where sequences are independent: there the ends are given."""
+        return np.asarray(model.counted(self.config, jnp.asarray(targets)))
 
     def logits(self, window: ArrayLike, beyond: ArrayLike, place: ArrayLike) -> Array:
-        """The logits [B, V] of what stands at one place of each whole text [T + 2, B], given all the rest of it."""
         return _logits_between(self.config, self.precision, self.params, window, beyond, place)
+
+
+# ---- compiled functions ------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -122,6 +122,37 @@ def _stepper(config: model.NetworkConfig, precision: str) -> Callable[[Any, Stat
     return step
 
 
+@cache
+def _rounded_stepper(config: model.NetworkConfig) -> Callable[[Any, State, Array], tuple[State, Array]]:
+    """As `_stepper` at bf16, with the roundings of the compiled sampler, which stores the first layer's inputs in bf16."""
+    cell, times = CELLS[config.cell], partial(product, precision="bf16")
+
+    def step(params: model.Params, state: State, ids: Array) -> tuple[State, Array]:
+        forget = jnp.zeros(ids.shape, bool) if config.carry else ids == EOS
+        rows, after = params["embedding"][ids], []
+        for k, (p, s) in enumerate(zip(params["layers"], state, strict=True)):
+            read = model.normalised(params["norms"][k], rows) if config.layer_norm else rows
+            xs = cell.inputs(p, read, times)
+            xs = xs if k else xs.astype(jnp.bfloat16).astype(jnp.float32)
+            s, hs = recurrence.run(cell, p, s, xs[None], forget[None], "bf16")
+            rows = rows + hs[0] if config.residual and k else hs[0]
+            after.append(s)
+        read = model.normalised(params["head"], rows) if config.layer_norm else rows
+        return after, model.logits(params, read, "bf16")
+
+    return step
+
+
+@jax.jit
+def _with_one_head(params: model.Params) -> model.Params:
+    """The weights with the matrices of a tied head multiplied, as the compiled sampler has them."""
+    head = params["head"]
+    if "P" not in head:
+        return params
+    rest = {name: w for name, w in head.items() if name != "P"}
+    return {**params, "head": {**rest, "W": head["P"] @ params["embedding"].T}}
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def _read(config: model.NetworkConfig, precision: str, params: model.Params, state: State, ids: Any) -> tuple[State, Array]:
     state, hs = model.read(config, precision, params, state, ids)
@@ -129,7 +160,7 @@ def _read(config: model.NetworkConfig, precision: str, params: model.Params, sta
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _nats(config: model.NetworkConfig, precision: str, params: model.Params, state: State, window: Array) -> tuple[State, Array]:
+def _nats(config: model.NetworkConfig, precision: str, params: model.Params, state: State, window: Any) -> tuple[State, Array]:
     state, hs = model.read(config, precision, params, state, window[:-1])
     return state, model.nats(params, hs, window[1:], precision)
 
@@ -145,7 +176,7 @@ def _nats_between(
 ) -> tuple[State, Array]:
     left, hs = model.read_between(config, precision, params, left, right, window, beyond)
     targets = window[1:-1]
-    return left, jax.numpy.where(model.counted(config, targets), model.nats(params, hs, targets, precision), 0)
+    return left, jnp.where(model.counted(config, targets), model.nats(params, hs, targets, precision), 0)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -154,14 +185,26 @@ def _logits_between(
 ) -> Array:
     start = model.start(config, window.shape[1])
     _, hs = model.read_between(config, precision, params, start, start, window, beyond)
-    return model.logits(params, hs[place - 1, jax.numpy.arange(window.shape[1])], precision)
+    return model.logits(params, hs[place - 1, jnp.arange(window.shape[1])], precision)
 
 
-KINDS: dict[str, type[Recurrent] | type[Cloze]] = {"forward": Recurrent, "both": Cloze}
+# ---- checks of a file --------------------------------------------------------------------------------------------------
 
 
-def sound(numbers: np.ndarray) -> np.ndarray:
-    """What a model computed, if all of it is finite. Raises CheckpointError where it is not: weights can be too large."""
-    if not np.isfinite(numbers).all():
-        raise CheckpointError("the weights of this model lead to numbers that are not finite: train it anew")
-    return numbers
+def check_size(config: model.NetworkConfig, arrays: Arrays, where: str) -> None:
+    """CheckpointError for a configuration that is too large for these arrays: a network of that size need not fit the memory."""
+    numbers = sum(a.size for a in arrays.values())
+    if max(config.layers, config.size, config.vocab * config.embedding) > numbers or config.layers > MOST_LAYERS:
+        raise CheckpointError(
+            f"{where} holds {numbers:,} numbers, too few for the network in config.json ({config.describe()}, "
+            f"embedding {config.embedding:,}): copy the whole directory again"
+        )
+
+
+def check_finite(arrays: Arrays, where: str) -> None:
+    """CheckpointError for a weight that is NaN or infinite: no training saves one."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise CheckpointError(
+                f"{where} is damaged (not all numbers of {name!r:.80} are finite): copy it again, or train anew"
+            )

@@ -3,23 +3,31 @@
 The n-grams form a tree. Level k holds the k-grams that occur: the node of w_1 … w_k is the child w_k of that of w_1 … w_{k-1},
 with the key parent · V + w_k; nodes are numbered in the order of their keys. On level 1 the node of an id is the id.
 
-Reading goes down the tree from every place at once: what is remembered are the nodes of the last 1, 2, … symbols, −1 where these
-do not occur. Where sequences are independent nothing is remembered from before EOS, which is then the only symbol of its context.
-Shapes: T time, B batch, V vocabulary, m nodes of a level.
+The state holds the nodes of the last 1, 2, … symbols, −1 where these do not occur. Where sequences are independent, contexts do
+not reach back over EOS, which is then the only symbol of its context. Shapes: T time, B batch, V vocabulary, m nodes of a level.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jax.typing import ArrayLike
 
-from lmgen.data.vocab import EOS
+from lmgen.data.vocab import EOS, Vocab
+from lmgen.errors import CheckpointError
+from lmgen.models.capabilities import Generates, HoldsNGrams
+from lmgen.models.provenance import Provenance
 from lmgen.options.kinds import MOST_ORDER
+from lmgen.system import trees
+from lmgen.system.arrayfile import Arrays
 
 FALLBACK = (0.5, 1.0, 1.5)  # the discounts of counts 1, 2 and more, where counts of counts give none
 MOST = MOST_ORDER
+SANE = 1e6  # nats; no text is long enough for less likely n-grams
+ROUNDING = 1e-3  # nats below 0 that rounding explains
 
 
 @dataclass(frozen=True)
@@ -38,72 +46,107 @@ class NGramConfig:
 
 
 class Level(NamedTuple):
-    """The k-grams of a model: keys [m] uint64 (of level 1 those of all ids), ln p of the last symbol given the others [m], and
-    the ln of what a longer k-gram's probability is backed off with [m]; float32."""
+    """The k-grams of a model: keys [m] uint64 (on level 1 all ids), ln p of the last symbol given the others [m], and ln of the
+    backoff weight of the k-gram as a context [m]; float32."""
 
     keys: np.ndarray
     log_p: np.ndarray
     backoff: np.ndarray
 
 
-# ---- reading -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class NGramModel(Generates, HoldsNGrams):
+    """An n-gram model."""
 
+    noun, command, cells, direction = "an n-gram model", "sample", ("ngram",), "forward"
+    summary, facts = "{cell} order {order}", ("order",)
+    configuration = NGramConfig
 
-def start(levels: list[Level], batch: int) -> np.ndarray:
-    """The nodes [order − 1, B] before anything is read: none."""
-    return np.full((len(levels) - 1, batch), -1, np.int64)
+    config: NGramConfig
+    levels: list[Level]
+    vocab: Vocab
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @classmethod
+    def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> NGramModel:
+        template = []
+        for k in range(config.order):
+            size = arrays[f"{k}/keys"].size if f"{k}/keys" in arrays else 0
+            kinds = {"keys": np.uint64, "log_p": np.float32, "backoff": np.float32}
+            template.append({name: jax.ShapeDtypeStruct((size,), kind) for name, kind in kinds.items()})
+        levels = [Level(**level) for level in trees.unflatten(template, arrays, provenance.weights)]
+        below = config.vocab
+        for k, level in enumerate(levels):  # no key may lead out of its level
+            inside = not len(level.keys) or level.keys[-1] < below * (config.vocab if k else 1)
+            ascending = bool((level.keys[1:] > level.keys[:-1]).all())
+            numbers = all((np.abs(a) < SANE).all() for a in (level.log_p, level.backoff))  # false for NaN, too
+            if not (inside and ascending and numbers) or (k == 0 and len(level.keys) != config.vocab):
+                raise CheckpointError(
+                    f"{provenance.weights} has damaged n-grams of order {k + 1}: copy the whole directory again"
+                )
+            below = len(level.keys)
+        return cls(config, levels, vocab, provenance)
+
+    def arrays(self) -> Arrays:
+        return trees.flatten([level._asdict() for level in self.levels])
+
+    def start(self, batch: int) -> np.ndarray:
+        """The nodes [order − 1, B] before anything is read: none."""
+        return np.full((len(self.levels) - 1, batch), -1, np.int64)
+
+    def contexts(self, state: np.ndarray, ids: np.ndarray) -> list[np.ndarray]:
+        """For k = 1, …, order − 1 the node of the last k symbols up to each of ids [T, B]."""
+        found: list[np.ndarray] = []
+        nodes = ids.astype(np.int64)
+        for k in range(len(self.levels) - 1):
+            if k:
+                before = np.concatenate([state[k - 1][None], found[-1][:-1]])
+                nodes = child(self.levels[k].keys, before, ids, self.config.vocab)
+                nodes = nodes if self.carry else np.where(ids == EOS, -1, nodes)
+            found.append(nodes)
+        return found
+
+    def nats(self, state: np.ndarray, window: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        window = np.asarray(window)
+        before, targets = self.contexts(state, window[:-1]), window[1:].astype(np.int64)
+        log_p = self.levels[0].log_p[targets]
+        for level, lower, context in zip(self.levels[1:], self.levels[:-1], before, strict=True):
+            if not len(lower.keys):
+                break
+            node = child(level.keys, context, targets, self.config.vocab)
+            backed_off = log_p + np.where(context >= 0, lower.backoff[context], 0)
+            log_p = np.where(node >= 0, level.log_p[node], backed_off) if len(level.keys) else backed_off
+        if (log_p > ROUNDING).any():
+            raise CheckpointError("this n-gram model gives a symbol a probability above 1: fit it anew")
+        return _after(state, before), -log_p
+
+    def read(self, state: np.ndarray, ids: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        ids = np.asarray(ids)
+        before = self.contexts(state, ids)
+        log_p, vocab = np.tile(self.levels[0].log_p, (ids.size, 1)), np.uint64(self.config.vocab)
+        for level, lower, nodes in zip(self.levels[1:], self.levels[:-1], before, strict=True):
+            context = nodes.reshape(-1)
+            rows = np.flatnonzero(context >= 0)
+            log_p[rows] += lower.backoff[context[rows], None]
+            edges = context[rows].astype(np.uint64) * vocab
+            first = np.searchsorted(level.keys, edges)
+            children = np.searchsorted(level.keys, edges + vocab) - first
+            each = np.repeat(first - np.cumsum(children) + children, children) + np.arange(children.sum())
+            log_p[np.repeat(rows, children), level.keys[each] % vocab] = level.log_p[each]
+        return _after(state, before), log_p.reshape(*ids.shape, self.config.vocab)
 
 
 def child(keys: np.ndarray, parents: np.ndarray, ids: np.ndarray, vocab: int) -> np.ndarray:
     """The nodes of `ids` under `parents`, −1 where there is none."""
-    wanted = parents.astype(np.uint64) * np.uint64(vocab) + ids.astype(np.uint64)  # a parent −1 gives what is not there
+    wanted = parents.astype(np.uint64) * np.uint64(vocab) + ids.astype(np.uint64)  # parents of −1 are sorted out below
     if not len(keys):
         return np.full(wanted.shape, -1, np.int64)
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where((parents >= 0) & (keys[place] == wanted), place, -1)
 
 
-def contexts(levels: list[Level], config: NGramConfig, state: np.ndarray, ids: np.ndarray) -> list[np.ndarray]:
-    """For k = 1, …, order − 1 the node of the last k symbols before each of ids [T, B] and after the last one [T + 1, B]."""
-    found: list[np.ndarray] = []
-    nodes = ids.astype(np.int64)
-    for k in range(len(levels) - 1):
-        if k:
-            nodes = child(levels[k].keys, found[-1][:-1], ids, config.vocab)
-            nodes = nodes if config.carry else np.where(ids == EOS, -1, nodes)
-        found.append(np.concatenate([state[k][None], nodes]))
-    return found
-
-
-def nats(levels: list[Level], config: NGramConfig, state: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The state after reading window[:-1] of [T + 1, B], and −ln p [T, B] of each following id."""
-    before = [nodes[1:] for nodes in contexts(levels, config, state, window[:-1])]
-    targets = window[1:].astype(np.int64)
-    log_p = levels[0].log_p[targets]
-    for level, lower, context in zip(levels[1:], levels[:-1], before, strict=True):
-        if not len(lower.keys):
-            break
-        node = child(level.keys, context, targets, config.vocab)
-        backed_off = log_p + np.where(context >= 0, lower.backoff[context], 0)
-        log_p = np.where(node >= 0, level.log_p[node], backed_off) if len(level.keys) else backed_off
-    return np.stack([nodes[-1] for nodes in before]) if before else state, -log_p
-
-
-def read(levels: list[Level], config: NGramConfig, state: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The state after reading ids [T, B], and ln p [T, B, V] of all that may follow each."""
-    before = [nodes[1:] for nodes in contexts(levels, config, state, ids)]
-    log_p = np.tile(levels[0].log_p, (ids.size, 1))
-    for level, lower, nodes in zip(levels[1:], levels[:-1], before, strict=True):
-        context = nodes.reshape(-1)
-        rows = np.flatnonzero(context >= 0)
-        log_p[rows] += lower.backoff[context[rows], None]
-        edges = context[rows].astype(np.uint64) * np.uint64(config.vocab)
-        first = np.searchsorted(level.keys, edges)
-        children = np.searchsorted(level.keys, edges + np.uint64(config.vocab)) - first
-        each = np.repeat(first - np.cumsum(children) + children, children) + np.arange(children.sum())
-        log_p[np.repeat(rows, children), level.keys[each] % np.uint64(config.vocab)] = level.log_p[each]
-    after = np.stack([nodes[-1] for nodes in before]) if before else state
-    return after, log_p.reshape(*ids.shape, config.vocab)
+def _after(state: np.ndarray, contexts: list[np.ndarray]) -> np.ndarray:
+    return np.stack([nodes[-1] for nodes in contexts]) if contexts else state
 
 
 # ---- counting ----------------------------------------------------------------------------------------------------------
@@ -111,9 +154,8 @@ def read(levels: list[Level], config: NGramConfig, state: np.ndarray, ids: np.nd
 
 @dataclass
 class _Counted:
-    """The k-grams of a text: keys [m], how often each occurs, how many different symbols stand before it (which is known when
-    level k + 1 is counted; how often it occurs where nothing can stand before it), whether it begins with EOS, and the node
-    of its last k − 1 symbols."""
+    """The k-grams of a text: keys [m]; `raw`, the count of each; whether it begins with EOS; the node of its last k − 1 symbols;
+    `before`, the number of different symbols before it, known once level k + 1 is counted (its count, if none can be)."""
 
     keys: np.ndarray
     raw: np.ndarray
@@ -123,7 +165,7 @@ class _Counted:
 
 
 class Counts:
-    """The k-grams of a stream of ids (which begins and ends with EOS) for k up to `order`, counted as they are asked for."""
+    """The k-grams of a stream of ids (which begins and ends with EOS), each level counted when it is first needed."""
 
     def __init__(self, stream: np.ndarray, vocab: int, carry: bool):
         self.stream, self.vocab, self.carry = np.asarray(stream), vocab, carry
@@ -160,8 +202,8 @@ class Counts:
 
 
 def discounts(counts: np.ndarray) -> np.ndarray:
-    """What is taken off the counts 0, 1, 2 and more [4], from how many n-grams have the counts 1 to 4 (Chen & Goodman 1999,
-    equation 26); FALLBACK where these are too few to tell."""
+    """The discounts of the counts 0, 1, 2 and more [4], from how many n-grams have the counts 1 to 4 (Chen & Goodman 1999,
+    equation 26); FALLBACK where these are too few."""
     n1, n2, n3, n4 = (int(np.count_nonzero(counts == j)) for j in (1, 2, 3, 4))
     if min(n1, n2, n3, n4) == 0:
         return np.array([0.0, *FALLBACK])
@@ -172,7 +214,7 @@ def discounts(counts: np.ndarray) -> np.ndarray:
 
 
 def smoothed(counts: Counts, order: int) -> list[Level]:
-    """The model of an order: of the k-grams of the highest order the counts are smoothed, of the others the number of different
+    """The levels of a model of an order: it smooths the counts of the longest n-grams, and of the others the numbers of different
     symbols before them.
 
     p(w | context) = (c − D(c)) / Σ c + γ p(w | shorter context), where γ makes the sum 1, and below the 1-grams all V are equal.

@@ -1,13 +1,14 @@
-"""The text that a model was made from: where it is, how it was read, and what was held out of it."""
+"""Where a model comes from: its directory, the text that it was trained on, how that was read, and what was held out of it."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lmgen.data import corpus
 from lmgen.data.finding import PYTHON, STDIN, name_of
@@ -15,28 +16,27 @@ from lmgen.data.reading import Piece, Text
 from lmgen.data.split import Split, split_of_format_1
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
-from lmgen.models import loading, networks, schema
-from lmgen.system import checkpoint
+from lmgen.system import arrayfile
 
 
 @dataclass(frozen=True)
 class TextSettings:
-    """Where the text is and how it was read: enough to read it again."""
+    """Where the text is and how it is read: enough to read it again. `files` is the training text; `valid_files` the validation
+    text, if it is another one."""
 
-    files: tuple[str, ...]
-    valid_files: tuple[str, ...]
-    sequence: str
-    encoding: str
-    errors: str
-    split: Split | None = None  # what was held out; None before the text is read, and in models of format 1
+    files: tuple[str, ...] = ()
+    valid_files: tuple[str, ...] = ()
+    sequence: str = "line"
+    encoding: str = "utf-8"
+    errors: str = "strict"
+    split: Split | None = None  # None before the text is read, and in models of format 1
 
     @classmethod
-    def of(cls, content: dict[str, Any]) -> TextSettings:
-        """From config.json."""
-        if why := schema.wrong(content, schema.TEXT):
-            raise CheckpointError(f"config.json does not say how the text was read ({why}): copy the model again")
+    def of(cls, content: Mapping[str, Any]) -> TextSettings:
+        """From the section "text" of config.json."""
         split = Split(**content["split"]) if content.get("split") else None
-        return cls(**content | {name: tuple(content[name]) for name in ("files", "valid_files")} | {"split": split})
+        names = {name: tuple(content[name]) for name in ("files", "valid_files")}
+        return cls(**{**content, **names, "split": split})
 
     @property
     def title(self) -> str:
@@ -44,7 +44,7 @@ class TextSettings:
         return ", ".join(dict.fromkeys(name_of(Path(Path(f).name)) for f in self.files))
 
     def open(self, carry: bool) -> tuple[Text, Text | None]:
-        """The training text, and the validation text where one was given."""
+        """The training text, and the validation text if it is another one."""
 
         def text(files: tuple[str, ...]) -> Text:
             return Text([Path(f) for f in files], self.sequence, carry, self.encoding, self.errors)
@@ -56,52 +56,68 @@ class TextSettings:
         return corpus.load(*self.open(carry), unit, carry, split=self.split, **vocabulary)
 
 
+@dataclass(frozen=True, eq=False)
+class Provenance:
+    """Where a model comes from: how its text was read, the sorted fingerprints of the sequences of the corpus (None if they are
+    not known), the model directory (None if there is none), and the metadata of model.safetensors."""
+
+    text: TextSettings = TextSettings()
+    known: np.ndarray | None = None
+    path: Path | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: Path, text: Mapping[str, Any], about: dict[str, Any]) -> Provenance:
+        """From a model directory. Raises CheckpointError where known.safetensors is damaged."""
+        known, file = None, path / "known.safetensors"
+        if file.exists():
+            known = arrayfile.read_arrays(file, "known")[0].get("known")
+            if known is None or known.dtype != np.uint64 or known.ndim != 1 or (known[1:] <= known[:-1]).any():
+                raise CheckpointError(f"{file} holds no fingerprints: copy the whole directory again")
+        return cls(TextSettings.of(text), known, path, about)
+
+    @property
+    def weights(self) -> str:
+        """The file of the weights."""
+        return str((self.path or Path()) / "model.safetensors")
+
+    def origin(self, vocab: Vocab, carry: bool) -> Origin:
+        """The text, encoded again. Raises InputError where it is missing or has changed."""
+        if self.path is None or not self.about.get("text_sha256"):
+            raise InputError(f"the text that {self.path or 'this model'} was trained on is not known: name a file to measure")
+        data = same_text(self.path, self.text, vocab, carry, self.about["text_sha256"])
+        return Origin(data, *self.text.open(carry))
+
+
 @dataclass(frozen=True)
 class Origin:
-    """The text that a model was made from: encoded, and as it is read."""
+    """The text that a model was trained on: encoded, and as it is read."""
 
     data: corpus.Corpus
     text: Text
     valid: Text | None
 
     def training(self) -> Iterator[Piece]:
-        """The pieces that were trained on."""
+        """The pieces of the training text."""
         return self.data.split.part(self.text, False)
 
     def held_out(self) -> Iterator[Piece]:
-        """The pieces that were validated on."""
+        """The pieces of the validation text."""
         return iter(self.valid) if self.valid else self.data.split.part(self.text, True)
 
     def validation(self) -> corpus.Ids:
-        """The ids that were validated on. Raises InputError where nothing was."""
+        """The ids of the validation text. Raises InputError if there is none."""
         if self.data.valid is None:
-            raise InputError("no text was held out when the model was trained: name a file to measure it on")
+            raise InputError("no text was held out in training: name a file to measure")
         return self.data.valid
 
 
-def text_of(of: networks.Recurrent | networks.Cloze | loading.NGramModel) -> TextSettings:
-    """Where the text is that a model was trained on, and how it was read."""
-    assert of.path is not None
-    return TextSettings.of(json.loads(checkpoint.read_texts(of.path, of.about)["config.json"])["text"])
-
-
-def origin(of: networks.Recurrent | networks.Cloze | loading.NGramModel) -> Origin:
-    """The text that a model was made from. Raises InputError where it is gone or changed."""
-    assert of.path is not None
-    if not of.about.get("text_sha256"):
-        raise InputError(f"{of.path} was made from no text that is known here: name a file to measure it on")
-    settings = text_of(of)
-    data = same_text(of.path, settings, of.vocab, of.carry, of.about["text_sha256"])
-    return Origin(data, *settings.open(of.carry))
-
-
 def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256: str | None) -> corpus.Corpus:
-    """The text that a model was trained on, encoded again; InputError where it is gone or, given its sha256, has changed."""
+    """The training text of a model, encoded again. Raises InputError where it is missing or, given its sha256, has changed."""
     for name in (*text.files, *text.valid_files):
         if not os.path.exists(name):
-            said = name_of(Path(name))
-            came = {STDIN: "came from standard input and is gone", PYTHON: "came from Python and is gone"}
-            gone = came.get(said, f"({name}) is not there any more")
+            came_from = {STDIN: "came from standard input", PYTHON: "came from Python"}.get(name_of(Path(name)))
+            gone = f"{came_from} and is gone" if came_from else f"({name}) is missing"
             raise InputError(f"the text that {path} was trained on {gone}: name a file")
     opened, valid = text.open(carry)
     split = text.split or (None if valid else split_of_format_1(opened, carry))
@@ -109,6 +125,6 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
     if sha256 is not None and data.sha256 != sha256:
         raise InputError(
             f"the text has changed since {path} was trained on it (sha256 {sha256[:12]} then, {data.sha256[:12]} now): "
-            "bring the old text back, or name it; to go on with another one, lmgen train --resume has --changed-text"
+            "restore the old text or name it; to continue with another text, give lmgen train --resume the option --changed-text"
         )
     return data

@@ -6,11 +6,9 @@ The command line, the Python functions, config.json and docs/options.md follow f
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from lmgen.errors import InputError
 from lmgen.options.kinds import (
@@ -213,19 +211,6 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def checks_keywords(function: Function) -> Function:
-    """Make a function refuse unknown keywords by an InputError with "did you mean"."""
-    parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL and p.name != "self"]
-
-    @functools.wraps(function)
-    def checked(*values: Any, **keywords: Any) -> Any:
-        refuse_unknown(keywords, known)
-        return function(*values, **keywords)
-
-    return cast(Function, checked)
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:

@@ -12,10 +12,9 @@ import numpy as np
 
 from lmgen._version import __version__
 from lmgen.data import corpus
-from lmgen.data.split import WHOLE
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
-from lmgen.models import loading, ngram, provenance, scoring
+from lmgen.models import ngram, provenance, scoring
 from lmgen.system import arrayfile, checkpoint, directories, files
 from lmgen.training.card import card, of_text, reading
 
@@ -27,7 +26,7 @@ UNTRIED, UNTRIED_OF_WORDS = 6, 3  # the order where there is no validation text
 class Fitted:
     """An n-gram model, and of each order that was tried the mean nats of the validation text."""
 
-    lm: loading.NGramModel
+    lm: ngram.NGramModel
     tried: dict[int, float]
 
     @property
@@ -48,9 +47,9 @@ def fitted(
         raise InputError(f"order {order} cannot be used: give 1 to {ngram.MOST}")
     counts, characters = ngram.Counts(train, len(vocab), carry), vocab.unit == "char"
 
-    def of(order: int) -> loading.NGramModel:
+    def of(order: int) -> ngram.NGramModel:
         config = ngram.NGramConfig(len(vocab), order, carry)
-        return loading.NGramModel(config, ngram.smoothed(counts, order), vocab, **attributes)
+        return ngram.NGramModel(config, ngram.smoothed(counts, order), vocab, **attributes)
 
     if order is not None or valid is None:
         return Fitted(of(order or (UNTRIED if characters else UNTRIED_OF_WORDS)), {})
@@ -77,7 +76,7 @@ def new(
     data, carry = text.load(**vocabulary), vocabulary.get("carry", False)
     text = replace(text, split=data.split)
     valid = data.valid.stream if data.valid else None
-    found = fitted(data.train.stream, valid, data.vocab, carry, order, sequence=text.sequence, known=data.known)
+    found = fitted(data.train.stream, valid, data.vocab, carry, order, provenance=provenance.Provenance(text, data.known))
     nats = None
     if data.valid:
         total = scoring.stream_nats(found.lm, data.valid.stream, exact=False).sum(dtype=np.float64)
@@ -86,12 +85,12 @@ def new(
     line = {"step": 0, "symbols": data.train.symbols, "seconds": seconds, "train_nats": None, "valid_nats": nats}
     line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
     write(place, found.lm, text, of_text(data, text, nats), nats, data.sha256, json.dumps(line) + "\n")
-    return replace(found, lm=replace(found.lm, path=place.path)), data
+    return replace(found, lm=replace(found.lm, provenance=replace(found.lm.provenance, path=place.path))), data
 
 
 def write(
     place: directories.Place,
-    model: loading.NGramModel,
+    model: ngram.NGramModel,
     text: provenance.TextSettings,
     rows: dict[str, str],
     valid_nats: float | None = None,
@@ -108,11 +107,11 @@ def write(
     files.write_bytes(place.folder / "README.md", _card(place.path, model, rows).encode("utf-8", "replace"))
     ngrams = sum(len(level.keys) for level in model.levels)
     about = {"step": 0, "valid_nats": valid_nats, "parameters": 2 * ngrams, "text_sha256": text_sha256}
-    checkpoint.write_model(place.folder, loading.level_arrays(model.levels), about)
+    checkpoint.write_model(place.folder, model.arrays(), about)
     place.publish()
 
 
-def _card(path: Path, model: loading.NGramModel, rows: dict[str, str]) -> str:
+def _card(path: Path, model: ngram.NGramModel, rows: dict[str, str]) -> str:
     rows = {
         "model": f"{model.config.describe()}, interpolated modified Kneser-Ney",
         "n-grams of length 1, 2, …": ", ".join(f"{len(level.keys):,}" for level in model.levels),
@@ -122,7 +121,6 @@ def _card(path: Path, model: loading.NGramModel, rows: dict[str, str]) -> str:
     return card(path.name, "An n-gram language model", rows)
 
 
-def write_foreign(place: directories.Place, model: loading.NGramModel, source: Path) -> None:
+def write_foreign(place: directories.Place, model: ngram.NGramModel, source: Path) -> None:
     """Write the directory of a model that another program fitted."""
-    text = provenance.TextSettings((str(source.absolute()),), (), model.sequence, "utf-8", "strict", WHOLE)
-    write(place, model, text, {"made from": source.name})
+    write(place, model, model.provenance.text, {"made from": source.name})

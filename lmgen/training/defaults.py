@@ -14,7 +14,7 @@ import jax
 
 from lmgen.data.corpus import Corpus
 from lmgen.errors import InputError, LmgenError
-from lmgen.models.networks import KINDS
+from lmgen.models.loading import choices
 from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
 from lmgen.nn.model import NetworkConfig
@@ -63,8 +63,8 @@ DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
 def check(wanted: Mapping[str, Any]) -> None:
     """Raise InputError for an unknown cell or direction, and where JAX cannot compute."""
     devices.check()
-    for name, known in (("cell", (*CELLS, "ngram")), ("direction", tuple(KINDS))):
-        if (value := wanted.get(name)) is not None and value not in known:
+    for name in ("cell", "direction"):
+        if (value := wanted.get(name)) is not None and value not in (known := choices(name)):
             meant = did_you_mean(value, known) or f": choose from {', '.join(known)}"
             raise InputError(f"there is no {name} {value!r}{meant}")
 

@@ -23,7 +23,7 @@ from lmgen._version import __version__
 from lmgen.data import corpus
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.models import loading, networks, schema, scoring
-from lmgen.models.provenance import TextSettings, same_text
+from lmgen.models.provenance import Provenance, TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
@@ -69,11 +69,11 @@ class Run:
     def progress(self) -> Progress:
         return self.training.progress
 
-    def language_model(self, params: model.Params | None = None) -> networks.Recurrent | networks.Cloze:
+    def language_model(self, params: model.Params | None = None) -> Any:
         """The model as it is now (or with other parameters), for a sample or a look."""
-        kind, precision = networks.KINDS[self.network.direction], self.config.precision
+        kind, origin = loading.kind_of(vars(self.network)), Provenance(self.text, self.data.known, self.path)
         params = self.training.state.params if params is None else params
-        return kind(self.network, params, self.data.vocab, precision, self.text.sequence, self.data.known, self.path)
+        return kind(self.network, params, self.data.vocab, self.config.precision, origin)  # type: ignore[call-arg]
 
     def __iter__(self) -> Generator[StepReport, None, None]:
         with metrics.Writer(self.place.folder / "metrics.jsonl") as lines, memory_of(self.network, self.config):
@@ -192,8 +192,8 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     arrays, about, texts, complaints = checkpoint.read_snapshot(path)
     vocab, network, settings = loading.described(path, texts)
     assert isinstance(network, model.NetworkConfig)
-    loading.check_size(network, arrays, str(path))
-    loading.check_finite({name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
+    networks.check_size(network, arrays, str(path))
+    networks.check_finite({name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
     config, progress = _left_off(path, about)
     ends = {name: wanted[name] for name in table.names("end") if wanted.get(name) is not None}
     if ends:

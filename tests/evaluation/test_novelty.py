@@ -17,7 +17,7 @@ from lmgen.data.split import split_of
 from lmgen.errors import InputError
 from lmgen.evaluation import comparison, novelty
 from lmgen.evaluation.comparison import compare, like, of_proportions, reference
-from lmgen.evaluation.novelty import Index, Novelty, check
+from lmgen.evaluation.novelty import Index, Matches, Novelty, check
 from support import invented_words, on_a_terminal
 
 LETTERS = (
@@ -51,7 +51,7 @@ def edits(a: str, b: str) -> int:
 def test_matches_are_those_of_trying_them_all(corpus, text):
     whole, encoded = (s.encode("utf-8", "surrogatepass") for s in (joined(corpus), text))
     expected = [max(n for n in range(len(encoded) - k + 1) if encoded[k : k + n] in whole) for k in range(len(encoded))]
-    assert Index(corpus).matches(text).tolist() == expected
+    assert Matches(Index(corpus), text).lengths.tolist() == expected
 
 
 @given(CORPORA, LETTERS)
@@ -59,7 +59,8 @@ def test_matches_are_those_of_trying_them_all(corpus, text):
 def test_spans_nearest_and_ngrams_are_those_of_trying_them_all(corpus, text):
     index, expected = Index(corpus), spans(corpus, text)
     longest = max(expected, default=0)
-    found = index.longest(text)
+    matches = Matches(index, text)
+    found = matches.longest
     assert len(found.text) == longest
     assert found.text == text[found.start : found.start + longest]
     assert found.text in joined([found.line]) or "\n" in found.text
@@ -67,12 +68,12 @@ def test_spans_nearest_and_ngrams_are_those_of_trying_them_all(corpus, text):
     assert index.holds(text) == (f"\n{text}\n" in joined(corpus))
     for least in (1, 3):
         inside = {j for k, n in enumerate(expected) if n >= least for j in range(k, k + n)}
-        assert index.shared(text, least) == len(inside) / max(1, len(text))
+        assert matches.shared(least) == len(inside) / max(1, len(text))
     nearest = min((edits(text, sequence) for sequence in corpus), default=None)
-    assert (index.nearest(text) or (None, None))[1] == nearest
+    assert (matches.nearest() or (None, None))[1] == nearest
     if nearest is not None:
-        assert edits(text, index.nearest(text)[0]) == nearest
-        assert index.nearest(text)[0] in corpus
+        assert edits(text, matches.nearest()[0]) == nearest
+        assert matches.nearest()[0] in corpus
     one = check(index, text, 3)
     assert one.known == index.holds(text)
     assert (one.span, one.span_line, one.distance) == (found.text, found.line, nearest)
@@ -93,12 +94,13 @@ def test_of_a_large_corpus_the_nearest_is_found_among_those_that_share_spans(mon
         for place in draw.integers(0, len(near), 2):
             near[place] = "x"
         text = "".join(near)
-        assert index.nearest(text) == (corpus[number], edits(text, corpus[number])) == index.nearest(text, exact=True)
+        found = Matches(index, text)
+        assert found.nearest() == (corpus[number], edits(text, corpus[number])) == found.nearest(exact=True)
     for text in ("".join(draw.choice(list("abcdé "), 30)) for _ in range(20)):
-        found, distance = index.nearest(text)
-        assert distance == edits(text, found) >= index.nearest(text, exact=True)[1]
-    assert index.nearest("") == (min(corpus, key=len), min(map(len, corpus)))
-    assert index.nearest("zzz") is not None
+        found, distance = Matches(index, text).nearest()
+        assert distance == edits(text, found) >= Matches(index, text).nearest(exact=True)[1]
+    assert Matches(index, "").nearest() == (min(corpus, key=len), min(map(len, corpus)))
+    assert Matches(index, "zzz").nearest() is not None
 
 
 @pytest.mark.parametrize("size", [31, 32, 33, 64, 65, 127, 128, 129, 500, 3000])
@@ -112,12 +114,13 @@ def test_long_copies_are_measured_to_the_byte(size):
     expected = []
     for span in (copied, other, copied):
         expected += [0, *range(len(span), 0, -1)]
-    found = novelty._characters(text, index.matches(text))
+    matches = Matches(index, text)
+    found = matches.spans
     long = np.array(expected) > 40  # shorter ones may stand elsewhere, and go on there
     assert (found[long] == np.array(expected)[long]).all()
     assert (found >= expected).all()
-    assert index.longest(text) == (copied, corpus[0], 1)
-    assert index.shared(text, 50) == (1 - 3 / len(text) if size >= 50 else 0)
+    assert matches.longest == (copied, corpus[0], 1)
+    assert matches.shared(50) == (1 - 3 / len(text) if size >= 50 else 0)
 
 
 def test_a_corpus_too_large_is_refused_in_a_sentence(monkeypatch):
@@ -170,7 +173,7 @@ def test_copies_come_before_spans_in_the_verdict():
     assert report.copies_difference == pytest.approx(35 / 199)
     assert report.copies_interval.sign == 1
     assert "share more with" in report.verdict
-    assert "17.6% of them stand in it" in report.verdict
+    assert "17.6% of them are in it" in report.verdict
     few = compare(novelties([1.0] * 2 + [0.2, 0.4] * 99), held_out)
     assert few.copies_interval.sign == 0  # two of 200 may be chance
     assert "share less with" in few.verdict

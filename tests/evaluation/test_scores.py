@@ -18,11 +18,12 @@ from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation import scores
 from lmgen.models import scoring
+from lmgen.models.capabilities import Generates
 from lmgen.models.networks import Recurrent
 from lmgen.nn.model import NetworkConfig
 
 
-class Bigram:
+class Bigram(Generates):
     """A language model that anyone can check: a table of p(next | last); its state is not needed."""
 
     carry = False
@@ -107,7 +108,7 @@ def test_a_memory_that_never_fades_is_still_measured_exactly():
     """A model whose prediction depends on the first symbol of the text for ever: no column may start in ignorance of it."""
     stream = np.array([EOS, *([2, 3] * 500), EOS], np.uint16)
 
-    class Remembers:
+    class Remembers(Generates):
         vocab, carry = Vocab("char", ("a", "b")), True
 
         def start(self, batch):
@@ -178,7 +179,7 @@ def test_texts_like_the_corpus_are_likelier_than_shuffled_ones(model_path, words
 
 def test_without_files_the_held_out_text_is_measured(model_path):
     model = lmgen.load(model_path)
-    assert model.evaluate().nats_per_symbol == pytest.approx(model.lm.about["valid_nats"], rel=1e-6)
+    assert model.evaluate().nats_per_symbol == pytest.approx(model.lm.provenance.about["valid_nats"], rel=1e-6)
 
 
 def test_a_text_without_final_line_end_has_one_character_less(model_path, tmp_path):

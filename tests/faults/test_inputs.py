@@ -23,7 +23,7 @@ from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import measure
 from lmgen.models import ngram
-from lmgen.models.loading import NGramModel
+from lmgen.models.ngram import NGramModel
 from lmgen.system import trees
 
 LONG = bool(os.environ.get("LMGEN_LONG"))

@@ -35,7 +35,8 @@ from lmgen.data.vocab import UNITS, UNK, Vocab
 from lmgen.errors import LmgenError
 from lmgen.evaluation import compression, scores
 from lmgen.models import arpa, facts, ngram, schema
-from lmgen.models.loading import NGramModel
+from lmgen.models.ngram import NGramModel
+from lmgen.models.provenance import Provenance, TextSettings
 from lmgen.options import kinds
 from lmgen.system import arrayfile, checkpoint
 from lmgen.training import run
@@ -123,7 +124,8 @@ def read_corpus(drawn: dict[str, Any]) -> None:
             _spells(loaded.vocab, list(reading.whole(reading.Text([path], *how))))
             counts = ngram.Counts(loaded.train.stream, len(loaded.vocab), drawn["carry"])
             levels = ngram.smoothed(counts, 2)
-            model = NGramModel(ngram.NGramConfig(len(loaded.vocab), 2, drawn["carry"]), levels, loaded.vocab, drawn["sequence"])
+            read_as = Provenance(TextSettings(sequence=drawn["sequence"]))
+            model = NGramModel(ngram.NGramConfig(len(loaded.vocab), 2, drawn["carry"]), levels, loaded.vocab, read_as)
             measured = scores.measure(model, loaded.train)
             assert np.isfinite(measured.nats)
             if drawn["unit"] != "word-only":

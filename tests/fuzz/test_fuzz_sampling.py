@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import lmgen
 from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
-from lmgen.generation import sampling
+from lmgen.generation import compiled, sampling
 from lmgen.generation.sampling import TRANSFORMS, Settings, samples, transformed
 from lmgen.models.networks import Recurrent
 from lmgen.nn import native
@@ -83,7 +83,7 @@ def lm():
 @pytest.mark.parametrize("way", ["loop", "kernels"])
 def test_whatever_is_set_text_comes_or_a_sentence(lm, way, monkeypatch):
     if way == "loop":
-        monkeypatch.setattr(sampling, "writer", lambda lm: None)
+        monkeypatch.setattr(compiled, "sampler", lambda lm: None)
     elif not native.kind("f32"):
         pytest.skip("the compiled kernels do not run here")
 

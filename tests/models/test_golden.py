@@ -49,7 +49,7 @@ def test_a_training_of_every_format_is_resumed(form, tmp_path):
     with closing(iter(resumed)) as reports:
         last = list(reports)[-1]
     assert (last.step, resumed.progress.finished) == (60, "all steps were taken")
-    assert last.valid_nats < 2.65 < lmgen.load(GOLDEN / form / "network").lm.about["valid_nats"]
+    assert last.valid_nats < 2.65 < lmgen.load(GOLDEN / form / "network").lm.provenance.about["valid_nats"]
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
 

@@ -20,7 +20,7 @@ from lmgen.data import corpus, reading
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import CheckpointError, InputError
 from lmgen.generation import sampling
-from lmgen.models import arpa, loading, ngram, scoring
+from lmgen.models import arpa, ngram, scoring
 from lmgen.training import counting
 
 LETTERS = "abcd"
@@ -32,7 +32,7 @@ def stream_of(sequences: list[str]) -> np.ndarray:
     return np.concatenate([[EOS], *([*VOCAB.encode(s), EOS] for s in sequences)]).astype(np.int64)
 
 
-def fitted(sequences: list[str], order: int, carry: bool = False) -> loading.NGramModel:
+def fitted(sequences: list[str], order: int, carry: bool = False) -> ngram.NGramModel:
     return counting.fitted(stream_of(sequences), None, VOCAB, carry, order).lm
 
 
@@ -314,7 +314,7 @@ def test_what_rounding_explains_is_read(tmp_path):
         ("a\nb\n", "there is no"),
         ("\\data\\\n", "ends too soon"),
         ("\\data\\\n\\1-grams:\n", "no n-grams"),
-        ("\\data\\\nngram 2=1\n", "how many 1-grams"),
+        ("\\data\\\nngram 2=1\n", "the number of 1-grams"),
         ("\\data\\\nngram 1=1\n\\1-grams:\n-1\ta\n\\end\\\n", "there is no </s>"),
         ("\\data\\\nngram 1=2\n\\1-grams:\n-1\t</s>\nx\ta\n\\end\\\n", "not a number"),
         ("\\data\\\nngram 1=2\n\\1-grams:\n-1\t</s>\n-1\t</s>\n\\end\\\n", "twice"),
@@ -325,15 +325,15 @@ def test_what_rounding_explains_is_read(tmp_path):
             "no n-gram of their own",
         ),
         ("\\data\\\nngram 1=2\n\\1-grams:\n-1\t</s>\n\\end\\\n", "1 words between"),
-        ("\\data\\\nngram 1=" + 5_000 * "9" + "\n\\1-grams:\n", "how many 1-grams"),
-        (f"{HEAD}0.1\ta\n\\end\\\n", "line 5: 0.1 is more than"),
-        (f"{HEAD}inf\ta\n\\end\\\n", "line 5: inf is more than"),
-        (f"{HEAD}-1\ta\tinf\n\\end\\\n", "line 5: inf is more than"),
-        (f"{HEAD}-1\ta\t1e9\n\\end\\\n", "line 5: 1e9 is more than"),
+        ("\\data\\\nngram 1=" + 5_000 * "9" + "\n\\1-grams:\n", "the number of 1-grams"),
+        (f"{HEAD}0.1\ta\n\\end\\\n", "line 5: 0.1 is above"),
+        (f"{HEAD}inf\ta\n\\end\\\n", "line 5: inf is above"),
+        (f"{HEAD}-1\ta\tinf\n\\end\\\n", "line 5: inf is above"),
+        (f"{HEAD}-1\ta\t1e9\n\\end\\\n", "line 5: 1e9 is above"),
         (f"{HEAD}-0.01\ta\n\\end\\\n", "sum to 1.08"),
         (
             "\\data\\\nngram 1=2\nngram 2=2\n\\1-grams:\n-1\t</s>\n-1\ta\n\\2-grams:\n-0.1\ta </s>\n-0.1\ta a\n\\end\\\n",
-            "line 9: the probabilities of what follows one context sum to 1.59",
+            "line 9: the probabilities in one context sum to 1.59",
         ),
     ],
 )
@@ -387,7 +387,7 @@ def test_kenlm_gives_the_same_scores(tmp_path):
 
 def test_a_vocabulary_with_a_lone_surrogate_comes_back():
     model = fitted(["ab"], 2)
-    odd = loading.NGramModel(model.config, model.levels, Vocab("char", ("a", "\ud800", *model.vocab.symbols[2:])))
+    odd = ngram.NGramModel(model.config, model.levels, Vocab("char", ("a", "\ud800", *model.vocab.symbols[2:])))
     with open("m.arpa", "w", encoding="utf-8") as file:
         arpa.write(odd, file)
     assert arpa.read(Path("m.arpa")).vocab == odd.vocab
@@ -405,7 +405,7 @@ def test_arpa_of_a_network_is_refused(tmp_path):
     lmgen.train(text_file, steps=1, size=4, output=tmp_path / "net")
     run = CliRunner().invoke(cli, ["arpa", "write", str(tmp_path / "net")])
     assert isinstance(run.exception, InputError)
-    assert "is a network" in str(run.exception)
+    assert "a recurrent network and cannot be written as n-grams: train one with --cell ngram" in str(run.exception)
     buffer = io.StringIO()
     arpa.write(fitted(["ab"], 2), buffer)
     assert buffer.getvalue().startswith("# lmgen unit=char")

@@ -157,7 +157,7 @@ def test_measures_are_pseudo_and_named_so():
 
 
 def test_text_without_symbols_has_nothing_to_guess():
-    with pytest.raises(InputError, match="nothing to guess"):
+    with pytest.raises(InputError, match="nothing to predict"):
         measure(cloze(), encode((Piece(line, True, True, 1) for line in ["", ""]), VOCAB))
 
 
@@ -242,7 +242,7 @@ def test_where_the_blanks_are(unit, text, blank, symbols, places):
     [
         ("char", "emma", "_", "no blank in 'emma'.*letter"),
         ("word", "the cat", "_", "no blank.*word"),
-        ("word", "the ___.", "_", r"more around it.*spaces"),
+        ("word", "the ___.", "_", r"more in it.*spaces"),
         ("word-punct", "un___ed", "_", r"'un_ed'"),
         ("char", "emma", "", "no blank"),
     ],
@@ -334,15 +334,15 @@ def test_trained_model_fills_and_measures_and_does_not_sample(trained):
     held_out, whole = loaded.evaluate(), loaded.evaluate(corpus)
     assert held_out.pseudo_perplexity < 5
     assert whole.symbols == 180
-    with pytest.raises(InputError, match=r"both sides.*lmgen fill.*--direction"):
+    with pytest.raises(InputError, match=r"cloze network and cannot predict from left to right.*lmgen fill.*--direction"):
         loaded.sample(1)
 
 
 def test_model_of_one_direction_explains_why_it_cannot_fill():
     config = replace(TINY, direction="forward")
-    with pytest.raises(InputError, match=r"nothing behind a blank: .*--direction both"):
+    with pytest.raises(InputError, match=r"a recurrent network and cannot fill blanks: .*--direction both"):
         lmgen.Model(Recurrent(config, random_params(config), VOCAB)).fill("a_b")
-    with pytest.raises(InputError, match="both sides"):
+    with pytest.raises(InputError, match="cannot predict from left to right"):
         next(samples(cloze(), Settings()))
 
 
@@ -404,7 +404,7 @@ def test_commands_of_a_cloze_model(trained, monkeypatch, capfd):
     assert list(json.loads(out.splitlines()[0])) == ["text", "pseudo_nats", "symbols", "unknown"]
     code, out, err = call("sample", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "cannot write from left to right" in err
+    assert "cannot predict from left to right" in err
     code, out, err = call("fill", path, "b b_", "-n", 1)
     assert code == 0
     assert "does not know ' ': read as unknown" in err

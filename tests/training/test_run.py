@@ -113,7 +113,7 @@ def test_a_changed_text_is_refused_with_both_fingerprints(tmp_path, words_file):
         run.resume(tmp_path / "m")
     assert run.resume(tmp_path / "m", changed_text=True)[0].progress.step == 10
     words_file.unlink()
-    with pytest.raises(InputError, match="not there any more"):
+    with pytest.raises(InputError, match="is missing: name a file"):
         run.resume(tmp_path / "m")
 
 
@@ -212,7 +212,7 @@ def test_what_was_held_out_is_held_out_again(tmp_path, size):
     text = tmp_path / "t.txt"
     text.write_text("\n".join("".join(draw.choice([*"abcde"], draw.integers(3, 200))) for _ in range(90))[:size])
     training = advance(run.new(tmp_path / "m", settings(text), **SMALL, steps=3))
-    again = provenance.origin(lmgen.load(tmp_path / "m").lm).data
+    again = lmgen.load(tmp_path / "m").lm.origin.data
     resumed = run.resume(tmp_path / "m")[0].data
     for data in (again, resumed):
         assert data.split == training.data.split

@@ -1,0 +1,163 @@
+"""What models can do: a class for each capability, and the one error for a model that lacks it.
+
+A kind of model inherits from the capabilities that it has, and the rest of the program asks for these. Shapes: T time, B batch, V
+vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, TypeGuard, TypeVar
+
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from lmgen.data.vocab import Vocab
+from lmgen.errors import CheckpointError, InputError
+from lmgen.models.columns import Columns
+from lmgen.models.provenance import Origin, Provenance
+from lmgen.system.arrayfile import Arrays
+
+State = Any  # what a model remembers of the symbols that it has read
+
+
+class Model:
+    """What every model has. A kind of model is a subclass, in a file of its own, and an entry of the table in `loading.py`."""
+
+    noun: ClassVar[str]  # in messages, with its article
+    command: ClassVar[str]  # the first to try with such a model
+    summary: ClassVar[str]  # for `lmgen list`, a format of the facts
+    facts: ClassVar[tuple[str, ...]]  # the fields of the configuration that `lmgen show` prints
+    cells: ClassVar[Collection[str]]  # the values of --cell, and that of --direction, that make a model of this kind
+    direction: ClassVar[str]
+    configuration: ClassVar[Callable[..., Any]]
+
+    config: Any
+    vocab: Vocab
+    provenance: Provenance
+
+    @classmethod
+    def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> Model:
+        """A model from its saved arrays. Raises CheckpointError for arrays that do not fit the configuration."""
+        raise NotImplementedError
+
+    def arrays(self) -> Arrays:
+        """The weights by name, as they are saved."""
+        raise NotImplementedError
+
+    @property
+    def carry(self) -> bool:
+        """Whether the state is carried over EOS."""
+        return self.config.carry
+
+    @property
+    def sequence(self) -> str:
+        """What a sequence of the corpus is: a line, a paragraph or a file."""
+        return self.provenance.text.sequence
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """The sorted fingerprints of the corpus's sequences."""
+        return self.provenance.known
+
+    @property
+    def path(self) -> Path | None:
+        """The model directory."""
+        return self.provenance.path
+
+    @property
+    def origin(self) -> Origin:
+        """The training text. Raises InputError where it is missing or has changed."""
+        return self.provenance.origin(self.vocab, self.carry)
+
+
+class Scores(Model):
+    """Gives the nats of each symbol of a text."""
+
+    pseudo: ClassVar[bool] = False  # whether a symbol's nats depend on the symbols after it, so that they give no probability
+
+    def start(self, batch: int) -> State:
+        """The state before anything is read."""
+        raise NotImplementedError
+
+    def read_columns(self, columns: Columns, state: State) -> Iterator[tuple[State, ArrayLike]]:
+        """The state after each window of the columns, and −ln p [T, B] of its symbols."""
+        raise NotImplementedError
+
+    def counted(self, targets: np.ndarray) -> np.ndarray:
+        """Which symbols are predicted; all, unless a kind of model says otherwise."""
+        return np.ones(targets.shape, bool)
+
+
+class Generates(Scores):
+    """Predicts each symbol from those before it: it writes, and its nats are those of the text."""
+
+    def read(self, state: State, ids: ArrayLike) -> tuple[State, Any]:
+        """Read ids [T, B]; the state after them and the logits [T, B, V] of what follows each."""
+        raise NotImplementedError
+
+    def nats(self, state: State, window: ArrayLike) -> tuple[State, Any]:
+        """Read window[:-1] of [T + 1, B]; the state after it and −ln p [T, B] of each following id."""
+        raise NotImplementedError
+
+    def read_columns(self, columns: Columns, state: State) -> Iterator[tuple[State, ArrayLike]]:
+        for row, length in columns.windows:
+            state, nats = self.nats(state, columns.ids(row, length + 1)[0])
+            yield state, nats
+
+
+class RunsCompiled(Generates):
+    """Can be read within a loop that JAX or the kernels compile."""
+
+    params: Any
+    precision: str
+
+    def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]]:
+        """Weights, and a function (weights, state, ids [B]) -> (state, logits [B, V])."""
+        raise NotImplementedError
+
+
+class Fills(Model):
+    """Predicts a symbol from those on both sides of it."""
+
+    def logits(self, window: ArrayLike, beyond: ArrayLike, place: ArrayLike) -> Array:
+        """The logits [B, V] of the symbol at one place of each whole text [T + 2, B], given the rest of the text."""
+        raise NotImplementedError
+
+
+class HoldsNGrams(Model):
+    """Holds n-grams with their probabilities, as an ARPA file does."""
+
+    levels: list[Any]
+
+
+VERBS: dict[type[Model], str] = {
+    Scores: "score a text",
+    Generates: "predict from left to right",
+    RunsCompiled: "run in a compiled loop",
+    Fills: "fill blanks",
+    HoldsNGrams: "be written as n-grams",
+}
+
+Capability = TypeVar("Capability", bound=Model)
+
+
+def can(model: Model, capability: type[Capability]) -> TypeGuard[Capability]:
+    """Whether a model has a capability."""
+    return isinstance(model, capability)
+
+
+def require(model: Model, capability: type[Capability], way_out: str) -> Capability:
+    """The model, which has the capability. Raises InputError with a way out if it has not."""
+    if not can(model, capability):
+        raise InputError(f"this model is {model.noun} and cannot {VERBS[capability]}: {way_out}")
+    return model
+
+
+def finite(numbers: np.ndarray) -> np.ndarray:
+    """What a model computed. Raises CheckpointError if it is not finite, because the weights are too large."""
+    if not np.isfinite(numbers).all():
+        raise CheckpointError("the weights of this model lead to numbers that are not finite: train it anew")
+    return numbers

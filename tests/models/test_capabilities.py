@@ -1,0 +1,51 @@
+"""What each kind of model can do, and the sentence for what it cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lmgen
+from lmgen.data.vocab import Vocab
+from lmgen.errors import CheckpointError, InputError
+from lmgen.models.capabilities import VERBS, Fills, Generates, HoldsNGrams, RunsCompiled, Scores, can, require
+from lmgen.models.loading import KINDS, choices, kind_of
+from lmgen.models.networks import Cloze, Recurrent
+from lmgen.models.ngram import NGramModel
+from lmgen.nn.cells import CELLS
+
+ABILITIES = {
+    Recurrent: {Scores, Generates, RunsCompiled},
+    Cloze: {Scores, Fills},
+    NGramModel: {Scores, Generates, HoldsNGrams},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_can_do_what_it_says_and_nothing_else(kind):
+    model = kind(None, None, Vocab("char", ("a",)))
+    assert {capability for capability in VERBS if can(model, capability)} == ABILITIES[kind]
+    for capability in VERBS:
+        if capability in ABILITIES[kind]:
+            assert require(model, capability, "train another") is model
+        else:
+            with pytest.raises(InputError, match=f"^this model is {kind.noun} and cannot {VERBS[capability]}: train another$"):
+                require(model, capability, "train another")
+
+
+def test_a_configuration_names_its_kind():
+    assert choices("cell") == [*CELLS, "ngram"]
+    assert choices("direction") == ["forward", "both"]
+    assert kind_of({"cell": "gru"}) is Recurrent
+    assert kind_of({"cell": "gru", "direction": "both"}) is Cloze
+    assert kind_of({"cell": "ngram", "direction": "forward"}) is NGramModel
+    with pytest.raises(CheckpointError, match="no cell 'grue'"):
+        kind_of({"cell": "grue"})
+
+
+def test_arrays_come_back_as_a_model(model_path):
+    lm = lmgen.load(model_path, precision="f32").lm
+    again = type(lm).from_arrays(lm.config, lm.arrays(), lm.vocab, "f32", lm.provenance)
+    assert again.provenance.text.sequence == again.sequence == "line"
+    for name, array in lm.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[name], array)
