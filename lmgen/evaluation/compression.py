@@ -16,6 +16,7 @@ import math
 import re
 import struct
 import zlib
+from dataclasses import asdict
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -52,9 +53,9 @@ def compress(lm: Model, content: bytes) -> bytes:
     coder = _Writer(model.vocab)
     _code(model, coder, len(words), words)
     body = packed + coder.words()
-    head = (MAGIC, flags, identity(model), _hash(content))
+    head = (MAGIC, flags, identity(model), checksum(content))
     sizes = (len(content), len(words), len(packed))
-    return HEADER.pack(*head, _hash(HEADER.pack(*head, b"", *sizes), body), *sizes) + body
+    return HEADER.pack(*head, checksum(HEADER.pack(*head, b"", *sizes), body), *sizes) + body
 
 
 def decompress(lm: Model, data: bytes) -> bytes:
@@ -66,7 +67,7 @@ def decompress(lm: Model, data: bytes) -> bytes:
     if magic != MAGIC:
         raise InputError("the file was written by a newer lmgen: install that")
     body = data[HEADER.size :]
-    if file != _hash(HEADER.pack(magic, flags, who, wanted, b"", length, sequences, packed), body) or packed > len(body):
+    if file != checksum(HEADER.pack(magic, flags, who, wanted, b"", length, sequences, packed), body) or packed > len(body):
         raise InputError("the file is damaged (its content does not match its hash): copy it again")
     if who != identity(model):
         raise InputError("the file was compressed by another model: name the one that compressed it")
@@ -75,7 +76,7 @@ def decompress(lm: Model, data: bytes) -> bytes:
     words = _code(model, _Reader(model.vocab, body[packed:], length + sequences), sequences, None)
     found = [_joined(model.vocab, symbols, spaces.get(str(k))) for k, symbols in enumerate(words)]
     content = _bytes(flags, _Parts.joined(found, rest, model.sequence))
-    if _hash(content) != wanted:
+    if checksum(content) != wanted:
         raise InputError("the restored file differs from the original: use the versions and the processor that compressed it")
     return content
 
@@ -83,7 +84,9 @@ def decompress(lm: Model, data: bytes) -> bytes:
 def identity(lm: Model) -> bytes:
     """A hash of eight bytes of a model: of its vocabulary, its settings and its weights."""
     parts = chain(*((name.encode(), a.tobytes()) for name, a in sorted(lm.arrays().items())))
-    return _hash(lm.vocab.to_json().encode(), repr((lm.config, lm.sequence)).encode(), *parts)
+    fields = ", ".join(f"{name}={value!r}" for name, value in asdict(lm.config).items())
+    settings = f"(Config({fields}), {lm.sequence!r})"  # part of the format
+    return checksum(lm.vocab.to_json().encode(), settings.encode(), *parts)
 
 
 def _usable(lm: Model) -> Generates:
@@ -124,7 +127,8 @@ def _unpacked(packed: bytes) -> dict[str, Any]:
         raise InputError("the file is damaged (the white space between its words cannot be read): copy it again") from None
 
 
-def _hash(*parts: bytes) -> bytes:
+def checksum(*parts: bytes) -> bytes:
+    """Eight bytes that change if any byte of the parts does."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(part)

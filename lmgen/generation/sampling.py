@@ -58,7 +58,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for option in SAMPLING:
-            object.__setattr__(self, option.name, option.check(getattr(self, option.name)))
+            if (value := getattr(self, option.name)) is not None or option.default is not None:
+                object.__setattr__(self, option.name, table.check(option.name, option.kind, value))
         object.__setattr__(self, "temperature", min(self.temperature, HOTTEST))
         object.__setattr__(self, "top_p", max(self.top_p, LEAST))
 

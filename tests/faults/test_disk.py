@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from contextlib import closing
@@ -16,7 +17,8 @@ import lmgen
 from lmgen.errors import InputError, LmgenError
 from lmgen.models import arpa, provenance
 from lmgen.system import checkpoint, files
-from lmgen.training import run
+from lmgen.training import metrics, run
+from lmgen.training.config import StepReport
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
 
@@ -148,16 +150,19 @@ def test_lines_that_cannot_be_written_wait(tmp_path):
         def close(self) -> None:
             pass
 
-    with run._Lines(tmp_path / "metrics.jsonl") as lines:
+    def report(step):
+        return StepReport(step, step, 1.0, 0.5, 9.0, 0.1, train_nats=2.0)
+
+    with metrics.Writer(tmp_path / "metrics.jsonl") as lines:
         lines.file.close()
         lines.file = Stubborn()
-        lines.add('{"step": 1}')
+        lines.add(report(1))
         assert "No space left on device" in lines.trouble
-        lines.add('{"step": 2}')
-        lines.file.room = 100
-        lines.add('{"step": 3}')
+        lines.add(report(2))
+        lines.file.room = 1000
+        lines.add(report(3))
         assert lines.trouble == ""
-        assert lines.file.written == b'{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+        assert [json.loads(line)["step"] for line in lines.file.written.splitlines()] == [1, 2, 3]
 
 
 def test_from_python_a_failed_last_save_is_an_error(tmp_path, words_file, monkeypatch):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import faults
 import lmgen
 from lmgen.errors import CheckpointError, InputError, LmgenError
-from lmgen.evaluation.compression import HEADER, MAGIC, _hash, compress, decompress, identity
+from lmgen.evaluation.compression import HEADER, MAGIC, checksum, compress, decompress, identity
 from lmgen.models import loading
 from lmgen.system import arrayfile, checkpoint, files, lock
 from lmgen.training import run
@@ -358,7 +358,7 @@ def test_hostile_orders_are_refused(counted, tmp_path, change):
 def lmz(model, body: bytes, length: int, sequences: int, extra: int, flags: int = 0) -> bytes:
     """A compressed file with hashes that fit."""
     known, sizes = (identity(model), bytes(8)), (length, sequences, extra)
-    file = _hash(HEADER.pack(MAGIC, flags, *known, b"", *sizes), body)
+    file = checksum(HEADER.pack(MAGIC, flags, *known, b"", *sizes), body)
     return HEADER.pack(MAGIC, flags, *known, file, *sizes) + body
 
 

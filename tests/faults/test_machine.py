@@ -16,8 +16,8 @@ import pytest
 import faults
 import lmgen
 from lmgen.errors import InputError, LmgenError
-from lmgen.models import loading
 from lmgen.nn import model
+from lmgen.options import kinds
 from lmgen.system import memory
 from lmgen.training import defaults, run
 from lmgen.training.config import TrainingConfig
@@ -82,10 +82,8 @@ def test_limits_of_the_process_and_its_group_count(tmp_path):
 
 
 def test_more_layers_than_can_be_read_again_are_refused(words_file):
-    with pytest.raises(
-        InputError, match=f"{loading.MOST_LAYERS + 1} cannot be used: give 1 or more, {loading.MOST_LAYERS} at most"
-    ):
-        lmgen.train(words_file, output="m", steps=1, layers=loading.MOST_LAYERS + 1)
+    with pytest.raises(InputError, match=f"{kinds.MOST_LAYERS + 1} cannot be used: give 1 or more, {kinds.MOST_LAYERS} at most"):
+        lmgen.train(words_file, output="m", steps=1, layers=kinds.MOST_LAYERS + 1)
 
 
 def test_errors_of_other_kinds_are_not_taken_for_lack_of_memory(words_file, tmp_path):

@@ -347,8 +347,8 @@ def _forged(flags: int, length: int, sequences: int, rest: Any, words: bytes) ->
     """A compressed file whose hashes are right and whose content is not."""
     extra = zlib.compress(json.dumps(rest).encode())
     sizes, body = (length, sequences, len(extra)), extra + words
-    known = (compression.identity(_grams()), compression._hash(b""))
-    file = compression._hash(compression.HEADER.pack(compression.MAGIC, flags, *known, b"", *sizes), body)
+    known = (compression.identity(_grams()), compression.checksum(b""))
+    file = compression.checksum(compression.HEADER.pack(compression.MAGIC, flags, *known, b"", *sizes), body)
     return compression.HEADER.pack(compression.MAGIC, flags, *known, file, *sizes) + body
 
 

@@ -13,7 +13,8 @@ import safetensors.numpy
 
 import lmgen
 from lmgen.errors import CheckpointError, InputError
-from lmgen.models import provenance
+from lmgen.evaluation.compression import identity
+from lmgen.models import loading, provenance
 from lmgen.system import arrayfile
 from lmgen.training import run
 
@@ -25,6 +26,12 @@ NATS = {  # of LINES, as they were when the files were written
     ("format-1", "counts"): [7.4244, 10.08079, 19.32947],
     ("format-2", "network"): [24.08832, 24.49991, 11.25633],
     ("format-2", "counts"): [7.4244, 10.08079, 19.32947],
+}
+IDENTITIES = {  # in the files that these models compress
+    ("format-1", "network"): "883767ca9c06fb9d",
+    ("format-1", "counts"): "980da6c1c3be10ec",
+    ("format-2", "network"): "f869ed741b3a76e1",
+    ("format-2", "counts"): "980da6c1c3be10ec",
 }
 
 
@@ -79,3 +86,8 @@ def test_another_format_says_what_would_read_it(tmp_path, number, version, messa
     safetensors.numpy.save_file({"a": np.zeros(2)}, path, {"lmgen": json.dumps(said)})
     with pytest.raises(CheckpointError, match=message):
         arrayfile.read_about(path, "model")
+
+
+@pytest.mark.parametrize(("form", "kind"), IDENTITIES, ids=lambda name: name)
+def test_compressed_files_still_name_the_model_that_compressed_them(form, kind):
+    assert identity(loading.load(GOLDEN / form / kind, "f32")).hex() == IDENTITIES[form, kind]
