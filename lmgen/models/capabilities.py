@@ -6,7 +6,7 @@ vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
 from lmgen.models.columns import Columns
+from lmgen.models.kinds import Kind
 from lmgen.models.provenance import Origin, Provenance
 from lmgen.system.arrayfile import Arrays
 
@@ -24,14 +25,9 @@ State = Any  # what a model remembers of the symbols that it has read
 
 
 class Model:
-    """What every model has. A kind of model is a subclass, in a file of its own, and an entry of the table in `loading.py`."""
+    """What every model has. A kind of model is a subclass, described in `kinds.py` and named in the table of `loading.py`."""
 
-    noun: ClassVar[str]  # in messages, with its article
-    command: ClassVar[str]  # the first to try with such a model
-    summary: ClassVar[str]  # for `lmgen list`, a format of the facts
-    facts: ClassVar[tuple[str, ...]]  # the fields of the configuration that `lmgen show` prints
-    cells: ClassVar[Collection[str]]  # the values of --cell, and that of --direction, that make a model of this kind
-    direction: ClassVar[str]
+    kind: ClassVar[Kind]
     configuration: ClassVar[Callable[..., Any]]
 
     config: Any
@@ -152,7 +148,7 @@ def can(model: Model, capability: type[Capability]) -> TypeGuard[Capability]:
 def require(model: Model, capability: type[Capability], way_out: str) -> Capability:
     """The model, which has the capability. Raises InputError with a way out if it has not."""
     if not can(model, capability):
-        raise InputError(f"this model is {model.noun} and cannot {VERBS[capability]}: {way_out}")
+        raise InputError(f"this model is {model.kind.noun} and cannot {VERBS[capability]}: {way_out}")
     return model
 
 

@@ -11,9 +11,11 @@ from typing import Any
 from lmgen._version import __version__
 from lmgen.data.finding import name_of
 from lmgen.errors import CheckpointError
-from lmgen.models import loading, schema
-from lmgen.nn.precision import auto, kernels
+from lmgen.models import schema
+from lmgen.models.kinds import kind_of
 from lmgen.system import cache, checkpoint, directories
+
+LATE = {"residual": False, "layer_norm": False, "direction": "forward"}  # of models older than these settings
 
 
 def model(name: str) -> dict[str, Any]:
@@ -21,7 +23,8 @@ def model(name: str) -> dict[str, Any]:
     path = directories.find(name)
     about, texts = checkpoint.read_about(path)
     schema.weights(path, about)
-    vocab, config, settings = loading.described(path, texts)
+    vocab, settings = schema.settings(path, texts)
+    config = LATE | settings["model"]
     train, text, valid_nats = settings["train"], settings["text"], about["valid_nats"]
     steps: dict[str, Any] = {}
     pace: dict[str, Any] = {}
@@ -32,13 +35,13 @@ def model(name: str) -> dict[str, Any]:
         pace = {name: train[name] for name in ("batch", "window", "learning_rate", "seed")} | {"resumable": bool(snapshots)}
     return {
         "path": str(path),
-        "cell": config.cell,
-        **{name: getattr(config, name) for name in loading.kind_of(settings["model"]).facts},
+        "cell": config["cell"],
+        **{name: config[name] for name in kind_of(config).facts},
         "parameters": about["parameters"],
         "unit": vocab.unit,
         "sequence": text["sequence"],
-        "carry": config.carry,
-        "vocabulary": config.vocab,
+        "carry": config["carry"],
+        "vocabulary": config["vocab"],
         "text": [name_of(Path(file)) for file in text["files"]],
         **steps,
         "valid_nats": valid_nats,
@@ -53,7 +56,7 @@ def models() -> list[dict[str, Any]]:
     for path in directories.models():
         try:
             facts = model(str(path))
-            shown = f"{loading.kind_of(facts).summary.format(**facts)}, {facts['unit']}"
+            shown = f"{kind_of(facts).summary.format(**facts)}, {facts['unit']}"
         except CheckpointError:
             facts, shown = {}, "damaged"
         rows.append(
@@ -84,6 +87,7 @@ def words(value: Any) -> str:
 
 def surroundings() -> list[tuple[str, str]]:
     """Versions, processor, memory, caches."""
+    from lmgen.nn.precision import auto, kernels
     from lmgen.system import devices, memory
 
     packages = ("jax", "jaxlib", "optax", "numpy", "safetensors", "click", "rich")

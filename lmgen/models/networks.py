@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import CheckpointError
+from lmgen.models import kinds
 from lmgen.models.capabilities import Fills, Model, RunsCompiled, Scores, State
 from lmgen.models.columns import Columns
 from lmgen.models.provenance import Provenance
@@ -30,9 +31,7 @@ from lmgen.system.arrayfile import Arrays
 class Network(Model):
     """A network with its weights, and the precision at which it computes."""
 
-    cells = CELLS
     configuration = model.NetworkConfig
-    facts = ("layers", "size", "residual", "layer_norm", "direction", "embedding", "tie", "dropout")
 
     config: model.NetworkConfig
     params: model.Params
@@ -59,8 +58,7 @@ class Network(Model):
 class Recurrent(Network, RunsCompiled):
     """A recurrent language model."""
 
-    noun, command, direction = "a recurrent network", "sample", "forward"
-    summary = "{cell} {layers} × {size}"
+    kind = kinds.RECURRENT
 
     def read(self, state: State, ids: ArrayLike) -> tuple[State, Array]:
         return _read(self.config, self.precision, self.params, state, ids)
@@ -77,8 +75,7 @@ class Recurrent(Network, RunsCompiled):
 class Cloze(Network, Scores, Fills):
     """A cloze model: two stacks, one from each side, that predict the symbol between them."""
 
-    noun, command, direction = "a cloze network", "fill", "both"
-    summary = "{cell} {layers} × {size}, both directions"
+    kind = kinds.CLOZE
     pseudo = True
 
     def back(self, state: State, ids: ArrayLike, beyond: ArrayLike) -> State:

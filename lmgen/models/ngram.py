@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import CheckpointError
+from lmgen.models import kinds
 from lmgen.models.capabilities import Generates, HoldsNGrams
 from lmgen.models.provenance import Provenance
 from lmgen.options.kinds import MOST_ORDER
@@ -58,8 +59,7 @@ class Level(NamedTuple):
 class NGramModel(Generates, HoldsNGrams):
     """An n-gram model."""
 
-    noun, command, cells, direction = "an n-gram model", "sample", ("ngram",), "forward"
-    summary, facts = "{cell} order {order}", ("order",)
+    kind = kinds.NGRAM
     configuration = NGramConfig
 
     config: NGramConfig

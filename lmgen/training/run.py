@@ -71,7 +71,7 @@ class Run:
 
     def language_model(self, params: model.Params | None = None) -> Any:
         """The model as it is now (or with other parameters), for a sample or a look."""
-        kind, origin = loading.kind_of(vars(self.network)), Provenance(self.text, self.data.known, self.path)
+        kind, origin = loading.type_of(vars(self.network)), Provenance(self.text, self.data.known, self.path)
         params = self.training.state.params if params is None else params
         return kind(self.network, params, self.data.vocab, self.config.precision, origin)  # type: ignore[call-arg]
 

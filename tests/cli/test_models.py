@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -142,3 +143,10 @@ def test_a_kill_while_a_model_is_removed_leaves_all_of_it_or_nothing(home, monke
         whole = (home / "new" / "model.safetensors").exists()
         assert [p.name for p in directories.models()] == ["new", "old"][not whole :]
     assert not whole
+
+
+def test_show_and_list_import_no_jax(model_path):
+    """They would take four times as long."""
+    for words in (["show", str(model_path)], ["show", str(model_path), "--json"], ["list"]):
+        program = f"import sys\nfrom lmgen.cli.main import cli\ncli.main({words!r}, standalone_mode=False)\nassert 'jax' not in sys.modules"
+        assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0

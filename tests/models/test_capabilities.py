@@ -9,7 +9,7 @@ import lmgen
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
 from lmgen.models.capabilities import VERBS, Fills, Generates, HoldsNGrams, RunsCompiled, Scores, can, require
-from lmgen.models.loading import KINDS, choices, kind_of
+from lmgen.models.loading import TYPES, choices, type_of
 from lmgen.models.networks import Cloze, Recurrent
 from lmgen.models.ngram import NGramModel
 from lmgen.nn.cells import CELLS
@@ -21,7 +21,7 @@ ABILITIES = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TYPES.values())
 def test_each_kind_can_do_what_it_says_and_nothing_else(kind):
     model = kind(None, None, Vocab("char", ("a",)))
     assert {capability for capability in VERBS if can(model, capability)} == ABILITIES[kind]
@@ -29,18 +29,20 @@ def test_each_kind_can_do_what_it_says_and_nothing_else(kind):
         if capability in ABILITIES[kind]:
             assert require(model, capability, "train another") is model
         else:
-            with pytest.raises(InputError, match=f"^this model is {kind.noun} and cannot {VERBS[capability]}: train another$"):
+            with pytest.raises(
+                InputError, match=f"^this model is {kind.kind.noun} and cannot {VERBS[capability]}: train another$"
+            ):
                 require(model, capability, "train another")
 
 
 def test_a_configuration_names_its_kind():
     assert choices("cell") == [*CELLS, "ngram"]
     assert choices("direction") == ["forward", "both"]
-    assert kind_of({"cell": "gru"}) is Recurrent
-    assert kind_of({"cell": "gru", "direction": "both"}) is Cloze
-    assert kind_of({"cell": "ngram", "direction": "forward"}) is NGramModel
+    assert type_of({"cell": "gru"}) is Recurrent
+    assert type_of({"cell": "gru", "direction": "both"}) is Cloze
+    assert type_of({"cell": "ngram", "direction": "forward"}) is NGramModel
     with pytest.raises(CheckpointError, match="no cell 'grue'"):
-        kind_of({"cell": "grue"})
+        type_of({"cell": "grue"})
 
 
 def test_arrays_come_back_as_a_model(model_path):
