@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lmgen.training.optimiser import OptimiserConfig
-
 FLOOR = 0.02  # the learning rate at the end of its decay, as a share of the peak
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How a gradient becomes an update."""
+
+    clip: float = 1.0
+    weight_decay: float = 0.2
+    precision: str = "f32"
 
 
 @dataclass(frozen=True)

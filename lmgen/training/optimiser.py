@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,19 +11,11 @@ from jax import Array
 
 from lmgen.nn import embedding, native
 from lmgen.nn.embedding import Rows
+from lmgen.training.config import OptimiserConfig
 
 Params = Any
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-
-
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """How a gradient becomes an update."""
-
-    clip: float = 1.0
-    weight_decay: float = 0.2
-    precision: str = "f32"
 
 
 def optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
