@@ -245,7 +245,7 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
     (a list whose first string names a file is one of names). With `progress` the training is shown on stderr; a function is
     called with each report, and ends the training by returning False.
 
-    Ctrl-C saves, and `resume` goes on. Raises InputError, before anything is written, for a text or an option that cannot be
+    Ctrl-C saves, and `resume` continues. Raises InputError, before anything is written, for a text or an option that cannot be
     used, DivergedError where no step succeeds, LmgenError where the last save fails.
 
     Options, all by name; those you omit are chosen from the amount of text:

@@ -18,7 +18,7 @@ def train(files: tuple[str, ...], quiet: bool, **_: Any) -> None:
 
     CORPUS is a file or several, a folder (of *.txt files, or of those below it that --glob names), - for standard input, or the
     name of a corpus that ships (lmgen corpus list). Options you omit are chosen from the amount of text. Ctrl-C saves; --resume
-    goes on.
+    continues.
     """
     named = [option.name for option in table.TRAIN]
     options = table.checked({name: value for name, value in given().items() if name in named}, bool(files))

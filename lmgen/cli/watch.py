@@ -75,7 +75,7 @@ class Watcher(Observer):
                         display.sample = sample.text
                 display.show(report)
                 if report.trouble and not trouble:
-                    display.note(f"warning: {report.trouble}; training goes on, and the next save tries again")
+                    display.note(f"warning: {report.trouble}; training continues, and the next save tries again")
                 trouble = report.trouble or trouble * bool(run.trouble)
                 return not self.stop.code
 

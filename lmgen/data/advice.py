@@ -184,7 +184,7 @@ def _sequence(lines: Lines, spaced: bool, files: int) -> Advice:
             "sequence", carry, f"half of the lines have {number(median, 'character')} or more: paragraphs of running text"
         )
     if lines.indented > 0.2 * written:
-        reason = f"{percent(lines.indented, written)} of the lines are indented, as in code: each goes on from the one before"
+        reason = f"{percent(lines.indented, written)} of the lines are indented, as in code: each continues the one before"
         return Advice("sequence", carry, reason)
     if median >= 30 and unfinished > 0.3 and 0.15 < lower < 0.95:  # if all are in lower case, that is no sign
         reason = f"{percent(lines.lower, lines.following)} of the lines after a line begin in mid-sentence, as in running text"
@@ -194,12 +194,12 @@ def _sequence(lines: Lines, spaced: bool, files: int) -> Advice:
         if mean < 1000:
             reason = (
                 f"blank lines part {lines.paragraphs:,} paragraphs of {written / lines.paragraphs:.1f} lines: "
-                "each is one sequence; --carry instead, if each goes on from the one before"
+                "each is one sequence; --carry instead, if each continues the one before"
             )
             return Advice("sequence", paragraph, reason)
         return Advice("sequence", carry, f"blank lines part long paragraphs of {mean:,.0f} characters, as in running text")
     reason = f"half of the lines have {number(median, 'character')} at most: each is one sequence"
-    return Advice("sequence", [], reason + "; --carry, if each goes on from the one before" * (median >= 30))
+    return Advice("sequence", [], reason + "; --carry, if each continues the one before" * (median >= 30))
 
 
 def _unit(words: Mapping[str, int], total: int, spaced: bool, characters: int) -> Advice:
@@ -224,7 +224,7 @@ def warnings(signs: Signs) -> list[str]:
     found, noun, damaged = [], f"{signs.sequence}s", Counter(signs.damaged)
     if signs.shared >= LEAK * signs.compared > 0:
         shared = f"runs of three {noun}" if signs.carry else noun
-        way = "" if signs.carry else ", or add --carry, if each goes on from the one before"
+        way = "" if signs.carry else ", or add --carry, if each continues the one before"
         found.append(leak(signs.shared, signs.compared, f"{shared} of the validation text are also in the training text") + way)
     if n := damaged["garbled"]:
         look = f"{number(n, 'character')} {'looks' if n == 1 else 'look'} like UTF-8 read as Latin-1 or Windows-1252 (Ã© for é)"
@@ -240,7 +240,7 @@ def warnings(signs: Signs) -> list[str]:
         found.append(f"{share} of the {signs.noun}s of the validation text are not in the vocabulary: {way}")
     if not signs.carry and signs.repeated >= MUCH * signs.sequences > 0:
         share = percent(signs.repeated, signs.sequences)
-        way = "add --carry, if each goes on from the one before, or remove the repeats"
+        way = "add --carry, if each continues the one before, or remove the repeats"
         found.append(f"{share} of the {noun} repeat an earlier one, and the model memorises repeats: {way}")
     elif signs.repetition >= MOSTLY:
         share = percent(signs.repetition, 1)

@@ -23,7 +23,7 @@ from lmgen.nn.cells import CELLS
 
 TRANSFORMS = {"temperature", "top_k", "top_p", "min_p"}  # those of sampling.py that the kernels have
 TABLE = 1 << 27  # the most numbers in the table of the first layer's inputs, by symbol
-MOST_LAYERS = 16
+COMPILED_LAYERS = 16
 DRAWN = 32  # random numbers from one key
 
 
@@ -57,7 +57,7 @@ def sampler(lm: Generates) -> Sampler | None:
 
 def _made(lm: RunsCompiled) -> Sampler | None:
     network = lm.config
-    if not native.kind(lm.precision) or network.cell not in native.CELLS or network.layers > MOST_LAYERS:
+    if not native.kind(lm.precision) or network.cell not in native.CELLS or network.layers > COMPILED_LAYERS:
         return None
     if network.vocab * CELLS[network.cell].gates * network.size > TABLE:
         return None

@@ -170,7 +170,7 @@ class _Reader:
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         if (keys[1:] == keys[:-1]).any():
-            self.fail("an n-gram stands there twice")
+            self.fail("an n-gram is there twice")
         return Level(keys, np.array(log_p, np.float32)[order], np.array(backoff, np.float32)[order])
 
     def section(self, k: int, size: int, head: str | None = None) -> tuple[list[list[str]], list[float], list[float]]:

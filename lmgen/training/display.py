@@ -178,7 +178,7 @@ class Loss:
     @classmethod
     def of(cls, run: Run) -> Loss:
         """For the model of a training."""
-        return cls(run.data.vocab.unit, run.data.characters_per_symbol, run.network.direction == "both")
+        return cls(run.data.vocab.unit, run.data.characters_per_symbol, run.network.task == "cloze")
 
     def __init__(self, unit: str, characters_per_symbol: float, pseudo: bool = False):
         self.unit, self.ratio, self.pseudo = unit, characters_per_symbol, pseudo

@@ -1,7 +1,7 @@
 """A training in a model directory: started, reported, saved, stopped, resumed.
 
 What is written: config.json, vocab.json and known.safetensors at the start; metrics.jsonl as it goes; model.safetensors and
-README.md whenever a validation is the best so far; a snapshot under train/ from which resume goes on to the bit.
+README.md whenever a validation is the best so far; a snapshot under train/ from which resume continues, to the bit.
 """
 
 from __future__ import annotations

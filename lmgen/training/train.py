@@ -35,7 +35,7 @@ class Observer:
         """A new training is about to start."""
 
     def resume(self, run: Run, complaints: list[str]) -> None:
-        """A training goes on; `complaints` are about snapshots that could not be used."""
+        """A training continues; `complaints` are about snapshots that could not be used."""
 
     @contextmanager
     def watch(self, run: Run) -> Iterator[Callable[[StepReport], bool]]:

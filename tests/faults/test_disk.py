@@ -70,7 +70,7 @@ def test_files_that_may_not_grow_end_a_training_with_a_sentence(tmp_path, words_
     assert "Traceback" not in err
     told = [line for line in err.splitlines() if "cannot save" in line]
     assert len(told) == 2  # once when it happens, once at the end
-    assert "training goes on" in told[0]
+    assert "training continues" in told[0]
     assert "File too large" in told[1]
     assert told[1].endswith("free some space, then train again")
     assert {p.name for p in tmp_path.iterdir()} <= {"words.txt", "valid.txt", ".cache"}
