@@ -220,7 +220,10 @@ def _ours(path: Path) -> bool:
     """Whether a path is a directory, not a link, and holds only files of lmgen."""
     if path.is_symlink() or not path.is_dir():
         return False
-    return all(p.name in OURS or lock.LEFTOVER.fullmatch(p.name) for p in path.iterdir())
+    try:
+        return all(p.name in OURS or lock.LEFTOVER.fullmatch(p.name) for p in path.iterdir())
+    except FileNotFoundError:  # another process removed it meanwhile
+        return False
 
 
 def _remove(path: Path) -> bool:
