@@ -19,9 +19,9 @@ from lmgen.system import terminal
 def cells(names: tuple[str, ...], **options: Any) -> None:
     """List the cells and their costs.
 
-    For a layer of N units: its parameters, its N × N matrix products per time step (of the input, all steps at once, + of the
-    state, in so many turns one after the other), and its training speed in symbols per second. Names of cells print their
-    equations, too.
+    For a layer of N units: its parameters; its N × N matrix products per time step (first those of the input, computed for all
+    steps at once, then those of the state); the turns in which a step computes the latter; its training speed in symbols per
+    second. If you name cells, their equations are printed, too.
     """
     from lmgen.nn.cells import CELLS
     from lmgen.system import devices

@@ -219,7 +219,7 @@ def _joined(vocab: Vocab, symbols: list[str], spaces: list[str] | None) -> str:
 
 
 def _code(lm: Generates, coder: _Writer | _Reader, sequences: int, texts: list[list[str]] | None) -> list[list[str]]:
-    """Write the sequences `texts` with a coder, or read so many without them; returns them."""
+    """Write the sequences `texts` with a coder; without `texts`, read this number of sequences. Returns them."""
     if not sequences:
         return []
     columns = 1 if lm.carry else min(COLUMNS, sequences)

@@ -24,7 +24,7 @@ NGRAM = 5  # characters
 LEAST = 50  # characters of a shared span, as in studies of memorisation (of tokens: Carlini et al. 2023)
 MOST = 1 << 31  # bytes of a corpus, because places are 32-bit integers
 EXACT = 1_000_000  # bytes of a corpus up to which the nearest is searched in all sequences; beyond that …
-TRIED = 300  # … in so many whose suffixes are neighbours of those of the text
+TRIED = 300  # … only in this number of sequences, whose suffixes are neighbours of those of the text
 WINDOW = 32  # bytes of a match that are compared first
 LONG = 64  # bytes of a match after which the starts within it are found by bisection
 

@@ -11,7 +11,7 @@ from jax import Array
 
 from lmgen.nn.precision import product
 
-ONE_HOT = 1024  # up to so many rows the gradient of a lookup is a product with one-hot rows, beyond it a scatter
+ONE_HOT = 1024  # rows: the gradient of a smaller table is a product with one-hot rows, that of a larger one a scatter
 
 
 class Rows(NamedTuple):

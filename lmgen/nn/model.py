@@ -121,7 +121,7 @@ def read(
 
 
 def reads_few_rows(config: NetworkConfig, symbols: int) -> bool:
-    """Whether the loss of so many symbols depends on their rows of the embedding alone, and these are fewer than all rows."""
+    """Whether a loss over this number of symbols needs only their rows of the embedding, and these are fewer than V."""
     return config.direction == "forward" and not config.tie and config.vocab > symbols
 
 

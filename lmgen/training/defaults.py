@@ -28,7 +28,7 @@ MOST_A_STEP = 1 << 24  # symbols in a step
 DEEP = 3  # layers that need residual connections and layer norm to train
 HASTE = 1_000_000  # symbols: a budget that reads fewer in all learns more with a smaller network
 PASSES = 30  # over the text, at most, where no end is given or nothing is validated …
-LEAST_STEPS = 1_000  # … but at least so many steps, which even a poem needs
+LEAST_STEPS = 1_000  # … but at least this number of steps, which even a poem needs
 ENOUGH_PASSES = 100  # validation has ended a training by then
 PACE, PACE_COMPILED = 75e9, 250e9  # multiply-adds a second, roughly, without and with kernels: to estimate what a budget reads
 
@@ -187,6 +187,6 @@ def _shape(fit: Size, words: bool, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _passes(train: dict[str, Any], symbols: int, a_second: float) -> float:
-    """Passes over a text of so many symbols until the first end of the training, at so many symbols a second."""
+    """The number of passes over the text until training ends, at a speed of `a_second` symbols a second."""
     read = {"epochs": symbols, "steps": train["batch"] * train["window"], "budget": a_second}
     return min(train[name] * each / max(1, symbols) for name, each in read.items() if name in train)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lmgen.training.run import Run
 
 TIMES = (1, 2, 5, 10, 20, 30, 60)  # seconds after which a line is printed …
-EVERY = 60  # … and from then on every so many
+EVERY = 60  # … and the seconds between lines after that
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 

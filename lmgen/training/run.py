@@ -93,16 +93,15 @@ class Run:
                 yield report
 
     def save(self) -> None:
-        """Write the weights that are kept, where they are not yet written, and a snapshot.
+        """Write the weights to keep, unless they are written already, and a snapshot.
 
-        The last weights are kept where the user says so, and where none are the best: nothing was validated, or nothing finite.
-
-        Raises LmgenError where that fails, and keeps the sentence in `trouble`: training can go on, the next save tries again.
+        The last weights are kept if the user asks for them, or if no validation gave a finite loss. Raises LmgenError if writing
+        fails, and keeps its sentence in `trouble`: training can continue, and the next save tries again.
         """
         self.training.settle()
         params = self.training.state.params
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
-            return  # what is not finite is worth nothing: the training is about to say so
+            return  # such weights are useless, and the training is about to report it
         keeps_last = self.config.keep == "last" or self.progress.best_nats is None
         step, nats = self._validated
         weights = self._weights(nats if step == self.progress.step else None) if keeps_last else self._better
@@ -173,7 +172,7 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
 
 @contextlib.contextmanager
 def memory_of(network: model.NetworkConfig, config: TrainingConfig) -> Iterator[None]:
-    """LmgenError with the need and smaller settings where the memory does not suffice."""
+    """Raise LmgenError, with the memory needed and smaller settings, if there is not enough."""
     try:
         yield
     except (MemoryError, RuntimeError, ValueError) as error:  # JAX raises any of them
@@ -183,15 +182,16 @@ def memory_of(network: model.NetworkConfig, config: TrainingConfig) -> Iterator[
 
 
 def resume(path: Path, files: TextSettings | None = None, changed_text: bool = False, **wanted: Any) -> tuple[Run, list[str]]:
-    """A training as its newest whole snapshot left it, and sentences on snapshots that were not whole.
+    """The training of the newest intact snapshot, and a sentence for each damaged one.
 
-    `wanted` may hold another end (steps, epochs or budget); `files` another place of the same text. Raises CheckpointError where
-    there is nothing to resume, InputError where the text has changed (unless `changed_text` says that it may).
+    `wanted` may hold a new end (steps, epochs or budget), `files` a new place of the same text. Raises CheckpointError if there
+    is nothing to resume, InputError if the text has changed and `changed_text` does not allow it.
     """
     defaults.check(wanted)
     arrays, about, texts, complaints = checkpoint.read_snapshot(path)
     vocab, network, settings = loading.described(path, texts)
-    assert isinstance(network, model.NetworkConfig)
+    if not settings["train"]:
+        raise CheckpointError(f"{path} was fitted in one go, so there is nothing to resume: train it anew")
     networks.check_size(network, arrays, str(path))
     networks.check_finite({name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
     config, progress = _left_off(path, about)
@@ -217,7 +217,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     resumed = Run(directories.Place(path), data, network, config, text, State(**state), progress)
     if ends and resumed.training.done() >= 1:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
-        raise InputError(f"{path} has been trained for {behind}, so that end lies behind it: give a larger one")
+        raise InputError(f"{path} has been trained for {behind}, so it is past that end: give a later one")
     arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
     checkpoint.change_config(path, {**settings, "train": asdict(config), "text": asdict(text)})
     metrics.forget_later(path / "metrics.jsonl", progress.step)
@@ -225,7 +225,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
 
 
 def _left_off(path: Path, about: dict[str, Any]) -> tuple[TrainingConfig, Progress]:
-    """How a snapshot says that its training went, and where it stood; CheckpointError where it says neither."""
+    """Settings and progress of the training in a snapshot. Raises CheckpointError if they are missing or unusable."""
     train, progress = about.get("train"), about.get("progress")
     why = schema.wrong(train, schema.TRAINING) or schema.wrong(progress, schema.PROGRESS)
     if not why and (not about.get("text_sha256") or schema.SHA256.fault(about["text_sha256"])):

@@ -86,7 +86,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
 
 
 def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> TextSettings | None:
-    """Where the text is and how it is read; None where none is named. Raises InputError for what is not there."""
+    """The files of the text and how to read them; None if none is named. Raises InputError for a missing file."""
     files, valid = sources()
     if not files:
         return None

@@ -170,7 +170,7 @@ def test_an_end_that_lies_behind_is_refused_and_changes_nothing(tmp_path, words_
     advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=20))
     before = everything(tmp_path / "m"), (tmp_path / "m" / "config.json").read_bytes()
     for end in ({"steps": 20}, {"steps": 3}, {"epochs": 0.01}, {"budget": 1e-6}):
-        with pytest.raises(InputError, match=r"trained for 20 steps in \d+ s, so that end lies behind it: give a larger one"):
+        with pytest.raises(InputError, match=r"trained for 20 steps in \d+ s, so it is past that end: give a later one"):
             run.resume(tmp_path / "m", **end)
     assert (everything(tmp_path / "m"), (tmp_path / "m" / "config.json").read_bytes()) == before
     finished, _ = run.resume(tmp_path / "m")
@@ -389,3 +389,11 @@ def test_options_that_do_not_exist_are_refused(tmp_path, words_file):
 def test_a_training_wants_a_text():
     with pytest.raises(InputError, match="there is no text to train on"):
         lmgen.train(steps=3)
+
+
+def test_an_ngram_model_is_not_resumed_even_with_a_snapshot(tmp_path, words_file):
+    """A directory that was put together by hand: a sentence, no assertion."""
+    lmgen.train(words_file, output=tmp_path / "grams", cell="ngram", order=2)
+    checkpoint.write_snapshot(tmp_path / "grams", 1, {"params/W": np.zeros(2, np.float32)}, {"progress": {"step": 1}})
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        run.resume(tmp_path / "grams")
