@@ -113,7 +113,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
     pairs = [("validation", "training"), ("test", "training"), ("test", "validation")]
     overlaps = [_overlap(given, sequences, *pair) for pair in pairs if given.keys() >= {*pair}]
     repeats = _repeats(text, read)
-    words = whole.words if unit == "word" else Counts.of(text, "word").words
+    words = whole.words if unit == "word" else Counts("word", text).words
     advice = advise(lines, words, symbols[0].kinds, len(text.paths))
     apart = not any(one.options for one in advice if one.about == "sequence")  # each line is an item of its own
     running = text.keep_blank or (text.sequence == "line" and not apart)
@@ -192,7 +192,7 @@ def _parts(given: dict[str, Text], choice: Choice, unit: str) -> dict[str, Count
     training, held_out = Counts(unit), Counts(unit)
     for side, piece in choice.split.sides(given["training"]):
         (held_out if side else training).add(piece)
-    others = {name: Counts.of(t, unit) for name, t in given.items() if name != "training"}
+    others = {name: Counts(unit, t) for name, t in given.items() if name != "training"}
     return {"training": training} | ({} if choice.split == WHOLE else {"held-out": held_out}) | others
 
 

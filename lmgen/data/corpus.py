@@ -27,6 +27,7 @@ from lmgen.errors import InputError
 
 __all__ = ["Corpus", "Ids", "among", "encode", "fingerprint", "load", "runs", "unit_noun"]
 PER_WORD = 5  # characters, about
+EMPTY = np.uint64(fingerprint(""))
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,22 @@ def load(
     """
     least = LEAST_HELD_OUT * (1 if unit == "char" else PER_WORD)
     choice = Choice(text, carry, least, WHOLE if valid else split)
-    scan = _scan(text, choice, unit, unk_token)
-    if not scan.counts:
+    counts, hashes, known, signs = _scan(text, choice, unit, unk_token)
+    if not counts:
         raise InputError(f"there is no text in {names_of(text.paths)}: give a file with at least one line of it")
-    scan_of_valid = _scan(valid, Choice(valid, carry, least, WHOLE), unit, unk_token) if valid else None
-    if valid and scan_of_valid and not scan_of_valid.shape.characters:
-        raise InputError(f"there is no text in {names_of(valid.paths)}: give validation text, or leave --valid out")
-    vocab = vocab or Vocab.of(scan.counts, unit, min_count, vocab_size, unk_token)
+    if valid:
+        _, of_valid, _, its_signs = _scan(valid, Choice(valid, carry, least, WHOLE), unit, unk_token)
+        if not its_signs.characters:
+            raise InputError(f"there is no text in {names_of(valid.paths)}: give validation text, or leave --valid out")
+        compared, within = of_valid[of_valid != EMPTY], known
+        if carry:  # in running text a short line occurs again by chance
+            compared, within = runs(compared), np.unique(runs(hashes[hashes != EMPTY]))
+        signs = replace(signs, compared=len(compared), shared=int(np.count_nonzero(among(compared, within))))
+    vocab = vocab or Vocab.of(counts, unit, min_count, vocab_size, unk_token)
     train, *held_out = _encoded(text, choice.split, vocab)
     if valid:
         held_out = _encoded(valid, WHOLE, vocab)
     rest = held_out[0] if held_out and held_out[0].symbols else None
-    known = np.unique(scan.hashes)
-    signs = _signs(text, carry, scan, known, scan_of_valid.hashes if scan_of_valid else scan.hashes[:0])
     if rest and unk_token is None:  # a corpus that marks its unknown words is aware of them
         signs = replace(signs, held_out=rest.symbols - rest.sequences, unknown=rest.unknown)
     texts = [text, valid] if valid else [text]
@@ -86,20 +90,10 @@ def load(
     return Corpus(train, rest, vocab, known, "+".join(one.sha256 for one in texts), signs, notes, choice.split)
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """The findings of the first pass: the counts of the symbols of the training part, the fingerprints of all sequences in order
-    (as the unit writes them), and signs of faults."""
-
-    unit: str
-    counts: Counter[str]
-    hashes: np.ndarray
-    damaged: Counter[str]
-    shape: Shape
-
-
-def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> _Scan:
-    shape, hashes, garbled = Shape(), array("Q"), 0
+def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> tuple[Counter[str], np.ndarray, np.ndarray, Signs]:
+    """The first pass: the counts of the symbols of the training part, the fingerprints of all sequences (as the unit writes
+    them), in order and sorted, and the signs of faults that need neither a vocabulary nor another text."""
+    shape, found, garbled = Shape(), array("Q"), 0
     counts: defaultdict[int, Counter[str]] = defaultdict(Counter)  # of each side
     split, join = Vocab(unit, (), unk_token).split, UNITS[unit].join
     plain = unit == "char" and not unk_token
@@ -111,15 +105,27 @@ def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> _Scan
         else:
             counts[side].update(symbols)
         if piece.begins and piece.ends:
-            hashes.append(fingerprint(piece.text if plain else join(symbols)))
+            found.append(fingerprint(piece.text if plain else join(symbols)))
         if not piece.text.isascii():
             garbled += sum(len(was) for _, was in damage.garbled(piece.text))
     train, held_out = counts.pop(TRAINING, Counter()), Counter[str]()
     train.update(characters.counts())
-    for side, found in counts.items():
-        (held_out if choice.validates(side) else train).update(found)
-    damaged = damage.count(train) + damage.count(held_out) + Counter(garbled=garbled)
-    return _Scan(unit, train, np.frombuffer(hashes, np.uint64), damaged, shape)
+    for side, some in counts.items():
+        (held_out if choice.validates(side) else train).update(some)
+    hashes = np.frombuffer(found, np.uint64)
+    known, sequences = np.unique(hashes), int(np.count_nonzero(hashes != EMPTY))
+    signs = Signs(
+        noun=UNITS[unit].noun,
+        sequence=text.sequence,
+        carry=choice.carry,
+        characters=shape.characters,
+        sequences=sequences,
+        repeated=sequences - int(np.count_nonzero(known != EMPTY)),
+        damaged=damage.count(train) + damage.count(held_out) + Counter(garbled=garbled),
+        longest=shape.longest,
+        repetition=shape.repetition,
+    )
+    return train, hashes, known, signs
 
 
 def _encoded(text: Text, split: Split, vocab: Vocab) -> list[Ids]:
@@ -136,28 +142,6 @@ def _unchanged(sides: Iterator[tuple[bool, Piece]], text: Text) -> Iterator[tupl
     yield from sides
     if text.sha256 != sha256:
         raise InputError(f"{names_of(text.paths)} changed while it was read: wait until it is written, then start again")
-
-
-def _signs(text: Text, carry: bool, scan: _Scan, known: np.ndarray, of_valid: np.ndarray) -> Signs:
-    """The signs of faults in a text, without those that need a vocabulary."""
-    empty = np.uint64(fingerprint(""))
-    hashes, compared = (some[some != empty] for some in (scan.hashes, of_valid))
-    sequences, compared_with = len(hashes), known
-    if carry and len(compared):  # in running text a short line occurs again by chance
-        compared, compared_with = runs(compared), np.unique(runs(hashes))
-    return Signs(
-        noun=UNITS[scan.unit].noun,
-        sequence=text.sequence,
-        carry=carry,
-        characters=scan.shape.characters,
-        sequences=sequences,
-        repeated=sequences - int(np.count_nonzero(known != empty)),
-        damaged=scan.damaged,
-        longest=scan.shape.longest,
-        repetition=scan.shape.repetition,
-        compared=len(compared),
-        shared=int(np.count_nonzero(among(compared, compared_with))),
-    )
 
 
 def runs(hashes: np.ndarray) -> np.ndarray:

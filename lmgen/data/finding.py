@@ -10,7 +10,7 @@ import platform
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,10 +43,8 @@ def find(names: Sequence[str], glob: str | None = None, note: Callable[[str], No
     if glob and not any(Path(name).is_dir() for name in names):
         raise InputError("--glob chooses among the files of a folder: name one, or leave it out")
     for name in names:
-        try:
+        with readable(name):
             paths += _below(Path(name), glob, note) if glob and Path(name).is_dir() else _find(name)
-        except (OSError, ValueError, NotImplementedError) as error:  # a name too long, a NUL, a closed folder, a pattern
-            raise InputError(f"cannot read {name[:100]!r}: {getattr(error, 'strerror', None) or error}") from None
     if sum(len(str(path.absolute())) for path in paths) > MOST_NAMES:
         way = "pipe them in, as in find FOLDER -type f -exec cat {} + | lmgen train -"
         raise InputError(f"{len(paths):,} files are more than a model keeps the names of: {way}")
@@ -58,10 +56,9 @@ def _find(name: str) -> list[Path]:
     if name == "-":
         return [spooled(standard_input(), "stdin")]
     if path.is_dir():
-        found = sorted(p for p in path.glob("*.txt") if p.is_file())
-        if not found:
-            raise InputError(f"{name} is a folder without *.txt files: name the files, or which with --glob, as in --glob '*.md'")
-        return found
+        if found := sorted(p for p in path.glob("*.txt") if p.is_file()):
+            return found
+        raise InputError(f"{name} is a folder without *.txt files: name the files, or which with --glob, as in --glob '*.md'")
     if path.is_fifo():
         with path.open("rb") as file:
             return [spooled(file, path.name)]
@@ -85,16 +82,25 @@ def _below(folder: Path, glob: str, note: Callable[[str], None]) -> list[Path]:
     return found
 
 
+@contextlib.contextmanager
+def readable(name: object) -> Iterator[None]:
+    """Within it, a file of this name that cannot be read raises InputError."""
+    try:
+        yield
+    except (OSError, ValueError, NotImplementedError) as error:  # also a closed file, a NUL in a name, a pattern
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {printable(str(name), 4096)}: {reason}") from None
+
+
 def opened(path: Path) -> BinaryIO:
     """A file of a text, open. Raises InputError where there is none."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} is not a file of text: name a file, a folder or - for standard input")
-        return path.open("rb")
-    except FileNotFoundError:
-        raise InputError(_missing(path)) from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    with readable(path):
+        try:
+            if stat.S_ISREG(path.stat().st_mode):
+                return path.open("rb")
+        except FileNotFoundError:
+            raise InputError(_missing(path)) from None
+    raise InputError(f"{path} is not a file of text: name a file, a folder or - for standard input")
 
 
 def _missing(path: Path) -> str:
@@ -120,22 +126,19 @@ def names_of(paths: Iterable[Path]) -> str:
 
 def finite(path: Path) -> Path:
     """A path, unless it is that of a device, which may have no end: InputError."""
-    mode = path.stat().st_mode
-    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+    if path.is_char_device() or path.is_block_device():
         raise InputError(f"{path} is a device: name a file, or - for standard input")
     return path
 
 
 def standard_input() -> BinaryIO:
     """Standard input. Raises InputError for a terminal, or where it is closed."""
-    if sys.stdin is None:
-        raise InputError("standard input is closed: pipe a text into it, or name a file")
-    stream = sys.stdin.buffer
-    if stream.isatty():
-        raise InputError("standard input is a terminal: pipe a text into it, or name a file")
+    if sys.stdin is None or sys.stdin.buffer.isatty():
+        what = "closed" if sys.stdin is None else "a terminal"
+        raise InputError(f"standard input is {what}: pipe a text into it, or name a file")
     with contextlib.suppress(OSError):  # without waiting, a slow writer would look like the end
-        os.set_blocking(stream.fileno(), True)
-    return stream
+        os.set_blocking(sys.stdin.buffer.fileno(), True)
+    return sys.stdin.buffer
 
 
 def spooled(blocks: BinaryIO | Iterable[bytes], name: str) -> Path:

@@ -38,12 +38,11 @@ def refusal(start: bytes, name: str | None) -> str:
     """The kind of a file with this beginning, and the way out, or nothing where it may be text; `name` is None for stdin."""
     for magic, (kind, command) in MAGIC.items():
         if start.startswith(magic):
-            if not command:
-                return f"looks like {kind}, not like text: save its text as a text file first"
-            if not name:
-                return f"looks like {kind}, not like text: name its file, for a command that makes text of it"
-            pipe = command.format(shlex.quote(name))
-            return f"looks like {kind}, not like text: pipe it, as in {pipe} | lmgen train -"
+            way = "save its text as a text file first"
+            if command:
+                pipe = command.format(shlex.quote(name or ""))
+                way = f"pipe it, as in {pipe} | lmgen train -" if name else "name its file, for a command that makes text of it"
+            return f"looks like {kind}, not like text: {way}"
     return ""
 
 
@@ -64,11 +63,12 @@ def hint(path: Path) -> str:
     try:
         with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
             head = file.read(HEAD)
-    except OSError:
+        first = head.partition("\n")[0]
+        delimiter = max(_DELIMITERS.get(path.suffix.lower(), ""), key=re.sub('"[^"]*"', "", first).count, default="")
+        record = _of_table(head, delimiter) if delimiter else json.loads(first) if first.startswith("{") else {}
+    except (OSError, ValueError, RecursionError, csv.Error):
         return ""
-    first = head.partition("\n")[0]
-    delimiter = max(_DELIMITERS.get(path.suffix.lower(), ""), key=re.sub('"[^"]*"', "", first).count, default="")
-    record = _of_table(head, delimiter) if delimiter else _of_json(first)
+    record = {name: value for name, value in record.items() if isinstance(value, str)}
     if not record:
         return ""
     field = "text" if "text" in record else max(record, key=lambda name: len(record[name]))
@@ -78,19 +78,7 @@ def hint(path: Path) -> str:
     return f"{path} looks like {kind} and is read as it is; for its field {field!r} alone: {command}"
 
 
-def _of_json(line: str) -> dict[str, str]:
-    """The text fields of a JSON object."""
-    try:
-        found = json.loads(line) if line.startswith("{") else {}
-    except (ValueError, RecursionError):
-        return {}
-    return {name: value for name, value in found.items() if isinstance(value, str)}
-
-
 def _of_table(head: str, delimiter: str) -> dict[str, str]:
     """The columns of a table with their first values; nothing for a table of one column."""
-    try:
-        names, values, *_ = csv.reader(head.splitlines(keepends=True), delimiter=delimiter)
-    except (ValueError, csv.Error):
-        return {}
+    names, values, *_ = csv.reader(head.splitlines(keepends=True), delimiter=delimiter)
     return dict(zip(names, values, strict=False)) if len(names) > 1 else {}

@@ -88,7 +88,6 @@ class _Writer:
         self._write(self.eos)
 
     def add(self, piece: Piece) -> None:
-        """Write the ids of the next piece."""
         ids = self.vocab.encode(piece.text, piece.begins)
         self._write(ids.tobytes() + self.eos * piece.ends)
         self.length += len(ids) + piece.ends
@@ -98,10 +97,9 @@ class _Writer:
         self.words += len(piece.text.split())
         if len(places := np.flatnonzero(ids == UNK)):
             symbols = self.vocab.split(piece.text, piece.begins)
-            unknown = [symbols[k] for k in places.tolist()]
-            spelt = [symbol for symbol in unknown if symbol not in self.vocab.ids]
-            self.unknown += len(unknown)
-            self.marked += len(unknown) - len(spelt)
+            spelt = [symbol for k in places.tolist() if (symbol := symbols[k]) not in self.vocab.ids]
+            self.unknown += len(places)
+            self.marked += len(places) - len(spelt)
             self.spelling += np.bincount(np.frombuffer(utf_8("".join(spelt)), np.uint8), minlength=256)
 
     def finish(self, kept: Path | None) -> Ids:
@@ -146,7 +144,6 @@ def _mapped(path: Path, vocab: Vocab) -> Ids | None:
             if length < 1 or len(behind) != BEHIND or counts[0] != length or int.from_bytes(behind[-8:], "little") != checked:
                 return None
             stream = np.memmap(file, vocab.dtype, "r", shape=(length,))
-        sequences, characters, size, unknown, words, marked = counts[1:7].tolist()
-        return Ids(stream, sequences, characters, size, unknown, words, marked, counts[7:])
+        return Ids(stream, *counts[1:7].tolist(), spelling=counts[7:])
     except (OSError, ValueError):
         return None

@@ -12,8 +12,6 @@ from lmgen.data import finding, reading
 from lmgen.errors import InputError
 from lmgen.options.kinds import quoted
 
-LINE_ENDS = {"line": "\n", "paragraph": "\n\n", "file": ""}  # that end a string which is a sequence
-
 
 def files(given: Iterable[Any], options: Mapping[str, Any]) -> list[str]:
     """The names of the files of a text, read with these options.
@@ -65,11 +63,9 @@ def _named(name: str | os.PathLike) -> str:
 
 def _blocks(file: Any) -> Iterator[str | bytes]:
     """The rest of an open file, of text or of bytes."""
-    try:
+    with finding.readable(quoted(file)):  # closed, not for reading, not of this encoding
         while block := file.read(reading.BLOCK):
             yield block
-    except (OSError, ValueError) as error:  # closed, not for reading, not of this encoding
-        raise InputError(f"cannot read {quoted(file)}: {error}") from None
 
 
 def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
@@ -81,7 +77,7 @@ def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
         if boundary and boundary.search(one.removesuffix("\n")):
             way_out = "sequence='paragraph', or its lines" if sequence == "line" else "sequence='file', or its paragraphs"
             raise InputError(f"string {number:,} is more than one {sequence}, and each must be a sequence: give {way_out}")
-        yield one.removesuffix("\n") + LINE_ENDS[sequence] if boundary else one
+        yield one.removesuffix("\n") + reading.BETWEEN[sequence] if boundary else one
 
 
 def _copied(parts: Iterable[str | bytes], encoding: str) -> str:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from lmgen.data import formats
-from lmgen.data.finding import STDIN, find, name_of, opened, standard_input
+from lmgen.data.finding import STDIN, find, name_of, opened, readable, standard_input
 from lmgen.errors import InputError
 
 BLOCK = 1 << 20  # bytes read at a time, and characters of a sequence after which it comes in pieces
@@ -26,6 +28,7 @@ SEQUENCES: dict[str, re.Pattern[str] | None] = {
     "paragraph": re.compile("\n(?:[ \t]*\n)+"),
     "file": None,
 }
+BETWEEN = {"line": "\n", "paragraph": "\n\n", "file": ""}  # what is usually written between two sequences
 
 _STARTS = (*formats.MAGIC, *formats.BYTE_ORDER_MARKS, codecs.BOM_UTF8)
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1b")) + b"\x7f"
@@ -60,20 +63,16 @@ class Text:
         errors: str = "strict",
         pipe: BinaryIO | None = None,
     ):
-        self.paths = tuple(paths)
-        self.pipe = pipe
-        self.sequence = sequence
-        self.keep_blank = keep_blank
-        self.encoding = known_encoding(encoding)
-        self.errors = _known_errors(errors)
+        self.paths, self.pipe = tuple(paths), pipe
+        self.sequence, self.keep_blank = sequence, keep_blank
+        self.encoding, self.errors = known_encoding(encoding), errors
         self.notes: dict[str, None] = {}
         self.sha256 = ""
         self.line_ends: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Piece]:
-        digests = []
         self.line_ends = Counter()
-        blank = 0
+        digests, blank = [], 0
         for path in self.paths:
             fingerprint = hashlib.sha256()
             for piece in _pieces(self._blocks(path, fingerprint), SEQUENCES[self.sequence]):
@@ -87,17 +86,18 @@ class Text:
         self.sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def _blocks(self, path: Path, fingerprint: hashlib._Hash) -> Iterator[str]:
-        """The text of one file in blocks, with "\\n" for "\\r\\n" and without a byte-order mark."""
-        held, crlf, position, line = "", 0, 0, 1
-        with self.pipe or opened(path) as file:
-            before = os.fstat(file.fileno()) if not self.pipe else None
+        """The text of one file in blocks, with "\\n" for "\\r\\n" and without a byte-order mark; "" before each wait."""
+        shown, crlf, position, line = name_of(path), 0, 0, 1
+        with readable(path), self.pipe or opened(path) as file:
+            before = None if self.pipe else os.fstat(file.fileno())
+            read = partial(file.read1 if self.pipe else file.read, BLOCK)  # type: ignore[attr-defined]
             if self.pipe:
                 yield ""
-            raw = self._read(file, path)
-            while self.pipe and raw and any(start.startswith(raw) for start in _STARTS) and (more := self._read(file, path)):
+            raw = read()
+            while self.pipe and raw and any(start.startswith(raw) for start in _STARTS) and (more := read()):
                 raw += more
-            encoding = self._encoding_of(path, raw)
-            decoder = codecs.getincrementaldecoder(encoding)(self.errors)
+            encoding = self._encoding_of(shown, raw)
+            decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(self.errors), translate=False)
             while True:
                 fingerprint.update(raw)
                 try:
@@ -105,17 +105,18 @@ class Text:
                 except UnicodeDecodeError as error:
                     at = position - (len(error.object) - len(raw)) + error.start
                     line += error.object[: error.start].count(b"\n")
-                    raise InputError(_invalid(path, encoding, at, line, error)) from None
+                    found = error.object[error.start : error.start + 4].hex(" ")
+                    raise InputError(
+                        f"{shown} is not {encoding.replace('utf-8', 'UTF-8')} at byte {at:,} (line {line:,}, bytes {found}): "
+                        "give its --encoding (such as latin-1), or --errors replace to go on with U+FFFD there"
+                    ) from None
                 except UnicodeError as error:  # a missing byte-order mark, an encoding that decodes nothing
-                    raise InputError(f"{name_of(path)} cannot be read as {encoding} ({error}): give another --encoding") from None
+                    raise InputError(f"{shown} cannot be read as {encoding} ({error}): give another --encoding") from None
                 if position == 0 and encoding == "utf-8" and text.startswith("\ufeff"):
-                    self.notes[f"{name_of(path)}: the byte-order mark at its start was dropped"] = None
+                    self.notes[f"{shown}: the byte-order mark at its start was dropped"] = None
                     text = text[1:]
                 line += raw.count(b"\n")
                 position += len(raw)
-                text, held = held + text, ""
-                if text.endswith("\r") and raw:
-                    text, held = text[:-1], "\r"
                 both = text.count("\r\n")
                 crlf += both
                 self.line_ends += Counter({"CR LF": both, "LF": text.count("\n") - both, "CR": text.count("\r") - both})
@@ -125,33 +126,25 @@ class Text:
                     break
                 if self.pipe:
                     yield ""
-                raw = self._read(file, path)
+                raw = read()
             after = os.fstat(file.fileno()) if before else None
             if before and after and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise InputError(f"{path} changed while it was read: wait until it is written, then start again")
         if crlf:
-            self.notes[f"{name_of(path)}: {crlf:,} line ends of Windows (CR LF) were read as line ends"] = None
+            self.notes[f"{shown}: {crlf:,} line ends of Windows (CR LF) were read as line ends"] = None
 
-    def _read(self, file: BinaryIO, path: Path) -> bytes:
-        """The next bytes; of a pipe those that are there, once there are any."""
-        try:
-            return file.read1(BLOCK) if self.pipe else file.read(BLOCK)  # type: ignore[attr-defined]
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from None
-
-    def _encoding_of(self, path: Path, start: bytes) -> str:
+    def _encoding_of(self, shown: str, start: bytes) -> str:
         """The encoding, checked against the first block. Raises InputError for a binary file and another byte-order mark."""
-        shown = name_of(path)
         if refusal := formats.refusal(start, None if shown == STDIN else shown):
             raise InputError(f"{shown} {refusal}")
-        if self.encoding in ("utf-8", "utf-8-sig"):
-            for mark, name in formats.BYTE_ORDER_MARKS.items():
-                if start.startswith(mark):
-                    raise InputError(f"{shown} is {name.upper()}, not UTF-8, as its byte-order mark says: add --encoding {name}")
-            if len(start.translate(None, _CONTROL)) < 0.7 * len(start):
-                raise InputError(f"{shown} is mostly control characters, so it looks like a binary file: give a text file")
-            return "utf-8"
-        return self.encoding
+        if self.encoding not in ("utf-8", "utf-8-sig"):
+            return self.encoding
+        for mark, name in formats.BYTE_ORDER_MARKS.items():
+            if start.startswith(mark):
+                raise InputError(f"{shown} is {name.upper()}, not UTF-8, as its byte-order mark says: add --encoding {name}")
+        if len(start.translate(None, _CONTROL)) < 0.7 * len(start):
+            raise InputError(f"{shown} is mostly control characters, so it looks like a binary file: give a text file")
+        return "utf-8"
 
 
 def _pieces(blocks: Iterable[str], boundary: re.Pattern[str] | None) -> Iterator[Piece]:
@@ -190,15 +183,13 @@ def once(name: str, sequence: str = "line", keep_blank: bool = False, encoding: 
     Raises InputError for a missing file.
     """
     pipe, paths = None, [Path(STDIN)]
-    try:
+    with readable(name):
         if name == "-":
             pipe = standard_input()
         elif Path(name).is_fifo():
             pipe, paths = open(name, "rb"), [Path(name)]  # noqa: SIM115
         else:
             paths = find([name])
-    except OSError as error:
-        raise InputError(f"cannot read {name[:100]!r}: {error.strerror}") from None
     return Text(paths, sequence, keep_blank, encoding, errors, pipe)
 
 
@@ -229,20 +220,3 @@ def known_encoding(name: str) -> str:
         return found.name
     except (LookupError, ValueError):
         raise InputError(f"there is no encoding {name!r}: give one that Python knows, such as utf-8, utf-16 or latin-1") from None
-
-
-def _known_errors(name: str) -> str:
-    try:
-        codecs.lookup_error(name)
-        return name
-    except (LookupError, ValueError):
-        raise InputError(f"there is no way to treat errors named {name!r}: give strict or replace") from None
-
-
-def _invalid(path: Path, encoding: str, at: int, line: int, error: UnicodeDecodeError) -> str:
-    found = error.object[error.start : error.start + 4].hex(" ")
-    name = "UTF-8" if encoding.startswith("utf-8") else encoding
-    return (
-        f"{name_of(path)} is not {name} at byte {at:,} (line {line:,}, bytes {found}): "
-        "give its --encoding (such as latin-1), or --errors replace to go on with U+FFFD there"
-    )

@@ -77,7 +77,7 @@ class Choice:
     """
 
     def __init__(self, text: Text, carry: bool, least: int = LEAST_HELD_OUT, given: Split | None = None):
-        self.text, self.least, self.given, self.split = text, least, given, given or WHOLE
+        self.text, self.carry, self.least, self.given, self.split = text, carry, least, given, given or WHOLE
         self.by_item = not carry and text.sequence != "file"
 
     def sides(self, pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:

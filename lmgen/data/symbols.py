@@ -59,7 +59,6 @@ class Characters:
         self._size = 0
 
     def add(self, text: str) -> None:
-        """Count the characters of a text."""
         self._held.append(text)
         self._size += len(text)
         if self._size > 1 << 16:
@@ -79,16 +78,10 @@ class Characters:
 class Counts:
     """How often each character and each word occurs; beyond `MOST_WORDS` kinds, new words are only counted as `others`."""
 
-    def __init__(self, unit: str):
+    def __init__(self, unit: str, pieces: Iterable[Piece] = ()):
         self.unit, self.characters, self.words, self.others = unit, Characters(), Counter[str](), 0
-
-    @classmethod
-    def of(cls, pieces: Iterable[Piece], unit: str) -> Counts:
-        """The counts of a text."""
-        counts = cls(unit)
         for piece in pieces:
-            counts.add(piece)
-        return counts
+            self.add(piece)
 
     def add(self, piece: Piece) -> None:
         """Count the symbols of the next part of a text."""
@@ -96,12 +89,11 @@ class Counts:
         found = UNITS[self.unit].split(piece.text, begins=piece.begins)
         if len(piece.text) > LONG_WORD:
             found = [w if len(w) <= LONG_WORD else f"{w[:SHOWN]}…{fingerprint(w):x}" for w in found]
-        if len(self.words) < MOST_WORDS:
-            self.words.update(found)
-        else:
-            counted = [word for word in found if word in self.words]
-            self.words.update(counted)
-            self.others += len(found) - len(counted)
+        if len(self.words) >= MOST_WORDS:
+            self.others += len(found)
+            found = [word for word in found if word in self.words]
+            self.others -= len(found)
+        self.words.update(found)
 
     def __add__(self, other: Counts) -> Counts:
         both = Counts(self.unit)
@@ -120,8 +112,8 @@ class Counts:
         """The report on characters or words."""
         counts, total = self.by_unit(unit)
         rare = [(n, symbol) for symbol, n in counts.items() if n < RARE]
-        once, examples = sum(n == 1 for n, _ in rare), nsmallest(10, rare)
-        return Symbols(unit, total, len(counts), once, len(rare), [excerpt(s) for _, s in examples])
+        examples = [excerpt(symbol) for _, symbol in nsmallest(10, rare)]
+        return Symbols(unit, total, len(counts), sum(n == 1 for n, _ in rare), len(rare), examples)
 
 
 def unknown_shares(unit: str, parts: Mapping[str, Counts]) -> Iterator[Unknown]:

@@ -86,24 +86,18 @@ class Vocab:
 
     @classmethod
     def of(
-        cls,
-        counts: Counter[str],
-        unit: str,
-        min_count: int = 1,
-        size: int | None = None,
-        unk_token: str | None = None,
+        cls, counts: Counter[str], unit: str, min_count: int = 1, size: int | None = None, unk_token: str | None = None
     ) -> Vocab:
         """The symbols seen at least `min_count` times, the most frequent first, `size` ids in all at most (EOS and UNK count)."""
         marks = set() if unk_token is None else {unk_token, UNITS[unit].lead + unk_token}
-        kept = [(s, n) for s, n in counts.items() if n >= min_count and s not in marks]
-        kept.sort(key=lambda pair: (-pair[1], pair[0]))
+        kept = sorted((s for s, n in counts.items() if n >= min_count and s not in marks), key=lambda s: (-counts[s], s))
         if size is not None:
             kept = kept[: max(0, size - SPECIAL)]
         if not kept:
             raise InputError(
                 f"none of {len(counts):,} symbols is kept, so the vocabulary is empty: lower --min-count or raise --vocab-size"
             )
-        return cls(unit, tuple(s for s, _ in kept), unk_token)
+        return cls(unit, tuple(kept), unk_token)
 
     def __len__(self) -> int:
         return SPECIAL + len(self.symbols)
@@ -178,18 +172,18 @@ class Vocab:
     @classmethod
     def from_json(cls, text: str) -> Vocab:
         """The vocabulary of a vocab.json. Raises CheckpointError for another content."""
-        if len(text) > _MUCH and not _WRITTEN.fullmatch(text):
-            raise CheckpointError("vocab.json is not a vocabulary of lmgen: copy the model again")
         try:
+            if len(text) > _MUCH and not _WRITTEN.fullmatch(text):
+                raise ValueError("lmgen writes it in another form")
             content = json.loads(text)
             unit, symbols, unk_token = content["unit"], content["symbols"], content["unk_token"]
+            named = unit in UNITS and isinstance(unk_token, str | None) and unk_token != ""
+            strings = isinstance(symbols, list) and all(isinstance(s, str) and s for s in symbols)
+            if not (named and strings) or len(set(symbols)) != len(symbols):
+                raise ValueError("it is not a vocabulary of lmgen")
+            return cls(unit, tuple(symbols), unk_token)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"vocab.json is damaged ({error}): copy the model again") from None
-        strings = isinstance(symbols, list) and all(isinstance(s, str) and s for s in symbols)
-        named = isinstance(unit, str) and unit in UNITS and isinstance(unk_token, str | None) and unk_token != ""
-        if not (strings and named) or len(set(symbols)) != len(symbols):
-            raise CheckpointError("vocab.json is not a vocabulary of lmgen: copy the model again")
-        return cls(unit, tuple(symbols), unk_token)
 
     @cached_property
     def sha256(self) -> str:
