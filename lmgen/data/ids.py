@@ -144,6 +144,7 @@ def _mapped(path: Path, vocab: Vocab) -> Ids | None:
             if length < 1 or len(behind) != BEHIND or counts[0] != length or int.from_bytes(behind[-8:], "little") != checked:
                 return None
             stream = np.memmap(file, vocab.dtype, "r", shape=(length,))
-        return Ids(stream, *counts[1:7].tolist(), spelling=counts[7:])
+        sequences, characters, size, unknown, words, marked = counts[1:7].tolist()
+        return Ids(stream, sequences, characters, size, unknown, words, marked, counts[7:])
     except (OSError, ValueError):
         return None

@@ -18,11 +18,11 @@ import struct
 import zlib
 from dataclasses import asdict
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from lmgen.data.reading import SEQUENCES
+from lmgen.data.reading import BETWEEN, SEQUENCES
 from lmgen.data.vocab import EOS, UNITS, UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import spelling_code
@@ -45,17 +45,15 @@ def compress(lm: Model, content: bytes) -> bytes:
     """
     model = _usable(lm)
     flags, text = _plain(content)
-    parts = _cut(text, model)
-    words = [model.vocab.split(part) for part in parts.sequences]
-    rest = {name: value for name, value in parts.unusual(model.sequence).items() if value}
-    spaces = {k: found for k, part in enumerate(parts.sequences) if (found := _spaces(model.vocab, part, words[k]))}
-    packed = _packed(rest | ({"spaces": spaces} if spaces else {}))
+    sequences, rest = _cut(text, model)
+    words = [model.vocab.split(one) for one in sequences]
+    join = UNITS[model.vocab.unit].join
+    rest["spaces"] = {k: re.split(r"\S+", one) for k, one in enumerate(sequences) if join(words[k]) != one}
+    packed = _packed({name: value for name, value in rest.items() if value})
     coder = _Writer(model.vocab)
     _code(model, coder, len(words), words)
     body = packed + coder.words()
-    head = (MAGIC, flags, identity(model), checksum(content))
-    sizes = (len(content), len(words), len(packed))
-    return HEADER.pack(*head, checksum(HEADER.pack(*head, b"", *sizes), body), *sizes) + body
+    return _header((MAGIC, flags, identity(model), checksum(content)), (len(content), len(words), len(packed)), body) + body
 
 
 def decompress(lm: Model, data: bytes) -> bytes:
@@ -63,22 +61,24 @@ def decompress(lm: Model, data: bytes) -> bytes:
     model = _usable(lm)
     if len(data) < HEADER.size or not data.startswith(MAGIC[:3]):
         raise InputError("this is no file that lmgen compress wrote: give one")
-    magic, flags, who, wanted, file, length, sequences, packed = HEADER.unpack_from(data)
+    magic, flags, who, wanted, _, length, sequences, packed = HEADER.unpack_from(data)
     if magic != MAGIC:
         raise InputError("the file was written by a newer lmgen: install that")
-    body = data[HEADER.size :]
-    if file != checksum(HEADER.pack(magic, flags, who, wanted, b"", length, sequences, packed), body) or packed > len(body):
+    head, body = data[: HEADER.size], data[HEADER.size :]
+    if head != _header((magic, flags, who, wanted), (length, sequences, packed), body) or packed > len(body):
         raise InputError("the file is damaged (its content does not match its hash): copy it again")
     if who != identity(model):
         raise InputError("the file was compressed by another model: name the one that compressed it")
     rest = _unpacked(body[:packed])
-    spaces = rest.pop("spaces", {})
-    words = _code(model, _Reader(model.vocab, body[packed:], length + sequences), sequences, None)
-    found = [_joined(model.vocab, symbols, spaces.get(str(k))) for k, symbols in enumerate(words)]
-    content = _bytes(flags, _Parts.joined(found, rest, model.sequence))
+    found = _code(model, _Reader(model.vocab, body[packed:], length + sequences), sequences, None)
+    content = _bytes(flags, _joined(found, rest, model))
     if checksum(content) != wanted:
         raise InputError("the restored file differs from the original: use the versions and the processor that compressed it")
     return content
+
+
+def _header(head: tuple[bytes, int, bytes, bytes], sizes: tuple[int, int, int], body: bytes) -> bytes:
+    return HEADER.pack(*head, checksum(HEADER.pack(*head, b"", *sizes), body), *sizes)
 
 
 def identity(lm: Model) -> bytes:
@@ -102,29 +102,23 @@ def _packed(rest: dict[str, Any]) -> bytes:
         return b""
     text = json.dumps(rest, separators=(",", ":")).encode()
     packed = zlib.compress(text, 9)
-    return packed if len(text) <= _unpacks_to(packed) else zlib.compress(text, 0)
-
-
-def _unpacks_to(packed: bytes) -> int:
-    """The most bytes that some may unpack to: a few hundred damaged ones could otherwise fill the memory."""
-    return MUCH + 8 * len(packed)
+    return packed if len(text) <= MUCH + 8 * len(packed) else zlib.compress(text, 0)
 
 
 def _unpacked(packed: bytes) -> dict[str, Any]:
-    """What `_packed` was given. Raises InputError for anything else."""
+    """What `_packed` was given. Raises InputError for anything else, before a few damaged bytes fill the memory."""
     if not packed:
         return {}
     try:
         unpacking = zlib.decompressobj()
-        text = unpacking.decompress(packed, _unpacks_to(packed))
-        rest = json.loads(text)
+        rest = json.loads(unpacking.decompress(packed, MUCH + 8 * len(packed)))
         after = rest.get("after", [""])
         strings = [rest.get("before", ""), *rest.get("gaps", {}).values(), *chain(*rest.get("spaces", {}).values()), *after]
         if not (unpacking.eof and type(after) is list and len(after) == 1 and all(isinstance(s, str) for s in strings)):
             raise ValueError
         return rest
     except (zlib.error, ValueError, TypeError, AttributeError, RecursionError):
-        raise InputError("the file is damaged (the white space between its words cannot be read): copy it again") from None
+        raise InputError(DAMAGED) from None
 
 
 def checksum(*parts: bytes) -> bytes:
@@ -133,9 +127,6 @@ def checksum(*parts: bytes) -> bytes:
     for part in parts:
         digest.update(part)
     return digest.digest()
-
-
-# ---- bytes <-> sequences -----------------------------------------------------------------------------------------------
 
 
 def _plain(content: bytes) -> tuple[int, str]:
@@ -152,38 +143,12 @@ def _bytes(flags: int, text: str) -> bytes:
     return (BYTE_ORDER_MARK if flags & MARK else b"") + text.encode("utf-8", "surrogateescape")
 
 
-USUAL = {"line": ("\n", "\n"), "paragraph": ("\n\n", "\n"), "file": ("", "")}  # the text between sequences, and after the last
-
-
-class _Parts(NamedTuple):
-    """A text as its sequences and the text before, between and after them."""
-
-    before: str
-    sequences: list[str]
-    gaps: list[str]
-    after: str
-
-    def unusual(self, sequence: str) -> dict[str, Any]:
-        """The parts that differ from the usual ones: {"before": …, "gaps": {number: gap}, "after": …}."""
-        usual, end = USUAL[sequence]
-        gaps = {k: gap for k, gap in enumerate(self.gaps) if gap != usual}
-        after = None if self.after == (end if self.sequences else "") else [self.after]
-        return {"before": self.before, "gaps": gaps, "after": after}
-
-    @staticmethod
-    def joined(sequences: list[str], unusual: dict[str, Any], sequence: str) -> str:
-        usual, end = USUAL[sequence]
-        gaps = unusual.get("gaps", {})
-        after = unusual.get("after", [end if sequences else ""])[0]
-        pieces = chain(*zip(sequences, (gaps.get(str(k), usual) for k in range(len(sequences) - 1)), strict=False))
-        return unusual.get("before", "") + "".join(pieces) + "".join(sequences[-1:]) + after
-
-
-def _cut(text: str, lm: Generates) -> _Parts:
-    """The sequences that the model reads; blank ones that it skips belong to the text between."""
-    boundary = SEQUENCES[lm.sequence]
+def _cut(text: str, lm: Generates) -> tuple[list[str], dict[str, Any]]:
+    """The sequences that the model reads, and the text before, between (by number) and after them where it is not the usual one.
+    Blank sequences that the model skips belong to that."""
+    boundary, between = SEQUENCES[lm.sequence], BETWEEN[lm.sequence]
     if boundary is None:
-        return _Parts("", [text] if text else [], [], "")
+        return [text] if text else [], {}
     fields = re.split(f"({boundary.pattern})", text)
     sequences: list[str] = []
     gaps = [""]  # before each sequence, and after the last
@@ -196,26 +161,26 @@ def _cut(text: str, lm: Generates) -> _Parts:
             sequences.append(piece)
             gaps.append(gap)
     if not sequences:
-        return _Parts(gaps[0], [], [], "")
+        return [], {"before": gaps[0]}
     end = sequences[-1].rstrip("\n")  # the line end of the last paragraph is no boundary
     after = sequences[-1][len(end) :] + gaps[-1]
-    return _Parts(gaps[0], [*sequences[:-1], end], gaps[1:-1], after)
+    unusual = {k: gap for k, gap in enumerate(gaps[1:-1]) if gap != between}
+    rest = {"before": gaps[0], "gaps": unusual, "after": None if after == between[:1] else [after]}
+    return [*sequences[:-1], end], rest
 
 
-def _spaces(vocab: Vocab, text: str, symbols: list[str]) -> list[str] | None:
-    """The white space around the words, if it is not a single space between them."""
-    return None if UNITS[vocab.unit].join(symbols) == text else re.split(r"\S+", text)
-
-
-def _joined(vocab: Vocab, symbols: list[str], spaces: list[str] | None) -> str:
-    if spaces is None:
-        return UNITS[vocab.unit].join(symbols)
-    if len(spaces) != len(symbols) + 1:
-        raise InputError("the file is damaged (the number of its words does not fit the white space): copy it again")
-    return spaces[0] + "".join(chain(*zip(symbols, spaces[1:], strict=True)))
-
-
-# ---- symbols <-> words of the coder ------------------------------------------------------------------------------------
+def _joined(found: list[list[str]], rest: dict[str, Any], lm: Generates) -> str:
+    """The text of sequences of symbols, with the rest of it."""
+    join, between = UNITS[lm.vocab.unit].join, BETWEEN[lm.sequence]
+    spaces, gaps = rest.get("spaces", {}), rest.get("gaps", {})
+    parts = [rest.get("before", "")]
+    for number, symbols in enumerate(found):
+        around = spaces.get(str(number))
+        if around and len(around) != len(symbols) + 1:
+            raise InputError(DAMAGED)
+        parts += chain(around[:1], *zip(symbols, around[1:], strict=True)) if around else [join(symbols)]
+        parts.append(gaps.get(str(number), between) if number + 1 < len(found) else "")
+    return "".join(parts) + rest.get("after", [between[:1] if found else ""])[0]
 
 
 def _code(lm: Generates, coder: _Writer | _Reader, sequences: int, texts: list[list[str]] | None) -> list[list[str]]:

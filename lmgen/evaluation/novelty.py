@@ -7,17 +7,17 @@ ends.
 
 from __future__ import annotations
 
-import importlib
 from bisect import bisect_left
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
 from lmgen.data.corpus import among, fingerprint
+from lmgen.data.split import utf_8
 from lmgen.errors import InputError
 
 NGRAM = 5  # characters
@@ -46,16 +46,22 @@ class Index:
     """
 
     def __init__(self, sequences: Iterable[str]):
-        names = ("pydivsufsort", "rapidfuzz.process", "rapidfuzz.distance.Levenshtein")
-        divsufsort, self._process, self._levenshtein = map(_library, names)
+        try:
+            from pydivsufsort import divsufsort
+            from rapidfuzz import process
+            from rapidfuzz.distance import Levenshtein
+        except ImportError as error:
+            package, command = str(error.name).partition(".")[0], "pip install pydivsufsort rapidfuzz"
+            raise InputError(f"looking for copies needs {package}, which is not installed: {command}") from None
+        self._process, self._levenshtein = process, Levenshtein
         self.sequences = list(sequences)
-        encoded = [_encoded(sequence) for sequence in self.sequences]
+        encoded = [utf_8(sequence) for sequence in self.sequences]
         self._starts = np.cumsum([1, *(len(one) + 1 for one in encoded)])[:-1]  # where each begins
         self._bytes = b"\n".join([b"", *encoded, b""]) if encoded else b"\n"
         if len(self._bytes) >= MOST:
             raise InputError(f"a corpus of {len(self._bytes):,} bytes is too large to be indexed: give a part below {MOST:,}")
         self._folded = np.unique(np.array([fingerprint(folded(sequence)) for sequence in self.sequences], np.uint64))
-        self._array = divsufsort.divsufsort(self._bytes)
+        self._array = divsufsort(self._bytes)
         self._suffixes = memoryview(self._array).cast("B").cast("i")  # plain integers, faster than those of the array
 
     @property
@@ -65,7 +71,7 @@ class Index:
 
     def holds(self, sequence: str) -> bool:
         """Whether a sequence is in the corpus, as a whole line (or several consecutive ones)."""
-        return self.find(b"\n" + _encoded(sequence) + b"\n") is not None
+        return self.find(b"\n" + utf_8(sequence) + b"\n") is not None
 
     def nearly_holds(self, sequence: str) -> bool:
         """Whether a sequence of the corpus equals this one but for case, and white space at the ends."""
@@ -119,10 +125,7 @@ class Index:
 
     @cached_property
     def _by_length(self) -> dict[int, list[str]]:
-        groups: dict[int, list[str]] = {}
-        for sequence in dict.fromkeys(self.sequences):
-            groups.setdefault(len(sequence), []).append(sequence)
-        return groups
+        return {length: [*group] for length, group in groupby(sorted(dict.fromkeys(self.sequences), key=len), len)}
 
     def _place(self, wanted: bytes) -> int:
         """The rank of the first suffix that is not less than some bytes."""
@@ -138,7 +141,7 @@ class Matches:
         self.index, self.text = index, text
         self._ranks: list[int] = []
         lengths: list[int] = []
-        encoded, start = _encoded(text), 0
+        encoded, start = utf_8(text), 0
         end = len(encoded)
         while start < end:
             rank, length = index.longest_match(encoded, start)
@@ -153,7 +156,11 @@ class Matches:
             lengths += range(length, stop - following, -1)
             start = following
         self.lengths = np.array(lengths, np.int64)
-        self.spans = _characters(text, self.lengths)
+        self.spans = self.lengths
+        if not text.isascii():
+            places = np.append(np.flatnonzero(np.frombuffer(encoded, np.uint8) & 0xC0 != 0x80), end)  # where characters begin
+            stops = places[:-1] + self.lengths[places[:-1]]
+            self.spans = np.searchsorted(places, stops, side="right") - 1 - np.arange(len(text))
 
     @property
     def longest(self) -> Span:
@@ -162,7 +169,7 @@ class Matches:
             return Span("", "", 0)
         start = int(np.argmax(self.spans))
         span = self.text[start : start + int(self.spans[start])]
-        place = self.index.find(_encoded(span))
+        place = self.index.find(utf_8(span))
         assert place is not None
         return Span(span, self.index.line_at(place), start)
 
@@ -186,21 +193,9 @@ class Matches:
         return self.index.nearest_of_all(self.text)
 
 
-def _library(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        package, command = name.split(".")[0], "pip install pydivsufsort rapidfuzz"
-        raise InputError(f"looking for copies needs {package}, which is not installed: {command}") from None
-
-
 def folded(sequence: str) -> str:
     """A sequence without its case, and without white space at its ends."""
     return sequence.strip().casefold()
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _common(a: bytes, b: bytes) -> int:
@@ -208,16 +203,6 @@ def _common(a: bytes, b: bytes) -> int:
     different = int.from_bytes(a, "little") ^ int.from_bytes(b, "little")
     shorter = min(len(a), len(b))
     return min(shorter, ((different & -different).bit_length() - 1) // 8) if different else shorter
-
-
-def _characters(text: str, matches: np.ndarray) -> np.ndarray:
-    """Matches of bytes as matches of whole characters, for each character."""
-    if text.isascii():
-        return matches
-    units = np.frombuffer(_encoded(text), np.uint8)
-    places = np.append(np.flatnonzero(units & 0xC0 != 0x80), len(units))  # where characters begin
-    stops = places[:-1] + matches[places[:-1]]
-    return np.searchsorted(places, stops, side="right") - 1 - np.arange(len(text))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -26,7 +26,6 @@ from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.training import counting
 
 PRIMED = 1 << 24  # bytes of the end of the training text that gzip and xz see; gzip reaches back 32 KiB only
-ZLIB_LEVEL, XZ_PRESET = 9, 6
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,7 @@ class Judge:
     def __init__(self, model: Scores, other: Scores | None = None, batch: int = BATCH, window: int = WINDOW, cold: bool = False):
         self.model, self.other, self.window = model, other, window if cold else None
         self._nats = partial(text_nats, batch=batch, window=window, cold=cold)
+        self._primed: dict[str, Future[int]] = {}  # the sizes of the compressed training text alone
         if other is not None:
             for each in (model, other):
                 require(each, Generates, "only models that read in one direction can be mixed, so name another one")
@@ -105,69 +105,56 @@ class Judge:
         if not baselines or isinstance(measures, PseudoMeasures):
             return Scorecard(source.name, measures, weight=weight)
         try:
-            training = self._training
+            _ = self._primer  # the first to read the training text
         except InputError as error:
             return Scorecard(source.name, measures, lack=str(error), weight=weight)
-        return Scorecard(source.name, measures, [*self._baselines(training, source)], training.overlap(source), weight=weight)
+        return Scorecard(source.name, measures, [*self._baselines(source)], self._overlap(source), weight=weight)
 
     @cached_property
     def origin(self) -> Origin:
         """The training text of the model. Raises InputError where it is missing or has changed."""
         return self.model.origin
 
-    @cached_property
-    def _training(self) -> _Training:
-        return _Training(self.model, self.origin)
-
     def held_out(self) -> Source:
         """The validation text of the model. Raises InputError if there is none."""
         return Source("held-out text", self.origin.validation(), self.origin.held_out)
 
-    def _baselines(self, training: _Training, source: Source) -> Iterator[Baseline]:
-        text = content(source.pieces())
+    @cached_property
+    def _ngram_models(self) -> dict[str, Scores]:
+        data, vocab, carry = self.origin.data, self.model.vocab, self.model.carry
+        unigram = counting.fitted(data.train.stream, None, vocab, carry, 1).lm
+        best = counting.fitted(data.train.stream, data.valid.stream if data.valid else None, vocab, carry).lm
+        return {"unigram": unigram, f"Kneser-Ney {best.config.order}-gram": best}
+
+    @cached_property
+    def _primer(self) -> bytes:
+        """The end of the training text."""
+        kept = bytearray()
+        for piece in self.origin.training():
+            kept += content([piece])
+            if len(kept) > 2 * PRIMED:
+                del kept[:-PRIMED]
+        return bytes(kept[-PRIMED:])
+
+    def _baselines(self, source: Source) -> Iterator[Baseline]:
+        text, primer = content(source.pieces()), self._primer
         with ThreadPoolExecutor() as pool:
-            sizes = {name: pool.submit(size, training.primer + text) for name, size in COMPRESSORS.items()}
-            sizes_before = training.sizes(pool)
-            for name, model in training.ngram_models.items():
+            sizes = {name: pool.submit(size, primer + text) for name, size in COMPRESSORS.items()}
+            self._primed = self._primed or {name: pool.submit(size, primer) for name, size in COMPRESSORS.items()}
+            for name, model in self._ngram_models.items():
                 found = measures_of(model, self._nats(model, source.ids), source.ids)
                 assert isinstance(found, Measures)
                 yield Baseline(name, found.spelt_bits_per_byte, found.nats_per_symbol)
-            for name in COMPRESSORS:
-                bits = 8 * (sizes[name].result() - sizes_before[name].result()) / len(text) if text else None
+            for name, size in sizes.items():
+                bits = 8 * (size.result() - self._primed[name].result()) / len(text) if text else None
                 yield Baseline(f"{name}, primed", bits)
 
-
-class _Training:
-    """The training text of a model, as the baselines need it."""
-
-    def __init__(self, model: Scores, origin: Origin):
-        self.model, self.corpus, self.pieces = model, origin.data, origin.training
-        self.primer = _last(PRIMED, (content([piece]) for piece in self.pieces()))
-        self._sizes: dict[str, Future[int]] = {}
-
-    @cached_property
-    def ngram_models(self) -> dict[str, Scores]:
-        """The n-gram baselines by name."""
-        train, valid = self.corpus.train.stream, self.corpus.valid
-        vocab, carry = self.model.vocab, self.model.carry
-        unigram = counting.fitted(train, None, vocab, carry, 1).lm
-        best = counting.fitted(train, valid.stream if valid else None, vocab, carry).lm
-        return {"unigram": unigram, f"Kneser-Ney {best.config.order}-gram": best}
-
-    def sizes(self, pool: Executor) -> dict[str, Future[int]]:
-        """The sizes of the compressed training text alone."""
-        if not self._sizes:
-            self._sizes = {name: pool.submit(size, self.primer) for name, size in COMPRESSORS.items()}
-        return self._sizes
-
-    def overlap(self, source: Source) -> Overlap:
-        """How many sequences of a text are in the training text."""
-        wanted = _fingerprints(source.pieces())
-        return Overlap(len(wanted), int(np.isin(wanted, _fingerprints(self.pieces())).sum()) if len(wanted) else 0)
-
-
-def _fingerprints(pieces: Iterable[Piece]) -> np.ndarray:
-    return np.array([corpus.fingerprint(s) for s in whole(pieces) if s.strip()], np.uint64)
+    def _overlap(self, source: Source) -> Overlap:
+        wanted, known = (
+            np.array([corpus.fingerprint(s) for s in whole(pieces) if s.strip()], np.uint64)
+            for pieces in (source.pieces(), self.origin.training())
+        )
+        return Overlap(len(wanted), int(np.isin(wanted, known).sum()))
 
 
 def content(pieces: Iterable[Piece]) -> bytes:
@@ -175,29 +162,12 @@ def content(pieces: Iterable[Piece]) -> bytes:
     return "".join(piece.text + "\n" * piece.gap for piece in pieces).encode("utf-8", "surrogatepass")
 
 
-def _last(size: int, blocks: Iterable[bytes]) -> bytes:
-    """The last `size` bytes of all blocks."""
-    kept = bytearray()
-    for block in blocks:
-        kept += block
-        if len(kept) > 2 * size:
-            del kept[:-size]
-    return bytes(kept[-size:])
-
-
-def gzip_size(data: bytes) -> int:
-    return len(zlib.compress(data, ZLIB_LEVEL))
-
-
 def xz_size(data: bytes) -> int:
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": XZ_PRESET, "dict_size": max(1 << 20, min(1 << 28, 2 * len(data)))}]
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": max(1 << 20, min(1 << 28, 2 * len(data)))}]
     return len(lzma.compress(data, format=lzma.FORMAT_RAW, filters=filters))
 
 
-COMPRESSORS: dict[str, Callable[[bytes], int]] = {"gzip": gzip_size, "xz": xz_size}
-
-
-# ---- mixtures ----------------------------------------------------------------------------------------------------------
+COMPRESSORS: dict[str, Callable[[bytes], int]] = {"gzip": lambda data: len(zlib.compress(data, 9)), "xz": xz_size}
 
 
 def mixed(nats: np.ndarray, other: np.ndarray, weight: float) -> np.ndarray:
