@@ -58,11 +58,10 @@ class Shape:
 class Signs:
     """Signs of the faults of a text, in counts; `warnings` makes sentences of them.
 
-    `characters` are those of the text with line ends, `longest` those of its longest sequence; `repeated` of the `sequences`
-    (empty ones left out) equal an earlier one; `repetition` is the share of the stretches of 64 characters of its opening that
-    equal an earlier one; `damaged` counts the characters of each kind of `damage.KINDS`; `shared` of the `compared` sequences of
-    the validation text (with `carry`: runs of three) are in the training text, too; `unknown` of the `held_out` symbols are not
-    in the vocabulary.
+    `characters`, `longest` and `repetition` are those of its `Shape`; `repeated` of the `sequences` (empty ones left out) equal
+    an earlier one; `damaged` counts the characters of each kind of `damage.KINDS`; `shared` of the `compared` sequences of the
+    validation text (with `carry`: runs of three) are in the training text, too; `unknown` of the `held_out` symbols are not in
+    the vocabulary.
     """
 
     noun: str  # for a symbol
@@ -71,7 +70,7 @@ class Signs:
     characters: int
     sequences: int
     repeated: int
-    damaged: Mapping[str, int]
+    damaged: Counter[str]
     longest: int = 0
     repetition: float = 0.0
     compared: int = 0
@@ -110,15 +109,17 @@ class Lines:
 
     def add(self, piece: Piece) -> None:
         """Count the next line, or the next part of one."""
-        text = piece.text
+        text, inner = piece.text, piece.text.strip()
         self.characters += len(text) + piece.gap
-        inner = text.strip()
         if piece.begins:
             self._length, self._is_blank = 0, True
         self._length += len(text)
+        if inner and self._is_blank:
+            self.indented += text.startswith(("\t", "  "))
+            self.paragraphs += self._last_blank
+            self.following += not self._last_blank
+            self.lower += not self._last_blank and inner[0].islower()
         if inner:
-            if self._is_blank:
-                self._begin(text, inner)
             self._is_blank, self._last = False, inner[-1]
         if piece.ends:
             self.lines += 1
@@ -127,12 +128,6 @@ class Lines:
                 self.lengths[self._length] += 1
                 self.unfinished += self._last not in FINAL
             self._last_blank = self._is_blank
-
-    def _begin(self, text: str, inner: str) -> None:
-        self.indented += text.startswith(("\t", "  "))
-        self.paragraphs += self._last_blank
-        self.following += not self._last_blank
-        self.lower += not self._last_blank and inner[0].islower()
 
     @property
     def written(self) -> int:
@@ -165,63 +160,57 @@ def advise(lines: Lines, words: Mapping[str, int], characters: int, files: int) 
     """The advice on sequence and unit for a text with these lines, words (by white space), kinds of characters, and files."""
     total = sum(words.values())
     spaced = lines.characters < 15 * max(1, total)
-    found = [_sequence(lines, spaced, files), _unit(words, total, spaced, characters)]
+    found = [Advice("sequence", *_sequence(lines, spaced, files)), Advice("unit", *_unit(words, total, spaced, characters))]
     mark = max(MARKS, key=lambda m: words.get(m, 0))
     if words.get(mark, 0) > 1:
         found.append(Advice("unknown", ["--unk-token", mark], f"{mark} marks unknown words, {words[mark]:,} times"))
     return found
 
 
-def _sequence(lines: Lines, spaced: bool, files: int) -> Advice:
-    written = max(1, lines.written)
-    median = quantile(lines.lengths, 0.5)
+def _sequence(lines: Lines, spaced: bool, files: int) -> tuple[list[str], str]:
+    written, median, carry = max(1, lines.written), quantile(lines.lengths, 0.5), ["--carry"]
     lower, unfinished = lines.lower / max(1, lines.following), lines.unfinished / written
-    carry, paragraph = ["--carry"], ["--sequence", "paragraph"]
     if files >= 20 and lines.characters < 20_000 * files:
-        return Advice("sequence", ["--sequence", "file"], f"{files:,} small files: each is one sequence")
+        return ["--sequence", "file"], f"{files:,} small files: each is one sequence"
     if median >= (200 if spaced else 60):
-        return Advice(
-            "sequence", carry, f"half of the lines have {number(median, 'character')} or more: paragraphs of running text"
-        )
+        return carry, f"half of the lines have {number(median, 'character')} or more: paragraphs of running text"
     if lines.indented > 0.2 * written:
-        reason = f"{percent(lines.indented, written)} of the lines are indented, as in code: each continues the one before"
-        return Advice("sequence", carry, reason)
+        part = percent(lines.indented, written)
+        return carry, f"{part} of the lines are indented, as in code: each continues the one before"
     if median >= 30 and unfinished > 0.3 and 0.15 < lower < 0.95:  # if all are in lower case, that is no sign
-        reason = f"{percent(lines.lower, lines.following)} of the lines after a line begin in mid-sentence, as in running text"
-        return Advice("sequence", carry, reason)
+        part = percent(lines.lower, lines.following)
+        return carry, f"{part} of the lines after a line begin in mid-sentence, as in running text"
     if lines.paragraphs >= 10 and written >= 1.8 * lines.paragraphs:
         mean = lines.characters / lines.paragraphs
-        if mean < 1000:
-            reason = (
-                f"blank lines part {lines.paragraphs:,} paragraphs of {written / lines.paragraphs:.1f} lines: "
-                "each is one sequence; --carry instead, if each continues the one before"
-            )
-            return Advice("sequence", paragraph, reason)
-        return Advice("sequence", carry, f"blank lines part long paragraphs of {mean:,.0f} characters, as in running text")
+        if mean >= 1000:
+            return carry, f"blank lines part long paragraphs of {mean:,.0f} characters, as in running text"
+        reason = (
+            f"blank lines part {lines.paragraphs:,} paragraphs of {written / lines.paragraphs:.1f} lines: each is one sequence"
+        )
+        return ["--sequence", "paragraph"], f"{reason}; --carry instead, if each continues the one before"
     reason = f"half of the lines have {number(median, 'character')} at most: each is one sequence"
-    return Advice("sequence", [], reason + "; --carry, if each continues the one before" * (median >= 30))
+    return [], reason + "; --carry, if each continues the one before" * (median >= 30)
 
 
-def _unit(words: Mapping[str, int], total: int, spaced: bool, characters: int) -> Advice:
+def _unit(words: Mapping[str, int], total: int, spaced: bool, characters: int) -> tuple[list[str], str]:
+    if not spaced:
+        return [], f"few spaces part words: characters ({number(characters, 'kind')}) are the symbols"
     kinds = max(1, len(words))
     each = f"{number(total, 'word')} of {number(kinds, 'kind')}, {total / kinds:.1f} of each"
-    if not spaced:
-        return Advice("unit", [], f"few spaces part words: characters ({number(characters, 'kind')}) are the symbols")
     if total < ENOUGH_WORDS or total < ENOUGH_OF_EACH * kinds:
-        return Advice(
-            "unit", [], f"{each}, are too few to learn words by: characters ({number(characters, 'kind')}) need less text"
-        )
+        return [], f"{each}, are too few to learn words by: characters ({number(characters, 'kind')}) need less text"
     apart = words.get(",", 0) + words.get(".", 0)
     attached = sum(n for word, n in words.items() if len(word) > 1 and word[-1] in ",.")
-    unit = "word" if apart > attached else "word-punct"
-    why = "; marks stand apart already" if apart > attached else "; marks are symbols of their own, so that nothing is lost"
+    unit, why = "word-punct", "; marks are symbols of their own, so that nothing is lost"
+    if apart > attached:
+        unit, why = "word", "; marks stand apart already"
     rare = ["--min-count", "2"] if 1 in words.values() else []  # a word that occurs once cannot be learnt
-    return Advice("unit", ["--unit", unit, *rare], f"{each}, are enough to learn words by{why}")
+    return ["--unit", unit, *rare], f"{each}, are enough to learn words by{why}"
 
 
 def warnings(signs: Signs) -> list[str]:
     """Sentences on the faults of a text, the most serious first."""
-    found, noun, damaged = [], f"{signs.sequence}s", Counter(signs.damaged)
+    found, noun, damaged = [], f"{signs.sequence}s", signs.damaged
     if signs.shared >= LEAK * signs.compared > 0:
         shared = f"runs of three {noun}" if signs.carry else noun
         way = "" if signs.carry else ", or add --carry, if each continues the one before"
@@ -235,16 +224,16 @@ def warnings(signs: Signs) -> list[str]:
     if n := damaged["control"]:
         found.append(f"{number(n, 'control character')} in the text, which the model will write, too: remove unwanted ones")
     if signs.unknown >= MUCH * signs.held_out > 0:
-        share = percent(signs.unknown, signs.held_out)
+        part = percent(signs.unknown, signs.held_out)
         way = "give more text" if signs.noun == "character" else "give more text, a larger --vocab-size, or --unit char"
-        found.append(f"{share} of the {signs.noun}s of the validation text are not in the vocabulary: {way}")
+        found.append(f"{part} of the {signs.noun}s of the validation text are not in the vocabulary: {way}")
     if not signs.carry and signs.repeated >= MUCH * signs.sequences > 0:
-        share = percent(signs.repeated, signs.sequences)
         way = "add --carry, if each continues the one before, or remove the repeats"
-        found.append(f"{share} of the {noun} repeat an earlier one, and the model memorises repeats: {way}")
+        part = percent(signs.repeated, signs.sequences)
+        found.append(f"{part} of the {noun} repeat an earlier one, and the model memorises repeats: {way}")
     elif signs.repetition >= MOSTLY:
-        share = percent(signs.repetition, 1)
-        found.append(f"{share} of the text repeats an earlier part, and the model memorises repeats: remove them")
+        part = percent(signs.repetition, 1)
+        found.append(f"{part} of the text repeats an earlier part, and the model memorises repeats: remove them")
     if not signs.carry and signs.sequence != "file" and signs.longest >= max(HUGE, MOSTLY * signs.characters):
         long = f"one {signs.sequence} of {number(signs.longest, 'character')} is {percent(signs.longest, signs.characters)}"
         way = "add --carry, if it is running text, or put each item on a line of its own"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -102,8 +102,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
     sequences = {name: _Sequences() for name in given}
     for name, t in given.items():
         measured = sequences[name].measured(t)
-        for _ in choice.sides(measured) if t is text else measured:
-            pass
+        deque(choice.sides(measured) if t is text else measured, maxlen=0)
         if not sequences[name].lengths:
             raise InputError(f"there is no text in {names_of(t.paths)}: give a file with a line of it")
     read, line_ends = sequences["training"], text.line_ends
@@ -124,7 +123,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         characters=read.characters,
         sequences=len(read.exact),
         repeated=0 if running else repeats.exact,  # in running text a short line occurs again by chance
-        damaged={one.kind: one.characters for one in damage},
+        damaged=Counter({one.kind: one.characters for one in damage}),
         longest=read.longest,
         repetition=read.repetition,
     )
@@ -138,7 +137,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         blank_lines=lines.blank,
         paragraphs=lines.paragraphs,
         sequences=len(read.exact),
-        lengths=read.statistics(),
+        lengths=_lengths(read.lengths),
         line_ends={name: n for name, n in line_ends.items() if n},
         symbols=symbols,
         repeats=repeats,
@@ -224,7 +223,6 @@ class _Sequences(Shape):
         self._exact, self._near, self.lengths = bytearray(), bytearray(), Counter[int]()
 
     def measured(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces of a text, measured as they pass by."""
         exact, near = hashlib.blake2b(digest_size=8), hashlib.blake2b(digest_size=8)
         for piece in super().measured(pieces):
             if piece.begins:
@@ -238,11 +236,10 @@ class _Sequences(Shape):
             yield piece
         self.exact, self.near = np.frombuffer(self._exact, "<u8"), np.frombuffer(self._near, "<u8")
 
-    def statistics(self) -> Lengths:
-        """The lengths in numbers."""
-        of = self.lengths
-        mean = sum(length * n for length, n in of.items()) / of.total()
-        return Lengths(min(of), quantile(of, 0.5), mean, quantile(of, 0.95), max(of))
+
+def _lengths(of: Counter[int]) -> Lengths:
+    mean = sum(length * n for length, n in of.items()) / of.total()
+    return Lengths(min(of), quantile(of, 0.5), mean, quantile(of, 0.95), max(of))
 
 
 def _repeats(text: Text, read: _Sequences, most: int = 5) -> Repeats:

@@ -48,9 +48,8 @@ def count(symbols: Mapping[str, int]) -> Counter[str]:
     """The number of damaged characters of each kind in a text with these symbols, without garbled ones, which take several."""
     found: Counter[str] = Counter()
     for symbol, times in symbols.items():
-        if not is_clean(symbol):
-            for kind in filter(None, map(kind_of, symbol)):
-                found[kind] += times
+        for kind in () if is_clean(symbol) else filter(None, map(kind_of, symbol)):
+            found[kind] += times
     return found
 
 
@@ -88,7 +87,7 @@ def decomposed(text: str) -> Iterator[str]:
                 yield match[0]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Damage:
     """One kind of damage: the number of characters (of `decomposed`: places) and of lines, the first place, the most frequent."""
 
@@ -105,31 +104,25 @@ class Tally:
     """The damage in the lines of a text, as it is counted."""
 
     def __init__(self) -> None:
+        self._found: dict[str, Damage] = {}
         self._signs: defaultdict[str, Counter[str]] = defaultdict(Counter)  # of each kind
-        self._characters, self._lines = Counter[str](), Counter[str]()
-        self._first: dict[str, tuple[str, int]] = {}
         self._last: dict[str, tuple[str, int]] = {}
 
     def add(self, text: str, file: str, line: int) -> None:
         """Count the damage in a line, or in a part of one."""
         for kind, signs in _signs(text).items():
-            self._first.setdefault(kind, (file, line))
-            self._lines[kind] += self._last.get(kind) != (file, line)
+            damage = self._found.setdefault(kind, Damage(kind, KINDS[kind], 0, 0, file, line, []))
+            damage.characters += signs.total()
+            damage.lines += self._last.get(kind) != (file, line)
             self._last[kind] = (file, line)
-            self._characters[kind] += signs.total()
             if len(self._signs[kind]) < MOST_SIGNS:
                 self._signs[kind].update(signs)
 
     def report(self) -> list[Damage]:
         """The damage of each kind, the worst first."""
-        return [
-            Damage(kind, about, self._characters[kind], self._lines[kind], *self._first[kind], self._most(kind))
-            for kind, about in KINDS.items()
-            if kind in self._first
-        ]
-
-    def _most(self, kind: str) -> list[str]:
-        return [excerpt(sign) for sign, _ in self._signs[kind].most_common(5)]
+        for kind, damage in self._found.items():
+            damage.most = [excerpt(sign) for sign, _ in self._signs[kind].most_common(5)]
+        return [self._found[kind] for kind in KINDS if kind in self._found]
 
 
 def _signs(text: str) -> dict[str, Counter[str]]:

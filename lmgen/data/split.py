@@ -30,10 +30,19 @@ class Split:
 
     def sides(self, text: Text, pieces: Iterable[Piece] | None = None, seen: int = 0) -> Iterator[tuple[bool, Piece]]:
         """Each piece with its side: True where it is held out. `pieces` are all of the text, or those after `seen` characters."""
-        pieces = text if pieces is None else pieces
-        if self.head is not None:
-            return self._by_tail(pieces, self.head, seen, text.sequence == "file")
-        return self._by_item(pieces) if self.share else ((False, piece) for piece in pieces)
+        side, head, is_file = False, self.head, text.sequence == "file"
+        for piece in text if pieces is None else pieces:
+            if head is None and self.share and piece.begins:
+                side = self.holds_out(fingerprint(piece.text))
+            elif head is not None and not side:
+                side = seen >= head and piece.begins
+                long = is_file or not (piece.begins and piece.ends) or len(piece.text) > max(LONG, head // 10)
+                if not side and long and seen + len(piece.text) > head:
+                    cut = piece.text.find("\n", head - seen, -1) + 1 or head - seen  # at the end of a line that is not the last
+                    yield False, Piece(piece.text[:cut], piece.begins, True, 0)
+                    side, piece = True, Piece(piece.text[cut:], True, piece.ends, piece.gap)
+                seen += _size(piece)
+            yield side, piece
 
     def part(self, text: Text, held_out: bool) -> Iterator[Piece]:
         """The pieces of one side."""
@@ -42,26 +51,6 @@ class Split:
     def holds_out(self, hash: int) -> bool:
         """Whether a sequence with this fingerprint is held out by item."""
         return hash < self.share * 2.0**64
-
-    def _by_item(self, pieces: Iterable[Piece]) -> Iterator[tuple[bool, Piece]]:
-        side = False
-        for piece in pieces:
-            if piece.begins:
-                side = self.holds_out(fingerprint(piece.text))
-            yield side, piece
-
-    def _by_tail(self, pieces: Iterable[Piece], head: int, seen: int, is_file: bool) -> Iterator[tuple[bool, Piece]]:
-        side = False
-        for piece in pieces:
-            if not side and seen >= head and piece.begins:
-                side = True
-            long = is_file or not (piece.begins and piece.ends) or len(piece.text) > max(LONG, head // 10)
-            if not side and long and seen + len(piece.text) > head:
-                cut = piece.text.find("\n", head - seen, -1) + 1 or head - seen  # at the end of a line that is not the last
-                yield False, Piece(piece.text[:cut], piece.begins, True, 0)
-                side, piece = True, Piece(piece.text[cut:], True, piece.ends, piece.gap)
-            yield side, piece
-            seen += _size(piece)
 
 
 WHOLE = Split()  # nothing is held out
@@ -84,14 +73,8 @@ class Choice:
         """Each piece (in two, where the head ends within it) with its side: TRAINING, VALIDATION, or a hash, on which `validates`
         decides after the last piece."""
         if self.given:
-            return ((SIDES[held_out], piece) for held_out, piece in self.given.sides(self.text, pieces))
-        return self._sides(pieces)
-
-    def validates(self, side: int) -> bool:
-        """Whether pieces of this side are held out."""
-        return side == VALIDATION or (side >= 0 and self.split.holds_out(side))
-
-    def _sides(self, pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
+            yield from ((SIDES[held_out], piece) for held_out, piece in self.given.sides(self.text, pieces))
+            return
         last: deque[tuple[int, Piece]] = deque()  # the pieces that may be held out by tail …
         seen, side = 0, TRAINING  # … and the number of characters before them
         share, head, characters = HELD_OUT, 0, 0
@@ -120,6 +103,10 @@ class Choice:
         else:
             yield from last
 
+    def validates(self, side: int) -> bool:
+        """Whether pieces of this side are held out."""
+        return side == VALIDATION or (side >= 0 and self.split.holds_out(side))
+
 
 def _size(piece: Piece) -> int:
     return len(piece.text) + piece.gap
@@ -143,8 +130,7 @@ def utf_8(text: str) -> bytes:
 def split_of(text: Text, carry: bool, least: int = LEAST_HELD_OUT) -> Split:
     """The split that `lmgen train` chooses for a text, as `Choice` says."""
     choice = Choice(text, carry, least)
-    for _ in choice.sides(text):
-        pass
+    deque(choice.sides(text), maxlen=0)
     return choice.split
 
 
