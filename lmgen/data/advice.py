@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
@@ -129,20 +131,11 @@ class Lines:
                 self.unfinished += self._last not in FINAL
             self._last_blank = self._is_blank
 
-    @property
-    def written(self) -> int:
-        """The lines that are not blank."""
-        return self.lines - self.blank
-
 
 def quantile(lengths: Mapping[int, int], share: float) -> int:
     """The least length that `share` of them do not exceed; 0 where there is none."""
-    wanted, seen = math.ceil(share * sum(lengths.values())), 0
-    for length in sorted(lengths):
-        seen += lengths[length]
-        if seen >= wanted:
-            return length
-    return 0
+    up_to = [*accumulate(lengths[length] for length in sorted(lengths))]
+    return sorted(lengths)[bisect_left(up_to, math.ceil(share * up_to[-1]))] if up_to else 0
 
 
 def percent(part: float, whole: float) -> str:
@@ -168,7 +161,7 @@ def advise(lines: Lines, words: Mapping[str, int], characters: int, files: int) 
 
 
 def _sequence(lines: Lines, spaced: bool, files: int) -> tuple[list[str], str]:
-    written, median, carry = max(1, lines.written), quantile(lines.lengths, 0.5), ["--carry"]
+    written, median, carry = max(1, lines.lines - lines.blank), quantile(lines.lengths, 0.5), ["--carry"]
     lower, unfinished = lines.lower / max(1, lines.following), lines.unfinished / written
     if files >= 20 and lines.characters < 20_000 * files:
         return ["--sequence", "file"], f"{files:,} small files: each is one sequence"

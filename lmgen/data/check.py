@@ -106,6 +106,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         if not sequences[name].lengths:
             raise InputError(f"there is no text in {names_of(t.paths)}: give a file with a line of it")
     read, line_ends = sequences["training"], text.line_ends
+    of, mean = read.lengths, sum(length * n for length, n in read.lengths.items()) / read.lengths.total()
     parts = _parts(given, choice, unit)
     whole = parts["training"] + parts["held-out"] if "held-out" in parts else parts["training"]
     symbols = [whole.symbols("char"), whole.symbols(unit)]
@@ -137,7 +138,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         blank_lines=lines.blank,
         paragraphs=lines.paragraphs,
         sequences=len(read.exact),
-        lengths=_lengths(read.lengths),
+        lengths=Lengths(min(of), quantile(of, 0.5), mean, quantile(of, 0.95), max(of)),
         line_ends={name: n for name, n in line_ends.items() if n},
         symbols=symbols,
         repeats=repeats,
@@ -164,15 +165,11 @@ def _warnings(overlaps: list[Overlap], signs: Signs, near: int, running: bool, a
             yield leak(o.near, o.sequences, f"{noun} {where}, but for case, marks, digits or spaces")
     yield from warnings(signs)
     if not running and near >= MUCH * signs.sequences:
-        yield (
-            f"{percent(near, signs.sequences)} of the {noun} repeat an earlier one but for case, marks, digits or spaces, "
-            "so the held-out part has near copies: remove unwanted ones"
-        )
+        part = f"{percent(near, signs.sequences)} of the {noun} repeat an earlier one but for case, marks, digits or spaces"
+        yield f"{part}, so the held-out part has near copies: remove unwanted ones"
     if alone:
-        yield (
-            f"{number(alone, 'line end')} {'is' if alone == 1 else 'are'} a CR alone, "
-            "which lmgen reads as a character: replace them, for instance by tr '\\r' '\\n'"
-        )
+        ends = f"{number(alone, 'line end')} {'is' if alone == 1 else 'are'} a CR alone, which lmgen reads as a character"
+        yield f"{ends}: replace them, for instance by tr '\\r' '\\n'"
 
 
 def _lines(text: Text) -> tuple[Lines, list[Damage]]:
@@ -235,11 +232,6 @@ class _Sequences(Shape):
                 self._near += near.digest()
             yield piece
         self.exact, self.near = np.frombuffer(self._exact, "<u8"), np.frombuffer(self._near, "<u8")
-
-
-def _lengths(of: Counter[int]) -> Lengths:
-    mean = sum(length * n for length, n in of.items()) / of.total()
-    return Lengths(min(of), quantile(of, 0.5), mean, quantile(of, 0.95), max(of))
 
 
 def _repeats(text: Text, read: _Sequences, most: int = 5) -> Repeats:

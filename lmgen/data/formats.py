@@ -65,7 +65,10 @@ def hint(path: Path) -> str:
             head = file.read(HEAD)
         first = head.partition("\n")[0]
         delimiter = max(_DELIMITERS.get(path.suffix.lower(), ""), key=re.sub('"[^"]*"', "", first).count, default="")
-        record = _of_table(head, delimiter) if delimiter else json.loads(first) if first.startswith("{") else {}
+        record = json.loads(first) if first.startswith("{") and not delimiter else {}
+        if delimiter:
+            names, values, *_ = csv.reader(head.splitlines(keepends=True), delimiter=delimiter)
+            record = dict(zip(names, values, strict=False)) if len(names) > 1 else {}  # one column is no table
     except (OSError, ValueError, RecursionError, csv.Error):
         return ""
     record = {name: value for name, value in record.items() if isinstance(value, str)}
@@ -76,9 +79,3 @@ def hint(path: Path) -> str:
     kind = path.suffix[1:].upper() if delimiter else "JSON Lines"
     command = f"python3 -c {shlex.quote(program)} < {shlex.quote(str(path))} | lmgen train -"
     return f"{path} looks like {kind} and is read as it is; for its field {field!r} alone: {command}"
-
-
-def _of_table(head: str, delimiter: str) -> dict[str, str]:
-    """The columns of a table with their first values; nothing for a table of one column."""
-    names, values, *_ = csv.reader(head.splitlines(keepends=True), delimiter=delimiter)
-    return dict(zip(names, values, strict=False)) if len(names) > 1 else {}

@@ -70,18 +70,20 @@ def encode_sides(sides: Iterator[tuple[bool, Piece]], vocab: Vocab, keys: Sequen
         return found
     cache.clear_old(folder)
     with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(contextlib.closing(_Writer(folder, vocab))) for _ in keys]
+        writers = [_Writer(folder, vocab, stack) for _ in keys]
         for side, piece in sides:
             writers[side].add(piece)
         return [writer.finish(path) for writer, path in zip(writers, kept, strict=True)]
 
 
 class _Writer:
-    """One side of a text on its way into a file."""
+    """One side of a text on its way into a file; the stack closes it and removes the name that only its writing has."""
 
-    def __init__(self, folder: Path, vocab: Vocab):
+    def __init__(self, folder: Path, vocab: Vocab, stack: contextlib.ExitStack):
         handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
-        self.path, self.file, self.vocab = Path(name), os.fdopen(handle, "wb"), vocab
+        self.path, self.vocab = Path(name), vocab
+        stack.callback(self.path.unlink, missing_ok=True)
+        self.file = stack.enter_context(os.fdopen(handle, "wb"))
         self.eos = np.array([EOS], vocab.dtype).tobytes()
         self.sum = self.sequences = self.characters = self.bytes = self.unknown = self.words = self.marked = 0
         self.length, self.spelling = 1, np.zeros(256, np.int64)
@@ -116,13 +118,6 @@ class _Writer:
         if kept:
             os.replace(self.path, kept)
         return ids
-
-    def close(self) -> None:
-        """Close the file and remove the name that only its writing has."""
-        try:
-            self.file.close()
-        finally:
-            self.path.unlink(missing_ok=True)
 
     def _write(self, content: bytes) -> None:
         self.file.write(content)

@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -46,6 +47,7 @@ class Piece(NamedTuple):
 PAUSE = Piece("", False, False, 0)  # comes from a pipe before each wait for more
 
 
+@dataclass(eq=False)
 class Text:
     """The pieces of some files, to be iterated over as often as needed; those of a `pipe` (see `once`) only once.
 
@@ -54,21 +56,18 @@ class Text:
     text) an empty line is an empty sequence; without, it is passed over. Raises InputError for a file that is not text.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        sequence: str = "line",
-        keep_blank: bool = False,
-        encoding: str = "utf-8",
-        errors: str = "strict",
-        pipe: BinaryIO | None = None,
-    ):
-        self.paths, self.pipe = tuple(paths), pipe
-        self.sequence, self.keep_blank = sequence, keep_blank
-        self.encoding, self.errors = known_encoding(encoding), errors
-        self.notes: dict[str, None] = {}
-        self.sha256 = ""
-        self.line_ends: Counter[str] = Counter()
+    paths: Sequence[Path]
+    sequence: str = "line"
+    keep_blank: bool = False
+    encoding: str = "utf-8"
+    errors: str = "strict"
+    pipe: BinaryIO | None = None
+    notes: dict[str, None] = field(default_factory=dict, init=False)
+    sha256: str = field(default="", init=False)
+    line_ends: Counter[str] = field(default_factory=Counter, init=False)
+
+    def __post_init__(self) -> None:
+        self.encoding = known_encoding(self.encoding)
 
     def __iter__(self) -> Iterator[Piece]:
         self.line_ends = Counter()

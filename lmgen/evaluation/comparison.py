@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmgen.data.finding import names_of
 from lmgen.data.reading import Text, whole
-from lmgen.data.split import Split, split_of
+from lmgen.data.split import split_of
 from lmgen.errors import InputError
 from lmgen.evaluation.novelty import Index, Novelty
 
@@ -24,19 +25,17 @@ ENOUGH = 10  # samples, and texts of the control, for a verdict
 
 @dataclass(frozen=True)
 class Summary:
-    """A set of texts: their number and mean length; the shares of them that are in the corpus, that are but for case and white
-    space at the ends, and that are for 80 % or more in one span; the mean length of the longest spans and their mean share of the
-    text; the share of all characters in spans of 50 or more, and of all n-grams that are new (None if there are none)."""
+    """A set of texts."""
 
     count: int
-    length: float
-    known: float
-    nearly: float
-    copied: float
-    span: float
+    length: float  # the mean
+    known: float  # the share of them that is in the corpus …
+    nearly: float  # … that is but for case and white space at the ends …
+    copied: float  # … and that is for 80 % or more in one span
+    span: float  # the mean length of the longest spans, and the mean share of the text in them
     span_share: float
-    shared: float
-    new_ngrams: float | None
+    shared: float  # the share of all characters in spans of 50 or more
+    new_ngrams: float | None  # the share of all n-grams; None if there are none
 
 
 def summary(of: Sequence[Novelty]) -> Summary:
@@ -72,20 +71,19 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Samples and their control, summed up; the differences of their shares of copies (`Summary.nearly`) and of the mean shares
-    of their longest spans, each with its 95 % interval; and the conclusion in a sentence."""
+    """Samples and their control, summed up, their differences with 95 % intervals, and the conclusion in a sentence."""
 
     samples: Summary
     control: Summary | None = None
-    copies_difference: float | None = None
+    copies_difference: float | None = None  # of `Summary.nearly`
     copies_interval: Interval | None = None
-    difference: float | None = None
+    difference: float | None = None  # of `Summary.span_share`
     interval: Interval | None = None
     verdict: str = "there is no held-out text to compare with"
 
 
 def compare(samples: Sequence[Novelty], control: Sequence[Novelty]) -> Comparison:
-    """Do samples share more with the corpus than held-out text does?
+    """Whether samples share more with the corpus than held-out text does.
 
     The share of copies decides, near ones included; if the interval of its difference (Newcombe's) contains 0, the mean share of
     a text in its longest span (Welch's interval, from the variance of each set). There is no verdict on fewer than ten texts.
@@ -143,19 +141,14 @@ def reference(corpus: Text, control: Text | None = None, carry: bool = False) ->
     else:
         split = split_of(corpus, carry)
         train, held_out = (list(whole(split.part(corpus, side))) for side in (False, True))
-        notes = [_about(held_out, split, corpus.sequence)]
+        notes = ["the corpus is too small to hold out a part of it, so there is nothing to compare with: give --control FILE"]
+        if held_out:
+            notes = ["the control is the part of the corpus on which lmgen train validates; samples are compared with the rest"]
+            if split.head is None:
+                notes[0] += f", and none of it is there, since it was held out by distinct {corpus.sequence}s"
     if not train:
-        raise InputError(
-            f"there is no text in {', '.join(map(str, corpus.paths))}: give the corpus that the model was trained on"
-        )
+        raise InputError(f"there is no text in {names_of(corpus.paths)}: give the corpus that the model was trained on")
     return Reference(Index(train), held_out, [*corpus.notes, *(control.notes if control else ()), *notes])
-
-
-def _about(held_out: list[str], split: Split, noun: str) -> str:
-    if not held_out:
-        return "the corpus is too small to hold out a part of it, so there is nothing to compare with: give --control FILE"
-    kept = "the control is the part of the corpus on which lmgen train validates, and samples are compared with the rest"
-    return kept if split.head is not None else f"{kept}; it was held out by distinct {noun}s, so none of it is in the rest"
 
 
 def like(samples: Sequence[str], held_out: Sequence[str]) -> list[str]:
@@ -173,8 +166,8 @@ def like(samples: Sequence[str], held_out: Sequence[str]) -> list[str]:
     left = sorted((runs[k] for k in draw.permutation(len(runs))), key=len)
     lengths = [len(run) for run in left]
     taken = []
-    for wanted in [len(samples[k]) for k in draw.permutation(len(samples))][: len(runs)]:
-        place = min(bisect_left(lengths, wanted), len(left) - 1)
-        taken.append(left.pop(place)[:wanted])
+    for k in draw.permutation(len(samples))[: len(runs)]:
+        place = min(bisect_left(lengths, len(samples[k])), len(left) - 1)
+        taken.append(left.pop(place)[: len(samples[k])])
         lengths.pop(place)
     return taken

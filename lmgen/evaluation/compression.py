@@ -71,7 +71,9 @@ def decompress(lm: Model, data: bytes) -> bytes:
         raise InputError("the file was compressed by another model: name the one that compressed it")
     rest = _unpacked(body[:packed])
     found = _code(model, _Reader(model.vocab, body[packed:], length + sequences), sequences, None)
-    content = _bytes(flags, _joined(found, rest, model))
+    text = _joined(found, rest, model)
+    text = text.replace("\n", "\r\n") if flags & WINDOWS else text
+    content = BYTE_ORDER_MARK * (flags & MARK) + text.encode("utf-8", "surrogateescape")
     if checksum(content) != wanted:
         raise InputError("the restored file differs from the original: use the versions and the processor that compressed it")
     return content
@@ -138,11 +140,6 @@ def _plain(content: bytes) -> tuple[int, str]:
     return flags, text
 
 
-def _bytes(flags: int, text: str) -> bytes:
-    text = text.replace("\n", "\r\n") if flags & WINDOWS else text
-    return (BYTE_ORDER_MARK if flags & MARK else b"") + text.encode("utf-8", "surrogateescape")
-
-
 def _cut(text: str, lm: Generates) -> tuple[list[str], dict[str, Any]]:
     """The sequences that the model reads, and the text before, between (by number) and after them where it is not the usual one.
     Blank sequences that the model skips belong to that."""
@@ -194,7 +191,9 @@ def _code(lm: Generates, coder: _Writer | _Reader, sequences: int, texts: list[l
     state, inputs = lm.start(columns), np.full(columns, EOS, np.int32)
     while active := [(k, number) for k, number in enumerate(at) if number is not None]:
         state, logits = lm.read(state, inputs[None])
-        p = _probabilities(finite(np.asarray(logits)[0, [k for k, _ in active]]))
+        rows = finite(np.asarray(logits)[0, [k for k, _ in active]])
+        p = np.exp((rows - rows.max(-1, keepdims=True)).astype(np.float64))
+        p = (p / p.sum(-1, keepdims=True)).astype(np.float32)
         wanted = ["".join(texts[n][len(found[n]) : len(found[n]) + 1]) if texts else "" for _, n in active]
         for (k, number), (id, symbol) in zip(active, coder.step(p, wanted), strict=True):
             inputs[k] = id
@@ -205,11 +204,6 @@ def _code(lm: Generates, coder: _Writer | _Reader, sequences: int, texts: list[l
             if at[k] is not None:
                 found.append([])
     return found
-
-
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    p = np.exp((logits - logits.max(-1, keepdims=True)).astype(np.float64))
-    return (p / p.sum(-1, keepdims=True)).astype(np.float32)
 
 
 class _Coder:

@@ -8,10 +8,10 @@ ends.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import groupby
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +30,7 @@ LONG = 64  # bytes of a match after which the starts within it are found by bise
 
 
 class Span(NamedTuple):
-    """A run of characters that a text shares with the corpus, the line of the corpus that it is from, and its place in the
-    text."""
+    """A run of characters that a text shares with the corpus, the line of the corpus that it is from, its place in the text."""
 
     text: str
     line: str
@@ -53,7 +52,7 @@ class Index:
         except ImportError as error:
             package, command = str(error.name).partition(".")[0], "pip install pydivsufsort rapidfuzz"
             raise InputError(f"looking for copies needs {package}, which is not installed: {command}") from None
-        self._process, self._levenshtein = process, Levenshtein
+        self._nearest = partial(process.extractOne, scorer=Levenshtein.distance)
         self.sequences = list(sequences)
         encoded = [utf_8(sequence) for sequence in self.sequences]
         self._starts = np.cumsum([1, *(len(one) + 1 for one in encoded)])[:-1]  # where each begins
@@ -84,8 +83,10 @@ class Index:
             return self._suffixes[place]
         return None
 
-    def line_at(self, place: int) -> str:
-        """The line of the corpus at a place."""
+    def line_of(self, wanted: bytes) -> str:
+        """The line of the corpus in which some bytes begin that it holds."""
+        place = self.find(wanted)
+        assert place is not None
         begin, end = self._bytes.rfind(b"\n", 0, place + 1) + 1, self._bytes.find(b"\n", place + 1)
         return self._bytes[begin:end].decode("utf-8", "surrogatepass")
 
@@ -120,12 +121,15 @@ class Index:
 
     def nearest_of(self, text: str, some: Collection[str], most: int | None = None) -> tuple[str, int] | None:
         """The one of some sequences at the smallest Levenshtein distance in characters, and that, if it is at most `most`."""
-        found = self._process.extractOne(text, some, scorer=self._levenshtein.distance, score_cutoff=most)
-        return found and found[:2]
+        found = self._nearest(text, some, score_cutoff=most)
+        return (found[0], int(found[1])) if found else None
 
     @cached_property
     def _by_length(self) -> dict[int, list[str]]:
-        return {length: [*group] for length, group in groupby(sorted(dict.fromkeys(self.sequences), key=len), len)}
+        groups: defaultdict[int, list[str]] = defaultdict(list)
+        for sequence in dict.fromkeys(self.sequences):
+            groups[len(sequence)].append(sequence)
+        return groups
 
     def _place(self, wanted: bytes) -> int:
         """The rank of the first suffix that is not less than some bytes."""
@@ -169,17 +173,13 @@ class Matches:
             return Span("", "", 0)
         start = int(np.argmax(self.spans))
         span = self.text[start : start + int(self.spans[start])]
-        place = self.index.find(utf_8(span))
-        assert place is not None
-        return Span(span, self.index.line_at(place), start)
+        return Span(span, self.index.line_of(utf_8(span)), start)
 
     def shared(self, least: int = LEAST) -> float:
         """The share of the characters that lie in a span of `least` characters or more."""
-        starts = np.flatnonzero(self.spans >= max(1, least))
-        covers = np.zeros(len(self.spans) + 1, np.int64)
-        np.add.at(covers, starts, 1)
-        np.add.at(covers, starts + self.spans[starts], -1)
-        return int(np.count_nonzero(covers.cumsum())) / max(1, len(self.spans))
+        places = np.arange(len(self.spans))
+        ends = np.where(self.spans >= max(1, least), places + self.spans, 0)
+        return int(np.count_nonzero(np.maximum.accumulate(ends) > places)) / max(1, len(places))
 
     def nearest(self, exact: bool = False) -> tuple[str, int] | None:
         """The sequence at the smallest Levenshtein distance in characters, and that; None of an empty corpus.
@@ -207,26 +207,19 @@ def _common(a: bytes, b: bytes) -> int:
 
 @dataclass(frozen=True)
 class Novelty:
-    """What one text shares with a corpus.
-
-    `known`: it is in the corpus; `nearly`: it is, but for case and white space at its ends; `span`, `span_line`, `span_share`:
-    the longest run of characters that is in the corpus, the line that it is from, its share of the text; `shared`: the share of
-    the text in spans of 50 characters or more; `nearest`, `distance`: the sequence at the smallest Levenshtein distance;
-    `ngrams`, `new_ngrams`: the number of n-grams of characters, and the share of them that is not in the corpus (None if there
-    are none).
-    """
+    """What one text shares with a corpus."""
 
     text: str
-    known: bool
-    nearly: bool
-    span: str
-    span_line: str
-    span_share: float
-    shared: float
-    nearest: str | None
+    known: bool  # it is in the corpus
+    nearly: bool  # it is, but for case and white space at its ends
+    span: str  # the longest run of characters that is in the corpus
+    span_line: str  # the line of the corpus that it is from
+    span_share: float  # its share of the text
+    shared: float  # the share of the text in spans of 50 characters or more
+    nearest: str | None  # the sequence at the smallest Levenshtein distance
     distance: int | None
-    ngrams: int
-    new_ngrams: float | None
+    ngrams: int  # the number of n-grams of characters
+    new_ngrams: float | None  # the share of them that is not in the corpus; None if there are none
 
 
 def check(index: Index, text: str, ngram: int = NGRAM, nearest: bool = True, exact: bool = False) -> Novelty:

@@ -52,10 +52,7 @@ class Overlap:
 
     sequences: int
     known: int
-
-    @property
-    def share(self) -> float:
-        return self.known / max(1, self.sequences)
+    share: float
 
 
 @dataclass(frozen=True)
@@ -71,9 +68,8 @@ class Scorecard:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        overlap = self.overlap and {**vars(self.overlap), "share": self.overlap.share}
         mixed = {} if self.weight is None else {"weight": self.weight}
-        beside = {"baselines": [vars(b) for b in self.baselines], "overlap": overlap}
+        beside = {"baselines": [vars(b) for b in self.baselines], "overlap": self.overlap and vars(self.overlap)}
         return {"file": self.name, **self.measures.as_dict(), **mixed, **beside}
 
 
@@ -154,7 +150,8 @@ class Judge:
             np.array([corpus.fingerprint(s) for s in whole(pieces) if s.strip()], np.uint64)
             for pieces in (source.pieces(), self.origin.training())
         )
-        return Overlap(len(wanted), int(np.isin(wanted, known).sum()))
+        shared = int(np.isin(wanted, known).sum())
+        return Overlap(len(wanted), shared, shared / max(1, len(wanted)))
 
 
 def content(pieces: Iterable[Piece]) -> bytes:

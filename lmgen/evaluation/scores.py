@@ -33,15 +33,13 @@ def _perplexity(nats: float, count: int) -> float | None:
 
 @dataclass(frozen=True, repr=False)
 class _Report:
-    """What both kinds of measures share. The first two fields are the total nats and the number of symbols; properties are what
-    is derived from the fields."""
+    """What both kinds of measures share; their first two fields are the total nats and the number of symbols."""
 
     shown: ClassVar[tuple[str, ...]]  # by repr
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        derived = [name for name, value in vars(type(self)).items() if isinstance(value, property)]
-        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
+        return asdict(self)
 
     def __repr__(self) -> str:
         nats, symbols = (getattr(self, field.name) for field in fields(self)[:2])
@@ -52,62 +50,30 @@ class _Report:
 
 @dataclass(frozen=True, repr=False)
 class Measures(_Report):
-    """The measures of one text; nats are totals, `unknown` counts the symbols that are not in the vocabulary.
-
-    `spelt_nats` include the spelling of unknown symbols (see `spelling_nats`); `window` is the length of windows that each start
-    from an empty state; `interval` is the 95 % interval of the nats per symbol (see `interval_of`).
-    """
+    """The measures of one text; nats are totals, and what there is none of to divide by gives None."""
 
     nats: float
     symbols: int
     characters: int
     bytes: int
-    unknown: int
+    unknown: int  # symbols that are not in the vocabulary
     known_nats: float
     unit: str
     carry: bool
-    words: int = 0
-    spelt_nats: float = math.nan
-    window: int | None = None
-    interval: tuple[float, float] | None = None
+    words: int  # separated by white space
+    spelt_nats: float  # with the spelling of unknown symbols (see `spelling_nats`)
+    window: int | None  # the length of windows that each start from an empty state
+    interval: tuple[float, float] | None  # 95 % of the nats per symbol (see `interval_of`)
+    nats_per_symbol: float
+    perplexity: float
+    perplexity_known: float | None  # over the symbols of the vocabulary; unknown ones are read but not counted
+    bits_per_character: float | None
+    bits_per_byte: float | None
+    spelt_bits_per_byte: float | None  # comparable between any two models
+    word_perplexity: float | None  # exp(nats ÷ words)
+    byte_perplexity: float | None  # exp(nats ÷ bytes)
 
     shown = ("nats_per_symbol", "perplexity", "bits_per_character", "bits_per_byte")
-
-    @property
-    def nats_per_symbol(self) -> float:
-        return self.nats / self.symbols
-
-    @property
-    def perplexity(self) -> float:
-        return _exp(self.nats_per_symbol)
-
-    @property
-    def perplexity_known(self) -> float | None:
-        """Perplexity over the symbols of the vocabulary; unknown ones are read but not counted."""
-        return _perplexity(self.known_nats, self.symbols - self.unknown)
-
-    @property
-    def bits_per_character(self) -> float | None:
-        return _ratio(self.nats / math.log(2), self.characters)
-
-    @property
-    def bits_per_byte(self) -> float | None:
-        return _ratio(self.nats / math.log(2), self.bytes)
-
-    @property
-    def spelt_bits_per_byte(self) -> float | None:
-        """Bits per byte with the spelling of unknown symbols: comparable between any two models."""
-        return _ratio(self.spelt_nats / math.log(2), self.bytes)
-
-    @property
-    def word_perplexity(self) -> float | None:
-        """exp(nats ÷ words); words are separated by white space."""
-        return _perplexity(self.nats, self.words)
-
-    @property
-    def byte_perplexity(self) -> float | None:
-        """exp(nats ÷ bytes)."""
-        return _perplexity(self.nats, self.bytes)
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,21 +90,11 @@ class PseudoMeasures(_Report):
     known_pseudo_nats: float
     unit: str
     carry: bool
+    pseudo_nats_per_symbol: float
+    pseudo_perplexity: float
+    pseudo_perplexity_known: float | None
 
     shown = ("pseudo_nats_per_symbol", "pseudo_perplexity")
-
-    @property
-    def pseudo_nats_per_symbol(self) -> float:
-        return self.pseudo_nats / self.symbols
-
-    @property
-    def pseudo_perplexity(self) -> float:
-        return _exp(self.pseudo_nats_per_symbol)
-
-    @property
-    def pseudo_perplexity_known(self) -> float | None:
-        """Pseudo-perplexity over the symbols of the vocabulary; unknown ones are read but not counted."""
-        return _perplexity(self.known_pseudo_nats, self.symbols - self.unknown)
 
 
 def measure(lm: Scores, ids: Ids, batch: int = BATCH, window: int = WINDOW, cold: bool = False) -> Measures | PseudoMeasures:
@@ -164,7 +120,11 @@ def measures_of(lm: Scores, nats: np.ndarray, ids: Ids, window: int | None = Non
         counted = symbols_counted(lm, ids)
         if not counted:
             raise InputError("the text has only empty sequences, so there is nothing to predict: give one with symbols in it")
-        return PseudoMeasures(total, counted, ids.unknown, known, lm.vocab.unit, lm.carry)
+        return PseudoMeasures(
+            *(total, counted, ids.unknown, known, lm.vocab.unit, lm.carry),
+            *(total / counted, _exp(total / counted), _perplexity(known, counted - ids.unknown)),
+        )
+    each, bits, spelt = total / max(1, ids.symbols), total / math.log(2), total + spelling_nats(ids, lm.vocab)
     return Measures(
         nats=total,
         symbols=ids.symbols,
@@ -175,9 +135,17 @@ def measures_of(lm: Scores, nats: np.ndarray, ids: Ids, window: int | None = Non
         unit=lm.vocab.unit,
         carry=lm.carry,
         words=ids.words,
-        spelt_nats=total + spelling_nats(ids, lm.vocab),
+        spelt_nats=spelt,
         window=window,
         interval=interval_of(nats, ids.stream, lm.carry),
+        nats_per_symbol=each,
+        perplexity=_exp(each),
+        perplexity_known=_perplexity(known, ids.symbols - ids.unknown),
+        bits_per_character=_ratio(bits, ids.characters),
+        bits_per_byte=_ratio(bits, ids.bytes),
+        spelt_bits_per_byte=_ratio(spelt / math.log(2), ids.bytes),
+        word_perplexity=_perplexity(total, ids.words),
+        byte_perplexity=_perplexity(total, ids.bytes),
     )
 
 

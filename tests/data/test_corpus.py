@@ -234,14 +234,14 @@ def test_a_text_without_a_line_is_refused(content):
 def decoded(monkeypatch) -> Counter[str]:
     """How often each file was opened and decoded to its end."""
     passes: Counter[str] = Counter()
-    blocks = Text._blocks
+    pieces = Text.__iter__
 
-    def counted(self, path, fingerprint):
-        passes[f"{path} opened"] += 1
-        yield from blocks(self, path, fingerprint)
-        passes[f"{path} decoded"] += 1
+    def counted(self):
+        passes.update(f"{path} opened" for path in self.paths)
+        yield from pieces(self)
+        passes.update(f"{path} decoded" for path in self.paths)
 
-    monkeypatch.setattr(Text, "_blocks", counted)
+    monkeypatch.setattr(Text, "__iter__", counted)
     return passes
 
 
