@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
@@ -90,24 +90,15 @@ class Advice:
     reason: str
 
 
-@dataclass
 class Lines:
     """The lines of a text in numbers: of those that are not blank, how many begin indented, begin in lower case after another
     line, and end without a final mark; paragraphs are separated by blank lines."""
 
-    lines: int = 0
-    blank: int = 0
-    paragraphs: int = 0
-    indented: int = 0
-    following: int = 0
-    lower: int = 0
-    unfinished: int = 0
-    characters: int = 0
-    lengths: Counter[int] = field(default_factory=Counter)
-    _length: int = 0
-    _is_blank: bool = True
-    _last_blank: bool = True
-    _last: str = ""
+    def __init__(self) -> None:
+        self.lines = self.blank = self.paragraphs = self.characters = 0
+        self.indented = self.following = self.lower = self.unfinished = 0
+        self.lengths: Counter[int] = Counter()
+        self._length, self._is_blank, self._last_blank, self._last = 0, True, True, ""
 
     def add(self, piece: Piece) -> None:
         """Count the next line, or the next part of one."""

@@ -107,8 +107,13 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
             raise InputError(f"there is no text in {names_of(t.paths)}: give a file with a line of it")
     read, line_ends = sequences["training"], text.line_ends
     of, mean = read.lengths, sum(length * n for length, n in read.lengths.items()) / read.lengths.total()
-    parts = _parts(given, choice, unit)
+    parts = {"training": Counts(unit), "held-out": Counts(unit)}
+    for held_out, piece in choice.split.sides(text):
+        parts["held-out" if held_out else "training"].add(piece)
+    if choice.split == WHOLE:
+        del parts["held-out"]
     whole = parts["training"] + parts["held-out"] if "held-out" in parts else parts["training"]
+    parts |= {name: Counts(unit, t) for name, t in given.items() if name != "training"}
     symbols = [whole.symbols("char"), whole.symbols(unit)]
     pairs = [("validation", "training"), ("test", "training"), ("test", "validation")]
     overlaps = [_overlap(given, sequences, *pair) for pair in pairs if given.keys() >= {*pair}]
@@ -117,16 +122,11 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
     advice = advise(lines, words, symbols[0].kinds, len(text.paths))
     apart = not any(one.options for one in advice if one.about == "sequence")  # each line is an item of its own
     running = text.keep_blank or (text.sequence == "line" and not apart)
+    repeated = 0 if running else repeats.exact  # in running text a short line occurs again by chance
+    damaged = Counter({one.kind: one.characters for one in damage})
+    total = len(read.exact)
     signs = Signs(
-        noun="character",
-        sequence=text.sequence,
-        carry=text.keep_blank,
-        characters=read.characters,
-        sequences=len(read.exact),
-        repeated=0 if running else repeats.exact,  # in running text a short line occurs again by chance
-        damaged=Counter({one.kind: one.characters for one in damage}),
-        longest=read.longest,
-        repetition=read.repetition,
+        "character", text.sequence, text.keep_blank, read.characters, total, repeated, damaged, read.longest, read.repetition
     )
     return TextReport(
         files=[name_of(path) for path in text.paths],
@@ -137,7 +137,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         lines=lines.lines,
         blank_lines=lines.blank,
         paragraphs=lines.paragraphs,
-        sequences=len(read.exact),
+        sequences=total,
         lengths=Lengths(min(of), quantile(of, 0.5), mean, quantile(of, 0.95), max(of)),
         line_ends={name: n for name, n in line_ends.items() if n},
         symbols=symbols,
@@ -181,15 +181,6 @@ def _lines(text: Text) -> tuple[Lines, list[Damage]]:
             found.add(piece.text, name_of(path), lines.lines - before + 1)
             lines.add(piece)
     return lines, found.report()
-
-
-def _parts(given: dict[str, Text], choice: Choice, unit: str) -> dict[str, Counts]:
-    """The symbols of the training part, and of each part to validate on: given, or held out as `lmgen train` would."""
-    training, held_out = Counts(unit), Counts(unit)
-    for side, piece in choice.split.sides(given["training"]):
-        (held_out if side else training).add(piece)
-    others = {name: Counts(unit, t) for name, t in given.items() if name != "training"}
-    return {"training": training} | ({} if choice.split == WHOLE else {"held-out": held_out}) | others
 
 
 class _Dropped(dict[int, int | None]):

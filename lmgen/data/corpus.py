@@ -114,17 +114,10 @@ def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> tuple
         (held_out if choice.validates(side) else train).update(some)
     hashes = np.frombuffer(found, np.uint64)
     known, sequences = np.unique(hashes), int(np.count_nonzero(hashes != EMPTY))
-    signs = Signs(
-        noun=UNITS[unit].noun,
-        sequence=text.sequence,
-        carry=choice.carry,
-        characters=shape.characters,
-        sequences=sequences,
-        repeated=sequences - int(np.count_nonzero(known != EMPTY)),
-        damaged=damage.count(train) + damage.count(held_out) + Counter(garbled=garbled),
-        longest=shape.longest,
-        repetition=shape.repetition,
-    )
+    damaged = damage.count(train) + damage.count(held_out) + Counter(garbled=garbled)
+    repeated = sequences - int(np.count_nonzero(known != EMPTY))
+    noun, size, longest = UNITS[unit].noun, shape.characters, shape.longest
+    signs = Signs(noun, text.sequence, choice.carry, size, sequences, repeated, damaged, longest, shape.repetition)
     return train, hashes, known, signs
 
 

@@ -174,13 +174,13 @@ class Vocab:
         """The vocabulary of a vocab.json. Raises CheckpointError for another content."""
         try:
             if len(text) > _MUCH and not _WRITTEN.fullmatch(text):
-                raise ValueError("lmgen writes it in another form")
+                raise ValueError("not a vocabulary of lmgen")
             content = json.loads(text)
             unit, symbols, unk_token = content["unit"], content["symbols"], content["unk_token"]
             named = unit in UNITS and isinstance(unk_token, str | None) and unk_token != ""
             strings = isinstance(symbols, list) and all(isinstance(s, str) and s for s in symbols)
             if not (named and strings) or len(set(symbols)) != len(symbols):
-                raise ValueError("it is not a vocabulary of lmgen")
+                raise ValueError("not a vocabulary of lmgen")
             return cls(unit, tuple(symbols), unk_token)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"vocab.json is damaged ({error}): copy the model again") from None
