@@ -59,14 +59,10 @@ class Index:
         self._bytes = b"\n".join([b"", *encoded, b""]) if encoded else b"\n"
         if len(self._bytes) >= MOST:
             raise InputError(f"a corpus of {len(self._bytes):,} bytes is too large to be indexed: give a part below {MOST:,}")
+        self.large = len(self._bytes) > EXACT  # so the nearest sequence is searched among some of the sequences only
         self._folded = np.unique(np.array([fingerprint(folded(sequence)) for sequence in self.sequences], np.uint64))
         self._array = divsufsort(self._bytes)
         self._suffixes = memoryview(self._array).cast("B").cast("i")  # plain integers, faster than those of the array
-
-    @property
-    def large(self) -> bool:
-        """Whether the nearest sequence is searched among some of the sequences only."""
-        return len(self._bytes) > EXACT
 
     def holds(self, sequence: str) -> bool:
         """Whether a sequence is in the corpus, as a whole line (or several consecutive ones)."""
