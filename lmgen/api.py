@@ -106,25 +106,6 @@ class Model:
         return target
 
     @named
-    def sample(
-        self,
-        count: int | None = None,
-        *,
-        prompt: str = "",
-        seed: int | None = None,
-        novel: bool = False,
-        distinct: bool = False,
-        **settings: Any,
-    ) -> list[Sample]:
-        """`count` samples (10, or 1 with a carried state), drawn anew each time; the `seed` in each draws them again.
-
-        `settings` are the fields of `Settings`: temperature, top_k, top_p, min_p, max_length, lines, unknown. `distinct` leaves
-        out repeats, `novel` also samples that are in the corpus; there are fewer than `count` where the model draws no more.
-        Raises InputError for a setting that cannot be used.
-        """
-        return list(self.samples(count, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings))
-
-    @named
     def samples(
         self,
         count: int | None = None,
@@ -135,12 +116,23 @@ class Model:
         distinct: bool = False,
         **settings: Any,
     ) -> Iterator[Sample]:
-        """As `sample`, one by one as they are drawn."""
+        """`count` samples (10, or 1 with a carried state), one by one, drawn anew each time; the `seed` in each draws them again.
+
+        `settings` are the fields of `Settings`: temperature, top_k, top_p, min_p, max_length, lines, unknown. `distinct` leaves
+        out repeats, `novel` also samples that are in the corpus; there are fewer than `count` where the model draws no more.
+        Raises InputError for a setting that cannot be used.
+        """
         count = self.defaults["count"] if count is None else table.check("count", kinds.Whole(0), count)
         prompt = table.check("prompt", kinds.Text(), prompt)
         seed = secrets.randbelow(1 << 31) if seed is None else table.check("seed", table.SEED, seed)
         drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=count)
         return distinct_samples(drawn, count, novel) if novel or distinct else islice(drawn, count)
+
+    @named
+    @wraps(samples, assigned=())  # with the same signature
+    def sample(self, *args: Any, **options: Any) -> list[Sample]:
+        """As `samples`, all at once."""
+        return list(self.samples(*args, **options))
 
     @named
     def fill(self, text: str, count: int = 5, blank: str = "_") -> list[Filling]:
@@ -168,7 +160,14 @@ class Model:
             return next(scores(self.lm, [sequences]))
         if not isinstance(sequences, Iterable):
             raise InputError(f"{kinds.quoted(sequences)} is not a text: give a string, or several")
-        return scores(self.lm, map(_sequence, sequences))
+
+        def strings() -> Iterator[str | None]:
+            for one in sequences:
+                if not isinstance(one, str | None):
+                    raise InputError(f"{kinds.quoted(one)} is not a string, so it cannot be scored: give strings")
+                yield one
+
+        return scores(self.lm, strings())
 
     @named
     def evaluate(
@@ -203,33 +202,25 @@ class Model:
         Raises InputError for a text that is empty or cannot be read.
         """
         names = inputs.files(files, {"sequence": self.lm.sequence, "encoding": encoding})
-        return self._source(finding.find(names), encoding, errors, None)
+        return self._source(finding.find(names), encoding, errors)
 
     @named
     def sources(
-        self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", note: Callable[[str], None] | None = None
+        self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", note: Callable[[str], Any] = lambda _: None
     ) -> Iterator[Source]:
         """Each of the files as a text to measure; `note` is called with sentences about oddities of the text."""
         paths = [path for name in files for path in finding.find([str(name)])]
         return (self._source([path], encoding, errors, note) for path in paths)
 
-    def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], None] | None) -> Source:
+    def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], Any] = lambda _: None) -> Source:
         encoding, errors = table.ENCODING.check(encoding), table.ERRORS.check(errors)
         text = reading.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
         ids = corpus.encode(iter(text), self.lm.vocab)
-        for line in text.notes:
-            if note:
-                note(line)
+        for sentence in text.notes:
+            note(sentence)
         if not ids.symbols:
             raise InputError(f"there is no text in {finding.names_of(text.paths)}: give a file with at least one line of it")
         return Source(finding.names_of(paths), ids, lambda: iter(text))
-
-
-def _sequence(one: str | None) -> str | None:
-    """A sequence that can be scored."""
-    if not (one is None or isinstance(one, str)):
-        raise InputError(f"{kinds.quoted(one)} is not a string, so it cannot be scored: give strings")
-    return one
 
 
 @named

@@ -46,14 +46,14 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     valid_text, test_text = (opened([name]) if name else None for name in (valid, options["test"]))
     whole = opened(files, glob)
     report = check.check(whole, valid_text, test_text, options["unit"])
-    terminal.notes(filter(None, map(formats.hint, whole.paths[:1])))
+    terminal.note(*filter(None, map(formats.hint, whole.paths[:1])))
     words = ["lmgen", "train", *files, *(["--glob", glob] if glob else []), *(["--valid", valid] if valid else [])]
     words += [word for one in report.advice for word in one.options]
     words += [] if encoding == "utf-8" else ["--encoding", encoding]
     if options["json"]:
         console.put_json(asdict(report) | {"command": shlex.join(words)})
         return
-    terminal.notes(report.notes)
+    terminal.note(*report.notes)
     terminal.put(", ".join("standard input" if name == "-" else name for name in files))
     _put_report(report)
     terminal.put(f"\nto train: {shlex.join(words)}")

@@ -46,7 +46,7 @@ def novelty(samples: str, sequence: str, encoding: str, errors: str, **options: 
         finding.find([samples]), "line" if lines else sequence, False, options["samples_encoding"] or encoding, errors
     )
     texts = list(_texts(opened) if lines else reading.whole(opened))
-    terminal.notes(opened.notes)
+    terminal.note(*opened.notes)
     if not texts:
         raise InputError(f"there are no samples in {finding.name_of(opened.paths[0])}: give a file of them, one a {sequence}")
     controls = [options["control"]] if options["control"] else []
@@ -88,7 +88,7 @@ def open_reference(
     how = (sequence, carry, encoding, errors)
     control = reading.Text(finding.find(controls), *how) if controls else None
     reference = comparison.reference(reading.Text(finding.find(corpora), *how), control, carry)
-    terminal.notes(reference.notes)
+    terminal.note(*reference.notes)
     if reference.index.large and not exact:
         terminal.note(f"the nearest {sequence} is searched among those with the longest common spans; --exact searches all")
     return reference

@@ -134,6 +134,6 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
             terminal.put(f"{one.nats:.3f}\t{one.text}")
         if opened.pipe:
             terminal.finish()
-    terminal.notes(opened.notes)
+    terminal.note(*opened.notes)
     if blank:
         terminal.note(f"{blank:,} blank line{'s' * (blank > 1)} got 0: lmgen eval skips blank lines")

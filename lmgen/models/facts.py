@@ -21,7 +21,7 @@ LATE = {"residual": False, "layer_norm": False, "direction": "forward"}  # of mo
 def model(name: str) -> dict[str, Any]:
     """The facts of one model. Raises CheckpointError where there is none."""
     path = directories.find(name)
-    about, texts = checkpoint.read_about(path)
+    _, about, texts = checkpoint.read_model(path, weights=False)
     schema.weights(path, about)
     vocab, settings = schema.settings(path, texts)
     config = LATE | settings["model"]

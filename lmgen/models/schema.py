@@ -14,6 +14,7 @@ from typing import Any
 
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
+from lmgen.models.kinds import kind_of
 from lmgen.options import kinds, table
 from lmgen.options.kinds import LARGEST, Bounded, Choice, Duration, Flag, Kind, Text, Whole
 
@@ -90,7 +91,7 @@ NGRAM: Table = {
     "vocab": Field(Whole(2)),
     "order": like("order"),
     "carry": like("carry"),
-    "cell": like("cell", Choice(("ngram",))),
+    "cell": like("cell"),
     "direction": like("direction", Choice(("forward",))),
 }
 TRAINING: Table = {
@@ -152,7 +153,7 @@ def settings(path: Path, texts: Mapping[str, str]) -> tuple[Vocab, dict[str, Any
     vocab = Vocab.from_json(texts.get("vocab.json", ""))
     try:
         content = json.loads(texts.get("config.json", ""))
-        counts = content["model"].get("cell") == "ngram"
+        counts = kind_of(content["model"]).counts
         tables = {"model": NGRAM if counts else NETWORK, "train": {} if counts else TRAINING, "text": TEXT}
         if whys := [why for name, fields in tables.items() if (why := wrong(content[name], fields))]:
             raise ValueError(whys[0])

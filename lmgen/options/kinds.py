@@ -31,6 +31,7 @@ def quoted(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+@dataclass(frozen=True)
 class Kind:
     """The type of an option: `word` names it in a help page, `hint` in a signature."""
 
@@ -101,7 +102,6 @@ class Whole(Bounded):
     convert = int
 
 
-@dataclass(frozen=True)
 class Duration(Kind):
     """Seconds, as a number or as 90s, 5m, 1h30m."""
 
@@ -138,7 +138,6 @@ class Choice(Kind):
         return ", ".join(self.names)
 
 
-@dataclass(frozen=True)
 class Flag(Kind):
     """Yes or no."""
 
@@ -151,7 +150,6 @@ class Flag(Kind):
         return value
 
 
-@dataclass(frozen=True)
 class Text(Kind):
     """A string."""
 
@@ -164,7 +162,6 @@ class Text(Kind):
         return value
 
 
-@dataclass(frozen=True)
 class Name(Text):
     """A name, in upper or lower case: others write LSTM and GRU."""
 
@@ -174,7 +171,6 @@ class Name(Text):
         return super().check(value).lower()
 
 
-@dataclass(frozen=True)
 class Place(Kind):
     """A path."""
 
@@ -187,14 +183,12 @@ class Place(Kind):
         return Path(path)
 
 
-@dataclass(frozen=True)
 class Stored(Place):
     """A model directory, or the name of one in checkpoints/."""
 
     word = "model"
 
 
-@dataclass(frozen=True)
 class File(Place):
     """The name of a file; - may stand for standard input."""
 
@@ -204,12 +198,10 @@ class File(Place):
         return os.fspath(super().check(value))
 
 
-@dataclass(frozen=True)
 class Files(File):
     """Files: one each time the option is given."""
 
 
-@dataclass(frozen=True)
 class Source(Kind):
     """A text: a file on the command line; from Python whatever `data.inputs.files` accepts."""
 

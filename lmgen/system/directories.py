@@ -257,10 +257,8 @@ def models(home: Path = HOME) -> list[Path]:
     """The model directories in `home`, newest first."""
     for old in home.glob(".*.old"):
         mend(old.with_name(old.name[1 : -len(".old")]))
-    entries = home.iterdir() if home.is_dir() else ()
-    found = [(p / "model.safetensors", p) for p in entries if not p.name.startswith(".")]
-    times = {p: model.stat().st_mtime_ns for model, p in found if model.is_file()}
-    return sorted(times, key=lambda p: times[p], reverse=True)
+    times = {p.parent: p.stat().st_mtime_ns for p in home.glob("[!.]*/model.safetensors") if p.is_file()}
+    return sorted(times, key=lambda path: times[path], reverse=True)
 
 
 def find(name: str | None, home: Path = HOME) -> Path:

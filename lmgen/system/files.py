@@ -12,10 +12,8 @@ from typing import IO, Any
 
 from lmgen.errors import CheckpointError, InputError, LmgenError
 
-# Windows has none of these three.
-_NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+_NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither of the two
 _NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)
-_FOLDERS_CAN_BE_OPENED = hasattr(os, "O_DIRECTORY")
 
 
 # ---- of a model directory ----------------------------------------------------------------------------------------------
@@ -48,7 +46,7 @@ def no_link(path: str, flags: int) -> int:
 
 def sync(folder: Path) -> None:
     """Flush the entries of a directory to disk, where the system can."""
-    if not _FOLDERS_CAN_BE_OPENED:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no directory
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -113,18 +111,13 @@ def new(path: Path, option: str = "--output", text: bool = False) -> Iterator[IO
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            _name(part, path)
+            try:
+                os.link(part, path)  # unlike a renaming, this replaces no file
+            except FileExistsError:
+                raise
+            except OSError:  # the file system has no hard links
+                os.rename(part, path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another {option}") from None
-
-
-def _name(part: Path, path: Path) -> None:
-    """Rename a file without replacing another."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:  # the file system has no hard links
-        os.rename(part, path)

@@ -154,7 +154,7 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
     option that cannot be used.
     """
     table.refuse_unknown(options, table.names("vocabulary", "network", "training", "end"))
-    vocabulary, wanted = table.taken(options, "vocabulary"), table.taken(options, "network", "training", "end")
+    vocabulary, wanted = table.belonging(options, "vocabulary"), table.belonging(options, "network", "training", "end")
     defaults.check(wanted)
     place = directories.Place(place) if isinstance(place, Path) else place
     data, carry = text.load(**vocabulary), vocabulary.get("carry", False)
