@@ -29,7 +29,7 @@ from lmgen.models.capabilities import Fills, can, require
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import kinds, table
-from lmgen.system import directories, terminal
+from lmgen.system import directories, signals, terminal
 from lmgen.training import train as training
 from lmgen.training.config import StepReport
 from lmgen.training.display import Display, Loss
@@ -274,12 +274,12 @@ class _Caller(training.Observer):
 
     @contextmanager
     def watch(self, run: training.Run) -> Iterator[Callable[[StepReport], bool]]:
-        with _interrupts() as self.interrupts, Display(Loss.of(run), quiet=self.progress is not True) as display:
+        with _interrupts() as self.stop, Display(Loss.of(run), quiet=self.progress is not True) as display:
             show = self.progress if callable(self.progress) else display.show
 
             def go_on(report: StepReport) -> bool:
                 try:
-                    return show(report) is not False and not self.interrupts
+                    return show(report) is not False and not self.stop.code
                 except BaseException:
                     run.save()
                     raise
@@ -287,31 +287,25 @@ class _Caller(training.Observer):
             yield go_on
 
     def stopped(self, run: training.Run) -> None:
-        if self.interrupts and run.place.published:
+        if self.stop.code and run.place.published:
             way_out = f"go on with: lmgen.train(resume={str(run.path)!r})"
             raise KeyboardInterrupt(f"stopped at step {run.progress.step:,} and saved; {way_out}")
-        if self.interrupts:
-            raise KeyboardInterrupt
+        self.stop.check()
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Collect a Ctrl-C, so that the step is finished before it ends the training; a second one ends it at once.
+def _interrupts() -> Iterator[signals.Stop]:
+    """Make Ctrl-C wait until the step is finished; a second one ends the training at once.
 
-    Where another handler is installed, or in another thread, nothing is collected.
+    Where another handler is installed, or in another thread, nothing changes.
     """
-    seen: list[int] = []
-
-    def handler(number: int, frame: Any) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
+    stop = signals.Stop()
+    stop.finishing = True
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours:
-        signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGINT, stop)
     try:
-        yield seen
+        yield stop
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -25,7 +25,6 @@ def corpus() -> None:
     "lmgen corpus check cities",
     "lmgen corpus check train.txt --valid valid.txt --test test.txt",
     options=commands.CORPUS_CHECK,
-    name="check",
     group=corpus,
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
@@ -146,7 +145,7 @@ def _put_unknown(unknown: list[Any], noun: str) -> None:
     _section(f"{noun} unknown to a vocabulary of this size", rows, head, range(len(head)))
 
 
-@command("lmgen corpus list", "lmgen corpus list --json", options=[commands.JSON], name="list", group=corpus)
+@command("lmgen corpus list", "lmgen corpus list --json", options=[commands.JSON], group=corpus)
 def corpus_list(json: bool) -> None:
     """List the corpora that ship, with their sizes."""
     from lmgen.data import finding
@@ -158,9 +157,7 @@ def corpus_list(json: bool) -> None:
         console.table([(r["name"], f"{r['bytes']:,}", r["about"]) for r in rows], head=("name", "bytes", "content"), numbers=(1,))
 
 
-@command(
-    "lmgen corpus write cities", "lmgen corpus write cities -o cities.txt", options=[commands.OUTPUT], name="write", group=corpus
-)
+@command("lmgen corpus write cities", "lmgen corpus write cities -o cities.txt", options=[commands.OUTPUT], group=corpus)
 @click.argument("name")
 def corpus_write(name: str, output: Path | None) -> None:
     """Write the text of the corpus NAME to a file."""

@@ -13,7 +13,7 @@ from lmgen.system import terminal
 from lmgen.training import display
 
 
-@command("lmgen eval cities", "lmgen eval cities test.txt --with trigrams --valid valid.txt", options=commands.EVAL, name="eval")
+@command("lmgen eval cities", "lmgen eval cities test.txt --with trigrams --valid valid.txt", options=commands.EVAL)
 @click.argument("model")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 def eval_(model: str, files: tuple[str, ...], precision: str, **options: Any) -> None:

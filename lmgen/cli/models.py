@@ -57,7 +57,7 @@ def _validation(curve: Any, indent: int) -> list[tuple[str, str]]:
     return [("validation", f"{blocks} {ends}".lstrip())]
 
 
-@command("lmgen list", "lmgen list --json", options=[commands.JSON], name="list")
+@command("lmgen list", "lmgen list --json", options=[commands.JSON])
 def list_(json: bool) -> None:
     """List the models, newest first."""
     _put_models(json)

@@ -107,8 +107,8 @@ def _mend_cache(folder: Path) -> None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of JAX means that there is not enough memory."""
-    return "RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error) or "bad_alloc" in str(error)
+    """Whether an error, perhaps of JAX, means that there is not enough memory."""
+    return isinstance(error, MemoryError) or any(w in str(error) for w in ("RESOURCE_EXHAUSTED", "ut of memory", "bad_alloc"))
 
 
 def asked_for(error: BaseException) -> int:

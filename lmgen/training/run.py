@@ -176,7 +176,7 @@ def memory_of(network: model.NetworkConfig, config: TrainingConfig) -> Iterator[
     try:
         yield
     except (MemoryError, RuntimeError, ValueError) as error:  # JAX raises any of them
-        if not (isinstance(error, MemoryError) or devices.out_of_memory(error)):
+        if not devices.out_of_memory(error):
             raise
         raise LmgenError(defaults.too_large(network, config, devices.asked_for(error))) from None
 
