@@ -41,11 +41,9 @@ class Network(Model):
 
     @classmethod
     def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> Network:
-        where = provenance.weights
-        check_size(config, arrays, where)
+        check(config, arrays, provenance.weights)
         template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
-        check_finite(arrays, where)
-        params = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, where))
+        params = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, provenance.weights))
         return cls(config, params, vocab, precision_of(precision, config.cell), provenance)
 
     def arrays(self) -> Arrays:
@@ -185,21 +183,15 @@ def _logits_between(
     return model.logits(params, hs[place - 1, jnp.arange(window.shape[1])], precision)
 
 
-# ---- checks of a file --------------------------------------------------------------------------------------------------
-
-
-def check_size(config: model.NetworkConfig, arrays: Arrays, where: str) -> None:
-    """CheckpointError for a configuration that is too large for these arrays: a network of that size need not fit the memory."""
+def check(config: model.NetworkConfig, arrays: Arrays, where: str) -> None:
+    """Raise CheckpointError for a configuration that is too large for these weights, since such a network need not fit the
+    memory, and for a weight that is NaN or infinite, since no training saves one."""
     numbers = sum(a.size for a in arrays.values())
     if max(config.layers, config.size, config.vocab * config.embedding) > numbers or config.layers > MOST_LAYERS:
         raise CheckpointError(
             f"{where} holds {numbers:,} numbers, too few for the network in config.json ({config.describe()}, "
             f"embedding {config.embedding:,}): copy the whole directory again"
         )
-
-
-def check_finite(arrays: Arrays, where: str) -> None:
-    """CheckpointError for a weight that is NaN or infinite: no training saves one."""
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise CheckpointError(

@@ -33,14 +33,22 @@ def quoted(value: object) -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """The type of an option: `word` names it in a help page, `hint` in a signature."""
+    """The type of an option: `word` names it in a help page, `hint` in a signature, `noun` in "VALUE is not NOUN"."""
 
     word: ClassVar[str]
     hint: ClassVar[str]
+    noun: ClassVar[str]
+    accepts: ClassVar[type] = object
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this type at all."""
+        return isinstance(value, self.accepts)
 
     def check(self, value: Any) -> Any:
         """Return the value in the form the program uses. Raises ValueError for an invalid value."""
-        raise NotImplementedError
+        if not self.fits(value):
+            raise ValueError(f"{quoted(value)} is not {self.noun}")
+        return value
 
     def parse(self, text: str) -> Any:
         """Return the value of a word of the command line."""
@@ -61,15 +69,16 @@ class Bounded(Kind):
     open_low: bool = False
     word = "number"
     hint = "float"
-    noun: ClassVar[str] = "number"
-    accepts: ClassVar[type] = Real
+    noun = "a number"
+    accepts = Real
     convert: ClassVar[type] = float
 
+    def fits(self, value: Any) -> bool:
+        return super().fits(value) and not isinstance(value, bool)
+
     def check(self, value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, self.accepts):
-            raise ValueError(f"{quoted(value)} is not a {self.noun}")
         try:
-            number = self.convert(value)
+            number = self.convert(super().check(value))
         except OverflowError:
             number = math.inf
         if not self.low <= number <= self.high or number == math.inf or (self.open_low and number == self.low):
@@ -80,7 +89,7 @@ class Bounded(Kind):
         try:
             number = self.convert(text)
         except ValueError:
-            raise ValueError(f"{quoted(text)} is not a {self.noun}") from None
+            raise ValueError(f"{quoted(text)} is not {self.noun}") from None
         return self.check(number)
 
     @property
@@ -97,7 +106,7 @@ class Whole(Bounded):
     high: int = LARGEST
     word = "integer"
     hint = "int"
-    noun = "whole number"
+    noun = "a whole number"
     accepts = Integral
     convert = int
 
@@ -143,11 +152,8 @@ class Flag(Kind):
 
     word = "flag"
     hint = "bool"
-
-    def check(self, value: Any) -> bool:
-        if not isinstance(value, bool):
-            raise ValueError(f"{quoted(value)} is neither True nor False")
-        return value
+    noun = "True or False"
+    accepts = bool
 
 
 class Text(Kind):
@@ -155,11 +161,8 @@ class Text(Kind):
 
     word = "text"
     hint = "str"
-
-    def check(self, value: Any) -> str:
-        if not isinstance(value, str):
-            raise ValueError(f"{quoted(value)} is not a string")
-        return value
+    noun = "a string"
+    accepts = str
 
 
 class Name(Text):
@@ -207,9 +210,6 @@ class Source(Kind):
 
     word = "file"
     hint = "str | Path | IO | Iterable"
-
-    def check(self, value: Any) -> Any:
-        return value
 
     def parse(self, text: str) -> list[str]:
         if not text:

@@ -46,21 +46,16 @@ def held(folder: Path, name: Path) -> Iterator[None]:
             else:
                 _claim(file, name / "train" / "lock", stack)
         except BlockingIOError:
-            holder = file.read_text("utf-8", "replace")[:20].split()[:1] if file.is_file() else []
-            raise TakenError(
-                f"{name} is being trained by process {''.join(holder)}: wait for it, or choose another --output"
-            ) from None
+            holder = "".join(file.read_text("utf-8", "replace")[:20].split()[:1]) if file.is_file() else ""
+            raise TakenError(f"{name} is being trained by process {holder}: wait for it, or choose another --output") from None
         except (OSError, LmgenError) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            if isinstance(cause, FileNotFoundError):  # the directory was renamed or removed meanwhile
-                raise TakenError(
-                    f"{name} is being replaced by another process: wait for it, or choose another --output"
-                ) from None
+            if isinstance(error.__cause__ or error, FileNotFoundError):  # the directory was renamed or removed meanwhile
+                way_out = "wait for it, or choose another --output"
+                raise TakenError(f"{name} is being replaced by another process: {way_out}") from None
             if isinstance(error, LmgenError):
                 raise
-            raise LmgenError(
-                f"cannot train in {name} (lock: {error.strerror}): copy the directory to where you can write"
-            ) from None
+            way_out = "copy the directory to where you can write"
+            raise LmgenError(f"cannot train in {name} (lock: {error.strerror}): {way_out}") from None
         _clear_leftovers(folder)
         yield
 

@@ -192,8 +192,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     vocab, network, settings = loading.described(path, texts)
     if not settings["train"]:
         raise CheckpointError(f"{path} was fitted in one go, so there is nothing to resume: train it anew")
-    networks.check_size(network, arrays, str(path))
-    networks.check_finite({name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
+    networks.check(network, {name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
     config, progress = _left_off(path, about)
     ends = {name: wanted[name] for name in table.names("end") if wanted.get(name) is not None}
     if ends:
