@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
 from lmgen.data import advice, corpus, finding, inputs, reading
-from lmgen.errors import InputError, LmgenError
+from lmgen.errors import InputError
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
 from lmgen.generation.filling import Filling, fillings
@@ -30,6 +30,7 @@ from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import kinds, table
 from lmgen.system import directories, signals, terminal
+from lmgen.system.files import explained
 from lmgen.training import train as training
 from lmgen.training.config import StepReport
 from lmgen.training.display import Display, Loss
@@ -96,13 +97,11 @@ class Model:
             raise InputError(
                 f"{target} is there already and nothing is overwritten: choose another, as {directories.free(target)}"
             )
-        try:
+        with explained(f"cannot save {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as part:
                 copy = shutil.copytree(self.path, Path(part, target.name), ignore=shutil.ignore_patterns(".*", "lock"))
                 copy.rename(target)
-        except OSError as error:
-            raise LmgenError(f"cannot save {target}: {error.strerror or error}") from None
         return target
 
     @named
@@ -131,7 +130,7 @@ class Model:
     @named
     @wraps(samples, assigned=())  # with the same signature
     def sample(self, *args: Any, **options: Any) -> list[Sample]:
-        """As `samples`, all at once."""
+        """What `samples` gives, in a list."""
         return list(self.samples(*args, **options))
 
     @named

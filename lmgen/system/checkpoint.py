@@ -27,13 +27,11 @@ _PATHS = ("files", "valid_files")  # entries of config.json that may change: the
 def create(path: Path, texts: Mapping[str, str]) -> None:
     """Write the text files (config.json, vocab.json) of a new directory. Raises InputError if it has other files."""
     _check_sizes(texts)
-    try:
+    with files.explained(f"cannot make the model directory {path}", kind=InputError):
         path.mkdir(parents=True, exist_ok=True)
         files.sync(path.absolute().parent)
         if {p.name for p in path.iterdir()} - {"train"}:
             raise InputError(f"{path} exists, and nothing is overwritten: choose another directory")
-    except OSError as error:
-        raise InputError(f"cannot make the model directory {path}: {error.strerror}") from None
     for name, text in texts.items():
         files.write_bytes(path / name, text.encode())
 

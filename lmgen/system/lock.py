@@ -26,13 +26,11 @@ class TakenError(InputError):
     """A name or a directory that is in use."""
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> contextlib.AbstractContextManager[None]:
     """Lock a model for training. Raises TakenError, which names the process that holds the lock."""
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path} is no model: give a directory that lmgen train wrote")
-    with held(path, path):
-        yield
+    return held(path, path)
 
 
 @contextlib.contextmanager
@@ -56,7 +54,10 @@ def held(folder: Path, name: Path) -> Iterator[None]:
                 raise
             way_out = "copy the directory to where you can write"
             raise LmgenError(f"cannot train in {name} (lock: {error.strerror}): {way_out}") from None
-        _clear_leftovers(folder)
+        for part in (*folder.glob(".*.part"), *folder.glob("train/.*.part")):  # of a save that was killed
+            if LEFTOVER.fullmatch(part.name):
+                with contextlib.suppress(OSError):
+                    part.unlink()
         yield
 
 
@@ -117,11 +118,3 @@ def _alive(process: int) -> bool:
     running = bool(handle) and bool(kernel.GetExitCodeProcess(handle, ctypes.byref(code))) and code.value == 259  # STILL_ACTIVE
     kernel.CloseHandle(handle)
     return running
-
-
-def _clear_leftovers(path: Path) -> None:
-    """Remove temporary files that a killed save left behind."""
-    for part in (*path.glob(".*.part"), *path.glob("train/.*.part")):
-        if LEFTOVER.fullmatch(part.name):
-            with contextlib.suppress(OSError):
-                part.unlink()
