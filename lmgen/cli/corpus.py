@@ -101,14 +101,10 @@ def _put_report(r: Any) -> None:
     _section("rare symbols", rare, ("", "once", "under 5 ×", "kinds", "such as"), (1, 2, 3))
     for symbols in r.symbols:
         _put_unknown([u for u in r.unknown if u.unit == symbols.unit], _noun(symbols))
-    damage = [
-        (
-            *(d.about, f"{d.characters:,}", f"{d.lines:,}"),
-            f"line {d.line:,}" + f" of {d.file}" * (len(r.files) > 1),
-            ", ".join(map(_cell, d.most[:3])),
-        )
-        for d in r.damage
-    ]
+    damage = []
+    for d in r.damage:
+        first = f"line {d.line:,}" + f" of {d.file}" * (len(r.files) > 1)
+        damage.append((d.about, f"{d.characters:,}", f"{d.lines:,}", first, ", ".join(map(_cell, d.most[:3]))))
     _section("signs of damage", damage, ("", "count", "lines", "first in", "most often"), (1, 2))
     _section("warnings", [("!", sentence) for sentence in r.warnings])
     _section("advice", [(" ".join(a.options) or _DEFAULTS[a.about], a.reason) for a in r.advice])

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from lmgen.options import kinds
@@ -97,12 +96,6 @@ def command(
         return made
 
     return decorate
-
-
-def given() -> dict[str, Any]:
-    """The options that the user gave to the current command, by name."""
-    context = click.get_current_context()
-    return {name: v for name, v in context.params.items() if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
 
 
 def load(model: Any, precision: str = "f32") -> Model:

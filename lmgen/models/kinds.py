@@ -14,13 +14,12 @@ NETWORK = ("layers", "size", "residual", "layer_norm", "direction", "embedding",
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of model: its `noun` in messages, with an article; the `command` to try first; the `summary` in `lmgen list`, a
-    format of the facts; the `facts` of the configuration that `lmgen show` prints; the --direction and --cell that make it, where
-    None stands for the cells of networks; and whether it `counts`: it is fitted in one go, without training steps.
+    """A kind of model: its `noun` in messages, with an article; the `summary` in `lmgen list`, a format of the facts; the `facts`
+    of the configuration that `lmgen show` prints; the --direction and --cell that make it, where None stands for the cells of
+    networks; and whether it `counts`: it is fitted in one go, without training steps.
     """
 
     noun: str
-    command: str
     summary: str
     facts: tuple[str, ...]
     direction: str = "forward"
@@ -32,9 +31,9 @@ class Kind:
         return not option.counts if self.counts else option.of == "n-grams"
 
 
-RECURRENT = Kind("a recurrent network", "sample", "{cell} {layers} × {size}", NETWORK)
-CLOZE = Kind("a cloze network", "fill", "{cell} {layers} × {size}, both directions", NETWORK, direction="both")
-NGRAM = Kind("an n-gram model", "sample", "{cell} order {order}", ("order",), cell="ngram", counts=True)
+RECURRENT = Kind("a recurrent network", "{cell} {layers} × {size}", NETWORK)
+CLOZE = Kind("a cloze network", "{cell} {layers} × {size}, both directions", NETWORK, direction="both")
+NGRAM = Kind("an n-gram model", "{cell} order {order}", ("order",), cell="ngram", counts=True)
 KINDS = (RECURRENT, CLOZE, NGRAM)
 
 
