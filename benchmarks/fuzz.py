@@ -20,7 +20,7 @@ from typing import Any
 
 from report import ROOT, Commands, Sections, main, table
 
-sys.path.insert(0, str(ROOT / "tests" / "fuzz"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "fuzz")]
 
 GIGABYTE = 10**9
 MEGABYTES = 300  # the promise

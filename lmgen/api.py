@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
 from lmgen.data import advice, corpus, finding, inputs, reading
-from lmgen.errors import InputError, LmgenError
+from lmgen.errors import InputError
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
 from lmgen.generation.filling import Filling, fillings
@@ -29,7 +29,8 @@ from lmgen.models.capabilities import Fills, can, require
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import kinds, table
-from lmgen.system import directories, terminal
+from lmgen.system import directories, signals, terminal
+from lmgen.system.files import explained
 from lmgen.training import train as training
 from lmgen.training.config import StepReport
 from lmgen.training.display import Display, Loss
@@ -96,33 +97,12 @@ class Model:
             raise InputError(
                 f"{target} is there already and nothing is overwritten: choose another, as {directories.free(target)}"
             )
-        try:
+        with explained(f"cannot save {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as part:
                 copy = shutil.copytree(self.path, Path(part, target.name), ignore=shutil.ignore_patterns(".*", "lock"))
                 copy.rename(target)
-        except OSError as error:
-            raise LmgenError(f"cannot save {target}: {error.strerror or error}") from None
         return target
-
-    @named
-    def sample(
-        self,
-        count: int | None = None,
-        *,
-        prompt: str = "",
-        seed: int | None = None,
-        novel: bool = False,
-        distinct: bool = False,
-        **settings: Any,
-    ) -> list[Sample]:
-        """`count` samples (10, or 1 with a carried state), drawn anew each time; the `seed` in each draws them again.
-
-        `settings` are the fields of `Settings`: temperature, top_k, top_p, min_p, max_length, lines, unknown. `distinct` leaves
-        out repeats, `novel` also samples that are in the corpus; there are fewer than `count` where the model draws no more.
-        Raises InputError for a setting that cannot be used.
-        """
-        return list(self.samples(count, prompt=prompt, seed=seed, novel=novel, distinct=distinct, **settings))
 
     @named
     def samples(
@@ -135,12 +115,23 @@ class Model:
         distinct: bool = False,
         **settings: Any,
     ) -> Iterator[Sample]:
-        """As `sample`, one by one as they are drawn."""
+        """`count` samples (10, or 1 with a carried state), one by one, drawn anew each time; the `seed` in each draws them again.
+
+        `settings` are the fields of `Settings`: temperature, top_k, top_p, min_p, max_length, lines, unknown. `distinct` leaves
+        out repeats, `novel` also samples that are in the corpus; there are fewer than `count` where the model draws no more.
+        Raises InputError for a setting that cannot be used.
+        """
         count = self.defaults["count"] if count is None else table.check("count", kinds.Whole(0), count)
         prompt = table.check("prompt", kinds.Text(), prompt)
         seed = secrets.randbelow(1 << 31) if seed is None else table.check("seed", table.SEED, seed)
         drawn = samples(self.lm, Settings(**settings), seed, prompt, wanted=count)
         return distinct_samples(drawn, count, novel) if novel or distinct else islice(drawn, count)
+
+    @named
+    @wraps(samples, assigned=())  # with the same signature
+    def sample(self, *args: Any, **options: Any) -> list[Sample]:
+        """What `samples` gives, in a list."""
+        return list(self.samples(*args, **options))
 
     @named
     def fill(self, text: str, count: int = 5, blank: str = "_") -> list[Filling]:
@@ -168,7 +159,14 @@ class Model:
             return next(scores(self.lm, [sequences]))
         if not isinstance(sequences, Iterable):
             raise InputError(f"{kinds.quoted(sequences)} is not a text: give a string, or several")
-        return scores(self.lm, map(_sequence, sequences))
+
+        def strings() -> Iterator[str | None]:
+            for one in sequences:
+                if not isinstance(one, str | None):
+                    raise InputError(f"{kinds.quoted(one)} is not a string, so it cannot be scored: give strings")
+                yield one
+
+        return scores(self.lm, strings())
 
     @named
     def evaluate(
@@ -203,33 +201,25 @@ class Model:
         Raises InputError for a text that is empty or cannot be read.
         """
         names = inputs.files(files, {"sequence": self.lm.sequence, "encoding": encoding})
-        return self._source(finding.find(names), encoding, errors, None)
+        return self._source(finding.find(names), encoding, errors)
 
     @named
     def sources(
-        self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", note: Callable[[str], None] | None = None
+        self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", note: Callable[[str], Any] = lambda _: None
     ) -> Iterator[Source]:
         """Each of the files as a text to measure; `note` is called with sentences about oddities of the text."""
         paths = [path for name in files for path in finding.find([str(name)])]
         return (self._source([path], encoding, errors, note) for path in paths)
 
-    def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], None] | None) -> Source:
+    def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], Any] = lambda _: None) -> Source:
         encoding, errors = table.ENCODING.check(encoding), table.ERRORS.check(errors)
         text = reading.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
         ids = corpus.encode(iter(text), self.lm.vocab)
-        for line in text.notes:
-            if note:
-                note(line)
+        for sentence in text.notes:
+            note(sentence)
         if not ids.symbols:
             raise InputError(f"there is no text in {finding.names_of(text.paths)}: give a file with at least one line of it")
         return Source(finding.names_of(paths), ids, lambda: iter(text))
-
-
-def _sequence(one: str | None) -> str | None:
-    """A sequence that can be scored."""
-    if not (one is None or isinstance(one, str)):
-        raise InputError(f"{kinds.quoted(one)} is not a string, so it cannot be scored: give strings")
-    return one
 
 
 @named
@@ -283,12 +273,12 @@ class _Caller(training.Observer):
 
     @contextmanager
     def watch(self, run: training.Run) -> Iterator[Callable[[StepReport], bool]]:
-        with _interrupts() as self.interrupts, Display(Loss.of(run), quiet=self.progress is not True) as display:
+        with _interrupts() as self.stop, Display(Loss.of(run), quiet=self.progress is not True) as display:
             show = self.progress if callable(self.progress) else display.show
 
             def go_on(report: StepReport) -> bool:
                 try:
-                    return show(report) is not False and not self.interrupts
+                    return show(report) is not False and not self.stop.code
                 except BaseException:
                     run.save()
                     raise
@@ -296,31 +286,25 @@ class _Caller(training.Observer):
             yield go_on
 
     def stopped(self, run: training.Run) -> None:
-        if self.interrupts and run.place.published:
+        if self.stop.code and run.place.published:
             way_out = f"go on with: lmgen.train(resume={str(run.path)!r})"
             raise KeyboardInterrupt(f"stopped at step {run.progress.step:,} and saved; {way_out}")
-        if self.interrupts:
-            raise KeyboardInterrupt
+        self.stop.check()
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Collect a Ctrl-C, so that the step is finished before it ends the training; a second one ends it at once.
+def _interrupts() -> Iterator[signals.Stop]:
+    """Make Ctrl-C wait until the step is finished; a second one ends the training at once.
 
-    Where another handler is installed, or in another thread, nothing is collected.
+    Where another handler is installed, or in another thread, nothing changes.
     """
-    seen: list[int] = []
-
-    def handler(number: int, frame: Any) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
+    stop = signals.Stop()
+    stop.finishing = True
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours:
-        signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGINT, stop)
     try:
-        yield seen
+        yield stop
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -21,8 +21,7 @@ MASKED = bool(os.environ.get("LMGEN_TESTS_MASKED"))
 if MASKED:
     masked.mask()
 
-from lmgen.cli import main  # noqa: E402
-from support import invented_words  # noqa: E402
+import support  # noqa: E402
 
 # Nearly all the time of these tests goes into compiling programs that then run for milliseconds. The processes that tests
 # start, and `make oracle`, compile as users do.
@@ -64,7 +63,7 @@ def data():
 def words_file(tmp_path) -> Path:
     """A corpus of 1,000 invented words, one a line."""
     path = tmp_path / "words.txt"
-    path.write_text("".join(f"{word}\n" for word in invented_words(1000)), "utf-8")
+    path.write_text("".join(f"{word}\n" for word in support.invented_words(1000)), "utf-8")
     return path
 
 
@@ -73,15 +72,13 @@ def lmgen(monkeypatch, capfd):
     """Call the command line in this process; returns exit code, stdout and stderr."""
 
     def call(*words: str | Path, stdin: str | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lmgen", *map(str, words)])
         if stdin is not None:
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
         capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main.main()
+        code = support.call(*words)
         out, err = capfd.readouterr()
         assert "Traceback" not in err
-        return end.value.code, out, err
+        return code, out, err
 
     return call
 
@@ -96,7 +93,7 @@ def model_path(tmp_path_factory) -> Path:
         import lmgen
 
         corpus = folder / "words.txt"
-        corpus.write_text("".join(f"{word}\n" for word in invented_words(1000)), "utf-8")
+        corpus.write_text("".join(f"{word}\n" for word in support.invented_words(1000)), "utf-8")
         lmgen.train(corpus, output=folder / "words", steps=60, size=32, embedding=8, batch=16, window=16, learning_rate=1e-2)
     finally:
         os.environ.pop("XDG_CACHE_HOME") if before is None else os.environ.update(XDG_CACHE_HOME=before)

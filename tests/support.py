@@ -1,4 +1,4 @@
-"""What tests of several packages share: a corpus, small options, commands as processes and on a terminal."""
+"""What tests of several packages share: a corpus, small options, commands in this process, as processes and on a terminal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
+
+from lmgen.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
@@ -21,6 +24,13 @@ def invented_words(count: int, seed: int = 0) -> list[str]:
     while len(words) < count:
         words["".join(draw.choice("bdgklmnrst") + draw.choice("aeiou") for _ in range(draw.randint(1, 4)))] = None
     return list(words)
+
+
+def call(*words: str | Path) -> int:
+    """Run the command line in this process; returns its exit code."""
+    with mock.patch.object(sys, "argv", ["lmgen", *map(str, words)]), pytest.raises(SystemExit) as end:
+        main.main()
+    return end.value.code
 
 
 def started(*words: str | Path, **options) -> subprocess.Popen:

@@ -145,6 +145,8 @@ def test_help_names_every_option():
         assert parameters[option.name].default == option.default
         assert f"    {option.name}: {option.described}" in library.train.__doc__
     assert [*parameters][:2] == ["files", "progress"]
+    sample, samples = (inspect.signature(method).parameters for method in (library.Model.sample, library.Model.samples))
+    assert [*sample] == [*samples] == ["self", "count", "prompt", "seed", "novel", "distinct", "settings"]
 
 
 def test_progress_is_shown_where_asked(words_file, capfd):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
@@ -16,7 +15,7 @@ from lmgen.system import terminal
 
 @command("lmgen cells", "lmgen cells lstm gru --size 256", options=commands.CELLS)
 @click.argument("names", nargs=-1, metavar="[CELL]...")
-def cells(names: tuple[str, ...], **options: Any) -> None:
+def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, json: bool) -> None:
     """List the cells and their costs.
 
     For a layer of N units: its parameters; its N × N matrix products per time step (first those of the input, computed for all
@@ -28,35 +27,34 @@ def cells(names: tuple[str, ...], **options: Any) -> None:
     from lmgen.training import benchmark, defaults, display
 
     devices.prepare()
-    names = tuple(name.lower() for name in names)
-    for name in names:
+    chosen = [name.lower() for name in names]
+    for name in chosen:
         defaults.check({"cell": name})
         if name not in CELLS:
             raise InputError(f"{name} is not a network, so it has no cost to list: train it with lmgen train --cell {name}")
-    listed = [benchmark.cost(name) for name in names or CELLS]
-    size, timed = options["size"], options["speed"]
+    costs = [benchmark.cost(name) for name in chosen or CELLS]
     panel = None
-    if timed and not options["json"]:
-        terminal.note(f"measuring {len(listed)} cell{'s' * (len(listed) != 1)} with {size} units …")
+    if speed and not json:
+        terminal.note(f"measuring {len(costs)} cell{'s' * (len(costs) != 1)} with {size} units …")
         panel = display.panel()
-    speeds = benchmark.speeds([cost.name for cost in listed], size, options["precision"]) if timed else iter([None] * len(listed))
+    speeds = benchmark.speeds([cost.name for cost in costs], size, precision) if speed else iter([None] * len(costs))
     rows = []
-    for number, cost in enumerate(listed, 1):
+    for number, cost in enumerate(costs, 1):
         if panel:
-            panel.draw(f"{number} of {len(listed)}: {cost.name}")
-        speed = next(speeds)
-        if options["json"]:
-            measures = {"size": size, "parameters_per_unit": cost.weights * size + cost.vectors}
-            console.put_json(vars(cost) | measures | {"symbols_per_second": speed})
+            panel.draw(f"{number} of {len(costs)}: {cost.name}")
+        measured = next(speeds)
         products = f"{cost.of_input} + {cost.of_state}"
-        rows.append((cost.name, f"{cost.weights} N + {cost.vectors}", products, str(cost.in_turn), f"{speed or 0:,.0f}"))
+        rows.append((cost.name, f"{cost.weights} N + {cost.vectors}", products, str(cost.in_turn), f"{measured or 0:,.0f}"))
+        if json:
+            measures = {"size": size, "parameters_per_unit": cost.weights * size + cost.vectors}
+            console.put_json(vars(cost) | measures | {"symbols_per_second": measured})
     if panel:
         panel.erase()
-    if options["json"]:
+    if json:
         return
-    head = ("cell", "parameters", "products", "turns", "symbols/s")[: 5 if timed else 4]
+    head = ("cell", "parameters", "products", "turns", "symbols/s")[: 5 if speed else 4]
     console.table([row[: len(head)] for row in rows], head=head, numbers=range(1, len(head)))
-    for cost in listed if names else ():
+    for cost in costs if names else ():
         about = "\n".join(terminal.wrapped(line, sys.stdout) for line in cost.about.splitlines())
         terminal.put(f"\n{cost.name}\n\n{about}")
 

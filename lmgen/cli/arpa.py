@@ -19,9 +19,7 @@ def arpa() -> None:
     """
 
 
-@command(
-    "lmgen arpa write trigrams", "lmgen arpa write trigrams -o trigrams.arpa", options=[commands.OUTPUT], name="write", group=arpa
-)
+@command("lmgen arpa write trigrams", "lmgen arpa write trigrams -o trigrams.arpa", options=[commands.OUTPUT], group=arpa)
 @click.argument("model")
 def arpa_write(model: str, output: Path | None) -> None:
     """Write the n-gram model MODEL to an ARPA file."""
@@ -36,7 +34,6 @@ def arpa_write(model: str, output: Path | None) -> None:
     "lmgen arpa read trigrams.arpa",
     "lmgen arpa read trigrams.arpa -o checkpoints/kenlm --unit word",
     options=commands.ARPA_READ,
-    name="read",
     group=arpa,
 )
 @click.argument("file", type=click.Path(path_type=Path))

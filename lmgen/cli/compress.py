@@ -10,6 +10,7 @@ from lmgen.cli.options import command, load, output_file
 from lmgen.errors import InputError
 from lmgen.options import commands
 from lmgen.system import terminal
+from lmgen.system.files import explained
 
 ENDING = ".lmz"
 MOST = 1 << 30  # bytes
@@ -60,14 +61,12 @@ def decompress(model: str, file: str, output: Path | None) -> None:
 def _read(name: str) -> bytes:
     from lmgen.data import finding
 
-    try:
+    with explained(f"cannot read {name}", kind=InputError):
         if name == "-":
             content = finding.standard_input().read(MOST + 1)
         else:
             with open(finding.finite(Path(name)), "rb") as file:
                 content = file.read(MOST + 1)
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from None
     if len(content) > MOST:
         raise InputError(f"{name} has more than {MOST:,} bytes, which are held in memory: compress it in parts")
     return content

@@ -25,7 +25,6 @@ def corpus() -> None:
     "lmgen corpus check cities",
     "lmgen corpus check train.txt --valid valid.txt --test test.txt",
     options=commands.CORPUS_CHECK,
-    name="check",
     group=corpus,
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
@@ -46,14 +45,14 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     valid_text, test_text = (opened([name]) if name else None for name in (valid, options["test"]))
     whole = opened(files, glob)
     report = check.check(whole, valid_text, test_text, options["unit"])
-    terminal.notes(filter(None, map(formats.hint, whole.paths[:1])))
+    terminal.note(*filter(None, map(formats.hint, whole.paths[:1])))
     words = ["lmgen", "train", *files, *(["--glob", glob] if glob else []), *(["--valid", valid] if valid else [])]
     words += [word for one in report.advice for word in one.options]
     words += [] if encoding == "utf-8" else ["--encoding", encoding]
     if options["json"]:
         console.put_json(asdict(report) | {"command": shlex.join(words)})
         return
-    terminal.notes(report.notes)
+    terminal.note(*report.notes)
     terminal.put(", ".join("standard input" if name == "-" else name for name in files))
     _put_report(report)
     terminal.put(f"\nto train: {shlex.join(words)}")
@@ -102,14 +101,10 @@ def _put_report(r: Any) -> None:
     _section("rare symbols", rare, ("", "once", "under 5 ×", "kinds", "such as"), (1, 2, 3))
     for symbols in r.symbols:
         _put_unknown([u for u in r.unknown if u.unit == symbols.unit], _noun(symbols))
-    damage = [
-        (
-            *(d.about, f"{d.characters:,}", f"{d.lines:,}"),
-            f"line {d.line:,}" + f" of {d.file}" * (len(r.files) > 1),
-            ", ".join(map(_cell, d.most[:3])),
-        )
-        for d in r.damage
-    ]
+    damage = []
+    for d in r.damage:
+        first = f"line {d.line:,}" + f" of {d.file}" * (len(r.files) > 1)
+        damage.append((d.about, f"{d.characters:,}", f"{d.lines:,}", first, ", ".join(map(_cell, d.most[:3]))))
     _section("signs of damage", damage, ("", "count", "lines", "first in", "most often"), (1, 2))
     _section("warnings", [("!", sentence) for sentence in r.warnings])
     _section("advice", [(" ".join(a.options) or _DEFAULTS[a.about], a.reason) for a in r.advice])
@@ -146,7 +141,7 @@ def _put_unknown(unknown: list[Any], noun: str) -> None:
     _section(f"{noun} unknown to a vocabulary of this size", rows, head, range(len(head)))
 
 
-@command("lmgen corpus list", "lmgen corpus list --json", options=[commands.JSON], name="list", group=corpus)
+@command("lmgen corpus list", "lmgen corpus list --json", options=[commands.JSON], group=corpus)
 def corpus_list(json: bool) -> None:
     """List the corpora that ship, with their sizes."""
     from lmgen.data import finding
@@ -158,9 +153,7 @@ def corpus_list(json: bool) -> None:
         console.table([(r["name"], f"{r['bytes']:,}", r["about"]) for r in rows], head=("name", "bytes", "content"), numbers=(1,))
 
 
-@command(
-    "lmgen corpus write cities", "lmgen corpus write cities -o cities.txt", options=[commands.OUTPUT], name="write", group=corpus
-)
+@command("lmgen corpus write cities", "lmgen corpus write cities -o cities.txt", options=[commands.OUTPUT], group=corpus)
 @click.argument("name")
 def corpus_write(name: str, output: Path | None) -> None:
     """Write the text of the corpus NAME to a file."""

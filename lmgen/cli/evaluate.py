@@ -13,7 +13,7 @@ from lmgen.system import terminal
 from lmgen.training import display
 
 
-@command("lmgen eval cities", "lmgen eval cities test.txt --with trigrams --valid valid.txt", options=commands.EVAL, name="eval")
+@command("lmgen eval cities", "lmgen eval cities test.txt --with trigrams --valid valid.txt", options=commands.EVAL)
 @click.argument("model")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 def eval_(model: str, files: tuple[str, ...], precision: str, **options: Any) -> None:
@@ -56,16 +56,12 @@ def _put_card(card: Any, lm: Any) -> None:
         return
     console.table([*_rows(card.measures, lm, noun), *_further_rows(card, lm)])
     if card.baselines:
+        ours = "this model" if card.weight is None else "the mixture"
+        rows = [(ours, card.measures.nats_per_symbol, card.measures.spelt_bits_per_byte)]
+        rows += [(b.name, b.nats_per_symbol, b.bits_per_byte) for b in card.baselines]
+        cells = [(name, _decimals(nats), _decimals(bits)) for name, nats, bits in rows]
         terminal.put("")
-        console.table(_beside(card), head=("", "nats per symbol", "bits per byte"), numbers=(1, 2))
-
-
-def _beside(card: Any) -> list[tuple[str, str, str]]:
-    """The model among the baselines, spelling included."""
-    m = card.measures
-    rows = [("this model" if card.weight is None else "the mixture", m.nats_per_symbol, m.spelt_bits_per_byte)]
-    rows += [(b.name, b.nats_per_symbol, b.bits_per_byte) for b in card.baselines]
-    return [(name, _decimals(nats), _decimals(bits)) for name, nats, bits in rows]
+        console.table(cells, head=("", "nats per symbol", "bits per byte"), numbers=(1, 2))
 
 
 def _decimals(value: float | None) -> str:

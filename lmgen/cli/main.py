@@ -41,15 +41,9 @@ def cli() -> None:
     """
 
 
-for each in (
-    *(train, sample, fill, eval_, score, novelty, compress, decompress),
-    *(show, list_, remove, rename),
-    *(cells, corpus, arpa, doctor),
-):
+TEXTS = (train, sample, fill, eval_, score, novelty, compress, decompress)
+for each in (*TEXTS, show, list_, remove, rename, cells, corpus, arpa, doctor):
     cli.add_command(each)
-
-
-OUT_OF_MEMORY = "lmgen: not enough memory: give a smaller --size, --batch, --window or --vocab-size"
 
 
 def main() -> None:
@@ -65,22 +59,20 @@ def main() -> None:
         click.echo(help_text.format_message())
         code = 2
     except click.ClickException as error:
-        terminal.note(f"lmgen: {suggestions.message(error)}" + _see_help(error))
+        context = getattr(error, "ctx", None)
+        terminal.note(f"lmgen: {suggestions.message(error)}" + (f" (see {context.command_path} --help)" if context else ""))
         code = 2
     except LmgenError as error:
         terminal.note(f"lmgen: {error}")
         code = error.exit_code
-    except MemoryError:
-        terminal.note(OUT_OF_MEMORY)
-        code = 1
     except (KeyboardInterrupt, click.Abort):  # an Abort is a RuntimeError, too
         code = signals.STOP.code or signals.INTERRUPTED
-    except (RuntimeError, ValueError) as error:
+    except (MemoryError, RuntimeError, ValueError) as error:
         from lmgen.system import devices
 
         if not devices.out_of_memory(error):
             raise
-        terminal.note(OUT_OF_MEMORY)
+        terminal.note("lmgen: not enough memory: give a smaller --size, --batch, --window or --vocab-size")
         code = 1
     except terminal.ReaderGoneError:
         code = 0
@@ -89,12 +81,3 @@ def main() -> None:
         code = 1
     terminal.give_up()
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _see_help(error: click.ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    return f" (see {context.command_path} --help)" if context else ""
-
-
-if __name__ == "__main__":
-    main()

@@ -27,7 +27,7 @@ def show(model: str | None, plot: str | None, json: bool) -> None:
     if plot and not model:
         raise click.UsageError("--plot draws the curves of one model: name it")
     if not model:
-        _put_models(json)
+        click.get_current_context().invoke(list_, json=json)
         return
     from lmgen.models import facts
     from lmgen.system import directories
@@ -57,13 +57,9 @@ def _validation(curve: Any, indent: int) -> list[tuple[str, str]]:
     return [("validation", f"{blocks} {ends}".lstrip())]
 
 
-@command("lmgen list", "lmgen list --json", options=[commands.JSON], name="list")
+@command("lmgen list", "lmgen list --json", options=[commands.JSON])
 def list_(json: bool) -> None:
     """List the models, newest first."""
-    _put_models(json)
-
-
-def _put_models(json: bool) -> None:
     from lmgen.models import facts
 
     models = facts.models()

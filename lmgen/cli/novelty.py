@@ -46,11 +46,11 @@ def novelty(samples: str, sequence: str, encoding: str, errors: str, **options: 
         finding.find([samples]), "line" if lines else sequence, False, options["samples_encoding"] or encoding, errors
     )
     texts = list(_texts(opened) if lines else reading.whole(opened))
-    terminal.notes(opened.notes)
+    terminal.note(*opened.notes)
     if not texts:
         raise InputError(f"there are no samples in {finding.name_of(opened.paths[0])}: give a file of them, one a {sequence}")
     controls = [options["control"]] if options["control"] else []
-    reference = open_reference(options["corpus"], controls, sequence, options["carry"], encoding, errors, exact)
+    reference = open_reference(options["corpus"], controls, (sequence, options["carry"], encoding, errors), exact)
     found = []
     for one in texts:
         found.append(novelties.check(reference.index, one, ngram, exact=exact))
@@ -78,25 +78,18 @@ def _texts(opened: Text) -> Iterator[str]:
         yield value
 
 
-def open_reference(
-    corpora: Sequence[str], controls: Sequence[str], sequence: str, carry: bool, encoding: str, errors: str, exact: bool
-) -> Reference:
-    """Open and index the corpus and its control, with notes."""
+def open_reference(corpora: Sequence[str], controls: Sequence[str], how: tuple[str, bool, str, str], exact: bool) -> Reference:
+    """Open and index the corpus and its control, with notes; `how` they are read: sequence, carry, encoding, errors."""
     from lmgen.data import finding, reading
     from lmgen.evaluation import comparison
 
-    how = (sequence, carry, encoding, errors)
+    sequence, carry, *_ = how
     control = reading.Text(finding.find(controls), *how) if controls else None
     reference = comparison.reference(reading.Text(finding.find(corpora), *how), control, carry)
-    terminal.notes(reference.notes)
+    terminal.note(*reference.notes)
     if reference.index.large and not exact:
         terminal.note(f"the nearest {sequence} is searched among those with the longest common spans; --exact searches all")
     return reference
-
-
-def fields(one: Novelty, known: bool | None) -> dict[str, Any]:
-    """The fields of JSON that novelty adds to a sample; a sample that the model knows is known."""
-    return asdict(one) | {"known": bool(known or one.known)}
 
 
 def put_novelty(one: Novelty, ngram: int) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from lmgen.options import kinds
@@ -78,39 +77,25 @@ class Group(Command, click.Group):
 def command(
     *examples: str, options: Iterable[Option] = (), group: Group | None = None, cls: type[Command] = Command, **settings: Any
 ) -> Callable[[Callable], Any]:
-    """A decorator that makes a function a command (of a group, if one is given) with these options and examples."""
+    """A decorator that makes a function a command (of a group, if one is given) with these options and examples.
 
-    def decorate(function: Callable) -> Command:
-        made = click.command(cls=cls, **settings)(declared(options)(function))
+    `list_` becomes the command list, and `corpus_list` the command list of the group corpus.
+    """
+
+    def decorate(function: Any) -> Command:
+        name = function.__name__.rstrip("_").removeprefix(f"{group.name}_" if group else "")
+        for option in reversed([*options]):
+            flag, several = isinstance(option.kind, kinds.Flag), isinstance(option.kind, kinds.Files)
+            settings_of = {"help": option.described, "default": option.default, "required": option.required, "multiple": several}
+            words = (*option.flags.split(", "), option.name)
+            function = click.option(*words, is_flag=flag, type=None if flag else Typed(option.kind), **settings_of)(function)
+        made = click.command(name, cls=cls, **settings)(function)
         made.options, made.examples = tuple(options), examples
         if group:
             group.add_command(made)
         return made
 
     return decorate
-
-
-def declared(options: Iterable[Option]) -> Callable[[Any], Any]:
-    """A decorator that gives a command these options."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed([*options]):
-            words = option.flags.split(", ")
-            settings: dict[str, Any] = {"help": option.described, "default": option.default, "required": option.required}
-            if isinstance(option.kind, kinds.Flag):
-                settings["is_flag"] = True
-            else:
-                settings |= {"type": Typed(option.kind), "multiple": isinstance(option.kind, kinds.Files)}
-            function = click.option(*words, option.name, **settings)(function)
-        return function
-
-    return decorate
-
-
-def given() -> dict[str, Any]:
-    """The options that the user gave to the current command, by name."""
-    context = click.get_current_context()
-    return {name: v for name, v in context.params.items() if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
 
 
 def load(model: Any, precision: str = "f32") -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +36,17 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
         listed = " ".join(map(repr, unknown[:10]))
         raise InputError(f"the model does not know {listed} of the prompt: leave it out, or leave out --strict")
     note_unknown(unknown)
-    carried = loaded.lm.carry
     count = options["count"] or loaded.defaults["count"]
     lines = options["lines"] or loaded.defaults["lines"]
     drawing = {option.name: options[option.name] for option in commands.DRAWING} | {"count": count}
-    reference = None
+    reference, found, looked_up = None, 0, []
     if options["novelty"]:
-        how = loaded.trained_on
-        controls = [options["control"]] if options["control"] else [name for name in how.valid_files if Path(name).exists()]
-        reference = novelty.open_reference(
-            options["novelty"], controls, how.sequence, carried, how.encoding, how.errors, options["exact"]
-        )
+        text = loaded.trained_on
+        controls = [options["control"]] if options["control"] else [name for name in text.valid_files if Path(name).exists()]
+        how = (text.sequence, loaded.lm.carry, text.encoding, text.errors)
+        reference = novelty.open_reference(options["novelty"], controls, how, options["exact"])
     elif options["control"]:
         raise click.UsageError("--control is compared with the corpus of --novelty: give both, or neither")
-    found = 0
-    looked_up = []
     anew = drawing["seed"] is None
     drawing["seed"] = seed = random.SystemRandom().randrange(1 << 31) if anew else drawing["seed"]
     for one in loaded.samples(**drawing):
@@ -62,7 +58,9 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
             looked_up.append(novelties.check(reference.index, one.text, ngram, exact=options["exact"]))
         if json:
             value = {name: getattr(one, name) for name in FIELDS}
-            console.put_json(value | (novelty.fields(looked_up[-1], one.known) if reference else {}))
+            if reference:
+                value |= asdict(looked_up[-1]) | {"known": bool(one.known or looked_up[-1].known)}
+            console.put_json(value)
             continue
         separator = "" if (loaded.lm.sequence == "line" and lines == 1) or found == 1 else "\n"
         mark = "  (in the corpus)" if one.known else "" if one.ended else " …"
@@ -70,11 +68,8 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
         if reference:
             novelty.put_novelty(looked_up[-1], ngram)
     if (options["novel"] or options["distinct"]) and found < count:
-        kind = "new" if options["novel"] else "different"
-        terminal.note(
-            f"found {found:,} {kind} sample{'s' * (found != 1)} of {count:,}: the model draws little else; "
-            "try a higher --temperature"
-        )
+        samples = f"{'new' if options['novel'] else 'different'} sample{'s' * (found != 1)}"
+        terminal.note(f"found {found:,} {samples} of {count:,}: the model draws little else; try a higher --temperature")
     if reference and looked_up:
         novelty.put_report(looked_up, reference, ngram, json)
 
@@ -134,6 +129,6 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
             terminal.put(f"{one.nats:.3f}\t{one.text}")
         if opened.pipe:
             terminal.finish()
-    terminal.notes(opened.notes)
+    terminal.note(*opened.notes)
     if blank:
         terminal.note(f"{blank:,} blank line{'s' * (blank > 1)} got 0: lmgen eval skips blank lines")

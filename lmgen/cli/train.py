@@ -5,23 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from lmgen.cli.options import command, given
+from lmgen.cli.options import command
 from lmgen.options import commands, table
 from lmgen.system import signals
 
 
 @command("lmgen train names.txt", "lmgen train cities --budget 1m -o checkpoints/towns", options=commands.TRAIN)
 @click.argument("files", nargs=-1, metavar="CORPUS...")
-def train(files: tuple[str, ...], quiet: bool, **_: Any) -> None:
+def train(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
     """Train a model on a text.
 
     CORPUS is a file or several, a folder (of *.txt files, or of those below it that --glob names), - for standard input, or the
     name of a corpus that ships (lmgen corpus list). Options you omit are chosen from the amount of text. Ctrl-C saves; --resume
     continues.
     """
-    named = [option.name for option in table.TRAIN]
-    options = table.checked({name: value for name, value in given().items() if name in named}, bool(files))
+    source = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
+    options = table.checked(given, bool(files))
     with signals.heeded() as stop:
         from lmgen.cli.watch import Watcher
         from lmgen.system import devices

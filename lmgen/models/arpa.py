@@ -49,9 +49,6 @@ def unescaped(word: str) -> str:
     return re.sub(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})", lambda m: chr(int(m[1] or m[2], 16)), word)
 
 
-# ---- writing -----------------------------------------------------------------------------------------------------------
-
-
 def write(model: HoldsNGrams, file: IO[str]) -> None:
     """Write an n-gram model as an ARPA file."""
     vocab, levels, carry = model.vocab, model.levels, model.carry
@@ -81,9 +78,6 @@ def _unigrams(model: HoldsNGrams) -> list[str]:
     for id, name in enumerate([BOUNDARY if carry else END, UNKNOWN, *map(escaped, model.vocab.symbols)]):
         lines.append(f"{log_p[id]:.7g}\t{name}\t{backoff[id] if carry or id != EOS else 0:.7g}\n")
     return lines
-
-
-# ---- reading -----------------------------------------------------------------------------------------------------------
 
 
 def read(path: Path, unit: str | None = None) -> NGramModel:

@@ -21,7 +21,7 @@ LATE = {"residual": False, "layer_norm": False, "direction": "forward"}  # of mo
 def model(name: str) -> dict[str, Any]:
     """The facts of one model. Raises CheckpointError where there is none."""
     path = directories.find(name)
-    about, texts = checkpoint.read_about(path)
+    _, about, texts = checkpoint.read_model(path, weights=False)
     schema.weights(path, about)
     vocab, settings = schema.settings(path, texts)
     config = LATE | settings["model"]
@@ -59,16 +59,9 @@ def models() -> list[dict[str, Any]]:
             shown = f"{kind_of(facts).summary.format(**facts)}, {facts['unit']}"
         except CheckpointError:
             facts, shown = {}, "damaged"
-        rows.append(
-            {
-                "name": path.name,
-                "model": shown,
-                "parameters": facts.get("parameters"),
-                "steps": facts.get("steps"),
-                "valid nats": facts.get("valid_nats"),
-                "text": ", ".join(Path(f).name for f in facts.get("text", ())),
-            }
-        )
+        numbers = {name.replace("_", " "): facts.get(name) for name in ("parameters", "steps", "valid_nats")}
+        text = ", ".join(Path(f).name for f in facts.get("text", ()))
+        rows.append({"name": path.name, "model": shown, **numbers, "text": text})
     return rows
 
 
@@ -91,12 +84,11 @@ def surroundings() -> list[tuple[str, str]]:
     from lmgen.system import devices, memory
 
     packages = ("jax", "jaxlib", "optax", "numpy", "safetensors", "click", "rich")
-    installed = {name: version(name) for name in packages}
     ram = memory.total()
     return [
         ("lmgen", __version__),
         ("python", f"{sys.version.split()[0]} on {platform.system()} {platform.machine()}"),
-        *installed.items(),
+        *((name, metadata.version(name)) for name in packages),
         ("devices", devices.describe()),
         ("kernels", kernels()),
         ("precision", auto()),
@@ -104,10 +96,3 @@ def surroundings() -> list[tuple[str, str]]:
         ("memory", f"{ram / 2**30:.1f} GiB" if ram else "unknown"),
         ("cache", str(cache.folder("corpora").parent)),
     ]
-
-
-def version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

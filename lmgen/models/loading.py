@@ -29,7 +29,7 @@ def choices(name: str) -> list[str]:
 def type_of(config: Mapping[str, Any]) -> type[Model]:
     """The class of model that a configuration describes. Raises CheckpointError if there is none."""
     if config["cell"] not in choices("cell"):
-        raise CheckpointError(f"there is no cell {config['cell']!r:.40}")
+        raise CheckpointError(f"there is no cell {config['cell']!r:.40}, so config.json is damaged: copy the model again")
     return TYPES[kinds.kind_of(config)]
 
 
@@ -50,8 +50,4 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Any:
 def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, Any, dict[str, Any]]:
     """The vocabulary, the configuration of the model and all settings, from vocab.json and config.json."""
     vocab, settings = schema.settings(path, texts)
-    try:
-        kind = type_of(settings["model"])
-    except CheckpointError as error:
-        raise CheckpointError(f"{path / 'config.json'} is damaged ({error}): copy the model again") from None
-    return vocab, kind.configuration(**settings["model"]), settings
+    return vocab, type_of(settings["model"]).configuration(**settings["model"]), settings

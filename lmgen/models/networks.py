@@ -21,6 +21,7 @@ from lmgen.models.columns import Columns
 from lmgen.models.provenance import Provenance
 from lmgen.nn import model, native, recurrence
 from lmgen.nn.cells import CELLS
+from lmgen.nn.model import NetworkConfig, Params
 from lmgen.nn.precision import precision_of, product
 from lmgen.options.kinds import MOST_LAYERS
 from lmgen.system import trees
@@ -31,21 +32,19 @@ from lmgen.system.arrayfile import Arrays
 class Network(Model):
     """A network with its weights, and the precision at which it computes."""
 
-    configuration = model.NetworkConfig
+    configuration = NetworkConfig
 
-    config: model.NetworkConfig
-    params: model.Params
+    config: NetworkConfig
+    params: Params
     vocab: Vocab
     precision: str = "f32"
     provenance: Provenance = field(default_factory=Provenance)
 
     @classmethod
     def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> Network:
-        where = provenance.weights
-        check_size(config, arrays, where)
+        check(config, arrays, provenance.weights)
         template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
-        check_finite(arrays, where)
-        params = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, where))
+        params = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, provenance.weights))
         return cls(config, params, vocab, precision_of(precision, config.cell), provenance)
 
     def arrays(self) -> Arrays:
@@ -107,12 +106,9 @@ class Cloze(Network, Scores, Fills):
         return _logits_between(self.config, self.precision, self.params, window, beyond, place)
 
 
-# ---- compiled functions ------------------------------------------------------------------------------------------------
-
-
 @cache
-def _stepper(config: model.NetworkConfig, precision: str) -> Callable[[Any, State, Array], tuple[State, Array]]:
-    def step(params: model.Params, state: State, ids: Array) -> tuple[State, Array]:
+def _stepper(config: NetworkConfig, precision: str) -> Callable[[Any, State, Array], tuple[State, Array]]:
+    def step(params: Params, state: State, ids: Array) -> tuple[State, Array]:
         state, hs = model.read(config, precision, params, state, ids[None])
         return state, model.logits(params, hs[0], precision)
 
@@ -120,11 +116,11 @@ def _stepper(config: model.NetworkConfig, precision: str) -> Callable[[Any, Stat
 
 
 @cache
-def _rounded_stepper(config: model.NetworkConfig) -> Callable[[Any, State, Array], tuple[State, Array]]:
+def _rounded_stepper(config: NetworkConfig) -> Callable[[Any, State, Array], tuple[State, Array]]:
     """As `_stepper` at bf16, with the roundings of the compiled sampler, which stores the first layer's inputs in bf16."""
     cell, times = CELLS[config.cell], partial(product, precision="bf16")
 
-    def step(params: model.Params, state: State, ids: Array) -> tuple[State, Array]:
+    def step(params: Params, state: State, ids: Array) -> tuple[State, Array]:
         forget = jnp.zeros(ids.shape, bool) if config.carry else ids == EOS
         rows, after = params["embedding"][ids], []
         for k, (p, s) in enumerate(zip(params["layers"], state, strict=True)):
@@ -141,7 +137,7 @@ def _rounded_stepper(config: model.NetworkConfig) -> Callable[[Any, State, Array
 
 
 @jax.jit
-def _with_one_head(params: model.Params) -> model.Params:
+def _with_one_head(params: Params) -> Params:
     """The weights with the matrices of a tied head multiplied, as the compiled sampler has them."""
     head = params["head"]
     if "P" not in head:
@@ -151,25 +147,25 @@ def _with_one_head(params: model.Params) -> model.Params:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _read(config: model.NetworkConfig, precision: str, params: model.Params, state: State, ids: Any) -> tuple[State, Array]:
+def _read(config: NetworkConfig, precision: str, params: Params, state: State, ids: Any) -> tuple[State, Array]:
     state, hs = model.read(config, precision, params, state, ids)
     return state, model.logits(params, hs, precision)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _nats(config: model.NetworkConfig, precision: str, params: model.Params, state: State, window: Any) -> tuple[State, Array]:
+def _nats(config: NetworkConfig, precision: str, params: Params, state: State, window: Any) -> tuple[State, Array]:
     state, hs = model.read(config, precision, params, state, window[:-1])
     return state, model.nats(params, hs, window[1:], precision)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _back(config: model.NetworkConfig, precision: str, params: model.Params, state: State, ids: Any, beyond: Any) -> State:
+def _back(config: NetworkConfig, precision: str, params: Params, state: State, ids: Any, beyond: Any) -> State:
     return model.read_back(config, precision, params, state, ids, beyond)[0]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _nats_between(
-    config: model.NetworkConfig, precision: str, params: model.Params, left: State, right: State, window: Any, beyond: Any
+    config: NetworkConfig, precision: str, params: Params, left: State, right: State, window: Any, beyond: Any
 ) -> tuple[State, Array]:
     left, hs = model.read_between(config, precision, params, left, right, window, beyond)
     targets = window[1:-1]
@@ -177,29 +173,21 @@ def _nats_between(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _logits_between(
-    config: model.NetworkConfig, precision: str, params: model.Params, window: Any, beyond: Any, place: Any
-) -> Array:
+def _logits_between(config: NetworkConfig, precision: str, params: Params, window: Any, beyond: Any, place: Any) -> Array:
     start = model.start(config, window.shape[1])
     _, hs = model.read_between(config, precision, params, start, start, window, beyond)
     return model.logits(params, hs[place - 1, jnp.arange(window.shape[1])], precision)
 
 
-# ---- checks of a file --------------------------------------------------------------------------------------------------
-
-
-def check_size(config: model.NetworkConfig, arrays: Arrays, where: str) -> None:
-    """CheckpointError for a configuration that is too large for these arrays: a network of that size need not fit the memory."""
+def check(config: NetworkConfig, arrays: Arrays, where: str) -> None:
+    """Raise CheckpointError for a configuration that is too large for these weights, since such a network need not fit the
+    memory, and for a weight that is NaN or infinite, since no training saves one."""
     numbers = sum(a.size for a in arrays.values())
     if max(config.layers, config.size, config.vocab * config.embedding) > numbers or config.layers > MOST_LAYERS:
         raise CheckpointError(
             f"{where} holds {numbers:,} numbers, too few for the network in config.json ({config.describe()}, "
             f"embedding {config.embedding:,}): copy the whole directory again"
         )
-
-
-def check_finite(arrays: Arrays, where: str) -> None:
-    """CheckpointError for a weight that is NaN or infinite: no training saves one."""
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise CheckpointError(

@@ -14,6 +14,7 @@ from typing import Any
 
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
+from lmgen.models.kinds import kind_of
 from lmgen.options import kinds, table
 from lmgen.options.kinds import LARGEST, Bounded, Choice, Duration, Flag, Kind, Text, Whole
 
@@ -30,40 +31,42 @@ class Field:
 
     def fault(self, value: Any) -> str:
         """The reason why a value is invalid; empty for a valid one."""
-        if value is None and self.optional:
-            return ""
         try:
-            self.kind.check(value)
-            return ""
+            if value is not None or not self.optional:
+                self.kind.check(value)
         except ValueError as error:
             return str(error)
+        return ""
 
 
 class Names(Kind):
     """A list of file names."""
 
-    def check(self, value: Any) -> Any:
-        if not (isinstance(value, list | tuple) and all(type(name) is str for name in value)):
-            raise ValueError(f"{kinds.quoted(value)} is not a list of file names")
-        return value
+    noun = "a list of file names"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, list | tuple) and all(type(name) is str for name in value)
 
 
 class Digest(Kind):
     """A sha256, or two of them joined by +; the empty string for none."""
 
-    def check(self, value: Any) -> str:
-        if not (isinstance(value, str) and re.fullmatch(r"(?:[0-9a-f]{64}(?:\+[0-9a-f]{64})?)?", value)):
-            raise ValueError(f"{kinds.quoted(value)} is not a sha256")
-        return value
+    noun = "a sha256"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str) and bool(re.fullmatch(r"(?:[0-9a-f]{64}(?:\+[0-9a-f]{64})?)?", value))
 
 
 class Division(Kind):
     """The held-out part of a text: a share of its sequences, all after some characters (`head`), or nothing."""
 
+    noun = "a division of a text"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, dict) and value.keys() == {"share", "head"}
+
     def check(self, value: Any) -> Any:
-        if not (isinstance(value, dict) and value.keys() == {"share", "head"}):
-            raise ValueError(f"{kinds.quoted(value)} is not a division of a text")
-        Bounded(0, 1).check(value["share"])
+        Bounded(0, 1).check(super().check(value)["share"])
         if value["head"] is not None:
             Whole(0, kinds.LARGEST_SEED).check(value["head"])
         return value
@@ -90,7 +93,7 @@ NGRAM: Table = {
     "vocab": Field(Whole(2)),
     "order": like("order"),
     "carry": like("carry"),
-    "cell": like("cell", Choice(("ngram",))),
+    "cell": like("cell"),
     "direction": like("direction", Choice(("forward",))),
 }
 TRAINING: Table = {
@@ -152,7 +155,7 @@ def settings(path: Path, texts: Mapping[str, str]) -> tuple[Vocab, dict[str, Any
     vocab = Vocab.from_json(texts.get("vocab.json", ""))
     try:
         content = json.loads(texts.get("config.json", ""))
-        counts = content["model"].get("cell") == "ngram"
+        counts = kind_of(content["model"]).counts
         tables = {"model": NGRAM if counts else NETWORK, "train": {} if counts else TRAINING, "text": TEXT}
         if whys := [why for name, fields in tables.items() if (why := wrong(content[name], fields))]:
             raise ValueError(whys[0])

@@ -31,15 +31,24 @@ def quoted(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+@dataclass(frozen=True)
 class Kind:
-    """The type of an option: `word` names it in a help page, `hint` in a signature."""
+    """The type of an option: `word` names it in a help page, `hint` in a signature, `noun` in "VALUE is not NOUN"."""
 
     word: ClassVar[str]
     hint: ClassVar[str]
+    noun: ClassVar[str]
+    accepts: ClassVar[type] = object
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this type at all."""
+        return isinstance(value, self.accepts)
 
     def check(self, value: Any) -> Any:
         """Return the value in the form the program uses. Raises ValueError for an invalid value."""
-        raise NotImplementedError
+        if not self.fits(value):
+            raise ValueError(f"{quoted(value)} is not {self.noun}")
+        return value
 
     def parse(self, text: str) -> Any:
         """Return the value of a word of the command line."""
@@ -60,15 +69,16 @@ class Bounded(Kind):
     open_low: bool = False
     word = "number"
     hint = "float"
-    noun: ClassVar[str] = "number"
-    accepts: ClassVar[type] = Real
+    noun = "a number"
+    accepts = Real
     convert: ClassVar[type] = float
 
+    def fits(self, value: Any) -> bool:
+        return super().fits(value) and not isinstance(value, bool)
+
     def check(self, value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, self.accepts):
-            raise ValueError(f"{quoted(value)} is not a {self.noun}")
         try:
-            number = self.convert(value)
+            number = self.convert(super().check(value))
         except OverflowError:
             number = math.inf
         if not self.low <= number <= self.high or number == math.inf or (self.open_low and number == self.low):
@@ -79,7 +89,7 @@ class Bounded(Kind):
         try:
             number = self.convert(text)
         except ValueError:
-            raise ValueError(f"{quoted(text)} is not a {self.noun}") from None
+            raise ValueError(f"{quoted(text)} is not {self.noun}") from None
         return self.check(number)
 
     @property
@@ -96,12 +106,11 @@ class Whole(Bounded):
     high: int = LARGEST
     word = "integer"
     hint = "int"
-    noun = "whole number"
+    noun = "a whole number"
     accepts = Integral
     convert = int
 
 
-@dataclass(frozen=True)
 class Duration(Kind):
     """Seconds, as a number or as 90s, 5m, 1h30m."""
 
@@ -138,33 +147,24 @@ class Choice(Kind):
         return ", ".join(self.names)
 
 
-@dataclass(frozen=True)
 class Flag(Kind):
     """Yes or no."""
 
     word = "flag"
     hint = "bool"
-
-    def check(self, value: Any) -> bool:
-        if not isinstance(value, bool):
-            raise ValueError(f"{quoted(value)} is neither True nor False")
-        return value
+    noun = "True or False"
+    accepts = bool
 
 
-@dataclass(frozen=True)
 class Text(Kind):
     """A string."""
 
     word = "text"
     hint = "str"
-
-    def check(self, value: Any) -> str:
-        if not isinstance(value, str):
-            raise ValueError(f"{quoted(value)} is not a string")
-        return value
+    noun = "a string"
+    accepts = str
 
 
-@dataclass(frozen=True)
 class Name(Text):
     """A name, in upper or lower case: others write LSTM and GRU."""
 
@@ -174,7 +174,6 @@ class Name(Text):
         return super().check(value).lower()
 
 
-@dataclass(frozen=True)
 class Place(Kind):
     """A path."""
 
@@ -187,14 +186,12 @@ class Place(Kind):
         return Path(path)
 
 
-@dataclass(frozen=True)
 class Stored(Place):
     """A model directory, or the name of one in checkpoints/."""
 
     word = "model"
 
 
-@dataclass(frozen=True)
 class File(Place):
     """The name of a file; - may stand for standard input."""
 
@@ -204,20 +201,15 @@ class File(Place):
         return os.fspath(super().check(value))
 
 
-@dataclass(frozen=True)
 class Files(File):
     """Files: one each time the option is given."""
 
 
-@dataclass(frozen=True)
 class Source(Kind):
     """A text: a file on the command line; from Python whatever `data.inputs.files` accepts."""
 
     word = "file"
     hint = "str | Path | IO | Iterable"
-
-    def check(self, value: Any) -> Any:
-        return value
 
     def parse(self, text: str) -> list[str]:
         if not text:

@@ -6,30 +6,13 @@ The command line, the Python functions, config.json and docs/options.md follow f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from lmgen.errors import InputError
-from lmgen.options.kinds import (
-    LARGEST_FLOAT,
-    LARGEST_SEED,
-    MOST_LAYERS,
-    MOST_ORDER,
-    Bounded,
-    Choice,
-    Duration,
-    Flag,
-    Kind,
-    Name,
-    Place,
-    Source,
-    Stored,
-    Text,
-    Whole,
-    did_you_mean,
-    quoted,
-)
+from lmgen.options import kinds
+from lmgen.options.kinds import Bounded, Choice, Duration, Flag, Kind, Name, Place, Source, Stored, Text, Whole
 
 
 @dataclass(frozen=True)
@@ -98,7 +81,7 @@ def check(name: str, kind: Kind, value: Any) -> Any:
         raise InputError(f"Invalid value for '--{name.replace('_', '-')}': {error}") from None
 
 
-SEED = Whole(0, LARGEST_SEED)
+SEED = Whole(0, kinds.LARGEST_SEED)
 UNITS = Choice(("char", "word", "word-punct", "word-only"))
 FITTED = "from the text"
 
@@ -129,18 +112,13 @@ TRAIN = (
     Option("vocab_size", Whole(3), None, "Largest vocabulary, EOS and UNK included.", "vocabulary", "unlimited", counts=True),
     Option("unk_token", Text(), None, "Unknown-word token of the corpus, such as <unk>.", "vocabulary", "none", counts=True),
     Option("cell", Name(), None, "Cell (lmgen cells lists them), or ngram.", "network", "lstm", counts=True),
-    Option("order", Whole(1, MOST_ORDER), None, "Order of an n-gram model.", "n-grams", "best on validation", counts=True),
+    Option("order", Whole(1, kinds.MOST_ORDER), None, "Order of an n-gram model.", "n-grams", "best on validation", counts=True),
     Option("size", Whole(), None, "Units per layer.", "network", FITTED),
-    Option("layers", Whole(1, MOST_LAYERS), None, "Number of layers.", "network", "1"),
+    Option("layers", Whole(1, kinds.MOST_LAYERS), None, "Number of layers.", "network", "1"),
     Option("residual", Flag(), None, "Residual connections.", "network", "from 3 layers on"),
     Option("layer_norm", Flag(), None, "Layer normalisation before each layer and the head.", "network", FITTED),
     Option(
-        "direction",
-        Choice(("forward", "both")),
-        None,
-        "forward: for writing; both: for filling blanks.",
-        "network",
-        "forward",
+        "direction", Choice(("forward", "both")), None, "forward: for writing; both: for filling blanks.", "network", "forward"
     ),
     Option("embedding", Whole(), None, "Embedding size.", "network", FITTED),
     Option("tie", Flag(), None, "Tie the output weights to the embedding.", "network", "for units other than char"),
@@ -152,7 +130,7 @@ TRAIN = (
     Option("budget", Duration(), None, "Or for this time: 90s, 5m, 1h30m.", "end", resumes=True),
     Option("learning_rate", Bounded(0, 10, open_low=True), None, "Peak learning rate of AdamW.", "training", FITTED),
     Option("weight_decay", Bounded(0, 10), None, "Weight decay of all matrices.", "training", "0.2"),
-    Option("clip", Bounded(0, LARGEST_FLOAT, open_low=True), None, "Largest global norm of the gradient.", "training", "1"),
+    Option("clip", Bounded(0, kinds.LARGEST_FLOAT, open_low=True), None, "Largest global norm of the gradient.", "training", "1"),
     Option("patience", Whole(0), None, "Stop after this many validations without improvement; 0: never.", "training", "10"),
     Option("keep", Choice(("best", "last")), None, "Weights to keep: of the best validation, or the last.", "training", "best"),
     PRECISION,
@@ -167,14 +145,9 @@ def names(*of: str) -> tuple[str, ...]:
     return tuple(option.name for option in TRAIN if option.of in of)
 
 
-def taken(given: Mapping[str, Any], *of: str) -> dict[str, Any]:
-    """Those of the given options that belong to these."""
-    return {name: given[name] for name in names(*of) if name in given}
-
-
 def belonging(options: Mapping[str, Any], *of: str) -> dict[str, Any]:
-    """The options of these parts."""
-    return {name: options[name] for name in names(*of)}
+    """Those of the options that belong to these parts."""
+    return {name: options[name] for name in names(*of) if name in options}
 
 
 def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
@@ -202,15 +175,7 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
         raise InputError(
             "there is no text to train on: give a file, - for standard input, or a corpus that ships, such as cities"
         )
-    elif options["cell"] == "ngram":
-        if foreign := sorted(option.name for option in asked if not option.counts):
-            raise InputError(f"an n-gram model has no {', '.join(foreign).replace('_', '-')}: leave that out")
-    elif options["order"] is not None:
-        raise InputError("only an n-gram model (--cell ngram) has an --order: leave it out")
     return options
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
@@ -218,5 +183,5 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
     known = [*known]
     for name in given:
         if name not in known:
-            meant = did_you_mean(name, known) or f": the options are {', '.join(known)}"
-            raise InputError(f"there is no option {quoted(name)[1:-1]}{meant}")
+            meant = kinds.did_you_mean(name, known) or f": the options are {', '.join(known)}"
+            raise InputError(f"there is no option {kinds.quoted(name)[1:-1]}{meant}")

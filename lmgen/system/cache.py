@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import tempfile
 import time
 from pathlib import Path
 
 KEEP_SECONDS = 30 * 24 * 3600  # files unused for longer are removed
+_POSIX = hasattr(os, "getuid")  # Windows has neither owners nor modes of this kind
 
 
 def folder(name: str) -> Path:
@@ -20,22 +20,20 @@ def folder(name: str) -> Path:
 def lasting(name: str) -> Path | None:
     """A writable cache folder that later processes find again, or None: in $XDG_CACHE_HOME, ~/.cache or the temporary folder."""
     homes = (os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~/.cache"))
-    ours = [Path(home, "lmgen") for home in homes if home and os.path.isabs(home)]
-    temporary = Path(tempfile.gettempdir(), _private())
-    for base in (*ours, *([] if temporary.is_symlink() else [temporary])):  # anyone may put a link there
-        try:
+    bases = [Path(home, "lmgen") for home in homes if home and os.path.isabs(home)]
+    temporary = Path(tempfile.gettempdir(), f"lmgen-of-{os.getuid() if _POSIX else 'user'}")
+    for base in (*bases, *([] if temporary.is_symlink() else [temporary])):  # anyone may put a link there
+        with contextlib.suppress(OSError):
             base.parent.mkdir(parents=True, exist_ok=True)
             if _ours(base) and _ours(base / name):
                 return base / name
-        except OSError:
-            continue
     return None
 
 
 def _ours(path: Path) -> bool:
     """Create a private folder if missing; whether it belongs to this user and is writable."""
     path.mkdir(mode=0o700, exist_ok=True)
-    if hasattr(os, "getuid"):  # Windows has neither owners nor modes of this kind
+    if _POSIX:
         found = path.stat()
         if found.st_uid != os.getuid():
             return False
@@ -44,17 +42,9 @@ def _ours(path: Path) -> bool:
     return os.access(path, os.W_OK | os.X_OK)
 
 
-def _private() -> str:
-    try:
-        return f"lmgen-of-{getpass.getuser()}"
-    except (KeyError, OSError, ImportError):  # the user has no name
-        return f"lmgen-of-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-
-
 def clear_old(path: Path) -> None:
     """Remove encoded and copied texts in a folder that were not used for `KEEP_SECONDS`."""
-    with contextlib.suppress(OSError):
-        for file in (*path.glob("*.ids"), *path.glob("*.part"), *path.glob("*.spool")):
-            with contextlib.suppress(OSError):
-                if time.time() - file.stat().st_mtime > KEEP_SECONDS:
-                    file.unlink()
+    for file in (*path.glob("*.ids"), *path.glob("*.part"), *path.glob("*.spool")):
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime > KEEP_SECONDS:
+                file.unlink()

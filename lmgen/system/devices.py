@@ -17,6 +17,8 @@ from jax import Array
 from lmgen.errors import InputError
 from lmgen.system import cache, memory
 
+COMPILED = f"jaxlib-{jax.lib.__version__}-{platform.machine()}"  # the folder in the cache; programs serve one version alone
+
 
 def random_key(seed: int) -> Array:
     """The random key of a seed from 0 to 2^63 − 1; seeds below 2^32 give the same key as in JAX."""
@@ -26,12 +28,11 @@ def random_key(seed: int) -> Array:
 
 def compiled_programs() -> Path:
     """The lasting folder of compiled programs. Raises OSError if there is none."""
-    if chosen := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        folder = Path(chosen)
-    elif ours := cache.lasting("compiled"):
-        folder = ours / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
-    if not (chosen or ours) or "://" in str(chosen):
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    base = None if chosen else cache.lasting("compiled")
+    if "://" in chosen or not (chosen or base):
         raise FileNotFoundError("no folder keeps the compiled programs")
+    folder = base / COMPILED if base else Path(chosen)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -60,16 +61,16 @@ def prepare() -> None:
 
     Environment variables of JAX take precedence, except JAX_ENABLE_X64: lmgen computes in 32 bits.
     """
-    jax.config.update("jax_enable_x64", False)
-    compiled = cache.folder("compiled") / f"jaxlib-{jax.lib.__version__}-{platform.machine()}"
+    compiled = str(cache.folder("compiled") / COMPILED)
     settings = {
-        "jax_compilation_cache_dir": str(compiled),
+        "jax_compilation_cache_dir": compiled,
         "jax_persistent_cache_min_compile_time_secs": 0.2,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
     for name, value in settings.items():
         if not os.environ.get(name.upper()):
             jax.config.update(name, value)
+    jax.config.update("jax_enable_x64", False)
     _mend_cache(Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or compiled))
     memory.keep_freed()
 
@@ -93,29 +94,27 @@ def _mend_cache(folder: Path) -> None:
     that an entry cannot be written are dropped."""
     show = warnings.showwarning
 
-    def mend(message: Warning | str, category: type[Warning], *rest: Any, **others: Any) -> None:
+    def mend(message: Warning | str, *rest: Any, **others: Any) -> None:
         found = re.match(r"Error (reading|writing) persistent compilation cache entry for '([\w.<>-]+)'", str(message))
         if not found:
-            show(message, category, *rest, **others)
-        else:
-            with contextlib.suppress(OSError):
-                for entry in folder.glob(f"{found[2]}-*"):
-                    entry.unlink()
+            show(message, *rest, **others)
+            return
+        with contextlib.suppress(OSError):
+            for entry in folder.glob(f"{found[2]}-*"):
+                entry.unlink()
 
     warnings.showwarning = mend
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of JAX means that there is not enough memory."""
-    return "RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error) or "bad_alloc" in str(error)
+    """Whether an error, perhaps of JAX, means that there is not enough memory."""
+    return isinstance(error, MemoryError) or any(w in str(error) for w in ("RESOURCE_EXHAUSTED", "ut of memory", "bad_alloc"))
 
 
 def asked_for(error: BaseException) -> int:
     """The bytes that a failed allocation of JAX or NumPy requested, from its message; 0 if unknown."""
     match = re.search(r"([\d.]+) ?(bytes|[KMGT]i?B)", str(error))
-    if not match:
-        return 0
-    return round(float(match[1]) * 1024 ** " KMGT".index(match[2][0]) if match[2] != "bytes" else float(match[1]))
+    return round(float(match[1]) * 1024 ** max(0, " KMGT".find(match[2][0]))) if match else 0
 
 
 def describe() -> str:

@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -48,7 +47,7 @@ class Place:
         except TakenError:
             self.path = free(self.path)
         old = _hidden(self.path, "old")
-        try:
+        with files.explained(f"cannot put {self.folder} in the place of {self.path}"):
             if os.path.lexists(self.path):
                 _remove(old)
                 os.rename(self.path, old)
@@ -59,8 +58,6 @@ class Place:
                     os.rename(old, self.path)
                 raise
             files.sync(self.path.absolute().parent)
-        except OSError as error:
-            raise LmgenError(f"cannot put {self.folder} in the place of {self.path}: {error.strerror}") from None
         self.folder = self.path
         _remove(old)
 
@@ -99,11 +96,20 @@ def _claimed(path: Path, force: bool) -> Iterator[Place]:
         raise TakenError(f"{folder} is in the way and not of lmgen: remove it yourself, or choose another --output")
     made = [p for p in folder.parents if not p.exists()]
     with contextlib.ExitStack() as held:
-        try:
+        with files.explained(f"cannot make the model directory {path}", kind=InputError):
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(lock.held(folder, path))
             place = Place(path, folder, force)
-            give_up = partial(_give_up, place, made)
+
+            def give_up() -> None:
+                with contextlib.suppress(LmgenError):
+                    place.rescue()
+                if not place.published:
+                    _remove(place.folder)
+                    with contextlib.suppress(OSError):
+                        for parent in made:
+                            parent.rmdir()
+
             signals.STOP.cleanups.append(give_up)
             held.callback(signals.STOP.cleanups.remove, give_up)
             held.callback(give_up)
@@ -111,8 +117,6 @@ def _claimed(path: Path, force: bool) -> Iterator[Place]:
             if (path / "config.json").is_file():
                 held.enter_context(lock.locked(path))
             _clear(path, folder)
-        except OSError as error:
-            raise InputError(f"cannot make the model directory {path}: {error.strerror}") from None
         yield place
 
 
@@ -126,16 +130,6 @@ def _clear(path: Path, folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
     if os.path.lexists(path):
         _remove(_hidden(path, "old"))
-
-
-def _give_up(place: Place, made: list[Path]) -> None:
-    with contextlib.suppress(LmgenError):
-        place.rescue()
-    if not place.published:
-        _remove(place.folder)
-        with contextlib.suppress(OSError):
-            for parent in made:
-                parent.rmdir()
 
 
 def check_free(path: Path, force: bool = False) -> None:
@@ -199,13 +193,10 @@ def rename(path: Path, name: str) -> Path:
     target = path.with_name(name)
     if os.path.lexists(target):
         raise TakenError(f"the name {name} is taken: give another one, such as {free(target).name}")
-    with lock.locked(path), new(target):
-        try:
-            _remove(_hidden(path, "old"))
-            os.rename(path, target)
-            files.sync(target.parent)
-        except OSError as error:
-            raise LmgenError(f"cannot rename {path}: {error.strerror}") from None
+    with lock.locked(path), new(target), files.explained(f"cannot rename {path}"):
+        _remove(_hidden(path, "old"))
+        os.rename(path, target)
+        files.sync(target.parent)
     return target
 
 
@@ -257,10 +248,8 @@ def models(home: Path = HOME) -> list[Path]:
     """The model directories in `home`, newest first."""
     for old in home.glob(".*.old"):
         mend(old.with_name(old.name[1 : -len(".old")]))
-    entries = home.iterdir() if home.is_dir() else ()
-    found = [(p / "model.safetensors", p) for p in entries if not p.name.startswith(".")]
-    times = {p: model.stat().st_mtime_ns for model, p in found if model.is_file()}
-    return sorted(times, key=lambda p: times[p], reverse=True)
+    times = {p.parent: p.stat().st_mtime_ns for p in home.glob("[!.]*/model.safetensors") if p.is_file()}
+    return sorted(times, key=lambda path: times[path], reverse=True)
 
 
 def find(name: str | None, home: Path = HOME) -> Path:

@@ -12,31 +12,34 @@ from typing import IO, Any
 
 from lmgen.errors import CheckpointError, InputError, LmgenError
 
-# Windows has none of these three.
-_NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+_NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither of the two
 _NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)
-_FOLDERS_CAN_BE_OPENED = hasattr(os, "O_DIRECTORY")
 
 
-# ---- of a model directory ----------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def explained(sentence: str, way_out: str = "", kind: type[LmgenError] = LmgenError) -> Iterator[None]:
+    """Turn an error of the system into one of lmgen: the sentence, what the system says, and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{sentence}: {error.strerror or error}{way_out}") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file atomically: write a temporary file beside it, flush that to disk, rename it, flush the directory."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb", opener=no_link) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise LmgenError(
-            f"cannot save {path} ({len(content):,} bytes): {error.strerror}; the previous version is intact"
-        ) from error
+    with explained(f"cannot save {path} ({len(content):,} bytes)", "; the previous version is intact"):
+        try:
+            with open(part, "wb", opener=no_link) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+            sync(path.parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
 
 
 def no_link(path: str, flags: int) -> int:
@@ -48,7 +51,7 @@ def no_link(path: str, flags: int) -> int:
 
 def sync(folder: Path) -> None:
     """Flush the entries of a directory to disk, where the system can."""
-    if not _FOLDERS_CAN_BE_OPENED:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no directory
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -63,14 +66,12 @@ def sync(folder: Path) -> None:
 def subfolder(path: Path, name: str) -> Path:
     """A directory in another, created and flushed to disk if missing. Raises CheckpointError for a symbolic link."""
     folder = path / name
-    try:
+    with explained(f"cannot make {folder}", "; the previous version is intact"):
         if folder.is_symlink():
             raise CheckpointError(f"{folder} is a link and may lead anywhere: put the directory itself in its place")
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)  # another process may create it at the same time
             sync(path)
-    except OSError as error:
-        raise LmgenError(f"cannot make {folder}: {error.strerror}; the previous version is intact") from error
     return folder
 
 
@@ -94,9 +95,6 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; copy the whole directory again") from None
 
 
-# ---- that users name ---------------------------------------------------------------------------------------------------
-
-
 @contextlib.contextmanager
 def new(path: Path, option: str = "--output", text: bool = False) -> Iterator[IO[Any]]:
     """A new file of bytes, or of UTF-8 text, that gets its name once it is complete.
@@ -104,7 +102,7 @@ def new(path: Path, option: str = "--output", text: bool = False) -> Iterator[IO
     Raises InputError, which names the `option`, if a file of that name exists or it cannot be written.
     """
     how: dict[str, Any] = {"mode": "x", "encoding": "utf-8", "newline": "\n"} if text else {"mode": "xb"}
-    try:
+    with explained(f"cannot write {path}", f"; choose another {option}", InputError):
         if os.path.lexists(path):
             raise FileExistsError(0, "it exists, and nothing is overwritten")
         part = path.with_name(f".lmgen.{os.getpid()}.part")
@@ -113,18 +111,11 @@ def new(path: Path, option: str = "--output", text: bool = False) -> Iterator[IO
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            _name(part, path)
+            try:
+                os.link(part, path)  # unlike a renaming, this replaces no file
+            except FileExistsError:
+                raise
+            except OSError:  # the file system has no hard links
+                os.rename(part, path)
         finally:
             part.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another {option}") from None
-
-
-def _name(part: Path, path: Path) -> None:
-    """Rename a file without replacing another."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:  # the file system has no hard links
-        os.rename(part, path)

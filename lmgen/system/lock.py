@@ -26,13 +26,11 @@ class TakenError(InputError):
     """A name or a directory that is in use."""
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> contextlib.AbstractContextManager[None]:
     """Lock a model for training. Raises TakenError, which names the process that holds the lock."""
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path} is no model: give a directory that lmgen train wrote")
-    with held(path, path):
-        yield
+    return held(path, path)
 
 
 @contextlib.contextmanager
@@ -46,22 +44,20 @@ def held(folder: Path, name: Path) -> Iterator[None]:
             else:
                 _claim(file, name / "train" / "lock", stack)
         except BlockingIOError:
-            holder = file.read_text("utf-8", "replace")[:20].split()[:1] if file.is_file() else []
-            raise TakenError(
-                f"{name} is being trained by process {''.join(holder)}: wait for it, or choose another --output"
-            ) from None
+            holder = "".join(file.read_text("utf-8", "replace")[:20].split()[:1]) if file.is_file() else ""
+            raise TakenError(f"{name} is being trained by process {holder}: wait for it, or choose another --output") from None
         except (OSError, LmgenError) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            if isinstance(cause, FileNotFoundError):  # the directory was renamed or removed meanwhile
-                raise TakenError(
-                    f"{name} is being replaced by another process: wait for it, or choose another --output"
-                ) from None
+            if isinstance(error.__cause__ or error, FileNotFoundError):  # the directory was renamed or removed meanwhile
+                way_out = "wait for it, or choose another --output"
+                raise TakenError(f"{name} is being replaced by another process: {way_out}") from None
             if isinstance(error, LmgenError):
                 raise
-            raise LmgenError(
-                f"cannot train in {name} (lock: {error.strerror}): copy the directory to where you can write"
-            ) from None
-        _clear_leftovers(folder)
+            way_out = "copy the directory to where you can write"
+            raise LmgenError(f"cannot train in {name} (lock: {error.strerror}): {way_out}") from None
+        for part in (*folder.glob(".*.part"), *folder.glob("train/.*.part")):  # of a save that was killed
+            if LEFTOVER.fullmatch(part.name):
+                with contextlib.suppress(OSError):
+                    part.unlink()
         yield
 
 
@@ -122,11 +118,3 @@ def _alive(process: int) -> bool:
     running = bool(handle) and bool(kernel.GetExitCodeProcess(handle, ctypes.byref(code))) and code.value == 259  # STILL_ACTIVE
     kernel.CloseHandle(handle)
     return running
-
-
-def _clear_leftovers(path: Path) -> None:
-    """Remove temporary files that a killed save left behind."""
-    for part in (*path.glob(".*.part"), *path.glob("train/.*.part")):
-        if LEFTOVER.fullmatch(part.name):
-            with contextlib.suppress(OSError):
-                part.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def keep_freed() -> None:
@@ -42,30 +45,17 @@ def total() -> int | None:
 
 def available() -> float:
     """The bytes that this process can still allocate, by the limits of Linux, the control group and the process, or infinity."""
-    return min(_meminfo(), _control_group(), _limit())
-
-
-def _meminfo() -> float:
-    try:
+    free = math.inf
+    with contextlib.suppress(OSError, ValueError, KeyError):
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return 1024.0 * sum(int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree"))
-    except (OSError, ValueError, KeyError):
-        return float("inf")
-
-
-def _control_group(folder: Path = Path("/sys/fs/cgroup")) -> float:
-    try:
-        return float(int((folder / "memory.max").read_text()) - int((folder / "memory.current").read_text()))
-    except (OSError, ValueError):  # no group, or "max"
-        return float("inf")
-
-
-def _limit() -> float:
-    soft = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else None
-    if soft is None or soft == resource.RLIM_INFINITY:
-        return float("inf")
-    try:
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except (OSError, ValueError):
+        free = 1024.0 * sum(int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree"))
+    with contextlib.suppress(OSError, ValueError):  # no group, or "max"
+        most, used = (int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, most - used)
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else None
+    if limit is not None and limit != resource.RLIM_INFINITY:
         used = 0
-    return float(max(0, soft - used))
+        with contextlib.suppress(OSError, ValueError):
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        free = min(free, max(0, limit - used))
+    return free

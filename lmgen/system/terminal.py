@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from lmgen.errors import LmgenError
@@ -50,15 +50,11 @@ def give_up() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def note(message: str) -> None:
-    """Write a sentence for the user to stderr; on a terminal it is wrapped between words."""
+def note(*messages: str) -> None:
+    """Write sentences for the user to stderr, each on lines of its own; on a terminal they are wrapped between words."""
     with contextlib.suppress(OSError):  # a terminal that is gone does not end a training
-        print(shown(wrapped(message, sys.stderr), sys.stderr), file=sys.stderr, flush=True)
-
-
-def notes(messages: Iterable[str]) -> None:
-    for message in messages:
-        note(message)
+        for message in messages:
+            print(shown(wrapped(message, sys.stderr), sys.stderr), file=sys.stderr, flush=True)
 
 
 def wrapped(message: str, stream: Any) -> str:

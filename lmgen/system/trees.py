@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from lmgen.errors import CheckpointError, printable
@@ -32,23 +33,13 @@ def unflatten(template: Any, arrays: Arrays, where: str) -> Any:
         raise CheckpointError(
             f"{where} holds the array {printable(extra[0])} that its configuration lacks: copy the directory again"
         )
-    return _filled(template, arrays, "")
+    return jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in wanted])
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """In the order of jax.tree.leaves, but the parts of a named tuple are numbered."""
     if not isinstance(tree, Mapping | list | tuple):
         yield path, tree
         return
     for key, child in sorted(tree.items()) if isinstance(tree, Mapping) else enumerate(tree):
         yield from _leaves(child, f"{path}/{key}".lstrip("/"))
-
-
-def _filled(tree: Any, arrays: Arrays, path: str) -> Any:
-    if not isinstance(tree, Mapping | list | tuple):
-        return arrays[path]
-    pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
-    children = {key: _filled(child, arrays, f"{path}/{key}".lstrip("/")) for key, child in pairs}
-    if isinstance(tree, Mapping):
-        return children
-    named = hasattr(tree, "_fields")  # a named tuple, such as the states of optax
-    return type(tree)(*children.values()) if named else type(tree)(children.values())

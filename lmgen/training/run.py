@@ -154,7 +154,7 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
     option that cannot be used.
     """
     table.refuse_unknown(options, table.names("vocabulary", "network", "training", "end"))
-    vocabulary, wanted = table.taken(options, "vocabulary"), table.taken(options, "network", "training", "end")
+    vocabulary, wanted = table.belonging(options, "vocabulary"), table.belonging(options, "network", "training", "end")
     defaults.check(wanted)
     place = directories.Place(place) if isinstance(place, Path) else place
     data, carry = text.load(**vocabulary), vocabulary.get("carry", False)
@@ -176,7 +176,7 @@ def memory_of(network: model.NetworkConfig, config: TrainingConfig) -> Iterator[
     try:
         yield
     except (MemoryError, RuntimeError, ValueError) as error:  # JAX raises any of them
-        if not (isinstance(error, MemoryError) or devices.out_of_memory(error)):
+        if not devices.out_of_memory(error):
             raise
         raise LmgenError(defaults.too_large(network, config, devices.asked_for(error))) from None
 
@@ -192,8 +192,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     vocab, network, settings = loading.described(path, texts)
     if not settings["train"]:
         raise CheckpointError(f"{path} was fitted in one go, so there is nothing to resume: train it anew")
-    networks.check_size(network, arrays, str(path))
-    networks.check_finite({name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
+    networks.check(network, {name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
     config, progress = _left_off(path, about)
     ends = {name: wanted[name] for name in table.names("end") if wanted.get(name) is not None}
     if ends:

@@ -14,6 +14,7 @@ from lmgen.data.corpus import Corpus
 from lmgen.data.inputs import is_name
 from lmgen.data.split import WHOLE
 from lmgen.errors import DivergedError, LmgenError
+from lmgen.models import kinds
 from lmgen.models.provenance import TextSettings
 from lmgen.options import table
 from lmgen.system import directories, lock
@@ -67,6 +68,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
             observer.resume(run, complaints)
             _drive(run, observer)
         return path, run.config.precision
+    kind = kinds.wanted(options)
     defaults.check(options)
     path, force = options["output"] or directories.HOME / name, options["force"]
     count_on = not (options["output"] or force)
@@ -76,7 +78,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
     assert text
     vocabulary = table.belonging(options, "vocabulary")
     with directories.new(path, force, count_on) as place:
-        if options["cell"] == "ngram":
+        if kind.counts:
             observer.counted(*counting.new(place, text, order=options["order"], **vocabulary))
             return place.path, "auto"
         run = runs.new(place, text, **vocabulary, **table.belonging(options, "network", "training", "end"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import stat
 import subprocess
@@ -78,28 +77,35 @@ sys.exit(both("second"))
         assert list(made.glob("corpora/*.ids"))
 
 
-def test_a_user_without_a_name_gets_a_folder_by_number(monkeypatch):
-    for error in (KeyError("uid"), OSError("no name")):
-
-        def fail(error=error):
-            raise error
-
-        monkeypatch.setattr(getpass, "getuser", fail)
-        assert cache._private() == f"lmgen-of-{os.getuid()}"
-
-
-def test_a_temporary_cache_that_is_a_link_is_not_followed(tmp_path, monkeypatch):
-    """Anyone may put one into /tmp."""
+@pytest.fixture
+def temporary(tmp_path, monkeypatch) -> Path:
+    """The temporary folder of a user without a home."""
     (tmp_path / "tmp").mkdir()
-    (tmp_path / "theirs").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp" / cache._private()).symlink_to(tmp_path / "theirs")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing")
-    monkeypatch.setenv("HOME", "/proc/nothing")
-    found = cache.folder("corpora")
-    assert found.parent == tmp_path / "tmp"
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, "/proc/nothing")
+    return tmp_path / "tmp"
+
+
+def test_users_without_a_home_have_a_temporary_cache_each(temporary, monkeypatch):
+    folders = [cache.folder("corpora"), cache.folder("corpora")]
+    assert folders[0] == folders[1]
+    assert folders[0].parent.parent == temporary
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # the first folder is not theirs, and neither is the new one by its owner
+    other = cache.folder("corpora")
+    assert other not in folders
+    assert other.parent == temporary
+
+
+def test_a_temporary_cache_that_is_a_link_is_not_followed(temporary, tmp_path):
+    """Anyone may put one into /tmp."""
+    usual = cache.folder("corpora").parent
+    usual.rename(tmp_path / "theirs")
+    usual.symlink_to(tmp_path / "theirs")
+    found = cache.folder("compiled")
+    assert found.parent == temporary
     assert stat.S_IMODE(found.stat().st_mode) == 0o700
-    assert not list((tmp_path / "theirs").iterdir())
+    assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["corpora"]
 
 
 # ---- sockets and files ---------------------------------------------------------------------------------------------------

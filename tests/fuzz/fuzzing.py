@@ -40,6 +40,7 @@ from lmgen.models.provenance import Provenance, TextSettings
 from lmgen.options import kinds
 from lmgen.system import arrayfile, checkpoint
 from lmgen.training import run
+from support import call
 
 LONG = bool(os.environ.get("LMGEN_LONG"))
 
@@ -571,7 +572,7 @@ def _invocation(draw: st.DrawFn, words: tuple[str, ...], command: click.Command)
 invocations = st.sampled_from(list(commands())).flatmap(lambda pair: st.tuples(_invocation(*pair), contents))
 
 
-def call(drawn: tuple[list[str], bytes]) -> int:
+def run_command(drawn: tuple[list[str], bytes]) -> int:
     """Run a command in a folder of models and texts; the only outcomes are the exit codes, with a sentence and no traceback."""
     words, stdin = drawn
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace") for _ in range(2))
@@ -584,11 +585,8 @@ def call(drawn: tuple[list[str], bytes]) -> int:
         Path("folder").mkdir()
         Path("link").symlink_to("link")
         given = io.TextIOWrapper(io.BytesIO(stdin))
-        with mock.patch.multiple(sys, argv=["lmgen", *words], stdin=given, stdout=out, stderr=err):
-            try:
-                main.main()
-            except SystemExit as end:
-                code = end.code
+        with mock.patch.multiple(sys, stdin=given, stdout=out, stderr=err):
+            code = call(*words)
         out.flush(), err.flush()
         told = err.buffer.getvalue().decode(errors="replace")
     assert code in (0, 1, 2, 3, 4), (code, told)
@@ -603,6 +601,6 @@ KINDS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any], int, int, i
     "vocabularies": (vocabularies, read_vocabulary, 300, 20_000, 10_000),
     "configurations": (configs, read_config, 80, 5_000, 2_500),
     "checkpoints": (checkpoints, read_checkpoint, 150, 5_000, 2_500),
-    "options": (invocations, call, 80, 5_000, 1_200),
+    "options": (invocations, run_command, 80, 5_000, 1_200),
 }
-__all__ = ["KINDS", "call", "commands", "folder", "level", "models", "safetensors"]
+__all__ = ["KINDS", "commands", "folder", "level", "models", "run_command", "safetensors"]

@@ -216,7 +216,7 @@ def test_the_command_line_counts(names, tmp_path, monkeypatch):
     [
         (["--cell", "ngram", "--size", "8"], "has no size"),
         (["--cell", "ngram", "--budget", "5s"], "has no budget"),
-        (["--order", "3"], "only an n-gram model"),
+        (["--order", "3"], "a recurrent network has no order"),
         (["--cell", "ngram", "--order", "99"], "99 cannot be used: give 1 or more, 32 at most"),
         (["--cell", "ngrm"], "did you mean ngram"),
     ],

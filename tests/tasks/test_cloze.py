@@ -375,41 +375,33 @@ def test_the_command_after_a_training_can_be_typed(tmp_path, lmgen, unit):
     assert len(out.splitlines()) == 5
 
 
-def test_commands_of_a_cloze_model(trained, monkeypatch, capfd):
+def test_commands_of_a_cloze_model(trained, lmgen):
     """eval, score and fill say pseudo; sample is one sentence and exit code 2."""
-    from lmgen.cli import main
-
-    def call(*words):
-        monkeypatch.setattr("sys.argv", ["lmgen", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main.main()
-        return end.value.code, *capfd.readouterr()
-
     loaded, corpus = trained
     path = loaded.lm.path
-    code, out, _ = call("fill", path, "t_t", "_ob", "-n", 2)
+    code, out, _ = lmgen("fill", path, "t_t", "_ob", "-n", 2)
     groups = [group.split("\n") for group in out.strip().split("\n\n")]
     assert (code, [len(group) for group in groups]) == (0, [2, 2])
     assert groups[1][0].endswith("\tbob")
-    code, out, _ = call("fill", path, "b_b", "--json", "-n", 1)
+    code, out, _ = lmgen("fill", path, "b_b", "--json", "-n", 1)
     (line,) = map(json.loads, out.splitlines())
     assert list(line) == ["text", "symbols", "probability"]
-    code, out, _ = call("eval", path, corpus)
+    code, out, _ = lmgen("eval", path, corpus)
     assert code == 0
     assert "pseudo-perplexity" in out
     assert "bits" not in out
-    code, out, _ = call("eval", path, corpus, "--json")
+    code, out, _ = lmgen("eval", path, corpus, "--json")
     assert {"pseudo_nats", "pseudo_perplexity", "symbols"} <= set(json.loads(out))
-    code, out, _ = call("score", path, corpus, "--json")
+    code, out, _ = lmgen("score", path, corpus, "--json")
     assert list(json.loads(out.splitlines()[0])) == ["text", "pseudo_nats", "symbols", "unknown"]
-    code, out, err = call("sample", path)
+    code, out, err = lmgen("sample", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "cannot predict from left to right" in err
-    code, out, err = call("fill", path, "b b_", "-n", 1)
+    code, out, err = lmgen("fill", path, "b b_", "-n", 1)
     assert code == 0
     assert "does not know ' ': read as unknown" in err
-    code, out, err = call("fill", path, "bob")
+    code, out, err = lmgen("fill", path, "bob")
     assert (code, out) == (2, "")
     assert "no blank" in err
-    code, out, _ = call("show", path)
+    code, out, _ = lmgen("show", path)
     assert "both" in out

@@ -8,7 +8,6 @@ import re
 import jax
 import pytest
 
-from lmgen.cli import main
 from lmgen.nn.cells import CELLS
 from lmgen.training import benchmark
 
@@ -42,37 +41,30 @@ def test_parameters_of_a_unit_are_those_of_a_layer(name):
         assert size * (cost.weights * size + cost.vectors) == sum(w.size for w in layer.values())
 
 
-def call(capfd, monkeypatch, *words):
-    monkeypatch.setattr("sys.argv", ["lmgen", *words])
-    with pytest.raises(SystemExit) as end:
-        main.main()
-    return end.value.code, *capfd.readouterr()
-
-
-def test_command_lists_every_cell(capfd, monkeypatch):
-    code, out, err = call(capfd, monkeypatch, "cells", "--no-speed")
+def test_command_lists_every_cell(lmgen):
+    code, out, err = lmgen("cells", "--no-speed")
     assert (code, err) == (0, "")
     assert re.findall(r"(?m)^([a-z-]+) +\d", out) == list(CELLS)
     assert "symbols/s" not in out
-    code, out, _ = call(capfd, monkeypatch, "cells", "--no-speed", "--json")
+    code, out, _ = lmgen("cells", "--no-speed", "--json")
     assert [json.loads(line)["name"] for line in out.splitlines()] == list(CELLS)
 
 
-def test_command_measures_and_explains_a_cell(capfd, monkeypatch):
+def test_command_measures_and_explains_a_cell(lmgen, monkeypatch):
     monkeypatch.setattr(benchmark, "SECONDS", 0.01)
-    code, out, err = call(capfd, monkeypatch, "cells", "elman", "--size", "8")
+    code, out, err = lmgen("cells", "elman", "--size", "8")
     assert code == 0
     speed = re.search(r"elman +2 N \+ 1 +1 \+ 1 +1 +([\d,]+)\n", out)
     assert int(speed[1].replace(",", "")) > 0
     assert "h_t = φ(W x_t + U h_{t-1} + b)" in out
     assert "measuring 1 cell with 8 units" in err
-    code, out, _ = call(capfd, monkeypatch, "cells", "gru-reset-before", "--size", "8")
+    code, out, _ = lmgen("cells", "gru-reset-before", "--size", "8")
     assert len(out.splitlines()[0]) <= 60
-    code, out, _ = call(capfd, monkeypatch, "cells", "elman", "gru", "--size", "8", "--json")
+    code, out, _ = lmgen("cells", "elman", "gru", "--size", "8", "--json")
     assert all(json.loads(line)["symbols_per_second"] > 0 for line in out.splitlines())
 
 
-def test_unknown_cell_gets_the_nearest_name(capfd, monkeypatch):
-    code, out, err = call(capfd, monkeypatch, "cells", "lstn")
+def test_unknown_cell_gets_the_nearest_name(lmgen):
+    code, out, err = lmgen("cells", "lstn")
     assert (code, out) == (2, "")
     assert "did you mean lstm?" in err
