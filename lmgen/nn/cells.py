@@ -47,6 +47,7 @@ class Cell:
     """
 
     gates: int = 1
+    biases: tuple[float, ...] = ()  # the initial bias of each gate; 0 without it
     recurrent: ClassVar[dict[str, int]] = {"U": 1}  # recurrent matrices, [N, size N]
     memory: ClassVar[dict[str, int]] = {"h": 1}  # arrays of the state, [B, size N]
 
@@ -63,7 +64,7 @@ class Cell:
 
     def vectors(self, size: int) -> Params:
         """The initial biases and other vectors."""
-        return {"b": jnp.zeros(self.gates * size)}
+        return {"b": jnp.repeat(jnp.array(self.biases or (0.0,) * self.gates), size)}
 
     def start(self, batch: int, size: int, dtype: Any = jnp.float32) -> State:
         """The initial state: zeros."""
@@ -174,11 +175,9 @@ class LSTM(Cell):
     """
 
     gates = 4
+    biases: tuple[float, ...] = (0.0, 1.0, 0.0, 0.0)
     recurrent: ClassVar[dict[str, int]] = {"U": 4}
     memory: ClassVar[dict[str, int]] = {"h": 1, "c": 1}
-
-    def vectors(self, size: int) -> Params:
-        return {"b": jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), size)}
 
     def update(self, p: Params, state: State, a: Array) -> State:
         i, f, o, g = jnp.split(a, 4, axis=-1)
@@ -211,10 +210,8 @@ class CoupledLSTM(LSTM):
     """
 
     gates = 3
+    biases = (-1.0, 0.0, 0.0)
     recurrent: ClassVar[dict[str, int]] = {"U": 3}
-
-    def vectors(self, size: int) -> Params:
-        return {"b": jnp.repeat(jnp.array([-1.0, 0.0, 0.0]), size)}
 
     def update(self, p: Params, state: State, a: Array) -> State:
         i, o, g = jnp.split(a, 3, axis=-1)
@@ -230,10 +227,8 @@ class NoForgetLSTM(LSTM):
     """
 
     gates = 3
+    biases = ()
     recurrent: ClassVar[dict[str, int]] = {"U": 3}
-
-    def vectors(self, size: int) -> Params:
-        return {"b": jnp.zeros(3 * size)}
 
     def update(self, p: Params, state: State, a: Array) -> State:
         i, o, g = jnp.split(a, 3, axis=-1)
@@ -340,9 +335,7 @@ class MinLSTM(LinearCell):
     """
 
     gates = 3
-
-    def vectors(self, size: int) -> Params:
-        return {"b": jnp.repeat(jnp.array([1.0, 0.0, 0.0]), size)}
+    biases = (1.0, 0.0, 0.0)
 
     def factors(self, p: Params, x: Array) -> tuple[Array, Array]:
         f, i, n = jnp.split(x, 3, axis=-1)

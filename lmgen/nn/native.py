@@ -48,7 +48,8 @@ def library() -> Library:
         if not _complete(path.read_bytes()):  # the loader would crash
             return Library(lack=f"{path.name} is damaged: install lmgen again")
         functions = ctypes.CDLL(str(path.absolute()))
-        if functions.lmgen_api_minor() > _api_minor():  # JAX would reject it
+        header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
+        if functions.lmgen_api_minor() > int(re.findall(r"define XLA_FFI_API_MINOR (\d+)", header)[0]):  # JAX would reject it
             return Library(lack="built for a newer JAX than the one installed: install lmgen again with --no-build-isolation")
         functions.lmgen_kind.restype = ctypes.c_char_p
         functions.lmgen_padding.restype = ctypes.c_int64
@@ -64,17 +65,8 @@ def library() -> Library:
 
 def _complete(elf: bytes) -> bool:
     """Whether a 64-bit ELF file is complete: its section header table comes last."""
-    if len(elf) < 64:
-        return False
-    table, size, count = struct.unpack_from("<40xQ10xHH", elf)
+    table, size, count = struct.unpack_from("<40xQ10xHH", elf.ljust(64))
     return table + size * count <= len(elf)
-
-
-def _api_minor() -> int:
-    """The version of the FFI of the installed JAX."""
-    header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
-    found = re.search(r"#define XLA_FFI_API_MINOR (\d+)", header)
-    return int(found[1]) if found else -1
 
 
 def kind(precision: str) -> str:
@@ -118,10 +110,10 @@ def product(
     b: Array,
     precision: str,
     *,
-    bias: Array | None = None,
-    weights: Array | None = None,
+    bias: Any = None,
+    weights: Any = None,
     stored: bool = False,
-    shape: tuple = (),
+    shape: Any = (),
     **layout: Any,
 ) -> Array:
     """The matrix product a b + bias, [M, K] [K, N] -> [M, N], in float32 or as `stored`; `weights` multiply the rows of a.
@@ -186,30 +178,19 @@ class Kept(NamedTuple):
 
 
 def forward(
-    gru: bool,
-    precision: str,
-    keep: bool,
-    inputs: Array,
-    ids: Array | None,
-    U: Array,
-    b_u: Array,
-    h0: Array,
-    c0: Array,
-    forget: Array,
+    gru: bool, precision: str, keep: bool, inputs: Array, ids: Any, U: Array, b_u: Array, h0: Array, c0: Array, forget: Array
 ) -> tuple[Array, Array, Kept | None]:
     """The outputs hs [T, B, N] of a layer, its last memory cell c, and with `keep` what the gradient needs.
 
     inputs [T, B, G, P] stored, or [R, G, P] with ids [T, B]; U [N, G N], b_u [N], h0 and c0 [B, N], forget [T, B].
     """
-    T, B = forget.shape
-    P = padded(h0.shape[1], precision)
-    stored, f32 = _stored(precision), jnp.float32
+    (T, B), P, stored, f32 = forget.shape, padded(h0.shape[1], precision), _stored(precision), jnp.float32
     results = [((T, B, h0.shape[1]), f32), (c0.shape, f32), ((T if keep else 2, B, P), stored)]
     if keep:
         results += [((T, B, 4, P), stored), ((0,) if gru else (T, B, P), f32)]
     reuse = {0: 3} if keep and ids is None and not gru else None  # an LSTM's gates overwrite their inputs
     ids = jnp.zeros((0, 0), jnp.int32) if ids is None else ids
-    arrays = (inputs, ids, U, b_u, h0, c0, forget)
+    arrays = inputs, ids, U, b_u, h0, c0, forget
     hs, c, *rest = _call("forward", results, *arrays, precision=precision, in_place=reuse, gru=gru)
     return hs, c, Kept(*rest) if keep else None
 
@@ -245,47 +226,34 @@ def head(h: Array, W: Array, b: Array, targets: Array, precision: str, transpose
 
 
 def adamw(
-    scalars: Array,
-    count: Array,
-    arrays: list[Array],
-    decay: list[float],
-    clip: float,
-    betas: tuple[float, float],
-    epsilon: float,
-    ids: Array | None = None,
-    table: int | None = None,
+    scalars: Array, count: Array, arrays: list[Array], decay: list[float], ids: Any = None, table: int = -1, **numbers: float
 ) -> list[Array]:
     """A step of AdamW with clipping by the global norm: weights, means and squares, and whether the gradient was finite.
 
     scalars are the loss and the learning rate, count the previous steps; `arrays` are all weights, means, squares and gradients,
-    `decay` the weight decay of each array of weights. Weights and moments are updated in place if XLA permits it. The gradient of
-    array number `table` is sparse, with the rows that ids [n] name.
+    `decay` the weight decay of each array of weights; `numbers` are clip, beta1, beta2 and epsilon. Weights and moments are
+    updated in place if XLA permits it. The gradient of array number `table` is sparse, with the rows that ids [n] name.
     """
     assert library().functions, library().lack
     n = 3 * len(decay)
     results = [*(ShapeDtypeStruct(a.shape, a.dtype) for a in arrays[:n]), ShapeDtypeStruct((), jnp.bool_)]
     call = jax.ffi.ffi_call("lmgen_adamw", results, input_output_aliases={2 + i: i for i in range(n)})
-    numbers = {"clip": clip, "beta1": betas[0], "beta2": betas[1], "epsilon": epsilon}
     attributes: dict[str, Any] = {name: np.float32(value) for name, value in numbers.items()}
-    attributes |= {"table": np.int64(-1 if table is None else table), "decay": np.asarray(decay, np.float32)}
-    return list(call(scalars, count, *arrays, jnp.zeros(0, jnp.int32) if ids is None else ids, **attributes))
+    ids = jnp.zeros(0, jnp.int32) if ids is None else ids
+    return list(call(scalars, count, *arrays, ids, table=np.int64(table), decay=np.asarray(decay, np.float32), **attributes))
 
 
 # ---- sampling ----------------------------------------------------------------------------------------------------------
 
 
-def pack_gates(w: Array, gates: int, precision: str) -> Array:
-    """A recurrent or input matrix [N, G N], packed for `sample`."""
-    P = padded(w.shape[1] // gates, precision)
-    size = library().functions.lmgen_packed_size(precision == "bf16", P, gates * P)
-    return _call("pack", [((size,), jnp.float32)], w, precision=precision, transposed=False, gates=np.int64(gates))[0]
-
-
-def pack_head(W: Array, precision: str, transposed: bool) -> Array:
-    """The head's matrix [N, V], or transposed [V, N], packed for `sample`."""
-    inner, columns = W.shape[::-1] if transposed else W.shape
+def pack(w: Array, gates: int = 0, transposed: bool = False, *, precision: str) -> Array:
+    """A recurrent or input matrix [N, G N], or with 0 gates the head's [N, V] or transposed [V, N], packed for `sample`."""
+    inner, columns = w.shape[::-1] if transposed else w.shape
+    if gates:
+        inner = padded(columns // gates, precision)
+        columns = gates * inner
     size = library().functions.lmgen_packed_size(precision == "bf16", inner, columns)
-    return _call("pack", [((size,), jnp.float32)], W, precision=precision, transposed=transposed, gates=np.int64(0))[0]
+    return _call("pack", [((size,), jnp.float32)], w, precision=precision, transposed=transposed, gates=np.int64(gates))[0]
 
 
 def sample(weights: list[Array], layers: list[dict[str, Array]], states: list[dict[str, Array]], **settings: Any) -> list[Array]:

@@ -52,10 +52,7 @@ CHARACTERS = (
     Size(float("inf"), 384, 128, 32, 1e-2, layer_norm=True),
 )
 IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for characters and a short budget
-WORDS = (
-    Size(3e5, 128, 128, 16, 4e-3),
-    Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True),
-)
+WORDS = (Size(3e5, 128, 128, 16, 4e-3), Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True))
 # (passes over the text, dropout): the more often a text is read, the more dropout.
 DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
 
