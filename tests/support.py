@@ -1,4 +1,4 @@
-"""What tests of several packages share: a corpus, small options, commands as processes and on a terminal."""
+"""What tests of several packages share: a corpus, small options, commands as processes and on a terminal, costs of programs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,3 +49,13 @@ def on_a_terminal(*words: str | Path, columns: int = 60, code: int = 0, **enviro
     os.close(master)
     assert process.wait() == code, seen
     return seen.decode()
+
+
+def operations(program: Callable, *arrays: Any) -> float:
+    """The floating-point operations of a compiled program, as JAX counts them: the body of a loop counts once."""
+    return jax.jit(program).lower(*arrays).compile().cost_analysis()["flops"]
+
+
+def scratch(program: Callable, *arrays: Any) -> int:
+    """The bytes that a compiled program takes beside its arguments and results."""
+    return jax.jit(program).lower(*arrays).compile().memory_analysis().temp_size_in_bytes

@@ -212,28 +212,23 @@ class CoupledLSTM(LSTM):
     gates = 3
     biases = (-1.0, 0.0, 0.0)
     recurrent: ClassVar[dict[str, int]] = {"U": 3}
+    forget = staticmethod(lambda i: 1 - i)
 
     def update(self, p: Params, state: State, a: Array) -> State:
         i, o, g = jnp.split(a, 3, axis=-1)
         i = sigmoid(i)
-        c = (1 - i) * state["c"] + i * tanh(g)
+        c = self.forget(i) * state["c"] + i * tanh(g)
         return {"h": sigmoid(o) * tanh(c), "c": c}
 
 
-class NoForgetLSTM(LSTM):
+class NoForgetLSTM(CoupledLSTM):
     """The original LSTM, without a forget gate: f = 1 (Hochreiter & Schmidhuber 1997).
 
     i, o = σ(W x_t + U h_{t-1} + b),  g = tanh(…),  c_t = c_{t-1} + i ⊙ g,  h_t = o ⊙ tanh(c_t).
     """
 
-    gates = 3
-    biases = ()
-    recurrent: ClassVar[dict[str, int]] = {"U": 3}
-
-    def update(self, p: Params, state: State, a: Array) -> State:
-        i, o, g = jnp.split(a, 3, axis=-1)
-        c = state["c"] + sigmoid(i) * tanh(g)
-        return {"h": sigmoid(o) * tanh(c), "c": c}
+    biases = (0.0, 0.0, 0.0)
+    forget = staticmethod(lambda i: 1)
 
 
 # ---- gated recurrent units ---------------------------------------------------------------------------------------------

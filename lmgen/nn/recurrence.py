@@ -45,24 +45,34 @@ def run(cell: Cell, p: Params, state: State, xs: Array, forget: Array, precision
 
 def plain(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
     """A scan over time: reset, step, output."""
+    return _scanned(cell, precision, p, state, xs, forget, None)[0]
 
-    def times(a: Array, name: str) -> Array:
-        return product(a, p[name], precision)
 
-    def at(state: State, now: tuple[Array, Array]) -> tuple[State, Array]:
-        x, forget = now
+def _scanned(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array, taps: list[Array] | None):
+    """As `plain`, and with `taps` the factors a_t of the recurrent products, too.
+
+    Taps are zeros added to the products u_t: their cotangents are du_t. None are needed where these are dx_t.
+    """
+
+    def at(state: State, now: tuple[Array, Array, list[Array] | None]):
+        x, forget, taps = now
+        factors: list[Array] = []
+
+        def times(a: Array, name: str) -> Array:
+            factors.append(a)
+            u = product(a, p[name], precision)
+            return u + taps[len(factors) - 1] if taps else u
+
         state = cell.step(p, forgotten(state, forget), x, times)
-        return state, state["h"]
+        return state, (state["h"], [] if taps is None else factors)
 
-    return lax.scan(at, state, (xs, forget))
+    state, (hs, factors) = lax.scan(at, state, (xs, forget, taps))
+    return (state, hs), factors
 
 
 def forgotten(state: State, forget: Array) -> State:
     """The state, zero in the rows where `forget` [B] is true."""
     return {name: jnp.where(forget[:, None], 0, s) for name, s in state.items()}
-
-
-# ---- hoisted -----------------------------------------------------------------------------------------------------------
 
 
 def products(cell: Cell, p: Params, state: State, x: Array) -> list[tuple[str, jax.ShapeDtypeStruct]]:
@@ -91,28 +101,12 @@ def _sees_sums(cell: Cell) -> bool:
 
 def _forward(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array):
     made = products(cell, p, state, xs[0])
-    names = [name for name, _ in made]
+    others = {name: w for name, w in p.items() if name not in dict(made)}
+    taps = [] if _sees_sums(cell) else [jnp.zeros((len(xs), *u.shape), u.dtype) for _, u in made]
 
     def loop(others: Params, state: State, xs: Array, taps: list[Array]):
-        """`taps` are zeros added to the products u_t: their cotangents are du_t. Not needed where these are dx_t."""
+        return _scanned(cell, precision, p | others, state, xs, forget, taps)
 
-        def at(state: State, now: tuple[Array, list[Array], Array]):
-            x, taps, forget = now
-            factors: list[Array] = []
-
-            def times(a: Array, name: str) -> Array:
-                factors.append(a)
-                u = product(a, p[name], precision)
-                return u + taps[len(factors) - 1] if taps else u
-
-            state = cell.step(others, forgotten(state, forget), x, times)
-            return state, (state["h"], factors)
-
-        state, (hs, factors) = lax.scan(at, state, (xs, taps, forget))
-        return (state, hs), factors
-
-    others = {name: w for name, w in p.items() if name not in names}
-    taps = [] if _sees_sums(cell) else [jnp.zeros((len(xs), *u.shape), u.dtype) for _, u in made]
     out, pullback, factors = jax.vjp(loop, others, state, xs, taps, has_aux=True)
     return out, (pullback, factors, p)
 
@@ -129,9 +123,6 @@ def _backward(cell: Cell, precision: str, kept, cotangent):
 
 
 hoisted.defvjp(_forward, _backward)
-
-
-# ---- parallel ----------------------------------------------------------------------------------------------------------
 
 
 def parallel(cell: LinearCell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
@@ -163,9 +154,6 @@ def _composed_backward(kept, dhs):
 
 
 _composed.defvjp(lambda keep, write: (hs := _scan(keep, write), (keep, hs)), _composed_backward)
-
-
-# ---- compiled ----------------------------------------------------------------------------------------------------------
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -107,19 +107,9 @@ def too_large(network: NetworkConfig, config: TrainingConfig, asked: int = 0) ->
     }
     ways = [f"--{way}" for way in sorted(smaller, key=lambda way: memory_needed(*smaller[way]))[:3]]
     needed, free = max(memory_needed(network, config), asked), memory.available()
-    return (
-        f"not enough memory: this training takes {_bytes(needed)} or more"
-        + (f" and {_bytes(free)} are free" if free < float("inf") else "")
-        + f"; give {', '.join(ways[:-1])} or {ways[-1]}"
-    )
-
-
-def _bytes(count: float) -> str:
-    """1.5 GB, 20.0 MB, 12 bytes."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count:,.0f} bytes"
+    takes, have = (f"{n / 1e9:,.1f} GB" if n >= 1e9 else f"{n / 1e6:,.1f} MB" for n in (needed, free))
+    less = f" and {have} are free" if free < float("inf") else ""
+    return f"not enough memory: this training takes {takes} or more{less}; give {', '.join(ways[:-1])} or {ways[-1]}"
 
 
 def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -169,19 +170,21 @@ def perplexity(value: float, digits: int = 3) -> str:
     return f"{value:,.{digits}f}" if value <= LARGEST else f"over {LARGEST:,}"
 
 
+@dataclass(frozen=True)
 class Loss:
     """Nats per symbol in the measure usual for a unit: bits per character, or perplexity per word.
 
     Those of a cloze model are `pseudo`: not bits of the text.
     """
 
+    unit: str
+    characters_per_symbol: float
+    pseudo: bool = False
+
     @classmethod
     def of(cls, run: Run) -> Loss:
         """For the model of a training."""
         return cls(run.data.vocab.unit, run.data.characters_per_symbol, run.network.task == "cloze")
-
-    def __init__(self, unit: str, characters_per_symbol: float, pseudo: bool = False):
-        self.unit, self.ratio, self.pseudo = unit, characters_per_symbol, pseudo
 
     def __call__(self, nats: float | None) -> str:
         if nats is None:
@@ -189,5 +192,5 @@ class Loss:
         if self.pseudo:
             return f"{nats:.3f} pseudo-nats (pseudo-perplexity {perplexity(math.exp(min(nats, 50)), 2)})"
         if self.unit == "char":
-            return f"{nats:.3f} nats ({nats / math.log(2) / self.ratio:.3f} bits/char)"
+            return f"{nats:.3f} nats ({nats / math.log(2) / self.characters_per_symbol:.3f} bits/char)"
         return f"{nats:.3f} nats (perplexity {perplexity(math.exp(min(nats, 50)), 1)})"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,17 +16,15 @@ from lmgen.training.config import StepReport
 
 MOST = 1 << 28  # bytes that are read
 SANE = 1e6  # no curve exceeds it
+LINE = ("step", "symbols", "seconds", "train_nats", "valid_nats", "symbols_per_second", "learning_rate", "skipped")
 
 
-class Writer:
+class Writer(AbstractContextManager["Writer"]):
     """Adds lines to the end of the file. What cannot be written waits for the next line, and `trouble` says why."""
 
     def __init__(self, path: Path):
         self.path, self.waiting, self.trouble = path, b"", ""
         self.file = open(path, "ab", buffering=0, opener=files.no_link)  # noqa: SIM115
-
-    def __enter__(self) -> Writer:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
@@ -33,24 +33,15 @@ class Writer:
         """Write the line of a report, if it has a loss."""
         if report.train_nats is None and report.valid_nats is None:
             return
-        self.waiting += json.dumps(_line(report)).encode() + b"\n"
+        report = replace(report, seconds=round(report.seconds, 3), symbols_per_second=round(report.symbols_per_second))
+        line = {name: getattr(report, name) for name in LINE if name != "valid_nats" or report.valid_nats is not None}
+        self.waiting += json.dumps(line).encode() + b"\n"
         try:
             while self.waiting:
                 self.waiting = self.waiting[self.file.write(self.waiting) :]
             self.trouble = ""
         except OSError as error:
             self.trouble = f"cannot write {self.path} ({len(self.waiting):,} bytes): {error.strerror}"
-
-
-def _line(report: StepReport) -> dict[str, Any]:
-    line = {"step": report.step, "symbols": report.symbols, "seconds": round(report.seconds, 3), "train_nats": report.train_nats}
-    if report.valid_nats is not None:
-        line["valid_nats"] = report.valid_nats
-    return line | {
-        "symbols_per_second": round(report.symbols_per_second),
-        "learning_rate": report.learning_rate,
-        "skipped": report.skipped,
-    }
 
 
 def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
