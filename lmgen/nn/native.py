@@ -106,17 +106,9 @@ def _call(
 
 
 def product(
-    a: Array,
-    b: Array,
-    precision: str,
-    *,
-    bias: Any = None,
-    weights: Any = None,
-    stored: bool = False,
-    shape: Any = (),
-    **layout: Any,
+    a: Array, b: Array, precision: str, *, bias: Any = None, weights: Any = None, shape: tuple = (), **layout: Any
 ) -> Array:
-    """The matrix product a b + bias, [M, K] [K, N] -> [M, N], in float32 or as `stored`; `weights` multiply the rows of a.
+    """The matrix product a b + bias, [M, K] [K, N] -> [M, N]; `weights` multiply the rows of a.
 
     `transposed_a` and `transposed_b` use the transposes. `a_from` and `b_from` are the first columns used of wider arrays;
     `shape` is needed where the arguments do not determine it. `b_gates` and `c_gates` are the gates of b and of the result if
@@ -124,8 +116,7 @@ def product(
     """
     bias, weights = (jnp.zeros(0) if x is None else x for x in (bias, weights))
     shape = shape or (a.shape[layout.get("transposed_a", False)], b.shape[not layout.get("transposed_b", False)])
-    out = _stored(precision) if stored else jnp.float32
-    return _call("product", [(shape, out)], a, b, bias, weights, precision=precision, **_layout(**layout))[0]
+    return _call("product", [(shape, jnp.float32)], a, b, bias, weights, precision=precision, **_layout(**layout))[0]
 
 
 def weight_gradient(a: Array, b: Array, shape: tuple, precision: str, weights: Array | None = None, **layout: Any) -> list[Array]:
@@ -166,7 +157,8 @@ def padded(size: int, precision: str) -> int:
 def inputs(x: Array, W: Array, b: Array, gates: int, shape: tuple, precision: str) -> Array:
     """The input products x W + b of x [n, D], stored [*shape, G, P]."""
     size = (*shape, gates, padded(W.shape[1] // gates, precision))
-    return product(x, W, precision, bias=b, stored=True, b_gates=gates, shape=size)
+    results = [(size, _stored(precision))]
+    return _call("product", results, x, W, b, jnp.zeros(0), precision=precision, **_layout(b_gates=gates))[0]
 
 
 class Kept(NamedTuple):

@@ -104,7 +104,7 @@ class Display(AbstractContextManager["Display"]):
         note(message)
 
     def show(self, report: StepReport) -> None:
-        """Show one report."""
+        """Show one report; without a panel, only if it is time for a line, and otherwise keep it for the end."""
         self.train = report.train_nats if report.train_nats is not None else self.train
         if report.valid_nats is not None:
             self.valid.append(report.valid_nats)
@@ -114,19 +114,15 @@ class Display(AbstractContextManager["Display"]):
                 self.live.draw(self._panel(report))
                 self.drawn = time.monotonic()
         elif not self.quiet and report.train_nats is not None:
-            self._log(report)
-
-    def _log(self, report: StepReport) -> None:
-        """Print a line if it is time for one; otherwise keep the report for the end."""
-        self.began = report.seconds if self.began is None else self.began  # a resumed training has some already
-        self.waiting = report
-        if (passed := report.seconds - self.began) >= self.next:
-            note(self._line(report))
-            self.waiting = None
-            self.next = next((t for t in TIMES if t > passed), (passed // EVERY + 1) * EVERY)
+            self.began = report.seconds if self.began is None else self.began  # a resumed training has some already
+            self.waiting = report
+            if (passed := report.seconds - self.began) >= self.next:
+                note(self._line(report))
+                self.waiting = None
+                self.next = next((t for t in TIMES if t > passed), (passed // EVERY + 1) * EVERY)
 
     def _line(self, report: StepReport) -> str:
-        parts = [f"step {report.step:,}", f"{duration(report.seconds)}", f"train {self.loss(self.train)}"]
+        parts = [f"step {report.step:,}", duration(report.seconds), f"train {self.loss(self.train)}"]
         if self.valid:
             parts.append(f"valid {self.loss(self.valid[-1])}{' best' if self.valid[-1] == self.best else ''}")
         parts.append(f"{report.symbols_per_second:,.0f} symbols/s")
@@ -137,15 +133,12 @@ class Display(AbstractContextManager["Display"]):
     def _panel(self, report: StepReport) -> Any:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
         left = report.seconds / report.progress - report.seconds if report.progress > 0.01 else None
-        top = Table.grid(padding=(0, 1), expand=True)
-        top.add_column(no_wrap=True)
-        top.add_column(ratio=1)
-        top.add_column(no_wrap=True)
         remaining = "" if left is None else f"{duration(left)} left"
+        top = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
         top.add_row(f"{report.progress:4.0%}", ProgressBar(100, 100 * report.progress), remaining)
         body = Table.grid(padding=(0, 2))
         body.add_row("train", self.loss(self.train))

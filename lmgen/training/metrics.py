@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ SANE = 1e6  # no curve exceeds it
 LINE = ("step", "symbols", "seconds", "train_nats", "valid_nats", "symbols_per_second", "learning_rate", "skipped")
 
 
-class Writer(AbstractContextManager["Writer"]):
+class Writer(contextlib.AbstractContextManager["Writer"]):
     """Adds lines to the end of the file. What cannot be written waits for the next line, and `trouble` says why."""
 
     def __init__(self, path: Path):
@@ -44,8 +44,10 @@ class Writer(AbstractContextManager["Writer"]):
             self.trouble = f"cannot write {self.path} ({len(self.waiting):,} bytes): {error.strerror}"
 
 
-def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+def _lines(path: Path, most: int = -1) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """The lines that are whole: a crash may have cut one."""
+    with files.opened(path) as (file, _):
+        lines = file.read(most).splitlines(keepends=True)
     for line in lines:
         try:
             found = json.loads(line) if line.endswith(b"\n") else {}
@@ -58,9 +60,7 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
 def forget_later(path: Path, step: int) -> None:
     """Drop the lines of later steps than `step`, and broken ones."""
     if os.path.lexists(path):
-        with files.opened(path) as (file, _):
-            lines = file.read().splitlines(keepends=True)
-        files.write_bytes(path, b"".join(line for line, found in _parsed(lines) if found["step"] <= step))
+        files.write_bytes(path, b"".join([line for line, found in _lines(path) if found["step"] <= step]))
 
 
 class Curve(NamedTuple):
@@ -73,16 +73,12 @@ class Curve(NamedTuple):
 def read(folder: Path) -> dict[str, Curve]:
     """The curves of a model directory: train_nats, valid_nats and learning_rate; without those that cannot be read."""
     curves = {name: Curve([], []) for name in ("train_nats", "valid_nats", "learning_rate")}
-    try:
-        with files.opened(folder / "metrics.jsonl") as (file, _):
-            lines = file.read(MOST).splitlines(keepends=True)
-    except CheckpointError:
-        return curves
-    for _, found in _parsed(lines):
-        for name, curve in curves.items():
-            if isinstance(found["step"], int) and isinstance(value := found.get(name), int | float) and abs(value) < SANE:
-                curve.steps.append(found["step"])
-                curve.values.append(float(value))
+    with contextlib.suppress(CheckpointError):
+        for _, found in _lines(folder / "metrics.jsonl", MOST):
+            for name, curve in curves.items():
+                if isinstance(found["step"], int) and isinstance(value := found.get(name), int | float) and abs(value) < SANE:
+                    curve.steps.append(found["step"])
+                    curve.values.append(float(value))
     return curves
 
 
