@@ -79,9 +79,8 @@ def temperature(logits: Array, value: Array) -> Array:
 
 def top_k(logits: Array, value: Array) -> Array:
     """Keep the k largest (and those equal to the k-th); k beyond V keeps all (Fan et al. 2018)."""
-    ordered = jnp.sort(logits, -1, descending=True)
-    kth = jnp.take_along_axis(ordered, jnp.full((logits.shape[0], 1), jnp.clip(value - 1, 0, logits.shape[1] - 1), jnp.int32), -1)
-    return jnp.where(logits < kth, NOTHING, logits)
+    kth = jnp.take(jnp.sort(logits, -1, descending=True), jnp.clip(value - 1, 0, logits.shape[1] - 1), -1)
+    return jnp.where(logits < kth[:, None], NOTHING, logits)
 
 
 def top_p(logits: Array, value: Array) -> Array:

@@ -132,11 +132,9 @@ class TDNN(Cell):
 
     delays = 4
     gates = 1 + delays
+    biases = (0.0,)  # of all W_k together
     recurrent: ClassVar[dict[str, int]] = {}
     memory: ClassVar[dict[str, int]] = {"h": 1, "due": delays}
-
-    def vectors(self, size: int) -> Params:
-        return {"b": jnp.zeros(size)}
 
     def inputs(self, p: Params, xs: Array, product: Product) -> Array:
         return product(xs, p["W"]) + jnp.pad(p["b"], (0, self.delays * p["b"].size))

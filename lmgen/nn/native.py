@@ -161,18 +161,11 @@ def inputs(x: Array, W: Array, b: Array, gates: int, shape: tuple, precision: st
     return _call("product", results, x, W, b, jnp.zeros(0), precision=precision, **_layout(b_gates=gates))[0]
 
 
-class Kept(NamedTuple):
-    """What the forward pass keeps for the gradient."""
-
-    h_stored: Array
-    gates: Array
-    cs: Array
-
-
 def forward(
     gru: bool, precision: str, keep: bool, inputs: Array, ids: Any, U: Array, b_u: Array, h0: Array, c0: Array, forget: Array
-) -> tuple[Array, Array, Kept | None]:
-    """The outputs hs [T, B, N] of a layer, its last memory cell c, and with `keep` what the gradient needs.
+) -> list[Array]:
+    """The outputs hs [T, B, N] of a layer, its last memory cell c, and with `keep` what the gradient needs: h, gates and memory
+    cells, stored.
 
     inputs [T, B, G, P] stored, or [R, G, P] with ids [T, B]; U [N, G N], b_u [N], h0 and c0 [B, N], forget [T, B].
     """
@@ -183,19 +176,17 @@ def forward(
     reuse = {0: 3} if keep and ids is None and not gru else None  # an LSTM's gates overwrite their inputs
     ids = jnp.zeros((0, 0), jnp.int32) if ids is None else ids
     arrays = inputs, ids, U, b_u, h0, c0, forget
-    hs, c, *rest = _call("forward", results, *arrays, precision=precision, in_place=reuse, gru=gru)
-    return hs, c, Kept(*rest) if keep else None
+    return _call("forward", results, *arrays, precision=precision, in_place=reuse, gru=gru)[: 5 if keep else 2]
 
 
 def backward(
-    gru: bool, precision: str, kept: Kept, U: Array, c0: Array, forget: Array, dhs: Array, dh: Array, dc: Array
+    gru: bool, precision: str, kept: list[Array], U: Array, c0: Array, forget: Array, dhs: Array, dh: Array, dc: Array
 ) -> list[Array]:
     """The gradient of `forward`: the cotangents du [T, B, 4, P] stored, dh0 and dc0.
 
     The four gates of an LSTM are i f o g; those of a GRU are n z r q with q = U h + b_u: n z r for the inputs, z r q for U h.
     """
-    T, B, _, P = kept.gates.shape
-    results = [((T, B, 4, P), _stored(precision)), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
+    results = [(kept[1].shape, _stored(precision)), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
     return _call("backward", results, U, c0, forget, *kept, dhs, dh, dc, precision=precision, in_place={4: 0}, gru=gru)
 
 

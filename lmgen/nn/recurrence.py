@@ -168,7 +168,7 @@ def _compiled(cell, precision, p, state, rows, ids, forget, keep):
     gru = isinstance(cell, GRU)
     b_u, c0 = (p["b_u"], jnp.zeros((0, 0))) if gru else (jnp.zeros(0), state["c"])
     inputs = native.inputs(rows.reshape(-1, rows.shape[-1]), p["W"], p["b"], cell.gates, rows.shape[:-1], precision)
-    hs, c, kept = native.forward(gru, precision, keep, inputs, ids, p["U"], b_u, state["h"], c0, forget)
+    hs, c, *kept = native.forward(gru, precision, keep, inputs, ids, p["U"], b_u, state["h"], c0, forget)
     after = {"h": hs[-1]} if gru else {"h": hs[-1], "c": c}
     return (after, hs), (kept, p["W"], p["U"], c0, rows, ids, forget)
 
@@ -181,7 +181,7 @@ def _compiled_backward(cell, precision, residuals, cotangent):
     du, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
     P = du.shape[-1]
     du = du.reshape(-1, 4 * P)  # gates of GRU: n z r q, of which z r q belong to U and n z r to W
-    dU, dbs = native.weight_gradient(kept.h_stored.reshape(-1, P), du, U.shape, precision, b_from=(4 - G) * P, c_gates=G)
+    dU, dbs = native.weight_gradient(kept[0].reshape(-1, P), du, U.shape, precision, b_from=(4 - G) * P, c_gates=G)
     dx = du if ids is None else native.sum_rows(ids.reshape(-1), du, rows.shape[0], precision)
     flat, first = rows.reshape(-1, rows.shape[-1]), 2 if gru else 0
     dW, db = native.weight_gradient(flat, dx, W.shape, precision, c_gates=G, first_gate=first)

@@ -42,13 +42,9 @@ class Task:
     precision: str = "f32"
     ahead: ClassVar[int] = 0  # symbols that a window reaches beyond the last target
 
-    def layout(self, window: np.ndarray) -> tuple[Any, Any, Any]:
-        """Inputs, targets and weights (see `Batch`) of a window [T + 1 + ahead, B]."""
-        raise NotImplementedError
-
     def batch(self, window: np.ndarray, begins: np.ndarray) -> Batch:
-        """The batch of a window."""
-        return Batch(*self.layout(window), begins)
+        """The batch of a window [T + 1 + ahead, B], in whose columns `begins` [B] the carried state is forgotten first."""
+        raise NotImplementedError
 
     def batches(self, ids: Ids, batch: int, window: int, seed: int) -> Batches:
         """The batches of a text, `batch` columns of `window` symbols each."""
