@@ -1,4 +1,4 @@
-"""What tests of several packages share: a corpus, small options, commands in this process, as processes and on a terminal."""
+"""What tests of several packages share: a corpus, small options, commands here, as processes and on a terminal, costs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import jax
 import pytest
 
 from lmgen.cli import main
@@ -56,3 +59,13 @@ def on_a_terminal(*words: str | Path, columns: int = 60, code: int = 0, **enviro
     os.close(master)
     assert process.wait() == code, seen
     return seen.decode()
+
+
+def operations(program: Callable, *arrays: Any) -> float:
+    """The floating-point operations of a compiled program, as JAX counts them: the body of a loop counts once."""
+    return jax.jit(program).lower(*arrays).compile().cost_analysis()["flops"]
+
+
+def scratch(program: Callable, *arrays: Any) -> int:
+    """The bytes that a compiled program takes beside its arguments and results."""
+    return jax.jit(program).lower(*arrays).compile().memory_analysis().temp_size_in_bytes

@@ -6,9 +6,8 @@ The text of a row does not depend on how many rows are sampled at a time, so one
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import jax
@@ -27,66 +26,49 @@ COMPILED_LAYERS = 16
 DRAWN = 32  # random numbers from one key
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """The weights of a network, in the order in which the kernels read them."""
+class Rows(NamedTuple):
+    """What one call of the loop hands to the next."""
 
-    network: model.NetworkConfig
-    precision: str
-    weights: tuple[Array, dict[str, Array], list[dict[str, Array]]]
-
-    def steps(self, settings: Any, rows: tuple, forced: np.ndarray, at: int) -> tuple[tuple, Array, Array]:
-        """As many symbols of every row as `forced` has: the rows after them, ids and nats [steps, B]."""
-        numbers = np.array([settings.temperature, settings.top_p, settings.min_p], np.float32), np.int32(settings.top_k)
-        return _steps(self.network, self.precision, settings.unknown, self.weights, rows, numbers, forced, at)
+    state: Any
+    last: Any  # [B] the id read next
+    left: Any  # [B] how many EOS are still to come; 0 ends the row
+    keys: Array  # [B] random keys
 
 
-_samplers: WeakKeyDictionary[RunsCompiled, Sampler | None] = WeakKeyDictionary()
-_making = threading.Lock()
+Weights = tuple[
+    Array, dict[str, Array], list[dict[str, Array]]
+]  # input products by symbol, head, layers: as the kernels read them
+_packed: WeakKeyDictionary[RunsCompiled, Weights] = WeakKeyDictionary()
+_packing = threading.Lock()
 
 
-def sampler(lm: Generates) -> Sampler | None:
-    """The compiled sampler of a model, made once and dropped with it; None where there are no kernels for the model."""
-    if not can(lm, RunsCompiled):
+def weights(lm: Generates) -> Weights | None:
+    """The weights of a model for `steps`, packed once and dropped with it; None where there are no kernels for the model."""
+    if not can(lm, RunsCompiled) or lm.config.cell not in native.CELLS or not native.kind(lm.precision):
         return None
-    with _making:
-        if lm not in _samplers:
-            _samplers[lm] = _made(lm)
-        return _samplers[lm]
-
-
-def _made(lm: RunsCompiled) -> Sampler | None:
-    network = lm.config
-    if not native.kind(lm.precision) or network.cell not in native.CELLS or network.layers > COMPILED_LAYERS:
+    table = lm.config.vocab * CELLS[lm.config.cell].gates * lm.config.size
+    if lm.config.layers > COMPILED_LAYERS or table > TABLE:
         return None
-    if network.vocab * CELLS[network.cell].gates * network.size > TABLE:
-        return None
-    return Sampler(network, lm.precision, _packed(network, lm.precision, lm.params))
+    with _packing:
+        if lm not in _packed:
+            _packed[lm] = _pack(lm.config, lm.precision, lm.params)
+        return _packed[lm]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _packed(
-    network: model.NetworkConfig, precision: str, params: model.Params
-) -> tuple[Array, dict[str, Array], list[dict[str, Array]]]:
-    gates = CELLS[network.cell].gates
-    pack = partial(native.pack_gates, gates=gates, precision=precision)
-    first = params["layers"][0]
-    read = model.normalised(params["norms"][0], params["embedding"]) if network.layer_norm else params["embedding"]
+def _pack(network: model.NetworkConfig, precision: str, params: model.Params) -> Weights:
+    gates, embedding, (first, *further) = CELLS[network.cell].gates, params["embedding"], params["layers"]
+    read = model.normalised(params["norms"][0], embedding) if network.layer_norm else embedding
     inputs = native.inputs(read, first["W"], first["b"], gates, (network.vocab,), precision)
-    layers = [{"U": pack(p["U"])} for p in params["layers"]]
-    for k, (p, packed) in enumerate(zip(params["layers"], layers, strict=True)):
-        packed |= {"W": pack(p["W"]), "b": p["b"]} if k else {}
-        packed |= params["norms"][k] if k and network.layer_norm else {}
-        packed |= {"b_u": p["b_u"]} if "b_u" in p else {}
-    head = params["head"]
-    if "W" in head:
-        packed_head = native.pack_head(head["W"], precision, transposed=False)
-    elif "P" in head:
-        packed_head = native.pack_head(head["P"] @ params["embedding"].T, precision, transposed=False)
-    else:
-        packed_head = native.pack_head(params["embedding"], precision, transposed=True)
-    norm = {name: head[name] for name in ("gain", "shift") if name in head}
-    return inputs, {"W": packed_head, "b": head["b"]} | norm, layers
+    if network.layer_norm:
+        further = [p | norm for p, norm in zip(further, params["norms"][1:], strict=True)]
+    layers = [{name: w for name, w in first.items() if name in ("U", "b_u")}, *further]
+    pack = partial(native.pack, precision=precision)
+    packed = [{name: pack(w, gates) if w.ndim > 1 else w for name, w in p.items()} for p in layers]
+    head = dict(params["head"])
+    if "P" in head:
+        head["W"] = head.pop("P") @ embedding.T
+    return inputs, head | {"W": pack(head["W"]) if "W" in head else pack(embedding, transposed=True)}, packed
 
 
 def uniform(keys: Array, at: Any, steps: int) -> Array:
@@ -102,23 +84,19 @@ def uniform(keys: Array, at: Any, steps: int) -> Array:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _steps(
-    network: model.NetworkConfig,
-    precision: str,
-    unknown: bool,
-    weights: tuple,
-    rows: Any,
-    numbers: tuple,
-    forced: Array,
-    at: Array,
-) -> tuple[tuple, Array, Array]:
+def steps(
+    network: model.NetworkConfig, precision: str, unknown: bool, weights: Weights, rows: Rows, numbers: Any, forced: Any, at: Any
+) -> tuple[Rows, Array, Array]:
+    """As many symbols of every row as `forced` has: the rows after them, ids and nats [steps, B].
+
+    `numbers` are temperature, top_p and min_p in one array, and top_k.
+    """
     inputs, head, layers = weights
-    states, last, left, keys = rows
     norm = [head.get(name, jnp.zeros(0)) for name in ("gain", "shift")]
     ids, nats, last, left, *after = native.sample(
-        [inputs, head["W"], head["b"], forced, uniform(keys, at, forced.size), *numbers, last, left, *norm],
+        [inputs, head["W"], head["b"], forced, uniform(rows.keys, at, forced.size), *numbers, rows.last, rows.left, *norm],
         layers,
-        states,
+        rows.state,
         precision=precision,
         gru=network.cell == "gru",
         eos=np.int64(EOS),
@@ -126,5 +104,5 @@ def _steps(
         forgets=not network.carry,
         residual=network.residual and network.layers > 1,
     )
-    states = [{name: after[2 * k + (name == "c")] for name in state} for k, state in enumerate(states)]
-    return (states, last, left, keys), ids, nats
+    states = [{name: after[2 * k + (name == "c")] for name in state} for k, state in enumerate(rows.state)]
+    return Rows(states, last, left, rows.keys), ids, nats

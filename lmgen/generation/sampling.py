@@ -9,10 +9,10 @@ command line and from Python. Shapes: B rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from lmgen.data.corpus import fingerprint
 from lmgen.data.vocab import EOS, UNK
 from lmgen.errors import InputError
 from lmgen.generation import compiled
-from lmgen.generation.compiled import DRAWN, uniform
+from lmgen.generation.compiled import DRAWN, Rows, uniform
 from lmgen.models.capabilities import Generates, Model, RunsCompiled, can, finite, require
 from lmgen.options import table
 from lmgen.options.commands import SAMPLING
@@ -79,9 +79,8 @@ def temperature(logits: Array, value: Array) -> Array:
 
 def top_k(logits: Array, value: Array) -> Array:
     """Keep the k largest (and those equal to the k-th); k beyond V keeps all (Fan et al. 2018)."""
-    ordered = jnp.sort(logits, -1, descending=True)
-    kth = jnp.take_along_axis(ordered, jnp.full((logits.shape[0], 1), jnp.clip(value - 1, 0, logits.shape[1] - 1), jnp.int32), -1)
-    return jnp.where(logits < kth, NOTHING, logits)
+    kth = jnp.take(jnp.sort(logits, -1, descending=True), jnp.clip(value - 1, 0, logits.shape[1] - 1), -1)
+    return jnp.where(logits < kth[:, None], NOTHING, logits)
 
 
 def top_p(logits: Array, value: Array) -> Array:
@@ -126,15 +125,6 @@ def draw(logits: Array, uniform: Array) -> Array:
 # ---- the loop ---------------------------------------------------------------------------------------------------------
 
 
-class _Rows(NamedTuple):
-    """What one call of the loop hands to the next."""
-
-    state: Any
-    last: Array | np.ndarray  # [B] the id read next
-    left: Array | np.ndarray  # [B] how many EOS are still to come; 0 ends the row
-    keys: Array  # [B] random keys
-
-
 @partial(jax.jit, static_argnums=(0, 1))
 def _following(
     names: tuple[str, ...], unknown: bool, logits: Array, values: tuple, uniforms: Array, forced: Array
@@ -151,35 +141,33 @@ def _steps(
     names: tuple[str, ...],
     unknown: bool,
     weights: Any,
-    rows: _Rows,
-    values: tuple,
-    forced: Array,
-    at: Array,
-    wanted: Array,
-):
+    rows: Rows,
+    values: Any,
+    forced: Any,
+    at: Any,
+    wanted: Any,
+) -> tuple[Rows, Array, Array]:
     """The next symbols of every row, at most STEPS: the rows after them, ids and nats [STEPS, B]. `forced` [STEPS] holds the ids
     of the prompt, then −1."""
     uniforms = uniform(rows.keys, at, STEPS)
 
-    def one(k: Any, carry: tuple) -> tuple:
-        rows, ids, nats = carry
+    def one(carry: tuple) -> tuple:
+        k, rows, ids, nats = carry
         state, logits = read(weights, rows.state, rows.last)
         following, nat = _following(names, unknown, logits, values, uniforms[k], forced[k])
         left = rows.left - ((following == EOS) & (forced[k] < 0) & (rows.left > 0))
-        return _Rows(state, following, left, rows.keys), ids.at[k].set(following), nats.at[k].set(nat)
+        return k + 1, Rows(state, following, left, rows.keys), ids.at[k].set(following), nats.at[k].set(nat)
+
+    def more(carry: tuple) -> Array:
+        return (carry[0] < jnp.minimum(wanted, STEPS)) & (carry[1].left > 0).any()
 
     empty = jnp.zeros((STEPS, ROWS), jnp.int32), jnp.zeros((STEPS, ROWS))
-    _, (rows, ids, nats) = lax.while_loop(
-        lambda carry: (carry[0] < jnp.minimum(wanted, STEPS)) & (carry[1][0].left > 0).any(),
-        lambda carry: (carry[0] + 1, one(carry[0], carry[1])),
-        (0, (rows, *empty)),
-    )
-    return rows, ids, nats
+    return lax.while_loop(more, one, (0, rows, *empty))[1:]
 
 
 def _steps_outside(
-    lm: Generates, names: tuple[str, ...], unknown: bool, rows: _Rows, values: tuple, forced: np.ndarray, at: int, wanted: int
-) -> tuple[_Rows, np.ndarray, np.ndarray]:
+    lm: Generates, names: tuple[str, ...], unknown: bool, rows: Rows, values: tuple, forced: np.ndarray, at: int, wanted: int
+) -> tuple[Rows, np.ndarray, np.ndarray]:
     """As `_steps`, for a model without a function for compiled loops."""
     uniforms = np.asarray(uniform(rows.keys, np.int64(at), STEPS))
     state, last, left = rows.state, np.asarray(rows.last), np.array(rows.left)
@@ -191,7 +179,7 @@ def _steps_outside(
         ids[k], nats[k] = _following(names, unknown, jnp.asarray(logits[0]), values, uniforms[k], forced[k])
         last = ids[k]
         left -= (last == EOS) & (forced[k] < 0) & (left > 0)
-    return _Rows(state, last, left, rows.keys), ids, nats
+    return Rows(state, last, left, rows.keys), ids, nats
 
 
 @dataclass(frozen=True)
@@ -220,31 +208,33 @@ def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", want
     lines = settings.lines or defaults(lm)["lines"]
     if lines > 1 and not lm.carry:
         raise InputError("this model carries no state from line to line, so --lines has no use: ask for more samples with -n")
-    settings, seed = replace(settings, lines=lines), table.check("seed", table.SEED, seed)
-    prompt_ids = lm.vocab.encode(prompt).astype(np.int32)
-    steps, rows, length = _steps_of(lm, settings, wanted)
+    seed, prompt_ids = table.check("seed", table.SEED, seed), lm.vocab.encode(prompt).astype(np.int32)
+    steps, rows, length = _loop(lm, settings, wanted)
     for first in count(0, rows):
-        for ids, nats in _batch(lm, lines, settings.max_length, steps, length, seed, first + np.arange(rows), prompt_ids):
+        last, left = np.full(rows, EOS, np.int32), np.full(rows, lines, np.int32)
+        start = Rows(lm.start(rows), last, left, keys(devices.random_key(seed), first + np.arange(rows)))
+        for ids, nats in _drawn(start, lines, len(prompt_ids) + settings.max_length, steps, length, prompt_ids):
             every = np.concatenate([prompt_ids, ids])
-            known = None if lm.known is None else all(is_known(lm, part) for part in _sequences(lm, every))
+            parts = (part for part in np.split(every, np.flatnonzero(every == EOS) + 1) if len(part))
+            known = None if lm.known is None else all(is_known(lm, lm.vocab.decode(part)) for part in parts)
             ended, text = int((ids == EOS).sum()) >= lines, lm.vocab.decode(every, BETWEEN[lm.sequence])
             yield Sample(text, float(nats.sum(dtype=np.float64)), len(ids), ended, known, seed)
 
 
 # A function (rows, forced ids [n], place in the text, symbols wanted) -> (rows, ids [n, B], nats [n, B]).
-Steps = Callable[[Any, np.ndarray, int, int], tuple[Any, Any, Any]]
+Steps = Callable[[Rows, np.ndarray, int, int], tuple[Rows, Any, Any]]
 
 
-def _steps_of(lm: Generates, settings: Settings, wanted: int) -> tuple[Steps, int, int]:
+def _loop(lm: Any, settings: Settings, wanted: int) -> tuple[Steps, int, int]:
     """The loop for a model, compiled if the kernels have all active transforms; its number of rows and of symbols in a call."""
     active = tuple(name for name, (_, off) in TRANSFORMS.items() if getattr(settings, name) != off)
-    kernels = compiled.sampler(lm) if compiled.TRANSFORMS.issuperset(active) else None
-    if kernels:
+    packed = compiled.weights(lm) if compiled.TRANSFORMS.issuperset(active) else None
+    if packed:
+        numbers = np.array([settings.temperature, settings.top_p, settings.min_p], np.float32), np.int32(settings.top_k)
 
-        def steps(rows: _Rows, forced: np.ndarray, at: int, wanted: int) -> tuple[_Rows, Array, Array]:
+        def steps(rows: Rows, forced: np.ndarray, at: int, wanted: int) -> tuple[Rows, Array, Array]:
             few = 1 << (wanted - 1).bit_length()  # a power of two: few shapes to compile
-            after, ids, nats = kernels.steps(settings, tuple(rows), forced[:few], at)
-            return _Rows(*after), ids, nats
+            return compiled.steps(lm.config, lm.precision, settings.unknown, packed, rows, numbers, forced[:few], at)
 
         return steps, max(1, min(wanted, COMPILED_ROWS)), COMPILED_STEPS
     types = {name: np.int32 if isinstance(TRANSFORMS[name][1], int) else np.float32 for name in active}
@@ -256,18 +246,15 @@ def _steps_of(lm: Generates, settings: Settings, wanted: int) -> tuple[Steps, in
 
 
 @jax.jit
-def _keys(key: Array, numbers: Array) -> Array:
-    """The random keys of the rows with these numbers."""
+def keys(key: Array, numbers: Array) -> Array:
+    """The random keys of the samples with these numbers."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 
-def _batch(
-    lm: Generates, lines: int, max_length: int, steps: Steps, length: int, seed: int, numbers: np.ndarray, prompt: np.ndarray
+def _drawn(
+    rows: Rows, lines: int, end: int, steps: Steps, length: int, prompt: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The ids and nats that follow the prompt, of the samples with these numbers; a call of `steps` gives `length` symbols."""
-    width, end = len(numbers), len(prompt) + max_length
-    last, left = np.full(width, EOS, np.int32), np.full(width, lines, np.int32)
-    rows = _Rows(lm.start(width), last, left, _keys(devices.random_key(seed), numbers))
+    """The ids and nats that follow the prompt in each row, up to place `end`; a call of `steps` gives `length` symbols."""
     ids, nats = [], []
     for at in range(0, end, length):
         forced = np.full(length, -1, np.int32)
@@ -278,16 +265,10 @@ def _batch(
         if not np.asarray(rows.left).any():
             break
     all_ids, all_nats = np.concatenate(ids)[len(prompt) : end], np.concatenate(nats)[len(prompt) : end]
-    for row in range(width):
+    for row in range(all_ids.shape[1]):
         stops = np.flatnonzero(all_ids[:, row] == EOS)
         until = stops[lines - 1] + 1 if len(stops) >= lines else len(all_ids)
         yield all_ids[:until, row], all_nats[:until, row]
-
-
-def _sequences(lm: Model, ids: np.ndarray) -> list[str]:
-    """The text of each sequence of ids."""
-    parts = np.split(ids, np.flatnonzero(ids == EOS) + 1)
-    return [lm.vocab.decode(part) for part in parts if len(part)]
 
 
 def is_known(lm: Model, text: str) -> bool:

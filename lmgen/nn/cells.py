@@ -47,6 +47,7 @@ class Cell:
     """
 
     gates: int = 1
+    biases: tuple[float, ...] = ()  # the initial bias of each gate; 0 without it
     recurrent: ClassVar[dict[str, int]] = {"U": 1}  # recurrent matrices, [N, size N]
     memory: ClassVar[dict[str, int]] = {"h": 1}  # arrays of the state, [B, size N]
 
@@ -63,7 +64,7 @@ class Cell:
 
     def vectors(self, size: int) -> Params:
         """The initial biases and other vectors."""
-        return {"b": jnp.zeros(self.gates * size)}
+        return {"b": jnp.repeat(jnp.array(self.biases or (0.0,) * self.gates), size)}
 
     def start(self, batch: int, size: int, dtype: Any = jnp.float32) -> State:
         """The initial state: zeros."""
@@ -131,11 +132,9 @@ class TDNN(Cell):
 
     delays = 4
     gates = 1 + delays
+    biases = (0.0,)  # of all W_k together
     recurrent: ClassVar[dict[str, int]] = {}
     memory: ClassVar[dict[str, int]] = {"h": 1, "due": delays}
-
-    def vectors(self, size: int) -> Params:
-        return {"b": jnp.zeros(size)}
 
     def inputs(self, p: Params, xs: Array, product: Product) -> Array:
         return product(xs, p["W"]) + jnp.pad(p["b"], (0, self.delays * p["b"].size))
@@ -174,11 +173,9 @@ class LSTM(Cell):
     """
 
     gates = 4
+    biases: tuple[float, ...] = (0.0, 1.0, 0.0, 0.0)
     recurrent: ClassVar[dict[str, int]] = {"U": 4}
     memory: ClassVar[dict[str, int]] = {"h": 1, "c": 1}
-
-    def vectors(self, size: int) -> Params:
-        return {"b": jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), size)}
 
     def update(self, p: Params, state: State, a: Array) -> State:
         i, f, o, g = jnp.split(a, 4, axis=-1)
@@ -211,34 +208,25 @@ class CoupledLSTM(LSTM):
     """
 
     gates = 3
+    biases = (-1.0, 0.0, 0.0)
     recurrent: ClassVar[dict[str, int]] = {"U": 3}
-
-    def vectors(self, size: int) -> Params:
-        return {"b": jnp.repeat(jnp.array([-1.0, 0.0, 0.0]), size)}
+    forget = staticmethod(lambda i: 1 - i)
 
     def update(self, p: Params, state: State, a: Array) -> State:
         i, o, g = jnp.split(a, 3, axis=-1)
         i = sigmoid(i)
-        c = (1 - i) * state["c"] + i * tanh(g)
+        c = self.forget(i) * state["c"] + i * tanh(g)
         return {"h": sigmoid(o) * tanh(c), "c": c}
 
 
-class NoForgetLSTM(LSTM):
+class NoForgetLSTM(CoupledLSTM):
     """The original LSTM, without a forget gate: f = 1 (Hochreiter & Schmidhuber 1997).
 
     i, o = σ(W x_t + U h_{t-1} + b),  g = tanh(…),  c_t = c_{t-1} + i ⊙ g,  h_t = o ⊙ tanh(c_t).
     """
 
-    gates = 3
-    recurrent: ClassVar[dict[str, int]] = {"U": 3}
-
-    def vectors(self, size: int) -> Params:
-        return {"b": jnp.zeros(3 * size)}
-
-    def update(self, p: Params, state: State, a: Array) -> State:
-        i, o, g = jnp.split(a, 3, axis=-1)
-        c = state["c"] + sigmoid(i) * tanh(g)
-        return {"h": sigmoid(o) * tanh(c), "c": c}
+    biases = (0.0, 0.0, 0.0)
+    forget = staticmethod(lambda i: 1)
 
 
 # ---- gated recurrent units ---------------------------------------------------------------------------------------------
@@ -340,9 +328,7 @@ class MinLSTM(LinearCell):
     """
 
     gates = 3
-
-    def vectors(self, size: int) -> Params:
-        return {"b": jnp.repeat(jnp.array([1.0, 0.0, 0.0]), size)}
+    biases = (1.0, 0.0, 0.0)
 
     def factors(self, p: Params, x: Array) -> tuple[Array, Array]:
         f, i, n = jnp.split(x, 3, axis=-1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,14 +39,18 @@ def _nats(precision: str, transposed: bool, h: Array, W: Array, b: Array, target
         excess = jnp.exp(scores - total[:, None]) - (targets[:, None] == jnp.arange(b.size))
         return [nats, excess.astype(jnp.bfloat16 if precision == "bf16" else h.dtype)]
 
-    n = h.shape[0]
-    chunks = -(-n * b.size // CHUNK)
+    return in_chunks(of, (h, targets), -(-len(h) * b.size // CHUNK))
+
+
+def in_chunks(of: Callable[[Any], Any], arrays: tuple[Array, ...], chunks: int) -> Any:
+    """A function of arrays [n, …] that computes each of the n rows alone, called with so many chunks of them one by one."""
     if chunks <= 1:
-        return of((h, targets))
+        return of(arrays)
+    n = len(arrays[0])
     rows = -(-n // chunks)
-    spare = chunks * rows - n
-    cut = jnp.pad(h, ((0, spare), (0, 0))).reshape(chunks, rows, -1), jnp.pad(targets, (0, spare)).reshape(chunks, rows)
-    return [whole.reshape(chunks * rows, *whole.shape[2:])[:n] for whole in lax.map(of, cut)]
+    padded = (jnp.pad(a, ((0, chunks * rows - n), *((0, 0),) * (a.ndim - 1))) for a in arrays)
+    parts = lax.map(of, tuple(a.reshape(chunks, rows, *a.shape[1:]) for a in padded))
+    return jax.tree.map(lambda part: part.reshape(chunks * rows, *part.shape[2:])[:n], parts)
 
 
 def _forward(precision: str, transposed: bool, h: Array, W: Array, b: Array, targets: Array):

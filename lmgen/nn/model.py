@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from lmgen.data.vocab import EOS, UNK
 from lmgen.nn import cross_entropy, recurrence
@@ -21,6 +21,7 @@ from lmgen.nn.embedding import Rows, lookup
 from lmgen.nn.precision import product
 
 Params = dict[str, Any]
+States = list[State]
 KEPT = 1 << 26  # numbers that the softmax keeps for its gradient at most; beyond, it works in parts and computes them again
 BLANKED = 0.1  # the share of symbols that a cloze model reads as UNK in training, so that it learns to do without them
 
@@ -67,16 +68,12 @@ def init(config: NetworkConfig, key: Array) -> Params:
     bound = config.size**-0.5
     params: Params = {
         "embedding": jax.random.normal(embedding, (config.vocab, config.embedding)) * config.embedding**-0.5,
-        "head": {"b": jnp.zeros(config.vocab)},
+        "head": {"b": jnp.zeros(config.vocab)} | (_init_norm(config.outputs) if config.layer_norm else {}),
         **_init_stack(config, layers),
     }
-    if config.tie:
-        if config.outputs != config.embedding:
-            params["head"]["P"] = jax.random.uniform(head, (config.outputs, config.embedding), minval=-bound, maxval=bound)
-    else:
-        params["head"]["W"] = jax.random.uniform(head, (config.outputs, config.vocab), minval=-bound, maxval=bound)
-    if config.layer_norm:
-        params["head"] |= _init_norm(config.outputs)
+    if not config.tie or config.outputs != config.embedding:
+        name, columns = ("P", config.embedding) if config.tie else ("W", config.vocab)
+        params["head"][name] = jax.random.uniform(head, (config.outputs, columns), minval=-bound, maxval=bound)
     if config.direction == "both":
         params["back"] = _init_stack(config, [jax.random.fold_in(key, 1) for key in layers])
     return params
@@ -97,19 +94,14 @@ def parameters(params: Params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def start(config: NetworkConfig, batch: int) -> list[State]:
+def start(config: NetworkConfig, batch: int) -> States:
     """The state before anything is read."""
     return [CELLS[config.cell].start(batch, config.size) for _ in range(config.layers)]
 
 
 def read(
-    config: NetworkConfig,
-    precision: str,
-    params: Params,
-    state: list[State],
-    ids: Array,
-    dropout: Array | None = None,
-) -> tuple[list[State], Array]:
+    config: NetworkConfig, precision: str, params: Params, state: States, ids: Array, dropout: Array | None = None
+) -> tuple[States, Array]:
     """Read ids [T, B]; return the state after them and the head's inputs [T, B, N].
 
     `dropout` is a random key in training and None otherwise. The outputs of every layer are dropped (Zaremba et al. 2014), after
@@ -130,44 +122,29 @@ def _forget(config: NetworkConfig, ids: Array) -> Array:
 
 
 def _read_stack(
-    config: NetworkConfig,
-    precision: str,
-    stack: Params,
-    table: Array | Rows,
-    state: list[State],
-    ids: Array,
-    forget: Array,
-    dropout: Array | None,
-) -> tuple[list[State], Array]:
-    cell = CELLS[config.cell]
-    after: list[State] = []
-    hs: Array | None = None
-
+    config: NetworkConfig, precision: str, stack: Params, table: Any, state: States, ids: Array, forget: Array, dropout: Any
+) -> tuple[States, Array]:
+    hs: Any = table
+    named: Array | None = None
+    after: States = []
+    if isinstance(table, Rows):
+        hs = table.values
+    elif config.vocab <= ids.size:  # fewer products: take every row of the embedding once, then look up
+        named = ids
+    else:
+        hs = lookup(table, ids, precision)
     for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
-        if hs is not None:
-            rows, named = hs, None
-        elif isinstance(table, Rows):
-            rows, named = table.values, None
-        elif config.vocab <= ids.size:  # fewer products: take every row of the embedding once, then look up
-            rows, named = table, ids
-        else:
-            rows, named = lookup(table, ids, precision), None
-        if config.layer_norm:
-            rows = normalised(stack["norms"][k], rows)
-        if k:
-            rows = _dropped(config, rows, dropout, k - 1)
-        s, outputs = recurrence.layer(cell, p, s, rows, named, forget, precision)
-        hs = hs + outputs if config.residual and hs is not None else outputs
+        rows = normalised(stack["norms"][k], hs) if config.layer_norm else hs
+        rows = _dropped(config, rows, dropout, k - 1) if k else rows
+        s, outputs = recurrence.layer(CELLS[config.cell], p, s, rows, named, forget, precision)
+        hs, named = hs + outputs if config.residual and k else outputs, None
         after.append(s)
-    assert hs is not None
     return after, hs
 
 
 def _head_inputs(config: NetworkConfig, params: Params, hs: Array, dropout: Array | None) -> Array:
     """The top layer's outputs, normalised, and with dropout in training."""
-    if config.layer_norm:
-        hs = normalised(params["head"], hs)
-    return _dropped(config, hs, dropout, config.layers - 1)
+    return _dropped(config, normalised(params["head"], hs) if config.layer_norm else hs, dropout, config.layers - 1)
 
 
 def _dropped(config: NetworkConfig, rows: Array, dropout: Array | None, layer: int) -> Array:
@@ -182,12 +159,12 @@ def read_between(
     config: NetworkConfig,
     precision: str,
     params: Params,
-    left: list[State],
-    right: list[State],
+    left: States,
+    right: States,
     window: Array,
     beyond: Array | None = None,
     dropout: Array | None = None,
-) -> tuple[list[State], Array]:
+) -> tuple[States, Array]:
     """Read a window [T + 2, B] from both sides; return the left state after it and the head's inputs [T, B, 2 N] for each of the
     T inner symbols.
 
@@ -195,25 +172,20 @@ def read_between(
     `right` are their states before the window, `beyond` is as in `read_back`. In training (with `dropout`, a random key) some
     symbols are read as UNK.
     """
+    other = None
     if dropout is not None:
         dropout, blanks = jax.random.split(dropout)
         window = jnp.where((window != EOS) & jax.random.bernoulli(blanks, BLANKED, window.shape), UNK, window)
+        other = jax.random.fold_in(dropout, config.layers)
     ids = window[:-2]
     left, lefts = _read_stack(config, precision, params, params["embedding"], left, ids, _forget(config, ids), dropout)
-    other = None if dropout is None else jax.random.fold_in(dropout, config.layers)
     _, rights = read_back(config, precision, params, right, window[2:], None if beyond is None else beyond[2:], other)
     return left, _head_inputs(config, params, jnp.concatenate([lefts, rights], -1), dropout)
 
 
 def read_back(
-    config: NetworkConfig,
-    precision: str,
-    params: Params,
-    state: list[State],
-    ids: Array,
-    beyond: Array | None = None,
-    dropout: Array | None = None,
-) -> tuple[list[State], Array]:
+    config: NetworkConfig, precision: str, params: Params, state: States, ids: Array, beyond: Any = None, dropout: Any = None
+) -> tuple[States, Array]:
     """Read ids [T, B] from the last to the first by the right stack; return its state, and its outputs [T, B, N] after each id.
 
     `beyond` [T, B] is true behind the end of the text, where the state stays empty.
@@ -235,35 +207,28 @@ def normalised(p: Params, rows: Array) -> Array:
     return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * p["gain"] + p["shift"]
 
 
-def logits(params: Params, hs: Array, precision: str) -> Array:
-    """Logits [..., V] from the head's inputs [..., N]."""
+def _factors(params: Params, hs: Array, precision: str) -> tuple[Array, Array, bool]:
+    """The vectors and the matrix whose product gives the logits but for the bias, and whether the matrix is transposed."""
     head = params["head"]
     if "W" in head:
-        return product(hs, head["W"], precision) + head["b"]
-    if "P" in head:
-        hs = product(hs, head["P"], precision)
-    return product(hs, params["embedding"], precision, transposed=True) + head["b"]
+        return hs, head["W"], False
+    return product(hs, head["P"], precision) if "P" in head else hs, params["embedding"], True
+
+
+def logits(params: Params, hs: Array, precision: str) -> Array:
+    """Logits [..., V] from the head's inputs [..., N]."""
+    hs, W, transposed = _factors(params, hs, precision)
+    return product(hs, W, precision, transposed) + params["head"]["b"]
 
 
 def nats(params: Params, hs: Array, targets: Array, precision: str) -> Array:
     """−ln p of each target [T, B], from the head's inputs [T, B, N]; the memory for the gradient is bounded by `KEPT`."""
-    head = params["head"]
+    b = params["head"]["b"]
 
     def of(rows: tuple[Array, Array]) -> Array:
-        hs, targets = rows
-        if "P" in head:
-            hs = product(hs, head["P"], precision)
-        tied = "W" not in head
-        return cross_entropy.nats(precision, tied, hs, params["embedding"] if tied else head["W"], head["b"], targets)
+        hs, W, transposed = _factors(params, rows[0], precision)
+        return cross_entropy.nats(precision, transposed, hs, W, b, rows[1])
 
-    n, flat = targets.size, hs.reshape(-1, hs.shape[-1])
-    chunks = -(-n // max(1, KEPT // head["b"].size))
-    if chunks == 1:
-        return of((flat, targets.reshape(-1))).reshape(targets.shape)
-    rows = -(-n // chunks)
-    spare = chunks * rows - n
-    cut = (
-        jnp.pad(flat, ((0, spare), (0, 0))).reshape(chunks, rows, -1),
-        jnp.pad(targets.reshape(-1), (0, spare)).reshape(chunks, rows),
-    )
-    return lax.map(jax.checkpoint(of), cut).reshape(-1)[:n].reshape(targets.shape)
+    chunks = -(-targets.size // max(1, KEPT // b.size))
+    rows = hs.reshape(-1, hs.shape[-1]), targets.reshape(-1)
+    return cross_entropy.in_chunks(of if chunks == 1 else jax.checkpoint(of), rows, chunks).reshape(targets.shape)

@@ -48,7 +48,8 @@ def library() -> Library:
         if not _complete(path.read_bytes()):  # the loader would crash
             return Library(lack=f"{path.name} is damaged: install lmgen again")
         functions = ctypes.CDLL(str(path.absolute()))
-        if functions.lmgen_api_minor() > _api_minor():  # JAX would reject it
+        header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
+        if functions.lmgen_api_minor() > int(re.findall(r"define XLA_FFI_API_MINOR (\d+)", header)[0]):  # JAX would reject it
             return Library(lack="built for a newer JAX than the one installed: install lmgen again with --no-build-isolation")
         functions.lmgen_kind.restype = ctypes.c_char_p
         functions.lmgen_padding.restype = ctypes.c_int64
@@ -64,17 +65,8 @@ def library() -> Library:
 
 def _complete(elf: bytes) -> bool:
     """Whether a 64-bit ELF file is complete: its section header table comes last."""
-    if len(elf) < 64:
-        return False
-    table, size, count = struct.unpack_from("<40xQ10xHH", elf)
+    table, size, count = struct.unpack_from("<40xQ10xHH", elf.ljust(64))
     return table + size * count <= len(elf)
-
-
-def _api_minor() -> int:
-    """The version of the FFI of the installed JAX."""
-    header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
-    found = re.search(r"#define XLA_FFI_API_MINOR (\d+)", header)
-    return int(found[1]) if found else -1
 
 
 def kind(precision: str) -> str:
@@ -114,17 +106,9 @@ def _call(
 
 
 def product(
-    a: Array,
-    b: Array,
-    precision: str,
-    *,
-    bias: Array | None = None,
-    weights: Array | None = None,
-    stored: bool = False,
-    shape: tuple = (),
-    **layout: Any,
+    a: Array, b: Array, precision: str, *, bias: Any = None, weights: Any = None, shape: tuple = (), **layout: Any
 ) -> Array:
-    """The matrix product a b + bias, [M, K] [K, N] -> [M, N], in float32 or as `stored`; `weights` multiply the rows of a.
+    """The matrix product a b + bias, [M, K] [K, N] -> [M, N]; `weights` multiply the rows of a.
 
     `transposed_a` and `transposed_b` use the transposes. `a_from` and `b_from` are the first columns used of wider arrays;
     `shape` is needed where the arguments do not determine it. `b_gates` and `c_gates` are the gates of b and of the result if
@@ -132,8 +116,7 @@ def product(
     """
     bias, weights = (jnp.zeros(0) if x is None else x for x in (bias, weights))
     shape = shape or (a.shape[layout.get("transposed_a", False)], b.shape[not layout.get("transposed_b", False)])
-    out = _stored(precision) if stored else jnp.float32
-    return _call("product", [(shape, out)], a, b, bias, weights, precision=precision, **_layout(**layout))[0]
+    return _call("product", [(shape, jnp.float32)], a, b, bias, weights, precision=precision, **_layout(**layout))[0]
 
 
 def weight_gradient(a: Array, b: Array, shape: tuple, precision: str, weights: Array | None = None, **layout: Any) -> list[Array]:
@@ -174,55 +157,36 @@ def padded(size: int, precision: str) -> int:
 def inputs(x: Array, W: Array, b: Array, gates: int, shape: tuple, precision: str) -> Array:
     """The input products x W + b of x [n, D], stored [*shape, G, P]."""
     size = (*shape, gates, padded(W.shape[1] // gates, precision))
-    return product(x, W, precision, bias=b, stored=True, b_gates=gates, shape=size)
-
-
-class Kept(NamedTuple):
-    """What the forward pass keeps for the gradient."""
-
-    h_stored: Array
-    gates: Array
-    cs: Array
+    results = [(size, _stored(precision))]
+    return _call("product", results, x, W, b, jnp.zeros(0), precision=precision, **_layout(b_gates=gates))[0]
 
 
 def forward(
-    gru: bool,
-    precision: str,
-    keep: bool,
-    inputs: Array,
-    ids: Array | None,
-    U: Array,
-    b_u: Array,
-    h0: Array,
-    c0: Array,
-    forget: Array,
-) -> tuple[Array, Array, Kept | None]:
-    """The outputs hs [T, B, N] of a layer, its last memory cell c, and with `keep` what the gradient needs.
+    gru: bool, precision: str, keep: bool, inputs: Array, ids: Any, U: Array, b_u: Array, h0: Array, c0: Array, forget: Array
+) -> list[Array]:
+    """The outputs hs [T, B, N] of a layer, its last memory cell c, and with `keep` what the gradient needs: h, gates and memory
+    cells, stored.
 
     inputs [T, B, G, P] stored, or [R, G, P] with ids [T, B]; U [N, G N], b_u [N], h0 and c0 [B, N], forget [T, B].
     """
-    T, B = forget.shape
-    P = padded(h0.shape[1], precision)
-    stored, f32 = _stored(precision), jnp.float32
+    (T, B), P, stored, f32 = forget.shape, padded(h0.shape[1], precision), _stored(precision), jnp.float32
     results = [((T, B, h0.shape[1]), f32), (c0.shape, f32), ((T if keep else 2, B, P), stored)]
     if keep:
         results += [((T, B, 4, P), stored), ((0,) if gru else (T, B, P), f32)]
     reuse = {0: 3} if keep and ids is None and not gru else None  # an LSTM's gates overwrite their inputs
     ids = jnp.zeros((0, 0), jnp.int32) if ids is None else ids
-    arrays = (inputs, ids, U, b_u, h0, c0, forget)
-    hs, c, *rest = _call("forward", results, *arrays, precision=precision, in_place=reuse, gru=gru)
-    return hs, c, Kept(*rest) if keep else None
+    arrays = inputs, ids, U, b_u, h0, c0, forget
+    return _call("forward", results, *arrays, precision=precision, in_place=reuse, gru=gru)[: 5 if keep else 2]
 
 
 def backward(
-    gru: bool, precision: str, kept: Kept, U: Array, c0: Array, forget: Array, dhs: Array, dh: Array, dc: Array
+    gru: bool, precision: str, kept: list[Array], U: Array, c0: Array, forget: Array, dhs: Array, dh: Array, dc: Array
 ) -> list[Array]:
     """The gradient of `forward`: the cotangents du [T, B, 4, P] stored, dh0 and dc0.
 
     The four gates of an LSTM are i f o g; those of a GRU are n z r q with q = U h + b_u: n z r for the inputs, z r q for U h.
     """
-    T, B, _, P = kept.gates.shape
-    results = [((T, B, 4, P), _stored(precision)), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
+    results = [(kept[1].shape, _stored(precision)), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
     return _call("backward", results, U, c0, forget, *kept, dhs, dh, dc, precision=precision, in_place={4: 0}, gru=gru)
 
 
@@ -245,47 +209,34 @@ def head(h: Array, W: Array, b: Array, targets: Array, precision: str, transpose
 
 
 def adamw(
-    scalars: Array,
-    count: Array,
-    arrays: list[Array],
-    decay: list[float],
-    clip: float,
-    betas: tuple[float, float],
-    epsilon: float,
-    ids: Array | None = None,
-    table: int | None = None,
+    scalars: Array, count: Array, arrays: list[Array], decay: list[float], ids: Any = None, table: int = -1, **numbers: float
 ) -> list[Array]:
     """A step of AdamW with clipping by the global norm: weights, means and squares, and whether the gradient was finite.
 
     scalars are the loss and the learning rate, count the previous steps; `arrays` are all weights, means, squares and gradients,
-    `decay` the weight decay of each array of weights. Weights and moments are updated in place if XLA permits it. The gradient of
-    array number `table` is sparse, with the rows that ids [n] name.
+    `decay` the weight decay of each array of weights; `numbers` are clip, beta1, beta2 and epsilon. Weights and moments are
+    updated in place if XLA permits it. The gradient of array number `table` is sparse, with the rows that ids [n] name.
     """
     assert library().functions, library().lack
     n = 3 * len(decay)
     results = [*(ShapeDtypeStruct(a.shape, a.dtype) for a in arrays[:n]), ShapeDtypeStruct((), jnp.bool_)]
     call = jax.ffi.ffi_call("lmgen_adamw", results, input_output_aliases={2 + i: i for i in range(n)})
-    numbers = {"clip": clip, "beta1": betas[0], "beta2": betas[1], "epsilon": epsilon}
     attributes: dict[str, Any] = {name: np.float32(value) for name, value in numbers.items()}
-    attributes |= {"table": np.int64(-1 if table is None else table), "decay": np.asarray(decay, np.float32)}
-    return list(call(scalars, count, *arrays, jnp.zeros(0, jnp.int32) if ids is None else ids, **attributes))
+    ids = jnp.zeros(0, jnp.int32) if ids is None else ids
+    return list(call(scalars, count, *arrays, ids, table=np.int64(table), decay=np.asarray(decay, np.float32), **attributes))
 
 
 # ---- sampling ----------------------------------------------------------------------------------------------------------
 
 
-def pack_gates(w: Array, gates: int, precision: str) -> Array:
-    """A recurrent or input matrix [N, G N], packed for `sample`."""
-    P = padded(w.shape[1] // gates, precision)
-    size = library().functions.lmgen_packed_size(precision == "bf16", P, gates * P)
-    return _call("pack", [((size,), jnp.float32)], w, precision=precision, transposed=False, gates=np.int64(gates))[0]
-
-
-def pack_head(W: Array, precision: str, transposed: bool) -> Array:
-    """The head's matrix [N, V], or transposed [V, N], packed for `sample`."""
-    inner, columns = W.shape[::-1] if transposed else W.shape
+def pack(w: Array, gates: int = 0, transposed: bool = False, *, precision: str) -> Array:
+    """A recurrent or input matrix [N, G N], or with 0 gates the head's [N, V] or transposed [V, N], packed for `sample`."""
+    inner, columns = w.shape[::-1] if transposed else w.shape
+    if gates:
+        inner = padded(columns // gates, precision)
+        columns = gates * inner
     size = library().functions.lmgen_packed_size(precision == "bf16", inner, columns)
-    return _call("pack", [((size,), jnp.float32)], W, precision=precision, transposed=transposed, gates=np.int64(0))[0]
+    return _call("pack", [((size,), jnp.float32)], w, precision=precision, transposed=transposed, gates=np.int64(gates))[0]
 
 
 def sample(weights: list[Array], layers: list[dict[str, Array]], states: list[dict[str, Array]], **settings: Any) -> list[Array]:

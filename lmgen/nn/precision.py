@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lmgen.nn import native, speeds
-from lmgen.system.devices import compiled_programs, cpu_flags
+from lmgen.system.devices import cpu_flags
 
 Axes = tuple[int, ...]
 
@@ -66,31 +66,16 @@ def precision_of(choice: str, cell: str = "lstm") -> str:
     if choice != "auto":
         return choice
     if jax.default_backend() != "cpu":
-        faster = True
-    elif cell in native.CELLS and native.kind("f32"):
-        found = measured()
-        faster = found.choice == "bf16" if found else bool(native.kind("bf16"))
-    else:
-        faster = not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"})
-    return "bf16" if faster else "f32"
-
-
-def measured() -> speeds.Speeds | None:
-    """The measured speeds of the kernels; None unless there are kernels for both precisions and a folder to keep the result in.
-
-    The result is kept beside the compiled programs.
-    """
-    if not (native.kind("f32") and native.kind("bf16")):
-        return None
-    try:
-        return speeds.measured(compiled_programs())
-    except OSError:
-        return None
+        return "bf16"
+    if cell in native.CELLS and native.kind("f32"):
+        found = speeds.measured()
+        return found.choice if found else "bf16" if native.kind("bf16") else "f32"
+    return "f32" if cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"}) else "bf16"
 
 
 def auto() -> str:
     """The precision "auto" and the speeds it was chosen by, for `lmgen doctor`."""
-    found = measured()
+    found = speeds.measured()
     times = f": a layer takes {found.bf16:.1f} ms with bf16, {found.f32:.1f} ms with f32" if found else ""
     return f"auto means {precision_of('auto')}{times}"
 

@@ -45,24 +45,34 @@ def run(cell: Cell, p: Params, state: State, xs: Array, forget: Array, precision
 
 def plain(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
     """A scan over time: reset, step, output."""
+    return _scanned(cell, precision, p, state, xs, forget, None)[0]
 
-    def times(a: Array, name: str) -> Array:
-        return product(a, p[name], precision)
 
-    def at(state: State, now: tuple[Array, Array]) -> tuple[State, Array]:
-        x, forget = now
+def _scanned(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array, taps: list[Array] | None):
+    """As `plain`, and with `taps` the factors a_t of the recurrent products, too.
+
+    Taps are zeros added to the products u_t: their cotangents are du_t. None are needed where these are dx_t.
+    """
+
+    def at(state: State, now: tuple[Array, Array, list[Array] | None]):
+        x, forget, taps = now
+        factors: list[Array] = []
+
+        def times(a: Array, name: str) -> Array:
+            factors.append(a)
+            u = product(a, p[name], precision)
+            return u + taps[len(factors) - 1] if taps else u
+
         state = cell.step(p, forgotten(state, forget), x, times)
-        return state, state["h"]
+        return state, (state["h"], [] if taps is None else factors)
 
-    return lax.scan(at, state, (xs, forget))
+    state, (hs, factors) = lax.scan(at, state, (xs, forget, taps))
+    return (state, hs), factors
 
 
 def forgotten(state: State, forget: Array) -> State:
     """The state, zero in the rows where `forget` [B] is true."""
     return {name: jnp.where(forget[:, None], 0, s) for name, s in state.items()}
-
-
-# ---- hoisted -----------------------------------------------------------------------------------------------------------
 
 
 def products(cell: Cell, p: Params, state: State, x: Array) -> list[tuple[str, jax.ShapeDtypeStruct]]:
@@ -91,28 +101,12 @@ def _sees_sums(cell: Cell) -> bool:
 
 def _forward(cell: Cell, precision: str, p: Params, state: State, xs: Array, forget: Array):
     made = products(cell, p, state, xs[0])
-    names = [name for name, _ in made]
+    others = {name: w for name, w in p.items() if name not in dict(made)}
+    taps = [] if _sees_sums(cell) else [jnp.zeros((len(xs), *u.shape), u.dtype) for _, u in made]
 
     def loop(others: Params, state: State, xs: Array, taps: list[Array]):
-        """`taps` are zeros added to the products u_t: their cotangents are du_t. Not needed where these are dx_t."""
+        return _scanned(cell, precision, p | others, state, xs, forget, taps)
 
-        def at(state: State, now: tuple[Array, list[Array], Array]):
-            x, taps, forget = now
-            factors: list[Array] = []
-
-            def times(a: Array, name: str) -> Array:
-                factors.append(a)
-                u = product(a, p[name], precision)
-                return u + taps[len(factors) - 1] if taps else u
-
-            state = cell.step(others, forgotten(state, forget), x, times)
-            return state, (state["h"], factors)
-
-        state, (hs, factors) = lax.scan(at, state, (xs, taps, forget))
-        return (state, hs), factors
-
-    others = {name: w for name, w in p.items() if name not in names}
-    taps = [] if _sees_sums(cell) else [jnp.zeros((len(xs), *u.shape), u.dtype) for _, u in made]
     out, pullback, factors = jax.vjp(loop, others, state, xs, taps, has_aux=True)
     return out, (pullback, factors, p)
 
@@ -129,9 +123,6 @@ def _backward(cell: Cell, precision: str, kept, cotangent):
 
 
 hoisted.defvjp(_forward, _backward)
-
-
-# ---- parallel ----------------------------------------------------------------------------------------------------------
 
 
 def parallel(cell: LinearCell, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
@@ -165,9 +156,6 @@ def _composed_backward(kept, dhs):
 _composed.defvjp(lambda keep, write: (hs := _scan(keep, write), (keep, hs)), _composed_backward)
 
 
-# ---- compiled ----------------------------------------------------------------------------------------------------------
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def compiled(
     cell: Cell, precision: str, p: Params, state: State, rows: Array, ids: Array | None, forget: Array
@@ -180,7 +168,7 @@ def _compiled(cell, precision, p, state, rows, ids, forget, keep):
     gru = isinstance(cell, GRU)
     b_u, c0 = (p["b_u"], jnp.zeros((0, 0))) if gru else (jnp.zeros(0), state["c"])
     inputs = native.inputs(rows.reshape(-1, rows.shape[-1]), p["W"], p["b"], cell.gates, rows.shape[:-1], precision)
-    hs, c, kept = native.forward(gru, precision, keep, inputs, ids, p["U"], b_u, state["h"], c0, forget)
+    hs, c, *kept = native.forward(gru, precision, keep, inputs, ids, p["U"], b_u, state["h"], c0, forget)
     after = {"h": hs[-1]} if gru else {"h": hs[-1], "c": c}
     return (after, hs), (kept, p["W"], p["U"], c0, rows, ids, forget)
 
@@ -193,7 +181,7 @@ def _compiled_backward(cell, precision, residuals, cotangent):
     du, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
     P = du.shape[-1]
     du = du.reshape(-1, 4 * P)  # gates of GRU: n z r q, of which z r q belong to U and n z r to W
-    dU, dbs = native.weight_gradient(kept.h_stored.reshape(-1, P), du, U.shape, precision, b_from=(4 - G) * P, c_gates=G)
+    dU, dbs = native.weight_gradient(kept[0].reshape(-1, P), du, U.shape, precision, b_from=(4 - G) * P, c_gates=G)
     dx = du if ids is None else native.sum_rows(ids.reshape(-1), du, rows.shape[0], precision)
     flat, first = rows.reshape(-1, rows.shape[-1]), 2 if gru else 0
     dW, db = native.weight_gradient(flat, dx, W.shape, precision, c_gates=G, first_gate=first)

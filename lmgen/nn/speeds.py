@@ -40,16 +40,21 @@ class Speeds(NamedTuple):
         return "f32" if self.bf16 > MARGIN * self.f32 else "bf16"
 
 
-def measured(folder: Path) -> Speeds | None:
-    """The speeds on this processor with these versions of lmgen, jaxlib and kernels, from a folder or measured now; None if the
-    folder cannot be written."""
-    about = [__version__, jax.lib.__version__, devices.processor(), native.kind("f32"), native.kind("bf16")]
-    path = folder / f"precision-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.json"
-    if found := _read(path):
-        return found
+def measured() -> Speeds | None:
+    """The speeds on this processor with these versions of lmgen, jaxlib and kernels, by an earlier measurement or a new one.
+
+    None unless there are kernels for both precisions and a folder to keep the result in, which is that of the compiled programs.
+    """
+    kinds = [native.kind(precision) for precision in Speeds._fields]
+    if not all(kinds):
+        return None
+    about = json.dumps([__version__, jax.lib.__version__, devices.processor(), *kinds])
     try:
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part") as file:  # first: can it be written?
-            json.dump(_measure()._asdict(), file)
+        path = devices.compiled_programs() / f"precision-{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
+        if found := _read(path):
+            return found
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part") as file:  # first: can it be written?
+            json.dump(measure()._asdict(), file)
             file.flush()
             if path.exists() and not _read(path):  # damaged
                 path.unlink()
@@ -68,7 +73,7 @@ def _read(path: Path) -> Speeds | None:
         return None
 
 
-def _measure() -> Speeds:
+def measure() -> Speeds:
     """The fastest runs of both precisions, measured alternately."""
     steps = {precision: _step(precision) for precision in Speeds._fields}
     best = dict.fromkeys(steps, float("inf"))
@@ -89,8 +94,7 @@ def _step(precision: str) -> Callable[[], Any]:
     @jax.jit
     def layer(x: jax.Array, W: jax.Array) -> Any:
         inputs = native.inputs(x, W, b, 4, (T, B), precision)
-        hs, _, kept = native.forward(False, precision, True, inputs, None, W, jnp.zeros(0), zero, zero, forget)
-        assert kept
+        hs, _, *kept = native.forward(False, precision, True, inputs, None, W, jnp.zeros(0), zero, zero, forget)
         du = native.backward(False, precision, kept, W, zero, forget, hs, zero, zero)[0].reshape(T * B, -1)
         return native.weight_gradient(x, du, W.shape, precision, c_gates=4)
 

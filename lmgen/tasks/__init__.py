@@ -7,10 +7,7 @@ from lmgen.tasks.cloze import Cloze
 from lmgen.tasks.language import Language
 from lmgen.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {
-    "language": Language,
-    "cloze": Cloze,
-}
+TASKS: dict[str, type[Task]] = {"language": Language, "cloze": Cloze}
 
 
 def task_of(network: NetworkConfig, precision: str) -> Task:

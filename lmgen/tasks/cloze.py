@@ -22,9 +22,9 @@ class Cloze(Task):
 
     ahead = 1
 
-    def layout(self, window: np.ndarray) -> tuple[Any, Any, Any]:
+    def batch(self, window: np.ndarray, begins: np.ndarray) -> Batch:
         targets = window[1:-1]
-        return window, targets, None if self.network.carry else (targets != EOS).astype(np.float32)
+        return Batch(window, targets, None if self.network.carry else (targets != EOS).astype(np.float32), begins)
 
     def loss(self, params: model.Params, state: Any, batch: Batch, key: Array) -> tuple[Array, Any]:
         fresh = jax.tree.map(jnp.zeros_like, state)  # the text after the window is unknown

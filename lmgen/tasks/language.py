@@ -14,8 +14,8 @@ from lmgen.tasks.task import Batch, Task
 class Language(Task):
     """Read from left to right and predict the next symbol, EOS included."""
 
-    def layout(self, window: np.ndarray) -> tuple[Any, Any, Any]:
-        return window[:-1], window[1:], None
+    def batch(self, window: np.ndarray, begins: np.ndarray) -> Batch:
+        return Batch(window[:-1], window[1:], None, begins)
 
     def rows_read(self, batch: Batch) -> Array | None:
         return batch.inputs if model.reads_few_rows(self.network, batch.inputs.size) else None

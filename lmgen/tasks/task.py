@@ -6,7 +6,7 @@ Shapes: T time, B batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jax import Array
@@ -30,39 +30,25 @@ class Batch(NamedTuple):
     begins: Any
 
 
-class Batches(Protocol):
-    """The batches of a training: `batches[k]` depends on nothing but k, so that a training can be resumed at any step."""
-
-    @property
-    def per_epoch(self) -> int:
-        """Steps in one pass over the text."""
-
-    def __getitem__(self, step: int) -> Batch: ...
-
-
 @dataclass(frozen=True)
 class Task:
     """What a network learns. Hashable, so that the compiled step takes it as a static argument.
 
     A subclass says how a window of the id stream is laid out and what the loss is; the step, the loop, saving and resuming know
-    nothing else of it. A task whose batches are not windows of one stream has `batches` of its own.
+    nothing else of it. A task whose batches are not windows of one stream overrides `batches`.
     """
 
     network: model.NetworkConfig
     precision: str = "f32"
     ahead: ClassVar[int] = 0  # symbols that a window reaches beyond the last target
 
-    def layout(self, window: np.ndarray) -> tuple[Any, Any, Any]:
-        """Inputs, targets and weights (see `Batch`) of a window [T + 1 + ahead, B]."""
-        raise NotImplementedError
-
     def batch(self, window: np.ndarray, begins: np.ndarray) -> Batch:
-        """The batch of a window."""
-        return Batch(*self.layout(window), begins)
+        """The batch of a window [T + 1 + ahead, B], in whose columns `begins` [B] the carried state is forgotten first."""
+        raise NotImplementedError
 
     def batches(self, ids: Ids, batch: int, window: int, seed: int) -> Batches:
         """The batches of a text, `batch` columns of `window` symbols each."""
-        return WindowBatches(self, Windows(ids, batch, window, self.network.carry, seed, self.ahead))
+        return Batches(self, Windows(ids, batch, window, self.network.carry, seed, self.ahead))
 
     def init(self, key: Array) -> model.Params:
         """Fresh parameters."""
@@ -83,14 +69,15 @@ class Task:
 
 
 @dataclass(frozen=True)
-class WindowBatches:
-    """The batches of a task that are windows of one stream."""
+class Batches:
+    """The batches of a training: `batches[k]` depends on nothing but k, so that a training can be resumed at any step."""
 
     task: Task
     windows: Windows
 
     @property
     def per_epoch(self) -> int:
+        """Steps in one pass over the text."""
         return self.windows.per_epoch
 
     def __getitem__(self, step: int) -> Batch:

@@ -45,16 +45,10 @@ def cost(name: str, size: int = 8) -> Cost:
     state = jax.eval_shape(lambda: cell.start(1, size))
     x = jax.eval_shape(lambda p: cell.inputs(p, jnp.zeros((1, size)), jnp.matmul), p)
     blocks = {key: w.size // size**2 for key, w in p.items() if w.ndim == 2}
-    made = [key for key, _ in recurrence.products(cell, p, state, x)]
-    return Cost(
-        name=name,
-        about=inspect.getdoc(type(cell)) or "",
-        weights=sum(blocks.values()),
-        vectors=sum(w.size // size for w in p.values() if w.ndim == 1),
-        of_input=blocks["W"],
-        of_state=sum(blocks[key] for key in made),
-        in_turn=len(made),
-    )
+    vectors = sum(w.size // size for w in p.values() if w.ndim == 1)
+    products = [blocks[key] for key, _ in recurrence.products(cell, p, state, x)]
+    about = inspect.getdoc(type(cell)) or ""
+    return Cost(name, about, sum(blocks.values()), vectors, blocks["W"], sum(products), len(products))
 
 
 def speeds(names: Iterable[str], size: int, precision: str = "auto") -> Iterator[float]:

@@ -35,10 +35,8 @@ class Fitted:
         return sum(len(level.keys) for level in self.lm.levels)
 
 
-def fitted(
-    train: np.ndarray, valid: np.ndarray | None, vocab: Vocab, carry: bool, order: int | None = None, **attributes: Any
-) -> Fitted:
-    """Count a stream of ids and smooth the counts; `attributes` are those of NGramModel.
+def fitted(train: np.ndarray, valid: np.ndarray | None, vocab: Vocab, carry: bool, order: int | None = None) -> Fitted:
+    """Count a stream of ids and smooth the counts.
 
     Without `order`, orders from 1 upwards are tried on the validation stream until one more does not help. Raises InputError for
     an order out of range.
@@ -48,21 +46,23 @@ def fitted(
     counts, characters = ngram.Counts(train, len(vocab), carry), vocab.unit == "char"
 
     def of(order: int) -> ngram.NGramModel:
-        config = ngram.NGramConfig(len(vocab), order, carry)
-        return ngram.NGramModel(config, ngram.smoothed(counts, order), vocab, **attributes)
+        return ngram.NGramModel(ngram.NGramConfig(len(vocab), order, carry), ngram.smoothed(counts, order), vocab)
 
     if order is not None or valid is None:
         return Fitted(of(order or (UNTRIED if characters else UNTRIED_OF_WORDS)), {})
-    tried: dict[int, float] = {}
-    best = None
-    for candidate in range(1, (HIGHEST if characters else HIGHEST_OF_WORDS) + 1):
+    best, tried = of(1), {}
+    tried[1] = least = _nats(best, valid)
+    for candidate in range(2, (HIGHEST if characters else HIGHEST_OF_WORDS) + 1):
         model = of(candidate)
-        tried[candidate] = float(scoring.stream_nats(model, valid, exact=False).mean(dtype=np.float64))
-        if best and tried[candidate] >= tried[best.config.order]:
+        tried[candidate] = _nats(model, valid)
+        if tried[candidate] >= least:
             break
-        best = model
-    assert best
+        best, least = model, tried[candidate]
     return Fitted(best, tried)
+
+
+def _nats(model: ngram.NGramModel, valid: np.ndarray) -> float:
+    return float(scoring.stream_nats(model, valid, exact=False).mean(dtype=np.float64))
 
 
 def new(
@@ -76,51 +76,45 @@ def new(
     data, carry = text.load(**vocabulary), vocabulary.get("carry", False)
     text = replace(text, split=data.split)
     valid = data.valid.stream if data.valid else None
-    found = fitted(data.train.stream, valid, data.vocab, carry, order, provenance=provenance.Provenance(text, data.known))
-    nats = None
-    if data.valid:
-        total = scoring.stream_nats(found.lm, data.valid.stream, exact=False).sum(dtype=np.float64)
-        nats = float(total) / max(1, data.valid.symbols)
+    found = fitted(data.train.stream, valid, data.vocab, carry, order)
+    model = replace(found.lm, provenance=provenance.Provenance(text, data.known))
+    nats = None if valid is None else _nats(model, valid)
     seconds = round(time.monotonic() - begun, 3)
     line = {"step": 0, "symbols": data.train.symbols, "seconds": seconds, "train_nats": None, "valid_nats": nats}
     line["symbols_per_second"] = round(data.train.symbols / max(seconds, 1e-3))
-    write(place, found.lm, text, of_text(data, text, nats), nats, data.sha256, json.dumps(line) + "\n")
-    return replace(found, lm=replace(found.lm, provenance=replace(found.lm.provenance, path=place.path))), data
+    write(place, model, of_text(data, text, nats), nats, data.sha256, json.dumps(line) + "\n")
+    return replace(found, lm=replace(model, provenance=replace(model.provenance, path=place.path))), data
 
 
 def write(
     place: directories.Place,
     model: ngram.NGramModel,
-    text: provenance.TextSettings,
     rows: dict[str, str],
     valid_nats: float | None = None,
     text_sha256: str = "",
     metrics: str = "",
 ) -> None:
     """Write the directory of an n-gram model and give it its name; `rows` are for its card."""
-    settings = {"lmgen": __version__, "model": asdict(model.config), "train": {}, "text": asdict(text)}
+    settings = {"lmgen": __version__, "model": asdict(model.config), "train": {}, "text": asdict(model.provenance.text)}
     checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": model.vocab.to_json()})
     if model.known is not None:
         arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": model.known}, {})
     if metrics:
         files.write_bytes(place.folder / "metrics.jsonl", metrics.encode())
-    files.write_bytes(place.folder / "README.md", _card(place.path, model, rows).encode("utf-8", "replace"))
-    ngrams = sum(len(level.keys) for level in model.levels)
-    about = {"step": 0, "valid_nats": valid_nats, "parameters": 2 * ngrams, "text_sha256": text_sha256}
+    sizes = [len(level.keys) for level in model.levels]
+    page = {
+        "model": f"{model.config.describe()}, interpolated modified Kneser-Ney",
+        "n-grams of length 1, 2, …": ", ".join(f"{size:,}" for size in sizes),
+        "read as": reading(model.vocab, model.sequence, model.carry),
+        **rows,
+    }
+    text = card(place.path.name, "An n-gram language model", page)
+    files.write_bytes(place.folder / "README.md", text.encode("utf-8", "replace"))
+    about = {"step": 0, "valid_nats": valid_nats, "parameters": 2 * sum(sizes), "text_sha256": text_sha256}
     checkpoint.write_model(place.folder, model.arrays(), about)
     place.publish()
 
 
-def _card(path: Path, model: ngram.NGramModel, rows: dict[str, str]) -> str:
-    rows = {
-        "model": f"{model.config.describe()}, interpolated modified Kneser-Ney",
-        "n-grams of length 1, 2, …": ", ".join(f"{len(level.keys):,}" for level in model.levels),
-        "read as": reading(model.vocab, model.sequence, model.carry),
-        **rows,
-    }
-    return card(path.name, "An n-gram language model", rows)
-
-
 def write_foreign(place: directories.Place, model: ngram.NGramModel, source: Path) -> None:
     """Write the directory of a model that another program fitted."""
-    write(place, model, model.provenance.text, {"made from": source.name})
+    write(place, model, {"made from": source.name})

@@ -52,10 +52,7 @@ CHARACTERS = (
     Size(float("inf"), 384, 128, 32, 1e-2, layer_norm=True),
 )
 IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for characters and a short budget
-WORDS = (
-    Size(3e5, 128, 128, 16, 4e-3),
-    Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True),
-)
+WORDS = (Size(3e5, 128, 128, 16, 4e-3), Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True))
 # (passes over the text, dropout): the more often a text is read, the more dropout.
 DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
 
@@ -110,31 +107,19 @@ def too_large(network: NetworkConfig, config: TrainingConfig, asked: int = 0) ->
     }
     ways = [f"--{way}" for way in sorted(smaller, key=lambda way: memory_needed(*smaller[way]))[:3]]
     needed, free = max(memory_needed(network, config), asked), memory.available()
-    return (
-        f"not enough memory: this training takes {_bytes(needed)} or more"
-        + (f" and {_bytes(free)} are free" if free < float("inf") else "")
-        + f"; give {', '.join(ways[:-1])} or {ways[-1]}"
-    )
-
-
-def _bytes(count: float) -> str:
-    """1.5 GB, 20.0 MB, 12 bytes."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count:,.0f} bytes"
+    takes, have = (f"{n / 1e9:,.1f} GB" if n >= 1e9 else f"{n / 1e6:,.1f} MB" for n in (needed, free))
+    less = f" and {have} are free" if free < float("inf") else ""
+    return f"not enough memory: this training takes {takes} or more{less}; give {', '.join(ways[:-1])} or {ways[-1]}"
 
 
 def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of NetworkConfig and TrainingConfig for this corpus; what `wanted` gives (not None) is kept."""
-    symbols = corpus.train.symbols
-    characters = corpus.vocab.unit == "char"
+    symbols, characters = corpus.train.symbols, corpus.vocab.unit == "char"
     fit = next(size for size in (CHARACTERS if characters else WORDS) if symbols <= size.symbols)
     shape = _shape(fit, not characters, wanted)
     a_second = speed(NetworkConfig(vocab=len(corpus.vocab), **shape))
     if fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * a_second < HASTE:
-        fit = IN_HASTE
-        shape = _shape(fit, not characters, wanted)
+        fit, shape = IN_HASTE, _shape(IN_HASTE, not characters, wanted)
     short = not carry and symbols / max(1, corpus.train.sequences) < 24
     train: dict[str, Any] = {
         "batch": min(fit.batch, max(1, symbols // 8)),
@@ -144,12 +129,13 @@ def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[st
     train |= {name: wanted[name] for name in table.names("training", "end") if wanted.get(name) is not None}
     per_step = train["batch"] * train["window"]
     if per_step > MOST_A_STEP:
-        raise InputError(
-            f"a step of {train['batch']:,} × {train['window']:,} symbols is too large: give a smaller --batch or --window"
-        )
+        many = f"{train['batch']:,} × {train['window']:,} symbols"
+        raise InputError(f"a step of {many} is too large: give a smaller --batch or --window")
     train |= _ends(train, symbols, bool(corpus.valid))
     if wanted.get("dropout") is None:
-        passes = min(_passes(train, symbols, a_second), ENOUGH_PASSES if corpus.valid else float("inf"))
+        read = {"epochs": symbols, "steps": per_step, "budget": a_second}  # symbols in a unit of each end
+        passes = min(train[name] * each / max(1, symbols) for name, each in read.items() if name in train)
+        passes = min(passes, ENOUGH_PASSES) if corpus.valid else passes
         shape["dropout"] = next(rate for most, rate in DROPOUT if passes <= most)
     if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
         cost = corpus.valid.symbols / per_step / 3
@@ -167,26 +153,10 @@ def _ends(train: dict[str, Any], symbols: int, validated: bool) -> dict[str, Any
 
 
 def _shape(fit: Size, words: bool, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The fields of NetworkConfig, without dropout where none is wanted."""
+    """The fields of NetworkConfig that are wanted or suit the text, without dropout where none is wanted."""
     deep = (wanted.get("layers") or 1) >= DEEP
-    shape: dict[str, Any] = {
-        "cell": "lstm",
-        "size": fit.size,
-        "layers": 1,
-        "residual": deep,
-        "layer_norm": deep or fit.layer_norm,
-        "direction": "forward",
-        "embedding": fit.embedding,
-        "tie": words,
-        "dropout": 0.0,
-    }
-    shape |= {name: wanted[name] for name in shape if wanted.get(name) is not None}
+    shape = {"size": fit.size, "residual": deep, "layer_norm": deep or fit.layer_norm, "embedding": fit.embedding, "tie": words}
+    shape |= {name: wanted[name] for name in table.names("network") if wanted.get(name) is not None}
     if shape["tie"] and wanted.get("embedding") is None:
         shape["embedding"] = shape["size"]
     return shape
-
-
-def _passes(train: dict[str, Any], symbols: int, a_second: float) -> float:
-    """The number of passes over the text until training ends, at a speed of `a_second` symbols a second."""
-    read = {"epochs": symbols, "steps": train["batch"] * train["window"], "budget": a_second}
-    return min(train[name] * each / max(1, symbols) for name, each in read.items() if name in train)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ class Display(AbstractContextManager["Display"]):
         note(message)
 
     def show(self, report: StepReport) -> None:
-        """Show one report."""
+        """Show one report; without a panel, only if it is time for a line, and otherwise keep it for the end."""
         self.train = report.train_nats if report.train_nats is not None else self.train
         if report.valid_nats is not None:
             self.valid.append(report.valid_nats)
@@ -113,19 +114,15 @@ class Display(AbstractContextManager["Display"]):
                 self.live.draw(self._panel(report))
                 self.drawn = time.monotonic()
         elif not self.quiet and report.train_nats is not None:
-            self._log(report)
-
-    def _log(self, report: StepReport) -> None:
-        """Print a line if it is time for one; otherwise keep the report for the end."""
-        self.began = report.seconds if self.began is None else self.began  # a resumed training has some already
-        self.waiting = report
-        if (passed := report.seconds - self.began) >= self.next:
-            note(self._line(report))
-            self.waiting = None
-            self.next = next((t for t in TIMES if t > passed), (passed // EVERY + 1) * EVERY)
+            self.began = report.seconds if self.began is None else self.began  # a resumed training has some already
+            self.waiting = report
+            if (passed := report.seconds - self.began) >= self.next:
+                note(self._line(report))
+                self.waiting = None
+                self.next = next((t for t in TIMES if t > passed), (passed // EVERY + 1) * EVERY)
 
     def _line(self, report: StepReport) -> str:
-        parts = [f"step {report.step:,}", f"{duration(report.seconds)}", f"train {self.loss(self.train)}"]
+        parts = [f"step {report.step:,}", duration(report.seconds), f"train {self.loss(self.train)}"]
         if self.valid:
             parts.append(f"valid {self.loss(self.valid[-1])}{' best' if self.valid[-1] == self.best else ''}")
         parts.append(f"{report.symbols_per_second:,.0f} symbols/s")
@@ -136,15 +133,12 @@ class Display(AbstractContextManager["Display"]):
     def _panel(self, report: StepReport) -> Any:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
         left = report.seconds / report.progress - report.seconds if report.progress > 0.01 else None
-        top = Table.grid(padding=(0, 1), expand=True)
-        top.add_column(no_wrap=True)
-        top.add_column(ratio=1)
-        top.add_column(no_wrap=True)
         remaining = "" if left is None else f"{duration(left)} left"
+        top = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
         top.add_row(f"{report.progress:4.0%}", ProgressBar(100, 100 * report.progress), remaining)
         body = Table.grid(padding=(0, 2))
         body.add_row("train", self.loss(self.train))
@@ -169,19 +163,21 @@ def perplexity(value: float, digits: int = 3) -> str:
     return f"{value:,.{digits}f}" if value <= LARGEST else f"over {LARGEST:,}"
 
 
+@dataclass(frozen=True)
 class Loss:
     """Nats per symbol in the measure usual for a unit: bits per character, or perplexity per word.
 
     Those of a cloze model are `pseudo`: not bits of the text.
     """
 
+    unit: str
+    characters_per_symbol: float
+    pseudo: bool = False
+
     @classmethod
     def of(cls, run: Run) -> Loss:
         """For the model of a training."""
         return cls(run.data.vocab.unit, run.data.characters_per_symbol, run.network.task == "cloze")
-
-    def __init__(self, unit: str, characters_per_symbol: float, pseudo: bool = False):
-        self.unit, self.ratio, self.pseudo = unit, characters_per_symbol, pseudo
 
     def __call__(self, nats: float | None) -> str:
         if nats is None:
@@ -189,5 +185,5 @@ class Loss:
         if self.pseudo:
             return f"{nats:.3f} pseudo-nats (pseudo-perplexity {perplexity(math.exp(min(nats, 50)), 2)})"
         if self.unit == "char":
-            return f"{nats:.3f} nats ({nats / math.log(2) / self.ratio:.3f} bits/char)"
+            return f"{nats:.3f} nats ({nats / math.log(2) / self.characters_per_symbol:.3f} bits/char)"
         return f"{nats:.3f} nats (perplexity {perplexity(math.exp(min(nats, 50)), 1)})"

@@ -46,7 +46,6 @@ class Training:
         self.progress = progress or Progress()
         self._started = time.monotonic() - self.progress.seconds
         self._pending: Array | None = None  # the loss of the last step
-        self._first = self.progress.step
         self._compiled: tuple[int, float] | None = None  # step and seconds when everything was compiled
 
     @property
@@ -54,11 +53,8 @@ class Training:
         """Seconds of training, those before a resume included."""
         return time.monotonic() - self._started
 
-    def done(self) -> float:
-        """The share of the training that is done: 1 or more at its end."""
-        return self._done()[0]
-
-    def _done(self) -> tuple[float, str]:
+    def done(self) -> tuple[float, str]:
+        """The share of the training that is done, 1 or more at its end, and the sentence for that end."""
         return self.config.done(self.batches.per_epoch, self.progress.step, self.seconds + self._last_validation())
 
     def _last_validation(self) -> float:
@@ -76,52 +72,48 @@ class Training:
         return self.progress.step - self._compiled[0], self.seconds - self._compiled[1]
 
     def __iter__(self) -> Iterator[StepReport]:
-        config, progress = self.config, self.progress
-        report_every = max(1, config.validate_every // 4)
-        last = (progress.step, self.seconds)
-        if self.done() >= 1:  # a resumed training may have no step left
-            progress.finished = progress.finished or self._done()[1]
+        config, progress, first = self.config, self.progress, self.progress.step
+        last = first, self.seconds  # of the last report with a loss
+        share, why = self.done()
+        if share >= 1:  # a resumed training may have no step left
+            progress.finished = progress.finished or why
         while not progress.finished:
-            k, done = progress.step, self.done()
-            if self._slow():
+            k, rate = progress.step, progress.scale * config.rate(progress.step, self.done()[0])
+            steps, seconds = self._since_compiled()
+            if steps and (steps < FRESH or seconds / steps > SLOW):  # two steps at a time would take more memory and gain nothing
                 self.settle()
-            if k < self._first + FRESH:
+            if k < first + FRESH:
                 memory.give_back()
-            rate = progress.scale * config.rate(k, done)
             self.state, nats = step(self.task, config.optimiser, self.state, self.batches[k], rate, k)
             self.settle()  # waiting for the step before keeps the device busy with this one
-            self._pending = nats
-            progress.step = k + 1
+            self._pending, progress.step = nats, k + 1
             if self._compiled is None:
                 self.settle()
-                self._compiled = (progress.step, self.seconds)
-            ends = self.done() >= 1
+                self._compiled = progress.step, self.seconds
+            ends = self.done()[0] >= 1
             validates = ends or progress.step % config.validate_every == 0
-            report = self._report(last, rate)
-            if validates or progress.step % report_every == 0:
+            has_loss = validates or progress.step % max(1, config.validate_every // 4) == 0
+            if has_loss:
                 self.settle()
-                report = replace(self._report(last, rate), train_nats=self._mean(), skipped=int(self.state.skipped))
-                self._check_finite()
-                last = (progress.step, self.seconds)
+            speed = (progress.step - last[0]) * config.symbols / max(1e-9, self.seconds - last[1])
+            symbols = progress.step * config.symbols
+            report = StepReport(progress.step, symbols, self.seconds, min(1.0, self.done()[0]), speed, rate)
+            if has_loss:
+                mean = progress.sum_nats / progress.counted if progress.counted else None
+                report = replace(report, train_nats=mean, skipped=int(self.state.skipped))
+                progress.sum_nats, progress.counted, last = 0.0, 0, (progress.step, self.seconds)
+                if int(self.state.bad) >= BAD_STEPS:
+                    raise DivergedError(
+                        f"no gradient was finite for {BAD_STEPS} steps in a row, at step {progress.step:,}: "
+                        "train again with a smaller --learning-rate or a smaller --clip"
+                    )
             if self.validate and validates:
                 report = self._validated(report, self.validate)
-                ends = ends or self.done() >= 1
+                ends = ends or self.done()[0] >= 1
             progress.seconds = self.seconds
             if ends:
-                progress.finished = self._done()[1]
+                progress.finished = self.done()[1]
             yield report
-
-    def _slow(self) -> bool:
-        """Whether steps take so long that overlapping two of them, which takes the memory of both, gains nothing."""
-        steps, seconds = self._since_compiled()
-        return steps > 0 and (steps < FRESH or seconds / steps > SLOW)
-
-    def _check_finite(self) -> None:
-        if int(self.state.bad) >= BAD_STEPS:
-            raise DivergedError(
-                f"no gradient was finite for {BAD_STEPS} steps in a row, at step {self.progress.step:,}: "
-                "train again with a smaller --learning-rate or a smaller --clip"
-            )
 
     def settle(self) -> None:
         """Wait for the last step and add its loss to the mean."""
@@ -129,17 +121,6 @@ class Training:
             self.progress.sum_nats += nats
             self.progress.counted += 1
         self._pending = None
-
-    def _mean(self) -> float | None:
-        progress = self.progress
-        mean = progress.sum_nats / progress.counted if progress.counted else None
-        progress.sum_nats, progress.counted = 0.0, 0
-        return mean
-
-    def _report(self, last: tuple[int, float], rate: float) -> StepReport:
-        k, symbols = self.progress.step, self.config.symbols
-        speed = (k - last[0]) * symbols / max(1e-9, self.seconds - last[1])
-        return StepReport(k, k * symbols, self.seconds, min(1.0, self.done()), speed, rate)
 
     def _validated(self, report: StepReport, validate: Callable[[Params], float]) -> StepReport:
         progress, start = self.progress, time.monotonic()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,17 +16,15 @@ from lmgen.training.config import StepReport
 
 MOST = 1 << 28  # bytes that are read
 SANE = 1e6  # no curve exceeds it
+LINE = ("step", "symbols", "seconds", "train_nats", "valid_nats", "symbols_per_second", "learning_rate", "skipped")
 
 
-class Writer:
+class Writer(contextlib.AbstractContextManager["Writer"]):
     """Adds lines to the end of the file. What cannot be written waits for the next line, and `trouble` says why."""
 
     def __init__(self, path: Path):
         self.path, self.waiting, self.trouble = path, b"", ""
         self.file = open(path, "ab", buffering=0, opener=files.no_link)  # noqa: SIM115
-
-    def __enter__(self) -> Writer:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
@@ -33,7 +33,9 @@ class Writer:
         """Write the line of a report, if it has a loss."""
         if report.train_nats is None and report.valid_nats is None:
             return
-        self.waiting += json.dumps(_line(report)).encode() + b"\n"
+        report = replace(report, seconds=round(report.seconds, 3), symbols_per_second=round(report.symbols_per_second))
+        line = {name: getattr(report, name) for name in LINE if name != "valid_nats" or report.valid_nats is not None}
+        self.waiting += json.dumps(line).encode() + b"\n"
         try:
             while self.waiting:
                 self.waiting = self.waiting[self.file.write(self.waiting) :]
@@ -42,19 +44,10 @@ class Writer:
             self.trouble = f"cannot write {self.path} ({len(self.waiting):,} bytes): {error.strerror}"
 
 
-def _line(report: StepReport) -> dict[str, Any]:
-    line = {"step": report.step, "symbols": report.symbols, "seconds": round(report.seconds, 3), "train_nats": report.train_nats}
-    if report.valid_nats is not None:
-        line["valid_nats"] = report.valid_nats
-    return line | {
-        "symbols_per_second": round(report.symbols_per_second),
-        "learning_rate": report.learning_rate,
-        "skipped": report.skipped,
-    }
-
-
-def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+def _lines(path: Path, most: int = -1) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """The lines that are whole: a crash may have cut one."""
+    with files.opened(path) as (file, _):
+        lines = file.read(most).splitlines(keepends=True)
     for line in lines:
         try:
             found = json.loads(line) if line.endswith(b"\n") else {}
@@ -67,9 +60,7 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
 def forget_later(path: Path, step: int) -> None:
     """Drop the lines of later steps than `step`, and broken ones."""
     if os.path.lexists(path):
-        with files.opened(path) as (file, _):
-            lines = file.read().splitlines(keepends=True)
-        files.write_bytes(path, b"".join(line for line, found in _parsed(lines) if found["step"] <= step))
+        files.write_bytes(path, b"".join([line for line, found in _lines(path) if found["step"] <= step]))
 
 
 class Curve(NamedTuple):
@@ -82,16 +73,12 @@ class Curve(NamedTuple):
 def read(folder: Path) -> dict[str, Curve]:
     """The curves of a model directory: train_nats, valid_nats and learning_rate; without those that cannot be read."""
     curves = {name: Curve([], []) for name in ("train_nats", "valid_nats", "learning_rate")}
-    try:
-        with files.opened(folder / "metrics.jsonl") as (file, _):
-            lines = file.read(MOST).splitlines(keepends=True)
-    except CheckpointError:
-        return curves
-    for _, found in _parsed(lines):
-        for name, curve in curves.items():
-            if isinstance(found["step"], int) and isinstance(value := found.get(name), int | float) and abs(value) < SANE:
-                curve.steps.append(found["step"])
-                curve.values.append(float(value))
+    with contextlib.suppress(CheckpointError):
+        for _, found in _lines(folder / "metrics.jsonl", MOST):
+            for name, curve in curves.items():
+                if isinstance(found["step"], int) and isinstance(value := found.get(name), int | float) and abs(value) < SANE:
+                    curve.steps.append(found["step"])
+                    curve.values.append(float(value))
     return curves
 
 

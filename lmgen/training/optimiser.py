@@ -31,9 +31,10 @@ def _decayed(params: Params) -> Params:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-def updated(
-    config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
-) -> tuple[Params, Any, Array]:
+Updated = tuple[Params, Any, Array]
+
+
+def updated(config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array) -> Updated:
     """New weights and moments, and whether loss and gradient were finite: otherwise both stay as they are.
 
     The gradient of one table may be `Rows`.
@@ -42,9 +43,7 @@ def updated(
     return way(config, params, moments, gradient, nats, rate)
 
 
-def plain(
-    config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
-) -> tuple[Params, Any, Array]:
+def plain(config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array) -> Updated:
     """`updated` by optax."""
 
     def whole(p: Array, g: Any) -> Array:
@@ -58,25 +57,20 @@ def plain(
     return *kept, fine
 
 
-def compiled(
-    config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array
-) -> tuple[Params, Any, Array]:
+def compiled(config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array) -> Updated:
     """`updated` by a kernel, which changes weights and moments in place."""
     clipping, adam, decay = moments
     leaves, structure = jax.tree.flatten(params)
-    arrays = [leaf for tree in (params, adam.mu, adam.nu) for leaf in jax.tree.leaves(tree)]
-    ids, table = None, None
-    for k, g in enumerate(jax.tree.leaves(gradient, is_leaf=lambda g: isinstance(g, Rows))):
+    gradients = jax.tree.leaves(gradient, is_leaf=lambda g: isinstance(g, Rows))
+    ids, table = None, -1
+    for k, g in enumerate(gradients):
         if isinstance(g, Rows):
-            ids, table, g = g.ids.reshape(-1), k, g.values.reshape(-1, g.values.shape[-1])
-        arrays.append(g)
+            ids, table, gradients[k] = g.ids.reshape(-1), k, g.values.reshape(-1, g.values.shape[-1])
+    scalars, arrays = jnp.stack([nats, jnp.asarray(rate, nats.dtype)]), [*jax.tree.leaves((params, adam.mu, adam.nu)), *gradients]
     decays = [config.weight_decay * on for on in jax.tree.leaves(_decayed(params))]
-    *after, fine = native.adamw(
-        jnp.stack([nats, jnp.asarray(rate, nats.dtype)]), adam.count, arrays, decays, config.clip, BETAS, EPSILON, ids, table
-    )
-
-    def tree(part: int) -> Params:
-        return jax.tree.unflatten(structure, after[part * len(leaves) : (part + 1) * len(leaves)])
-
-    adam = adam._replace(count=jnp.where(fine, optax.safe_increment(adam.count), adam.count), mu=tree(1), nu=tree(2))
-    return tree(0), (clipping, adam, decay), fine
+    numbers = {"clip": config.clip, "beta1": BETAS[0], "beta2": BETAS[1], "epsilon": EPSILON}
+    *after, fine = native.adamw(scalars, adam.count, arrays, decays, ids, table, **numbers)
+    n = len(leaves)
+    params, mu, nu = (jax.tree.unflatten(structure, after[k : k + n]) for k in (0, n, 2 * n))
+    count = jnp.where(fine, optax.safe_increment(adam.count), adam.count)
+    return params, (clipping, adam._replace(count=count, mu=mu, nu=nu), decay), fine

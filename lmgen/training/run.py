@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from lmgen.training.loop import Training
 from lmgen.training.step import State, begin
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
+Weights = tuple[arrayfile.Arrays, dict[str, Any], str]  # what becomes model.safetensors, its metadata, and README.md
 
 
 class Run:
@@ -53,7 +54,7 @@ class Run:
     ):
         self.place, self.data, self.network, self.config, self.text = place, data, network, config, text
         self.trouble = ""  # why the last save failed
-        self._better: _Weights | None = None  # the best weights, until they are written
+        self._better: Weights | None = None  # the best weights, until they are written
         self._validated: tuple[int, float | None] = (0, None)  # step of the last validation, and its nats where they are finite
         task = task_of(network, config.precision)
         batches = task.batches(data.train, config.batch, config.window, config.seed)
@@ -99,16 +100,15 @@ class Run:
         fails, and keeps its sentence in `trouble`: training can continue, and the next save tries again.
         """
         self.training.settle()
-        params = self.training.state.params
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.training.state.params)):
             return  # such weights are useless, and the training is about to report it
         keeps_last = self.config.keep == "last" or self.progress.best_nats is None
         step, nats = self._validated
         weights = self._weights(nats if step == self.progress.step else None) if keeps_last else self._better
         try:
             if weights:
-                checkpoint.write_model(self.place.folder, weights.arrays, weights.about)
-                files.write_bytes(self.place.folder / "README.md", weights.card.encode("utf-8", "replace"))
+                checkpoint.write_model(self.place.folder, *weights[:2])
+                files.write_bytes(self.place.folder / "README.md", weights[2].encode("utf-8", "replace"))
                 self._better = None
             arrays = trees.flatten(self.training.state._asdict())
             about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
@@ -118,7 +118,7 @@ class Run:
         except LmgenError as error:
             self.trouble = str(error)
             if self._better:  # the next step takes its arrays
-                self._better = replace(self._better, arrays={name: a.copy() for name, a in self._better.arrays.items()})
+                self._better = {name: a.copy() for name, a in self._better[0].items()}, *self._better[1:]
             raise
 
     def _validate(self, params: model.Params) -> float:
@@ -127,24 +127,21 @@ class Run:
         nats = scoring.stream_nats(candidate, self.data.valid.stream, exact=False)
         return float(nats.sum(dtype="float64")) / max(1, scoring.symbols_counted(candidate, self.data.valid))
 
-    def _weights(self, valid_nats: float | None) -> _Weights:
-        params = self.training.state.params
-        about = {
-            "step": self.progress.step,
-            "valid_nats": valid_nats,
-            "parameters": model.parameters(params),
-            "text_sha256": self.data.sha256,
+    def _weights(self, valid_nats: float | None) -> Weights:
+        params, network, config = self.training.state.params, self.network, self.config
+        parameters, step, cloze = model.parameters(params), self.progress.step, network.task == "cloze"
+        about = {"step": step, "valid_nats": valid_nats, "parameters": parameters, "text_sha256": self.data.sha256}
+        tied = ", tied" if network.tie else ""
+        rows = {
+            "network": f"{network.describe()}, embedding {network.embedding}{tied}, dropout {network.dropout:g}",
+            "parameters": f"{parameters:,}",
+            "read as": reading(self.data.vocab, self.text.sequence, network.carry),
+            "steps": f"{step:,} of {config.batch} × {config.window} symbols",
+            "seed": str(config.seed),
+            **of_text(self.data, self.text, valid_nats, "pseudo-nats" if cloze else "nats"),
         }
-        return _Weights(trees.flatten(params), about, _card(self, valid_nats))
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """What becomes model.safetensors and README.md."""
-
-    arrays: arrayfile.Arrays
-    about: dict[str, Any]
-    card: str
+        page = card(self.path.name, "A recurrent language model", rows, "fill" if cloze else "sample")
+        return trees.flatten(params), about, page
 
 
 def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> Run:
@@ -214,7 +211,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
             complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)
     resumed = Run(directories.Place(path), data, network, config, text, State(**state), progress)
-    if ends and resumed.training.done() >= 1:
+    if ends and resumed.training.done()[0] >= 1:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
         raise InputError(f"{path} has been trained for {behind}, so it is past that end: give a later one")
     arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
@@ -225,30 +222,14 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
 
 def _left_off(path: Path, about: dict[str, Any]) -> tuple[TrainingConfig, Progress]:
     """Settings and progress of the training in a snapshot. Raises CheckpointError if they are missing or unusable."""
-    train, progress = about.get("train"), about.get("progress")
+    train: Any = about.get("train")
+    progress: Any = about.get("progress")
     why = schema.wrong(train, schema.TRAINING) or schema.wrong(progress, schema.PROGRESS)
     if not why and (not about.get("text_sha256") or schema.SHA256.fault(about["text_sha256"])):
         why = "there is no text_sha256"
-    if why or not isinstance(train, dict) or not isinstance(progress, dict):
-        raise CheckpointError(f"the snapshot of {path} does not say how to go on ({why}): train it anew")
-    config = TrainingConfig(**train)
-    if config.batch * config.window > defaults.MOST_A_STEP or config.steps is config.epochs is config.budget is None:
-        raise CheckpointError(
-            f"the snapshot of {path} does not say how to go on (a step or the end is out of reach): train it anew"
-        )
-    return config, Progress(**progress)
-
-
-def _card(run: Run, valid_nats: float | None) -> str:
-    network, config = run.network, run.config
-    cloze = network.task == "cloze"
-    rows = {
-        "network": f"{network.describe()}, embedding {network.embedding}"
-        f"{', tied' if network.tie else ''}, dropout {network.dropout:g}",
-        "parameters": f"{model.parameters(run.training.state.params):,}",
-        "read as": reading(run.data.vocab, run.text.sequence, network.carry),
-        "steps": f"{run.progress.step:,} of {config.batch} × {config.window} symbols",
-        "seed": str(config.seed),
-        **of_text(run.data, run.text, valid_nats, "pseudo-nats" if cloze else "nats"),
-    }
-    return card(run.path.name, "A recurrent language model", rows, "fill" if cloze else "sample")
+    if not why:
+        config = TrainingConfig(**train)
+        if config.symbols <= defaults.MOST_A_STEP and (config.steps, config.epochs, config.budget) != (None, None, None):
+            return config, Progress(**progress)
+        why = "a step or the end is out of reach"
+    raise CheckpointError(f"the snapshot of {path} does not say how to go on ({why}): train it anew")

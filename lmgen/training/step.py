@@ -62,22 +62,14 @@ def step(
 
     (nats, after), gradient = _gradient(loss, state.params, task.rows_read(batch))
     params, moments, fine = optimiser.updated(config, state.params, state.optimiser, gradient, nats, rate)
-    return State(
-        params,
-        moments,
-        jax.tree.map(lambda a: jnp.where(fine, a, 0), after),
-        state.key,
-        jnp.where(fine, 0, state.bad + 1),
-        state.skipped + ~fine,
-    ), nats
+    carried, bad = jax.tree.map(lambda a: jnp.where(fine, a, 0), after), jnp.where(fine, 0, state.bad + 1)
+    return State(params, moments, carried, state.key, bad, state.skipped + ~fine), nats
 
 
 def _gradient(loss: Any, params: Params, ids: Array | None) -> tuple[Any, Params]:
     """The loss with its state, and the gradient; given `ids`, that of the embedding holds only their rows."""
     if ids is None:
         return jax.value_and_grad(loss, has_aux=True)(params)
-    others = {name: p for name, p in params.items() if name != "embedding"}
-    outcome, (gradient, rows) = jax.value_and_grad(
-        lambda others, values: loss(others | {"embedding": Rows(ids, values)}), (0, 1), has_aux=True
-    )(others, params["embedding"][ids])
-    return outcome, gradient | {"embedding": Rows(ids, rows)}
+    params = params | {"embedding": Rows(ids, params["embedding"][ids])}
+    outcome, gradient = jax.value_and_grad(loss, has_aux=True, allow_int=True)(params)
+    return outcome, gradient | {"embedding": Rows(ids, gradient["embedding"].values)}

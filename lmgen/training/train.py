@@ -92,17 +92,12 @@ def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> Text
     files, valid = sources()
     if not files:
         return None
-    paths = finding.find(files, options["glob"], observer.note)
-    if hint := formats.hint(paths[0]):
+    found = finding.find(files, options["glob"], observer.note), finding.find(valid)
+    if hint := formats.hint(found[0][0]):
         observer.note(hint)
     how = {name: options[name] for name in ("sequence", "encoding", "errors")}
-    split = WHOLE if options["no_valid"] else None
-    return TextSettings(_absolute(paths), _absolute(finding.find(valid)), **how, split=split)
-
-
-def _absolute(paths: Sequence[Path]) -> tuple[str, ...]:
-    """Paths that still hold when a training is resumed from another folder."""
-    return tuple(str(path.absolute()) for path in paths)
+    training, validation = (tuple(str(path.absolute()) for path in paths) for paths in found)  # for resuming from another folder
+    return TextSettings(training, validation, **how, split=WHOLE if options["no_valid"] else None)
 
 
 def _drive(run: Run, observer: Observer) -> None:

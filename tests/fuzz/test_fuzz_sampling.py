@@ -83,7 +83,7 @@ def lm():
 @pytest.mark.parametrize("way", ["loop", "kernels"])
 def test_whatever_is_set_text_comes_or_a_sentence(lm, way, monkeypatch):
     if way == "loop":
-        monkeypatch.setattr(compiled, "sampler", lambda lm: None)
+        monkeypatch.setattr(compiled, "weights", lambda lm: None)
     elif not native.kind("f32"):
         pytest.skip("the compiled kernels do not run here")
 

@@ -30,12 +30,12 @@ LINES = ["".join("ab"[int(bit)] for bit in np.binary_repr(k)) for k in range(2, 
 class Parity(Task):
     """Whether an even or an odd number of a has been read since the last EOS; after EOS nothing is predicted."""
 
-    def layout(self, window):
+    def batch(self, window, begins):
         odd, targets = np.zeros(window.shape[1], np.int32), []
         for ids in window[:-1]:
             odd = np.where(ids == EOS, 0, odd ^ (ids == VOCAB.ids["a"]))
             targets.append(odd)
-        return window[:-1], np.array(targets), (window[:-1] != EOS).astype(np.float32)
+        return Batch(window[:-1], np.array(targets), (window[:-1] != EOS).astype(np.float32), begins)
 
     def init(self, key):
         head, rest = jax.random.split(key)

@@ -34,8 +34,8 @@ def bit_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def step(state, number, network=NETWORK, seed=0, begins=FLOWS_ON, rate=CONFIG.learning_rate):
-    task = Language(network)
+def step(state, number, network=NETWORK, seed=0, begins=FLOWS_ON, rate=CONFIG.learning_rate, kind=Language):
+    task = kind(network)
     return training_step.step(task, CONFIG.optimiser, state, task.batch(window(seed), begins), rate, number)
 
 
@@ -96,19 +96,23 @@ def test_step_is_adamw_written_down():
         np.testing.assert_allclose(ours, p, atol=2e-4)
 
 
-def test_step_that_reads_few_rows_of_the_embedding_equals_that_by_the_gradient_of_all(monkeypatch):
-    network = replace(NETWORK, vocab=60)
-    few, ids = begun(network), window(0)
-    assert model.reads_few_rows(network, ids[:-1].size)
-    assert not any(model.reads_few_rows(replace(network, **other), 15) for other in ({"tie": True}, {"vocab": 15}))
-    whole = copied(few)
+class ReadsAllRows(Language):
+    """The language model, with the gradient of the whole embedding."""
+
+    def rows_read(self, batch):
+        return None
+
+
+def test_step_that_reads_few_rows_of_the_embedding_equals_that_by_the_gradient_of_all():
+    """Where fewer symbols are read than there are, and the head does not read the embedding."""
+    network, ids = replace(NETWORK, vocab=60), window(0)
+    for other, few in (({}, True), ({"tie": True}, False), ({"vocab": 15}, False)):
+        task = Language(replace(network, **other))
+        assert (task.rows_read(task.batch(ids, FLOWS_ON)) is not None) == few
+    few = whole = None
     for k in range(3):
-        few, _ = step(few, k, network=network, seed=k)
-    monkeypatch.setattr(model, "reads_few_rows", lambda network, symbols: False)
-    training_step.step.clear_cache()
-    for k in range(3):
-        whole, _ = step(whole, k, network=network, seed=k)
-    training_step.step.clear_cache()
+        few, _ = step(few or begun(network), k, network=network, seed=k)
+        whole, _ = step(whole or begun(network), k, network=network, seed=k, kind=ReadsAllRows)
     for ours, theirs in zip(jax.tree.leaves(few), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -212,19 +216,11 @@ def test_training_learns_and_stops_after_its_steps():
     assert told[-1] < told[0]
 
 
-@pytest.fixture
-def _no_arithmetic(monkeypatch):
-    """Steps that change nothing."""
-    monkeypatch.setattr(loop, "step", lambda task, config, state, *_: (state, np.float32(1)))
-
-
-@pytest.mark.usefixtures("_no_arithmetic")
 def test_epochs_count_the_windows_of_the_corpus():
     config = replace(CONFIG, steps=None, epochs=1.5)
     assert len(list(loop.Training(config, TASK, SameBatch(), None))) == 6
 
 
-@pytest.mark.usefixtures("_no_arithmetic")
 def test_training_stops_when_validation_brings_nothing_better():
     """Three validations in a row: the best is the second, and the training ends at the fifth."""
     told = iter([2.0, 1.0, 1.5, 1.0, float("nan")])
@@ -235,7 +231,6 @@ def test_training_stops_when_validation_brings_nothing_better():
     assert (run.progress.step, run.progress.best_step, run.progress.best_nats) == (10, 4, 1.0)
 
 
-@pytest.mark.usefixtures("_no_arithmetic")
 def test_the_learning_rate_falls_where_validation_brings_nothing_better():
     """After the third in a row, and again after the sixth; a better one alone does not raise it again."""
     told = iter([2.0, 3.0, 3.0, 3.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0])
@@ -247,7 +242,6 @@ def test_the_learning_rate_falls_where_validation_brings_nothing_better():
     assert scales[16:] == pytest.approx([loop.SLOWER**2] * 4)
 
 
-@pytest.mark.usefixtures("_no_arithmetic")
 def test_a_training_with_no_step_left_says_why():
     """As one that is resumed with an end that lies behind it."""
     run = loop.Training(replace(CONFIG, steps=10), TASK, SameBatch(), None, progress=Progress(step=20))
@@ -255,7 +249,6 @@ def test_a_training_with_no_step_left_says_why():
     assert run.progress.finished == "all steps were taken"
 
 
-@pytest.mark.usefixtures("_no_arithmetic")
 def test_a_budget_that_ends_in_a_validation_or_after_a_step_says_so(monkeypatch):
     """By a clock of the test: a step takes 1 s, a validation 5 s, and whoever reads the reports 3 s; nothing is left without a
     validation, and the end is named."""
