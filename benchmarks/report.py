@@ -106,13 +106,13 @@ def section_of(title: str, found: Iterator[str], run: Commands) -> str:
     return f"## {title}\n\n{body}\n\nCommands:\n\n{commands}\n\nMeasured on {machine()}.\n"
 
 
-def write(name: str, section: str) -> None:
-    """Put a section into RESULTS.md in place of the one with this name, or at the end."""
+def write(name: str, section: str, page: Path = RESULTS) -> None:
+    """Put a section into a page in place of the one with this name, or at the end."""
     marked = f"<!-- {name} -->\n{section}<!-- end of {name} -->"
-    text = RESULTS.read_text("utf-8")
+    text = page.read_text("utf-8")
     pattern = re.compile(f"<!-- {name} -->.*?<!-- end of {name} -->", re.S)
     text = pattern.sub(lambda _: marked, text) if pattern.search(text) else f"{text.rstrip()}\n\n{marked}\n"
-    RESULTS.write_text(text, "utf-8")
+    page.write_text(text, "utf-8")
 
 
 Sections = dict[str, tuple[str, Callable[[Commands], Iterator[str]]]]  # by name: a title, and the function that measures

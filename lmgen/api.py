@@ -10,7 +10,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
@@ -18,14 +18,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
-from lmgen.data import advice, corpus, finding, inputs, reading
+from lmgen.data import corpus, finding, inputs, reading
 from lmgen.errors import InputError
+from lmgen.evaluation import bylabel, labelcard
+from lmgen.evaluation.bylabel import OfLabel
+from lmgen.evaluation.labelcard import LabelCard
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
 from lmgen.generation.filling import Filling, fillings
 from lmgen.generation.sampling import Sample, Settings, defaults, distinct_samples, samples
+from lmgen.labelled.examples import Example
 from lmgen.models import loading
-from lmgen.models.capabilities import Fills, can, require
+from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, can, require
+from lmgen.models.labeller import Prediction
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import kinds, table
@@ -71,6 +76,16 @@ class Model:
     def fills(self) -> bool:
         """Whether it fills blanks instead of writing."""
         return can(self.lm, Fills)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it labels instead of writing."""
+        return can(self.lm, Predicts)
+
+    @property
+    def conditions(self) -> bool:
+        """Whether it writes by label."""
+        return can(self.lm, Conditions)
 
     @property
     def path(self) -> Path | None:
@@ -128,6 +143,15 @@ class Model:
         return distinct_samples(drawn, count, novel) if novel or distinct else islice(drawn, count)
 
     @named
+    def by(self, label: str | Mapping[str, float]) -> Model:
+        """The model that writes by a label, or by the mean of several with their weights, as in "Irish:0.7,Welsh:0.3".
+
+        Raises InputError for a model that does not write by label, and for a label that it does not know.
+        """
+        lm: Any = require(self.lm, Conditions, "train one on labelled text with --task generate")
+        return Model(lm.by(lm.parsed(label) if isinstance(label, str) else label))
+
+    @named
     @wraps(samples, assigned=())  # with the same signature
     def sample(self, *args: Any, **options: Any) -> list[Sample]:
         """What `samples` gives, in a list."""
@@ -139,7 +163,7 @@ class Model:
 
         Raises InputError for a text without a blank and for a model that does not fill blanks.
         """
-        lm = require(self.lm, Fills, "train one with --direction both")
+        lm = require(self.lm, Fills, "train one on plain text with --direction both")
         text, blank = (table.check(name, kinds.Text(), value) for name, value in {"text": text, "blank": blank}.items())
         return fillings(lm, text, table.check("count", kinds.Whole(), count), blank)
 
@@ -155,8 +179,9 @@ class Model:
 
         Several are scored many at a time; None among them asks for the scores of those before it.
         """
+        lm: Any = require(self.lm, Scores, "use lmgen {command}, or train one with --task language")
         if isinstance(sequences, str):
-            return next(scores(self.lm, [sequences]))
+            return next(scores(lm, [sequences]))
         if not isinstance(sequences, Iterable):
             raise InputError(f"{kinds.quoted(sequences)} is not a text: give a string, or several")
 
@@ -166,16 +191,63 @@ class Model:
                     raise InputError(f"{kinds.quoted(one)} is not a string, so it cannot be scored: give strings")
                 yield one
 
-        return scores(self.lm, strings())
+        return scores(lm, strings())
+
+    @overload
+    def predict(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, texts: Iterable[str | tuple[str, ...] | None]) -> Iterator[Prediction]: ...
+
+    @named
+    def predict(self, texts: Any) -> Prediction | Iterator[Prediction]:
+        """The labels of a text, or of each of several, which may be tuples of tokens.
+
+        Several are read many at a time; None among them asks for the predictions of those before it. Raises InputError for a
+        model that does not label.
+        """
+        lm: Any = require(self.lm, Predicts, "train one on labelled text")
+        if isinstance(texts, str):
+            return next(lm.predict([texts]))
+        return lm.predict(texts)
+
+    @named
+    def label_cards(
+        self, *files: Any, baselines: bool = True, encoding: str = "utf-8", errors: str = "strict"
+    ) -> Iterator[LabelCard]:
+        """How well it labels each of the files, or without files the validation text, beside baselines.
+
+        Raises InputError for a file without the labels that the model predicts.
+        """
+        lm: Any = require(self.lm, Predicts, "name a model that labels, too")
+        for name, examples in self._examples(files, encoding, errors):
+            yield labelcard.card(lm, name, examples, baselines)
+
+    @named
+    def by_label(self, *files: Any, encoding: str = "utf-8", errors: str = "strict") -> Iterator[tuple[str, list[OfLabel]]]:
+        """How well it predicts the texts of each label in each of the files, or in the validation text, given the label; the
+        first of the measures is that of all labels together."""
+        lm: Any = require(self.lm, Conditions, "measure it without labels")
+        for name, examples in self._examples(files, encoding, errors):
+            yield name, bylabel.measure(lm, name, examples)
+
+    def _examples(self, files: tuple[Any, ...], encoding: str, errors: str) -> Iterator[tuple[str, Iterable[Example]]]:
+        """The examples of each of the files, or those on which the model was validated."""
+        for path in inputs.files(files, {"sequence": "line", "encoding": encoding}):
+            yield path, self.lm.examples_of(finding.find([path]), encoding, errors)
+        if not files:
+            yield "held-out text", self.lm.held_out_examples()
 
     @named
     def evaluate(
         self, *files: Any, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
-    ) -> Measures | PseudoMeasures:
+    ) -> Measures | PseudoMeasures | LabelCard:
         """The measures of files, read as the corpus was read; without files, of the validation text.
 
         Raises InputError for a file that cannot be read.
         """
+        if can(self.lm, Predicts):
+            return next(self.label_cards(*files, baselines=False, encoding=encoding, errors=errors))
         ids = self.source(*files, encoding=encoding, errors=errors).ids if files else self.lm.origin.validation()
         return measure(self.lm, ids, batch, window)
 
@@ -264,7 +336,7 @@ class _Caller(training.Observer):
             terminal.note(message)
 
     def begin(self, run: training.Run) -> None:
-        for sentence in (*run.data.notes, *(f"warning: {warning}" for warning in advice.warnings(run.data.signs))):
+        for sentence in (*run.data.notes, *(f"warning: {warning}" for warning in run.data.warnings)):
             self.note(sentence)
 
     def resume(self, run: training.Run, complaints: list[str]) -> None:

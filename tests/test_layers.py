@@ -25,6 +25,7 @@ LAYERS = [
     "tasks",
     "models",
     "nn",
+    "labelled",
     "data",
     "system",
     "options",

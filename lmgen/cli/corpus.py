@@ -33,29 +33,80 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
 
     Prints sizes, repeats, overlap of the texts, damage, rare and unknown symbols, and advice on options of lmgen train. FILE may
     be anything that lmgen train accepts as CORPUS. Two sequences are nearly equal if they differ in nothing but case, compatible
-    forms (Unicode NFKC), punctuation, digits and white space.
+    forms (Unicode NFKC), punctuation, digits and white space. Of labelled text it prints labels and tags with their numbers,
+    equal texts with different labels, tags that break their scheme, and what the texts share.
     """
     from lmgen.data import check, finding, formats, reading
+    from lmgen.labelled import examples
+    from lmgen.labelled import report as labels
 
-    def opened(names: Sequence[str], glob: str | None = None) -> reading.Text:
-        paths = finding.find(names, glob, terminal.note)
+    def text_of(paths: Sequence[Path]) -> reading.Text:
         return reading.Text(paths, sequence, options["carry"], encoding, options["errors"])
 
+    def examples_of(paths: Sequence[Path], first: examples.Found) -> examples.Examples:
+        own = examples.recognise(paths)
+        form = first if own is None or own.form == first.form else own  # which column has labels, the training text shows best
+        return examples.Examples(paths, form.form, form.column, encoding=encoding, errors=options["errors"])
+
     valid = options["valid"]
-    valid_text, test_text = (opened([name]) if name else None for name in (valid, options["test"]))
-    whole = opened(files, glob)
-    report = check.check(whole, valid_text, test_text, options["unit"])
-    terminal.note(*filter(None, map(formats.hint, whole.paths[:1])))
+    paths = finding.find(files, glob, terminal.note)
+    others = [finding.find([name]) if name else None for name in (valid, options["test"])]
     words = ["lmgen", "train", *files, *(["--glob", glob] if glob else []), *(["--valid", valid] if valid else [])]
-    words += [word for one in report.advice for word in one.options]
     words += [] if encoding == "utf-8" else ["--encoding", encoding]
+    report: Any
+    if sequence == "line" and not options["carry"] and (found := examples.recognise(paths)):
+        way = "" if found.form == "folder" else "; --carry checks it as plain text"
+        terminal.note(f"{found.reason}: checked as labelled text{way}")
+        report = labels.check(examples_of(paths, found), *(examples_of(split, found) if split else None for split in others))
+    else:
+        valid_text, test_text = (text_of(split) if split else None for split in others)
+        report = check.check(text_of(paths), valid_text, test_text, options["unit"])
+        terminal.note(*filter(None, map(formats.hint, paths[:1])))
+        words += [word for one in report.advice for word in one.options]
     if options["json"]:
         console.put_json(asdict(report) | {"command": shlex.join(words)})
         return
     terminal.note(*report.notes)
     terminal.put(", ".join("standard input" if name == "-" else name for name in files))
-    _put_report(report)
+    (_put_report if isinstance(report, check.TextReport) else _put_labels)(report)
     terminal.put(f"\nto train: {shlex.join(words)}")
+
+
+def _put_labels(r: Any, most: int = 20) -> None:
+    """Write a section for each part of the report on labelled text that has content."""
+    from lmgen.data.advice import number, percent
+    from lmgen.labelled.report import RARE
+
+    of, noun = [*r.examples], "token" if r.is_tokens else "word"
+    size = [("examples", r.examples), (f"{noun}s", r.tokens)] + [("without a label", r.unlabelled)] * any(r.unlabelled.values())
+    console.table([(name, *(f"{counts[s]:,}" for s in of)) for name, counts in size], ("", *of), range(1, 4))
+    lengths = [(s, *_lengths(r.lengths[s])) for s in of]
+    _section(f"{noun}s in an example", lengths, ("", *LENGTHS), range(1, 6))
+    for kind, names in (("labels", r.labels), ("tags", r.tags)):
+        total = sum(one.counts["training"] for one in names)
+        rows = [(_cell(one.name), *(f"{one.counts[s]:,}" for s in of), percent(one.counts["training"], total)) for one in names]
+        title = f"{number(r.different[kind], kind[:-1])}{f', the {most} most frequent' * (len(rows) > most)}"
+        _section(title, rows[:most], ("", *of, "of training"), range(1, len(of) + 2))
+    for title, chosen in ((f"under {RARE} × in training", r.rare), ("in one split alone", r.only)):
+        rows = [(_cell(one.name), *(f"{one.counts[s]:,}" for s in of)) for one in chosen[:most]]
+        _section(f"labels and tags {title}: {len(chosen):,}", rows, ("", *of), range(1, len(of) + 1))
+    conflicts = r.conflicts
+    title = f"{number(conflicts.texts, 'text')} of {number(conflicts.examples, 'example')} with different labels"
+    _section(title, [(_cell(text), " or ".join(map(_cell, answers))) for text, answers in conflicts.some])
+    rows = [
+        (i.of, f"{i.sequences:,}", f"{i.file}, line {i.line:,}", " ".join(_cell(t or "·") for t in i.pair)) for i in r.invalid
+    ]
+    _section(f"tags that break {r.scheme}", rows, ("", "sequences", "first in", "such as"), (1,))
+    rows = [(f"{o.of} in {o.within}", f"{o.shared:,}", percent(o.shared, o.examples), _cell(o.example or "")) for o in r.overlaps]
+    _section("equal texts", rows, ("", "examples", "", "such as"), (1, 2))
+    _section("warnings", [("!", sentence) for sentence in r.warnings])
+
+
+LENGTHS = ("shortest", "median", "mean", "95% up to", "longest")
+
+
+def _lengths(of: Any) -> list[str]:
+    return [f"{n:,}" for n in (of.shortest, of.median, round(of.mean), of.most, of.longest)]
 
 
 def _put_report(r: Any) -> None:
@@ -77,9 +128,7 @@ def _put_report(r: Any) -> None:
     if len(r.line_ends) > 1:
         size.append(("line ends", ", ".join(f"{n:,} {name}" for name, n in r.line_ends.items())))
     console.table(size)
-    of = r.lengths
-    lengths = [f"{n:,}" for n in (of.shortest, of.median, round(of.mean), of.most, of.longest)]
-    _section(f"characters in a {r.sequence}", [lengths], ("shortest", "median", "mean", "95% up to", "longest"), range(5))
+    _section(f"characters in a {r.sequence}", [_lengths(r.lengths)], LENGTHS, range(5))
     repeats = [(how, f"{n:,}", percent(n, r.sequences)) for how, n in (("exactly", r.repeats.exact), ("nearly", r.repeats.near))]
     _section(f"{plural} that repeat an earlier one", repeats, numbers=(1, 2))
     _section("the most frequent", [(f"{n:,} ×", _cell(text)) for n, text in r.repeats.most_frequent], numbers=(0,))

@@ -12,11 +12,11 @@ import click
 
 from lmgen._version import __version__
 from lmgen.cli.about import cells, doctor
-from lmgen.cli.arpa import arpa
 from lmgen.cli.compress import compress, decompress
 from lmgen.cli.corpus import corpus
 from lmgen.cli.evaluate import eval_
-from lmgen.cli.models import list_, remove, rename, show
+from lmgen.cli.labels import predict
+from lmgen.cli.models import arpa, list_, remove, rename, show
 from lmgen.cli.novelty import novelty
 from lmgen.cli.options import Group, command
 from lmgen.cli.sample import fill, sample, score
@@ -41,7 +41,7 @@ def cli() -> None:
     """
 
 
-TEXTS = (train, sample, fill, eval_, score, novelty, compress, decompress)
+TEXTS = (train, sample, fill, predict, eval_, score, novelty, compress, decompress)
 for each in (*TEXTS, show, list_, remove, rename, cells, corpus, arpa, doctor):
     cli.add_command(each)
 

@@ -30,6 +30,7 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
     from lmgen.evaluation import novelty as novelties
 
     loaded = load(model, precision)
+    loaded = loaded.by(options["label"]) if options["label"] is not None else loaded
     prompt, ngram, json = options["prompt"], options["ngram"], options["json"]
     unknown = loaded.lm.vocab.unknown(prompt)
     if unknown and options["strict"]:
@@ -38,7 +39,9 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
     note_unknown(unknown)
     count = options["count"] or loaded.defaults["count"]
     lines = options["lines"] or loaded.defaults["lines"]
-    drawing = {option.name: options[option.name] for option in commands.DRAWING} | {"count": count}
+    drawing = {option.name: options[option.name] for option in commands.DRAWING if option is not commands.LABEL} | {
+        "count": count
+    }
     reference, found, looked_up = None, 0, []
     if options["novelty"]:
         text = loaded.trained_on
@@ -105,7 +108,7 @@ def fill(model: str, texts: tuple[str, ...], count: int, blank: str, precision: 
 @command("lmgen score cities names.txt", "echo Berlin | lmgen score cities --symbols", options=commands.SCORE)
 @click.argument("model")
 @click.argument("file", default="-")
-def score(model: str, file: str, symbols: bool, encoding: str, errors: str, precision: str, json: bool) -> None:
+def score(model: str, file: str, symbols: bool, encoding: str, errors: str, precision: str, json: bool, **options: Any) -> None:
     """Score each line of a text.
 
     Prints the nats of each sequence of FILE (or standard input, as it arrives) under MODEL, EOS included: the fewer, the
@@ -115,6 +118,7 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
     from lmgen.data import reading
 
     loaded = load(model, precision)
+    loaded = loaded.by(options["label"]) if options["label"] is not None else loaded
     opened = reading.once(file, loaded.lm.sequence, True, encoding, errors)
     name, blank = "pseudo_nats" if loaded.fills else "nats", 0
     for one in loaded.score(reading.arriving(opened)):

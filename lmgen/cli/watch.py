@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lmgen import api
-from lmgen.data import advice
 from lmgen.data.corpus import Corpus
 from lmgen.errors import LmgenError
 from lmgen.generation import filling
+from lmgen.labelled.corpus import LabelledCorpus
 from lmgen.models import provenance
 from lmgen.nn import model
 from lmgen.options import table
@@ -50,8 +50,10 @@ class Watcher(Observer):
         ends += [f"{config.epochs:g} passes over the text"] if config.epochs else []
         ends += [duration(config.budget)] if config.budget else []
         most = " at most" if run.data.valid or len(ends) > 1 else ""
+        share = run.training.batches.filler
+        filler = f" ({share:.1%} of them filler)" if share else ""
         self.note(
-            f"training: {config.batch} × {config.window} symbols a step, learning rate {config.learning_rate:g}, "
+            f"training: {config.batch} × {config.window} symbols a step{filler}, learning rate {config.learning_rate:g}, "
             f"{config.precision}, {' or '.join(ends)}{most}, in {run.path}"
         )
 
@@ -69,7 +71,7 @@ class Watcher(Observer):
 
             def go_on(report: StepReport) -> bool:
                 nonlocal trouble
-                if display.live and report.valid_nats is not None and run.network.task == "language":
+                if display.live and report.valid_nats is not None and run.kind.command == "sample":
                     with contextlib.suppress(LmgenError):  # weights may be too large to draw with, and become smaller again
                         (sample,) = api.Model(run.language_model()).sample(1, seed=report.step, max_length=60)
                         display.sample = sample.text
@@ -100,9 +102,7 @@ class Watcher(Observer):
         if progress.best_nats is not None:
             kept = "" if run.config.keep == "best" else "; the last weights are kept"
             self.note(f"best validation: {Loss.of(run)(progress.best_nats)} at step {progress.best_step:,}{kept}")
-        self._next(
-            run.path, f"fill {named(run.path)}{_example(run)}" if run.network.task == "cloze" else f"sample {named(run.path)}"
-        )
+        self._next(run.path, f"{run.kind.command} {named(run.path)}{_example(run)}")
 
     def counted(self, fitted: Fitted, data: Corpus) -> None:
         self._text(data)
@@ -117,17 +117,18 @@ class Watcher(Observer):
         self.note(f"the model is in {path}; next:")
         self.note(f"    lmgen {command}")
 
-    def _text(self, data: Corpus) -> None:
+    def _text(self, data: Any) -> None:
         """What was found in the text, its most serious faults, its size."""
         for sentence in data.notes:
             self.note(sentence)
-        warnings = advice.warnings(data.signs)
+        warnings = data.warnings
         for warning in warnings[:MOST_WARNINGS]:
             self.note(f"warning: {warning}")
         if warnings:
             self.note(f"for more: {self._check()}")
-        self.note(f"text: {data.signs.characters:,} characters with line ends")
-        sequences = f"{data.train.sequences:,} {self.options['sequence']}s"
+        self.note(f"text: {data.summary}")
+        noun = "text" if isinstance(data, LabelledCorpus) else self.options["sequence"]
+        sequences = f"{data.train.sequences:,} {noun}s"
         symbols = f"{data.train.symbols:,} of {len(data.vocab.symbols):,} kinds in {sequences} to train on"
         if data.valid:
             held_out = f", {data.valid.symbols:,} in {data.valid.sequences:,} to validate"
@@ -149,6 +150,10 @@ class Watcher(Observer):
 
 def _example(run: Run) -> str:
     """A line that the model has not seen, with a blank in it, quoted for a shell; nothing where there is none."""
+    if run.kind.command == "predict":
+        return " FILE"
+    if run.kind.command == "sample":
+        return f" --label {shlex.quote(run.network.names.labels[0])}" if run.network.names else ""
     with contextlib.suppress(LmgenError):  # a text that is gone by now
         origin = provenance.Origin(run.data, *run.text.open(run.network.carry))
         for piece in islice(chain(origin.held_out(), origin.training()), EXAMPLES):

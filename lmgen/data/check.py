@@ -27,13 +27,19 @@ from lmgen.errors import InputError
 
 @dataclass(frozen=True)
 class Lengths:
-    """Lengths of sequences in characters; 95 of 100 are no longer than `most`."""
+    """Lengths of sequences, in characters or in words; 95 of 100 are no longer than `most`."""
 
     shortest: int
     median: int
     mean: float
     most: int
     longest: int
+
+    @classmethod
+    def of(cls, lengths: Counter[int]) -> Lengths:
+        """The lengths, from the number of sequences of each."""
+        mean = sum(length * n for length, n in lengths.items()) / lengths.total()
+        return cls(min(lengths), quantile(lengths, 0.5), mean, quantile(lengths, 0.95), max(lengths))
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,6 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         if not sequences[name].lengths:
             raise InputError(f"there is no text in {names_of(t.paths)}: give a file with a line of it")
     read, line_ends = sequences["training"], text.line_ends
-    of, mean = read.lengths, sum(length * n for length, n in read.lengths.items()) / read.lengths.total()
     parts = {"training": Counts(unit), "held-out": Counts(unit)}
     for held_out, piece in choice.split.sides(text):
         parts["held-out" if held_out else "training"].add(piece)
@@ -138,7 +143,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         blank_lines=lines.blank,
         paragraphs=lines.paragraphs,
         sequences=total,
-        lengths=Lengths(min(of), quantile(of, 0.5), mean, quantile(of, 0.95), max(of)),
+        lengths=Lengths.of(read.lengths),
         line_ends={name: n for name, n in line_ends.items() if n},
         symbols=symbols,
         repeats=repeats,

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lmgen.data import damage
+from lmgen.data import advice, damage
 from lmgen.data.advice import Shape, Signs
 from lmgen.data.finding import names_of
 from lmgen.data.ids import Ids, encode, encode_sides
@@ -43,6 +43,16 @@ class Corpus:
     signs: Signs
     notes: tuple[str, ...] = ()
     split: Split = WHOLE
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences on the faults of the text, the most serious first."""
+        return advice.warnings(self.signs)
+
+    @property
+    def summary(self) -> str:
+        """The size of the text, in words."""
+        return f"{self.signs.characters:,} characters with line ends"
 
     @cached_property
     def characters_per_symbol(self) -> float:

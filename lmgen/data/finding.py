@@ -29,12 +29,14 @@ CORPORA = next((place for place in _PLACES if place.is_dir()), Path("corpora"))
 SHIPPED = {
     "cities": "names of cities and towns of the world",
     "names": "given names from many languages",
+    "names-by-language": "given names and the language each is most at home in, for classification",
     "python-reference": "The reference pages of the Python language, as `help()` shows them",
 }
 
 
 def find(names: Sequence[str], glob: str | None = None, note: Callable[[str], None] = lambda _: None) -> list[Path]:
-    """The files that a user's words name: files, the *.txt of folders, "-" for stdin, or corpora that ship.
+    """The files that a user's words name: files, the *.txt of folders, "-" for stdin, or corpora that ship. A folder with a
+    seq.in is labelled text, and stays one path.
 
     With `glob` the files below folders whose names match it, sorted, without hidden and binary ones, which `note` gets the number
     of. Pipes are copied into the cache, since a text is read more than once. Raises InputError for a missing file.
@@ -56,6 +58,8 @@ def _find(name: str) -> list[Path]:
     if name == "-":
         return [spooled(standard_input(), "stdin")]
     if path.is_dir():
+        if (path / "seq.in").is_file():  # labelled text in a folder of its own
+            return [path]
         if found := sorted(p for p in path.glob("*.txt") if p.is_file()):
             return found
         raise InputError(f"{name} is a folder without *.txt files: name the files, or which with --glob, as in --glob '*.md'")
@@ -155,7 +159,8 @@ def shipped(name: str) -> Path:
     if name not in SHIPPED:
         raise InputError(f"there is no corpus {name!r}: choose from {', '.join(SHIPPED)}")
     if name != "python-reference":
-        return CORPORA / f"{name}.txt"
+        table = CORPORA / f"{name}.tsv"
+        return table if table.exists() else CORPORA / f"{name}.txt"
     path = cache.folder("corpora") / f"{name}-{platform.python_version()}.txt"
     if not path.exists():
         try:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from lmgen.data.corpus import fingerprint
+from lmgen.data.corpus import among
 from lmgen.data.vocab import EOS, UNK
 from lmgen.errors import InputError
 from lmgen.generation import compiled
@@ -204,16 +204,17 @@ def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", want
 
     Raises InputError for a model that does not write.
     """
-    lm = require(lm, Generates, "fill blanks with lmgen fill, or train a model without --direction both")
+    lm = require(lm, Generates, "use lmgen {command}, or train one with --task language --direction forward")
     lines = settings.lines or defaults(lm)["lines"]
     if lines > 1 and not lm.carry:
         raise InputError("this model carries no state from line to line, so --lines has no use: ask for more samples with -n")
     seed, prompt_ids = table.check("seed", table.SEED, seed), lm.vocab.encode(prompt).astype(np.int32)
+    forced = np.concatenate([lm.opening, prompt_ids])
     steps, rows, length = _loop(lm, settings, wanted)
     for first in count(0, rows):
         last, left = np.full(rows, EOS, np.int32), np.full(rows, lines, np.int32)
         start = Rows(lm.start(rows), last, left, keys(devices.random_key(seed), first + np.arange(rows)))
-        for ids, nats in _drawn(start, lines, len(prompt_ids) + settings.max_length, steps, length, prompt_ids):
+        for ids, nats in _drawn(start, lines, len(forced) + settings.max_length, steps, length, forced):
             every = np.concatenate([prompt_ids, ids])
             parts = (part for part in np.split(every, np.flatnonzero(every == EOS) + 1) if len(part))
             known = None if lm.known is None else all(is_known(lm, lm.vocab.decode(part)) for part in parts)
@@ -274,9 +275,7 @@ def _drawn(
 def is_known(lm: Model, text: str) -> bool:
     """Whether a sequence is in the corpus of a model, by its 64-bit fingerprint."""
     assert lm.known is not None
-    wanted = np.uint64(fingerprint(text))
-    place = int(np.searchsorted(lm.known, wanted))
-    return place < len(lm.known) and lm.known[place] == wanted
+    return bool(among(np.array(lm.fingerprints(text), np.uint64), lm.known).any())
 
 
 def distinct_samples(drawn: Iterator[Sample], wanted: int, novel: bool = False) -> Iterator[Sample]:

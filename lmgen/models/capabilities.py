@@ -6,7 +6,8 @@ vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
@@ -14,11 +15,14 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
+from lmgen.labelled.corpus import Labels, sides
+from lmgen.labelled.examples import Example, Examples, recognise
 from lmgen.models.columns import Columns
 from lmgen.models.kinds import Kind
-from lmgen.models.provenance import Origin, Provenance
+from lmgen.models.provenance import Origin, Provenance, same_text
 from lmgen.system.arrayfile import Arrays
 
 State = Any  # what a model remembers of the symbols that it has read
@@ -68,6 +72,46 @@ class Model:
         """The training text. Raises InputError where it is missing or has changed."""
         return self.provenance.origin(self.vocab, self.carry)
 
+    def fingerprints(self, text: str) -> list[int]:
+        """Those of which one is among the known ones where a text is in the corpus."""
+        return [fingerprint(text)]
+
+
+class Taught(Model):
+    """A model of labelled text."""
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The names of the labels and tags."""
+        return self.config.names
+
+    @cached_property
+    def _split(self) -> Split:
+        """The split of the training text. Raises InputError where that is missing or has changed."""
+        path, about = self.path, self.provenance.about
+        if path is None or not about.get("text_sha256"):
+            raise InputError(f"the text that {path or 'this model'} was trained on is not known: name a file to measure")
+        return same_text(path, self.provenance.text, self.vocab, False, about["text_sha256"], self.labels).split
+
+    def training_examples(self) -> Iterator[Example]:
+        """The examples that it was trained on. Raises InputError where they are missing or have changed."""
+        return (one for held_out, one in sides(self.provenance.text.examples()[0], self._split) if not held_out)
+
+    def held_out_examples(self) -> Iterator[Example]:
+        """The examples on which it was validated. Raises InputError where there are none."""
+        split, (text, valid) = self._split, self.provenance.text.examples()
+        if valid:
+            return iter(valid)
+        if split == WHOLE:
+            raise InputError("no text was held out in training: name a file to measure")
+        return (one for held_out, one in sides(text, split) if held_out)
+
+    def examples_of(self, paths: Sequence[Path], encoding: str = "utf-8", errors: str = "strict") -> Examples:
+        """Labelled text, in the form that it shows or else in that of the training text."""
+        found, text = recognise(paths), self.provenance.text
+        form, column = (found.form, found.column) if found else (text.form or "", text.column)
+        return Examples(paths, form, text.column if form == text.form else column, text.separator, encoding, errors)
+
 
 class Scores(Model):
     """Gives the nats of each symbol of a text."""
@@ -88,7 +132,14 @@ class Scores(Model):
 
 
 class Generates(Scores):
-    """Predicts each symbol from those before it: it writes, and its nats are those of the text."""
+    """Predicts each symbol from those before it: it writes, and its nats are those of the text.
+
+    `opening` are ids that it reads between EOS and the text; it predicts none of them.
+    """
+
+    @property
+    def opening(self) -> np.ndarray:
+        return np.zeros(0, np.int32)
 
     def read(self, state: State, ids: ArrayLike) -> tuple[State, Any]:
         """Read ids [T, B]; the state after them and the logits [T, B, V] of what follows each."""
@@ -123,6 +174,18 @@ class Fills(Model):
         raise NotImplementedError
 
 
+class Predicts(Model):
+    """Predicts the labels of sequences, or of their symbols."""
+
+
+class Conditions(Generates):
+    """Writes by a label."""
+
+    def by(self, weights: Mapping[str, float]) -> Model:
+        """The model that writes by a label or, of several with their weights, by the mean of their vectors."""
+        raise NotImplementedError
+
+
 class HoldsNGrams(Model):
     """Holds n-grams with their probabilities, as an ARPA file does."""
 
@@ -134,6 +197,8 @@ VERBS: dict[type[Model], str] = {
     Generates: "predict from left to right",
     RunsCompiled: "run in a compiled loop",
     Fills: "fill blanks",
+    Predicts: "predict labels",
+    Conditions: "write by label",
     HoldsNGrams: "be written as n-grams",
 }
 
@@ -146,8 +211,10 @@ def can(model: Model, capability: type[Capability]) -> TypeGuard[Capability]:
 
 
 def require(model: Model, capability: type[Capability], way_out: str) -> Capability:
-    """The model, which has the capability. Raises InputError with a way out if it has not."""
+    """The model, which has the capability. Raises InputError with a way out, in which {command} is the model's own, if it has
+    not."""
     if not can(model, capability):
+        way_out = way_out.format(command=model.kind.command)
         raise InputError(f"this model is {model.kind.noun} and cannot {VERBS[capability]}: {way_out}")
     return model
 

@@ -14,41 +14,75 @@ NETWORK = ("layers", "size", "residual", "layer_norm", "direction", "embedding",
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of model: its `noun` in messages, with an article; the `summary` in `lmgen list`, a format of the facts; the `facts`
-    of the configuration that `lmgen show` prints; the --direction and --cell that make it, where None stands for the cells of
-    networks; and whether it `counts`: it is fitted in one go, without training steps.
+    """A kind of model: its `noun` in messages, with an article; the `command` to try first; the `summary` in `lmgen list`, a
+    format of the facts; the `facts` of the configuration that `lmgen show` prints; the --direction and --cell that make it, where
+    None stands for the cells of networks; the tasks, where these make it; the parts or names of options `without` use for it;
+    whether it `counts`: it is fitted in one go, without training steps. `title` heads its card, `nats` are `per` this.
     """
 
     noun: str
+    command: str
     summary: str
     facts: tuple[str, ...]
     direction: str = "forward"
     cell: str | None = None
     counts: bool = False
+    tasks: tuple[str, ...] = ()
+    without: tuple[str, ...] = ("n-grams", "labels")
+    title: str = "A recurrent language model"
+    nats: str = "nats"
+    per: str = "symbol"
 
     def lacks(self, option: table.Option) -> bool:
         """Whether such a model has no use for an option of `train`."""
-        return not option.counts if self.counts else option.of == "n-grams"
+        return not option.counts if self.counts else not {option.of, option.name}.isdisjoint(self.without)
 
 
-RECURRENT = Kind("a recurrent network", "{cell} {layers} × {size}", NETWORK)
-CLOZE = Kind("a cloze network", "{cell} {layers} × {size}, both directions", NETWORK, direction="both")
-NGRAM = Kind("an n-gram model", "{cell} order {order}", ("order",), cell="ngram", counts=True)
-KINDS = (RECURRENT, CLOZE, NGRAM)
+RECURRENT = Kind("a recurrent network", "sample", "{cell} {layers} × {size}", NETWORK)
+CLOZE = Kind(
+    "a cloze network", "fill", "{cell} {layers} × {size}, both directions", NETWORK, direction="both", nats="pseudo-nats"
+)
+NGRAM = Kind("an n-gram model", "sample", "{cell} order {order}", ("order",), cell="ngram", counts=True)
+LABELLER = Kind(
+    "a labelling network",
+    "predict",
+    "{cell} {layers} × {size}, {task}",
+    ("task", "labels", "tags", "several", *(name for name in NETWORK if name != "tie"), "pool", "hashed", "vectors"),
+    tasks=("tag", "classify", "tag-classify"),
+    without=("n-grams", "tie", "carry", "sequence"),
+    title="A labelling model",
+    per="label",
+)
+WRITER = Kind(
+    "a network that writes by label",
+    "sample",
+    "{cell} {layers} × {size}, by label",
+    ("task", "labels", *NETWORK),
+    tasks=("generate",),
+    without=("n-grams", "labels", "carry", "sequence", "direction"),
+    title="A language model that writes by label",
+)
+KINDS = (RECURRENT, CLOZE, NGRAM, LABELLER, WRITER)
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
     """The kind of model that a configuration describes, or that options of `train` ask for."""
-    cell, direction = config.get("cell"), config.get("direction") or "forward"
+    cell, direction, task = config.get("cell"), config.get("direction") or "forward", config.get("task")
     alone = [kind for kind in KINDS if kind.cell and kind.cell == cell]
-    networks = [kind for kind in KINDS if not kind.cell and kind.direction == direction]
-    return next(iter(alone or networks), RECURRENT)
+    labelled = [kind for kind in KINDS if task in kind.tasks]
+    networks = [kind for kind in KINDS if not (kind.cell or kind.tasks) and kind.direction == direction]
+    return next(iter(alone or labelled or networks), RECURRENT)
 
 
-def wanted(options: Mapping[str, Any]) -> Kind:
-    """The kind of model that the options of a training ask for. Raises InputError for an option that it has no use for."""
-    kind = kind_of(options)
-    asked = sorted(option.name for option in table.TRAIN if option.is_asked(options[option.name]) and kind.lacks(option))
-    if asked:
-        raise InputError(f"{kind.noun} has no {', '.join(asked).replace('_', '-')}: leave that out, or choose another --cell")
+def wanted(options: Mapping[str, Any], task: str | None = None) -> Kind:
+    """The kind of model that the options of a training ask for; `task` is what the text decided, None before it is known.
+
+    Raises InputError for an option that such a model, whatever its text, has no use for.
+    """
+    task = task or options["task"]
+    kind = kind_of({**options, "task": task})
+    possible = [kind] if task or kind.counts else [kind, LABELLER]
+    asked = [option for option in table.TRAIN if options[option.name] != option.default]
+    if useless := sorted(option.flag[2:] for option in asked if all(one.lacks(option) for one in possible)):
+        raise InputError(f"{kind.noun} has no {', '.join(useless)}: leave that out, or choose another --cell or --task")
     return kind

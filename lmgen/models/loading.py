@@ -10,13 +10,15 @@ from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
 from lmgen.models import kinds, schema
 from lmgen.models.capabilities import Model
+from lmgen.models.labeller import Labeller
 from lmgen.models.networks import Cloze, Recurrent
 from lmgen.models.ngram import NGramModel
 from lmgen.models.provenance import Provenance
+from lmgen.models.writer import Writer
 from lmgen.nn.cells import CELLS
 from lmgen.system import checkpoint, devices, directories
 
-TYPES: dict[kinds.Kind, type[Model]] = {each.kind: each for each in (Recurrent, Cloze, NGramModel)}
+TYPES: dict[kinds.Kind, type[Model]] = {each.kind: each for each in (Recurrent, Cloze, NGramModel, Labeller, Writer)}
 
 
 def choices(name: str) -> list[str]:

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import CheckpointError
-from lmgen.models import kinds
+from lmgen.models import kinds, scoring
 from lmgen.models.capabilities import Fills, Model, RunsCompiled, Scores, State
 from lmgen.models.columns import Columns
 from lmgen.models.provenance import Provenance
@@ -33,6 +33,7 @@ class Network(Model):
     """A network with its weights, and the precision at which it computes."""
 
     configuration = NetworkConfig
+    fresh = staticmethod(model.init)
 
     config: NetworkConfig
     params: Params
@@ -43,7 +44,7 @@ class Network(Model):
     @classmethod
     def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> Network:
         check(config, arrays, provenance.weights)
-        template = jax.eval_shape(partial(model.init, config), jax.random.key(0))
+        template = jax.eval_shape(partial(cls.fresh, config), jax.random.key(0))
         params = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, provenance.weights))
         return cls(config, params, vocab, precision_of(precision, config.cell), provenance)
 
@@ -52,6 +53,11 @@ class Network(Model):
 
     def start(self, batch: int) -> State:
         return model.start(self.config, batch)
+
+    def validate(self: Any, ids: Any) -> tuple[float, dict[str, Any]]:
+        """The mean nats of held-out text, and facts to keep with the weights."""
+        nats = scoring.stream_nats(self, ids.stream, exact=False)
+        return float(nats.sum(dtype="float64")) / max(1, scoring.symbols_counted(self, ids)), {}
 
 
 class Recurrent(Network, RunsCompiled):
@@ -183,7 +189,7 @@ def check(config: NetworkConfig, arrays: Arrays, where: str) -> None:
     """Raise CheckpointError for a configuration that is too large for these weights, since such a network need not fit the
     memory, and for a weight that is NaN or infinite, since no training saves one."""
     numbers = sum(a.size for a in arrays.values())
-    if max(config.layers, config.size, config.vocab * config.embedding) > numbers or config.layers > MOST_LAYERS:
+    if max(config.layers, config.size, config.rows * config.embedding) > numbers or config.layers > MOST_LAYERS:
         raise CheckpointError(
             f"{where} holds {numbers:,} numbers, too few for the network in config.json ({config.describe()}, "
             f"embedding {config.embedding:,}): copy the whole directory again"

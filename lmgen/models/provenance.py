@@ -16,6 +16,8 @@ from lmgen.data.reading import Piece, Text
 from lmgen.data.split import Split, split_of_format_1
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
+from lmgen.labelled import corpus as labelled
+from lmgen.labelled.examples import Examples
 from lmgen.system import arrayfile
 
 
@@ -30,6 +32,10 @@ class TextSettings:
     encoding: str = "utf-8"
     errors: str = "strict"
     split: Split | None = None  # None before the text is read, and in models of format 1
+    form: str | None = None  # of labelled text, with where its labels are, what parts several, and what is learnt of it
+    column: int | None = None
+    separator: str = ","
+    task: str | None = None
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> TextSettings:
@@ -51,9 +57,20 @@ class TextSettings:
 
         return text(self.files), text(self.valid_files) if self.valid_files else None
 
-    def load(self, unit: str = "char", carry: bool = False, **vocabulary: Any) -> corpus.Corpus:
-        """The text, encoded; `vocabulary` holds options of `corpus.load`."""
-        return corpus.load(*self.open(carry), unit, carry, split=self.split, **vocabulary)
+    def examples(self) -> tuple[Examples, Examples | None]:
+        """The labelled training text, and the validation text if it is another one."""
+
+        def text(files: tuple[str, ...]) -> Examples:
+            assert self.form
+            return Examples([Path(f) for f in files], self.form, self.column, self.separator, self.encoding, self.errors)
+
+        return text(self.files), text(self.valid_files) if self.valid_files else None
+
+    def load(self, unit: str | None = None, carry: bool = False, **vocabulary: Any) -> Any:
+        """The text, encoded; `vocabulary` holds options of `corpus.load`, or of `labelled.corpus.load` for labelled text."""
+        if self.form:
+            return labelled.load(*self.examples(), self.task or "", unit, split=self.split, **vocabulary)
+        return corpus.load(*self.open(carry), unit or "char", carry, split=self.split, **vocabulary)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,16 +129,24 @@ class Origin:
         return self.data.valid
 
 
-def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256: str | None) -> corpus.Corpus:
-    """The training text of a model, encoded again. Raises InputError where it is missing or, given its sha256, has changed."""
+def same_text(
+    path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256: str | None, labels: labelled.Labels | None = None
+) -> Any:
+    """The training text of a model, encoded again, with its `labels` if it is labelled.
+
+    Raises InputError where it is missing or, given its sha256, has changed.
+    """
     for name in (*text.files, *text.valid_files):
         if not os.path.exists(name):
             came_from = {STDIN: "came from standard input", PYTHON: "came from Python"}.get(name_of(Path(name)))
             gone = f"{came_from} and is gone" if came_from else f"({name}) is missing"
             raise InputError(f"the text that {path} was trained on {gone}: name a file")
-    opened, valid = text.open(carry)
-    split = text.split or (None if valid else split_of_format_1(opened, carry))
-    data = corpus.load(opened, valid, vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token, split=split)
+    if text.form:
+        data = text.load(vocab.unit, vocab=vocab, unk_token=vocab.unk_token, labels=labels)
+    else:
+        opened, valid = text.open(carry)
+        split = text.split or (None if valid else split_of_format_1(opened, carry))
+        data = corpus.load(opened, valid, vocab.unit, carry, vocab=vocab, unk_token=vocab.unk_token, split=split)
     if sha256 is not None and data.sha256 != sha256:
         raise InputError(
             f"the text has changed since {path} was trained on it (sha256 {sha256[:12]} then, {data.sha256[:12]} now): "

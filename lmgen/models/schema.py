@@ -14,7 +14,7 @@ from typing import Any
 
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
-from lmgen.models.kinds import kind_of
+from lmgen.models.kinds import CLOZE, LABELLER, NGRAM, RECURRENT, WRITER, kind_of
 from lmgen.options import kinds, table
 from lmgen.options.kinds import LARGEST, Bounded, Choice, Duration, Flag, Kind, Text, Whole
 
@@ -40,12 +40,21 @@ class Field:
 
 
 class Names(Kind):
-    """A list of file names."""
+    """A list of names."""
 
-    noun = "a list of file names"
+    noun = "a list of names"
 
     def fits(self, value: Any) -> bool:
         return isinstance(value, list | tuple) and all(type(name) is str for name in value)
+
+
+class DifferentNames(Names):
+    """A list of names, no two of which are equal, and none empty."""
+
+    noun = "a list of different names"
+
+    def fits(self, value: Any) -> bool:
+        return super().fits(value) and all(value) and len(set(value)) == len(value)
 
 
 class Digest(Kind):
@@ -72,6 +81,20 @@ class Division(Kind):
         return value
 
 
+class Temperatures(Kind):
+    """The temperature of each head."""
+
+    noun = "temperatures by name"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, dict) and value.keys() <= {"labels", "tags"}
+
+    def check(self, value: Any) -> Any:
+        for temperature in super().check(value).values():
+            Bounded(0, FLOAT32, open_low=True).check(temperature)
+        return value
+
+
 def like(name: str, kind: Kind | None = None, late: bool = False) -> Field:
     """The field of a training's option, of the option's type unless another is given; null where a training keeps null."""
     option = next(option for option in table.TRAIN if option.name == name)
@@ -79,22 +102,45 @@ def like(name: str, kind: Kind | None = None, late: bool = False) -> Field:
     return Field(kind or seconds or option.kind, option.of == "end", late)
 
 
-TRUTH, WORDS, SHA256 = Field(Flag()), Field(Text()), Field(Digest())
+TRUTH, WORDS, LABELS, SHA256 = Field(Flag()), Field(Text()), Field(DifferentNames()), Field(Digest())
 COUNT, AMOUNT, NATS = Field(Whole(0)), Field(Bounded(0, FLOAT32)), Field(Bounded(-FLOAT32, FLOAT32), optional=True)
 
 Table = Mapping[str, Field]
 
-NETWORK: Table = {
+OF_NETWORK: Table = {
     "vocab": Field(Whole(2)),
     **{name: like(name) for name in ("cell", "size", "layers", "embedding", "tie", "dropout", "carry")},
     **{name: like(name, late=True) for name in ("residual", "layer_norm", "direction")},
 }
-NGRAM: Table = {
+OF_NGRAM: Table = {
     "vocab": Field(Whole(2)),
     "order": like("order"),
     "carry": like("carry"),
     "cell": like("cell"),
     "direction": like("direction", Choice(("forward",))),
+}
+OF_LABELLER: Table = {
+    **OF_NETWORK,
+    "task": Field(Choice(LABELLER.tasks)),
+    **dict.fromkeys(("labels", "tags", "frozen"), LABELS),
+    **dict.fromkeys(("several", "hashed", "balanced"), TRUTH),
+    "pool": like("pool"),
+    "words": Field(Whole(2)),
+    "vectors": COUNT,
+}
+OF_WRITER: Table = {
+    **OF_NETWORK,
+    "task": Field(Choice(WRITER.tasks)),
+    "labels": LABELS,
+    "several": TRUTH,
+    "direction": like("direction", Choice(("forward",))),
+}
+MODELS: Mapping[Any, Table] = {
+    RECURRENT: OF_NETWORK,
+    CLOZE: OF_NETWORK,
+    NGRAM: OF_NGRAM,
+    LABELLER: OF_LABELLER,
+    WRITER: OF_WRITER,
 }
 TRAINING: Table = {
     **{name: like(name) for name in ("batch", "window", "learning_rate", "steps", "epochs", "budget", "clip", "weight_decay")},
@@ -117,11 +163,13 @@ PROGRESS: Table = {
     "scale": Field(Bounded(0, FLOAT32), late=True),
     "finished": WORDS,
 }
+LABELLED = {"form": Text(), "column": Whole(), "separator": Text(), "task": Text()}  # how labelled text is read
 TEXT: Table = {
     "files": Field(Names()),
     "valid_files": Field(Names()),
     **{name: like(name) for name in ("sequence", "encoding", "errors")},
     "split": Field(Division(), late=True),
+    **{name: Field(kind, optional=True, late=True) for name, kind in LABELLED.items()},
 }
 WEIGHTS: Table = {
     "step": COUNT,
@@ -129,6 +177,7 @@ WEIGHTS: Table = {
     "parameters": Field(Whole(0, 1 << 53)),
     "text_sha256": SHA256,
     "lmgen": WORDS,
+    "temperature": Field(Temperatures(), late=True),
 }
 
 
@@ -155,13 +204,14 @@ def settings(path: Path, texts: Mapping[str, str]) -> tuple[Vocab, dict[str, Any
     vocab = Vocab.from_json(texts.get("vocab.json", ""))
     try:
         content = json.loads(texts.get("config.json", ""))
-        counts = kind_of(content["model"]).counts
-        tables = {"model": NGRAM if counts else NETWORK, "train": {} if counts else TRAINING, "text": TEXT}
+        kind = kind_of(content["model"])
+        tables = {"model": MODELS[kind], "train": {} if kind.counts else TRAINING, "text": TEXT}
         if whys := [why for name, fields in tables.items() if (why := wrong(content[name], fields))]:
             raise ValueError(whys[0])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path / 'config.json'} is damaged ({error}): copy the model again") from None
-    if (symbols := content["model"]["vocab"]) != len(vocab):
+    without = content["model"]["labels"] if kind == WRITER else ()  # ids without a symbol
+    if (symbols := content["model"]["vocab"] - len(without)) != len(vocab):
         raise CheckpointError(
             f"{path}: config.json says {symbols} symbols, vocab.json holds {len(vocab)}: copy the whole directory again"
         )

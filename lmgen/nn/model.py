@@ -57,6 +57,21 @@ class NetworkConfig:
         return "cloze" if self.direction == "both" else "language"
 
     @property
+    def names(self) -> Any:
+        """The names of labels that it predicts; None for a language model."""
+        return None
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of the embedding."""
+        return self.vocab
+
+    @property
+    def classes(self) -> int:
+        """The number of symbols, or labels, that the head tells apart."""
+        return self.vocab
+
+    @property
     def outputs(self) -> int:
         """Size of the vectors that the head reads."""
         return self.size * (2 if self.direction == "both" else 1)
@@ -68,24 +83,25 @@ def init(config: NetworkConfig, key: Array) -> Params:
     bound = config.size**-0.5
     params: Params = {
         "embedding": jax.random.normal(embedding, (config.vocab, config.embedding)) * config.embedding**-0.5,
-        "head": {"b": jnp.zeros(config.vocab)} | (_init_norm(config.outputs) if config.layer_norm else {}),
-        **_init_stack(config, layers),
+        "head": {"b": jnp.zeros(config.vocab)} | (init_norm(config.outputs) if config.layer_norm else {}),
+        **init_stack(config, layers, config.embedding),
     }
     if not config.tie or config.outputs != config.embedding:
         name, columns = ("P", config.embedding) if config.tie else ("W", config.vocab)
         params["head"][name] = jax.random.uniform(head, (config.outputs, columns), minval=-bound, maxval=bound)
     if config.direction == "both":
-        params["back"] = _init_stack(config, [jax.random.fold_in(key, 1) for key in layers])
+        params["back"] = init_stack(config, [jax.random.fold_in(key, 1) for key in layers], config.embedding)
     return params
 
 
-def _init_stack(config: NetworkConfig, keys: list[Array]) -> Params:
-    inputs = [config.embedding] + [config.size] * (config.layers - 1)
+def init_stack(config: NetworkConfig, keys: list[Array], size: int) -> Params:
+    """The fresh layers of one direction, the first of which reads vectors of this size."""
+    inputs = [size] + [config.size] * (config.layers - 1)
     stack: Params = {"layers": [CELLS[config.cell].init(k, d, config.size) for k, d in zip(keys, inputs, strict=True)]}
-    return stack | ({"norms": [_init_norm(d) for d in inputs]} if config.layer_norm else {})
+    return stack | ({"norms": [init_norm(d) for d in inputs]} if config.layer_norm else {})
 
 
-def _init_norm(size: int) -> Params:
+def init_norm(size: int) -> Params:
     return {"gain": jnp.ones(size), "shift": jnp.zeros(size)}
 
 
@@ -108,7 +124,7 @@ def read(
     the layer norm: before it, the norm would divide by the larger spread that dropped outputs have in training only. `params` may
     hold `Rows`, those of the ids, in place of the embedding.
     """
-    after, hs = _read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout)
+    after, hs = read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout)
     return after, _head_inputs(config, params, hs, dropout)
 
 
@@ -121,9 +137,10 @@ def _forget(config: NetworkConfig, ids: Array) -> Array:
     return jnp.zeros(ids.shape, bool) if config.carry else ids == EOS
 
 
-def _read_stack(
+def read_stack(
     config: NetworkConfig, precision: str, stack: Params, table: Any, state: States, ids: Array, forget: Array, dropout: Any
 ) -> tuple[States, Array]:
+    """The state of a stack after ids [T, B], and the outputs of its top layer; `table` is the embedding or its `Rows`."""
     hs: Any = table
     named: Array | None = None
     after: States = []
@@ -135,7 +152,7 @@ def _read_stack(
         hs = lookup(table, ids, precision)
     for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
         rows = normalised(stack["norms"][k], hs) if config.layer_norm else hs
-        rows = _dropped(config, rows, dropout, k - 1) if k else rows
+        rows = dropped(config, rows, dropout, k - 1) if k else rows
         s, outputs = recurrence.layer(CELLS[config.cell], p, s, rows, named, forget, precision)
         hs, named = hs + outputs if config.residual and k else outputs, None
         after.append(s)
@@ -144,10 +161,10 @@ def _read_stack(
 
 def _head_inputs(config: NetworkConfig, params: Params, hs: Array, dropout: Array | None) -> Array:
     """The top layer's outputs, normalised, and with dropout in training."""
-    return _dropped(config, normalised(params["head"], hs) if config.layer_norm else hs, dropout, config.layers - 1)
+    return dropped(config, normalised(params["head"], hs) if config.layer_norm else hs, dropout, config.layers - 1)
 
 
-def _dropped(config: NetworkConfig, rows: Array, dropout: Array | None, layer: int) -> Array:
+def dropped(config: NetworkConfig, rows: Array, dropout: Array | None, layer: int) -> Array:
     """Dropout of a layer's outputs in training: a share of them becomes 0, the others are scaled up."""
     if dropout is None or not config.dropout:
         return rows
@@ -178,7 +195,7 @@ def read_between(
         window = jnp.where((window != EOS) & jax.random.bernoulli(blanks, BLANKED, window.shape), UNK, window)
         other = jax.random.fold_in(dropout, config.layers)
     ids = window[:-2]
-    left, lefts = _read_stack(config, precision, params, params["embedding"], left, ids, _forget(config, ids), dropout)
+    left, lefts = read_stack(config, precision, params, params["embedding"], left, ids, _forget(config, ids), dropout)
     _, rights = read_back(config, precision, params, right, window[2:], None if beyond is None else beyond[2:], other)
     return left, _head_inputs(config, params, jnp.concatenate([lefts, rights], -1), dropout)
 
@@ -192,7 +209,7 @@ def read_back(
     """
     forget = _forget(config, ids) if beyond is None else _forget(config, ids) | beyond
     back = params["back"]
-    after, hs = _read_stack(config, precision, back, params["embedding"], state, ids[::-1], forget[::-1], dropout)
+    after, hs = read_stack(config, precision, back, params["embedding"], state, ids[::-1], forget[::-1], dropout)
     return after, hs[::-1]
 
 

@@ -24,6 +24,7 @@ SAMPLING = (
     Option("lines", Whole(1, LONGEST_SAMPLE), None, "Lines per sample of a model with carried state.", chosen="10"),
     Option("unknown", Flag(), False, "Allow UNK in samples."),
 )
+LABEL = Option("label", Text(), None, "Label to write by, or several with weights: Irish:0.7,Welsh:0.3.")
 DRAWING = (
     Option("count", Whole(), None, "Number of samples.", chosen="10, or 1 with carried state", short="-n"),
     Option("prompt", Text(), "", "Start of each sample.", short="-p"),
@@ -38,6 +39,7 @@ NOVELTY_OF = (
     Option("exact", Flag(), False, "Search all of a corpus over 1 MB for the nearest sequence."),
 )
 SAMPLE = (
+    LABEL,
     *DRAWING,
     Option("novelty", Files(), None, "Compare the samples with this corpus, as lmgen novelty does; repeatable."),
     *NOVELTY_OF,
@@ -51,6 +53,14 @@ FILL = (
     PRECISION,
     JSON,
 )
+PREDICT = (
+    Option("top", Whole(), 1, "Number of labels to print for a text."),
+    Option("above", Bounded(0, 1), 0.0, "Print ? instead of a label less probable than this."),
+    ENCODING,
+    ERRORS,
+    PRECISION,
+    JSON,
+)
 EVAL = (
     Option("with", Stored(), None, "Mix in this model, with the weight that is best on the held-out text."),
     Option("valid", File(), None, "Text to fit the weight of --with on.", chosen="the held-out text"),
@@ -60,13 +70,22 @@ EVAL = (
     Option("baselines", Flag(), True, "Compare with n-gram models and file compressors."),
     replace(BATCH, help="Batch size: changes the speed, not the result."),
     replace(WINDOW, help="Symbols per window: changes the result of --protocol windows alone."),
+    Option("against", Stored(), None, "Another labelling model: print the interval of the difference."),
+    Option("plot", File(), None, "Draw the confusion of the labels to a .png, .svg or .pdf file."),
     Option("markdown", Flag(), False, "Print a row of a Markdown table for each text."),
     ENCODING,
     ERRORS,
     PRECISION,
     JSON,
 )
-SCORE = (Option("symbols", Flag(), False, "Print the nats of every symbol, too."), ENCODING, ERRORS, PRECISION, JSON)
+SCORE = (
+    replace(LABEL, help="Label to score by, of a model that writes by label."),
+    Option("symbols", Flag(), False, "Print the nats of every symbol, too."),
+    ENCODING,
+    ERRORS,
+    PRECISION,
+    JSON,
+)
 NOVELTY = (
     Option("corpus", Files(), None, "Training text of the model; repeatable.", required=True),
     CARRY,

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     import click
 
 COMMANDS = {
-    **dict.fromkeys(("generate", "gen", "write", "predict", "infer", "inference", "complete", "draw"), "sample"),
+    **dict.fromkeys(("generate", "gen", "write", "complete", "draw"), "sample"),
+    **dict.fromkeys(("infer", "inference", "classify", "tag", "label"), "predict"),
     **dict.fromkeys(("evaluate", "test", "measure", "perplexity", "ppl", "validate", "benchmark"), "eval"),
     **dict.fromkeys(("ls", "dir", "models"), "list"),
     **dict.fromkeys(("info", "describe", "inspect"), "show"),
@@ -84,6 +85,6 @@ def _asking(sentence: str, meant: list[str]) -> str:
 
 def closest(word: str, known: Iterable[str], most: int = 2) -> list[str]:
     """The known words of the most similar spelling, best first; one alone if it is clearly the best."""
-    ratios = {one: SequenceMatcher(None, one.lstrip("-"), word.lower().lstrip("-")).ratio() for one in known}
+    ratios = {one: SequenceMatcher(None, one.lower().lstrip("-"), word.lower().lstrip("-")).ratio() for one in known}
     found = sorted((one for one in ratios if ratios[one] >= LEAST_SIMILAR), key=lambda one: (-ratios[one], one))
     return [one for one in found if ratios[one] > ratios[found[0]] - 0.1][:most]

@@ -37,7 +37,7 @@ class Option:
     @property
     def flag(self) -> str:
         """Its name on the command line."""
-        return f"--{self.name.replace('_', '-')}"
+        return f"--{self.name.rstrip('_').replace('_', '-')}"
 
     @property
     def flags(self) -> str:
@@ -78,10 +78,11 @@ def check(name: str, kind: Kind, value: Any) -> Any:
     try:
         return kind.check(value)
     except ValueError as error:
-        raise InputError(f"Invalid value for '--{name.replace('_', '-')}': {error}") from None
+        raise InputError(f"Invalid value for '--{name.rstrip('_').replace('_', '-')}': {error}") from None
 
 
 SEED = Whole(0, kinds.LARGEST_SEED)
+TASK = Choice(("language", "tag", "classify", "tag-classify", "generate"))
 UNITS = Choice(("char", "word", "word-punct", "word-only"))
 FITTED = "from the text"
 
@@ -100,12 +101,30 @@ PRECISION = Option(
 TRAIN = (
     GLOB,
     Option("valid", Source(), None, "Validation text.", "text", "a part of the corpus", counts=True, resumes=True),
+    Option(
+        "task",
+        TASK,
+        None,
+        "Learn to write plain text (language), by label (generate), or labels of words (tag) or texts (classify).",
+        "text",
+        "from the data",
+    ),
+    Option("column", Whole(), None, "Column of the labels in labelled text, from 1.", "text", "by its form"),
+    Option("separator", Text(), ",", "Separator of several labels of a text.", "text"),
     Option("no_valid", Flag(), False, "Train on the whole text, without validation.", "text", counts=True),
     Option("output", Place(), None, "Model directory.", "directory", "checkpoints/ and the corpus's name", "-o", counts=True),
     Option("force", Flag(), False, "Replace the model of that name.", "directory", counts=True),
     Option("resume", Stored(), None, "Continue the stopped training of this model.", "directory", resumes=True),
     Option("changed_text", Flag(), False, "Resume although the text has changed.", "directory", resumes=True),
-    Option("unit", UNITS, "char", "Unit of the text that is one symbol.", "vocabulary", counts=True),
+    Option(
+        "unit",
+        UNITS,
+        None,
+        "Unit of the text that is one symbol.",
+        "vocabulary",
+        "char; by its length for labelled text",
+        counts=True,
+    ),
     SEQUENCE,
     Option("carry", Flag(), False, "Carry the state from sequence to sequence: running text.", "vocabulary", counts=True),
     Option("min_count", Whole(), 1, "Symbols that occur less often become UNK.", "vocabulary", counts=True),
@@ -118,8 +137,21 @@ TRAIN = (
     Option("residual", Flag(), None, "Residual connections.", "network", "from 3 layers on"),
     Option("layer_norm", Flag(), None, "Layer normalisation before each layer and the head.", "network", FITTED),
     Option(
-        "direction", Choice(("forward", "both")), None, "forward: for writing; both: for filling blanks.", "network", "forward"
+        "direction",
+        Choice(("forward", "both")),
+        None,
+        "forward: for writing; both: for filling blanks and labels.",
+        "network",
+        "by the task",
     ),
+    Option(
+        "pool", Choice(("last", "mean", "both")), None, "Predict labels from the last state, the mean, or both.", "labels", "both"
+    ),
+    Option("input", Choice(("symbol", "hash")), None, "hash: read the letters of a word, too.", "labels", "hash for words"),
+    Option("vectors", Place(), None, "Word vectors made elsewhere: GloVe, word2vec or fastText.", "labels", "none"),
+    Option("from_", Stored(), None, "Start from embedding and layers of this model.", "labels", "none"),
+    Option("tune", Flag(), None, "Train what --vectors or --from gives, too.", "labels", "for --from"),
+    Option("balance", Flag(), False, "Weight rare labels as much as frequent ones.", "labels"),
     Option("embedding", Whole(), None, "Embedding size.", "network", FITTED),
     Option("tie", Flag(), None, "Tie the output weights to the embedding.", "network", "for units other than char"),
     Option("dropout", Bounded(0, 0.95), None, "Dropout rate of each layer's outputs.", "network", FITTED),

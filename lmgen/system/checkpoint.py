@@ -18,7 +18,7 @@ PAUSE = 0.01  # seconds: replacing a directory takes less
 KEEP = 2  # snapshots kept of a training
 TEXT_MAX = {"config.json": 1 << 20, "vocab.json": 1 << 26}  # bytes of the text files, whose hashes the array files hold
 TOO_LARGE = {
-    "config.json": "the names of the files are more than a model can keep: pipe the texts in, as in cat … | lmgen train -",
+    "config.json": "more names of files or labels than a model can keep: give fewer, or pipe the texts in: cat … | lmgen train -",
     "vocab.json": "the vocabulary is too large to be saved: give a higher --min-count or a smaller --vocab-size",
 }
 _PATHS = ("files", "valid_files")  # entries of config.json that may change: the text may move

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from lmgen.nn.model import NetworkConfig
 from lmgen.tasks.cloze import Cloze
+from lmgen.tasks.generate import Generate
+from lmgen.tasks.label import Label
 from lmgen.tasks.language import Language
 from lmgen.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {"language": Language, "cloze": Cloze}
+TASKS: dict[str, type[Task]] = {
+    "language": Language,
+    "cloze": Cloze,
+    "tag": Label,
+    "classify": Label,
+    "tag-classify": Label,
+    "generate": Generate,
+}
 
 
 def task_of(network: NetworkConfig, precision: str) -> Task:

@@ -42,6 +42,11 @@ class Task:
     precision: str = "f32"
     ahead: ClassVar[int] = 0  # symbols that a window reaches beyond the last target
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The parameters that training leaves as they are."""
+        return ()
+
     def batch(self, window: np.ndarray, begins: np.ndarray) -> Batch:
         """The batch of a window [T + 1 + ahead, B], in whose columns `begins` [B] the carried state is forgotten first."""
         raise NotImplementedError
@@ -74,6 +79,7 @@ class Batches:
 
     task: Task
     windows: Windows
+    filler: ClassVar[float] = 0.0  # the share of places that hold no text
 
     @property
     def per_epoch(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lmgen._version import __version__
-from lmgen.data.corpus import Corpus, unit_noun
+from lmgen.data.corpus import unit_noun
 from lmgen.data.vocab import Vocab
 from lmgen.errors import printable
 from lmgen.models.provenance import TextSettings
@@ -28,12 +30,12 @@ def reading(vocab: Vocab, sequence: str, carry: bool) -> str:
     return f"{unit_noun(vocab)}s ({vocab.unit}), one {sequence} a sequence, {flow}"
 
 
-def of_text(data: Corpus, text: TextSettings, valid_nats: float | None, nats: str = "nats") -> dict[str, str]:
+def of_text(data: Any, text: TextSettings, valid_nats: float | None, nats: str = "nats a symbol") -> dict[str, str]:
     """The rows on the text of a training."""
     rows = {
         "text": text.title,
         "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
     }
     if valid_nats is not None and data.valid:
-        rows["validation"] = f"{valid_nats:.4f} {nats} a symbol over {data.valid.symbols:,} symbols"
+        rows["validation"] = f"{valid_nats:.4f} {nats} over {data.valid.symbols:,} symbols"
     return rows

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 
-from lmgen.data.corpus import Corpus
 from lmgen.errors import InputError, LmgenError
 from lmgen.models.loading import choices
 from lmgen.nn import model, native
@@ -71,9 +70,10 @@ def memory_needed(network: NetworkConfig, config: TrainingConfig) -> int:
 
     An embedding of which a step reads few rows has no gradient of its own size.
     """
-    weights = network.vocab * (network.embedding + (0 if network.tie else network.outputs)) + _layer_weights(network)
+    head = 0 if network.tie else network.classes * network.outputs
+    weights = network.rows * network.embedding + head + _layer_weights(network)
     kept = config.symbols * network.layers * network.outputs * (1 + CELLS[network.cell].gates)
-    without = network.vocab * network.embedding if model.reads_few_rows(network, config.symbols) else 0
+    without = network.rows * network.embedding if model.reads_few_rows(network, config.symbols) else 0
     return 4 * (4 * weights - without + kept)
 
 
@@ -112,7 +112,7 @@ def too_large(network: NetworkConfig, config: TrainingConfig, asked: int = 0) ->
     return f"not enough memory: this training takes {takes} or more{less}; give {', '.join(ways[:-1])} or {ways[-1]}"
 
 
-def choose(corpus: Corpus, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def choose(corpus: Any, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of NetworkConfig and TrainingConfig for this corpus; what `wanted` gives (not None) is kept."""
     symbols, characters = corpus.train.symbols, corpus.vocab.unit == "char"
     fit = next(size for size in (CHARACTERS if characters else WORDS) if symbols <= size.symbols)

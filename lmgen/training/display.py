@@ -177,13 +177,17 @@ class Loss:
     @classmethod
     def of(cls, run: Run) -> Loss:
         """For the model of a training."""
-        return cls(run.data.vocab.unit, run.data.characters_per_symbol, run.network.task == "cloze")
+        if run.kind.per != "symbol":
+            return cls(run.kind.per, 1.0)
+        return cls(run.data.vocab.unit, run.data.characters_per_symbol, run.kind.nats != "nats")
 
     def __call__(self, nats: float | None) -> str:
         if nats is None:
             return "–"
         if self.pseudo:
             return f"{nats:.3f} pseudo-nats (pseudo-perplexity {perplexity(math.exp(min(nats, 50)), 2)})"
+        if self.unit == "label":
+            return f"{nats:.4f} nats a label"
         if self.unit == "char":
             return f"{nats:.3f} nats ({nats / math.log(2) / self.characters_per_symbol:.3f} bits/char)"
         return f"{nats:.3f} nats (perplexity {perplexity(math.exp(min(nats, 50)), 1)})"

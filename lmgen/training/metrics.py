@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmgen.errors import CheckpointError, InputError
-from lmgen.system import files
+from lmgen.system import files, pictures
 from lmgen.training.config import StepReport
 
 MOST = 1 << 28  # bytes that are read
@@ -90,13 +90,7 @@ def plot(folder: Path, picture: Path) -> None:
     curves = read(folder)
     if not curves["train_nats"].steps:
         raise InputError(f"{folder} has no curves to draw: its metrics.jsonl holds no steps of a training")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("a plot needs matplotlib, which is not installed: pip install matplotlib") from None
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = pictures.figure(8, 6)
     nats, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     nats.plot(*curves["train_nats"], label="training", color="tab:gray")
     if curves["valid_nats"].steps:
@@ -109,8 +103,4 @@ def plot(folder: Path, picture: Path) -> None:
     rate.plot(*curves["learning_rate"], color="tab:orange")
     rate.set(ylabel="learning rate", xlabel="step")
     rate.set_ylim(bottom=0)
-    try:
-        with files.new(picture, "--plot") as file:
-            canvas.print_figure(file, format=picture.suffix[1:].lower() or "png", dpi=120)
-    except ValueError:
-        raise InputError(f"{picture} does not end like a picture: call it .png, .svg or .pdf") from None
+    pictures.save(figure, picture)

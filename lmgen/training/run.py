@@ -20,16 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmgen._version import __version__
-from lmgen.data import corpus
 from lmgen.errors import CheckpointError, InputError, LmgenError
-from lmgen.models import loading, networks, schema, scoring
+from lmgen.models import loading, networks, schema
 from lmgen.models.provenance import Provenance, TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
 from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
 from lmgen.tasks import task_of
-from lmgen.training import defaults, metrics
+from lmgen.training import defaults, labelling, metrics
 from lmgen.training.card import card, of_text, reading
 from lmgen.training.config import Progress, StepReport, TrainingConfig
 from lmgen.training.loop import Training
@@ -45,7 +44,7 @@ class Run:
     def __init__(
         self,
         place: directories.Place,
-        data: corpus.Corpus,
+        data: Any,
         network: model.NetworkConfig,
         config: TrainingConfig,
         text: TextSettings,
@@ -56,6 +55,8 @@ class Run:
         self.trouble = ""  # why the last save failed
         self._better: Weights | None = None  # the best weights, until they are written
         self._validated: tuple[int, float | None] = (0, None)  # step of the last validation, and its nats where they are finite
+        self._facts: dict[str, Any] = {}  # that it found
+        self.kind = loading.type_of(vars(network)).kind
         task = task_of(network, config.precision)
         batches = task.batches(data.train, config.batch, config.window, config.seed)
         validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
@@ -122,15 +123,14 @@ class Run:
             raise
 
     def _validate(self, params: model.Params) -> float:
-        assert self.data.valid
-        candidate = self.language_model(params)
-        nats = scoring.stream_nats(candidate, self.data.valid.stream, exact=False)
-        return float(nats.sum(dtype="float64")) / max(1, scoring.symbols_counted(candidate, self.data.valid))
+        nats, self._facts = self.language_model(params).validate(self.data.valid)
+        return nats
 
     def _weights(self, valid_nats: float | None) -> Weights:
         params, network, config = self.training.state.params, self.network, self.config
-        parameters, step, cloze = model.parameters(params), self.progress.step, network.task == "cloze"
+        parameters, step, kind = model.parameters(params), self.progress.step, self.kind
         about = {"step": step, "valid_nats": valid_nats, "parameters": parameters, "text_sha256": self.data.sha256}
+        about |= self._facts
         tied = ", tied" if network.tie else ""
         rows = {
             "network": f"{network.describe()}, embedding {network.embedding}{tied}, dropout {network.dropout:g}",
@@ -138,9 +138,9 @@ class Run:
             "read as": reading(self.data.vocab, self.text.sequence, network.carry),
             "steps": f"{step:,} of {config.batch} × {config.window} symbols",
             "seed": str(config.seed),
-            **of_text(self.data, self.text, valid_nats, "pseudo-nats" if cloze else "nats"),
+            **of_text(self.data, self.text, valid_nats, f"{kind.nats} a {kind.per}"),
         }
-        page = card(self.path.name, "A recurrent language model", rows, "fill" if cloze else "sample")
+        page = card(self.path.name, kind.title, rows, kind.command)
         return trees.flatten(params), about, page
 
 
@@ -150,21 +150,32 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
     `options` are those of the vocabulary, the network, the training and its end. Raises InputError for a text, a directory or an
     option that cannot be used.
     """
-    table.refuse_unknown(options, table.names("vocabulary", "network", "training", "end"))
-    vocabulary, wanted = table.belonging(options, "vocabulary"), table.belonging(options, "network", "training", "end")
+    table.refuse_unknown(options, table.names("vocabulary", "network", "labels", "training", "end"))
+    vocabulary, wanted = table.belonging(options, "vocabulary"), table.belonging(options, "network", "labels", "training", "end")
     defaults.check(wanted)
     place = directories.Place(place) if isinstance(place, Path) else place
-    data, carry = text.load(**vocabulary), vocabulary.get("carry", False)
+    carry = vocabulary.get("carry", False)
+    network: model.NetworkConfig
+    if text.form:
+        start = labelling.start_of(wanted)
+        unit = vocabulary.pop("unit", None) or (start.vocab.unit if start else None)
+        data = text.load(unit, **vocabulary, vectors_of=wanted.get("vectors"))
+        network, pace = labelling.choose(data, text.task or "", carry, wanted, start)
+    else:
+        data = text.load(**vocabulary)
+        shape, pace = defaults.choose(data, carry, wanted)
+        network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, **shape)
     text = replace(text, split=data.split)
-    shape, pace = defaults.choose(data, carry, wanted)
-    network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, **shape)
     config = TrainingConfig(**{**pace, "precision": precision_of(pace.get("precision", "auto"), network.cell)})
     settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}
     with memory_of(network, config):
         defaults.check_memory(network, config)
         checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": data.vocab.to_json()})
         arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": data.known}, {})
-        return Run(place, data, network, config, text)
+        if not text.form:
+            return Run(place, data, network, config, text)
+        state = begin(task_of(network, config.precision), config)
+        return Run(place, data, network, config, text, state._replace(params=labelling.started(state.params, data, start)))
 
 
 @contextlib.contextmanager
@@ -199,7 +210,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     text = TextSettings.of(settings["text"])
     if files:
         text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files)
-    data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"])
+    data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"], network.names)
     template = jax.eval_shape(partial(begin, task_of(network, config.precision), config))._asdict()
     state = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, str(path)))
     if data.sha256 != about["text_sha256"]:  # what was best on another text is not best on this one

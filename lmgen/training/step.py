@@ -39,7 +39,7 @@ def begin(task: Task, config: TrainingConfig) -> State:
     weights, key = jax.random.split(devices.random_key(config.seed))
     params = task.init(weights)
     bad, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-    moments = optimiser.optimiser(config.optimiser).init(params)
+    moments = optimiser.optimiser(config.optimiser).init(_learnt(task, params))
     return State(params, moments, task.start(config.batch), jax.random.key_data(key), bad, skipped)
 
 
@@ -55,15 +55,23 @@ def step(
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), number)
 
     def loss(params: Params) -> tuple[Array, Any]:
-        nats, after = task.loss(params, carried, batch, key)
+        nats, after = task.loss({**frozen, **params}, carried, batch, key)
         if batch.weights is None:
             return nats.mean(), after
-        return (nats * batch.weights).sum() / jnp.maximum(batch.weights.sum(), TINY), after
+        means = jax.tree.map(lambda n, w: (n * w).sum() / jnp.maximum(w.sum(), TINY), nats, batch.weights)
+        return jax.tree.reduce(jnp.add, means), after
 
-    (nats, after), gradient = _gradient(loss, state.params, task.rows_read(batch))
-    params, moments, fine = optimiser.updated(config, state.params, state.optimiser, gradient, nats, rate)
+    learnt = _learnt(task, state.params)
+    frozen = {name: p for name, p in state.params.items() if name not in learnt}
+    (nats, after), gradient = _gradient(loss, learnt, task.rows_read(batch))
+    params, moments, fine = optimiser.updated(config, learnt, state.optimiser, gradient, nats, rate)
     carried, bad = jax.tree.map(lambda a: jnp.where(fine, a, 0), after), jnp.where(fine, 0, state.bad + 1)
-    return State(params, moments, carried, state.key, bad, state.skipped + ~fine), nats
+    return State({**frozen, **params}, moments, carried, state.key, bad, state.skipped + ~fine), nats
+
+
+def _learnt(task: Task, params: Params) -> Params:
+    """The parameters that training changes."""
+    return {name: p for name, p in params.items() if name not in task.frozen}
 
 
 def _gradient(loss: Any, params: Params, ids: Array | None) -> tuple[Any, Params]:

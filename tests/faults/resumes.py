@@ -25,6 +25,13 @@ CASES: list[dict[str, Any]] = [
     {"cell": "lstm", "unit": "word", "carry": False, "layers": 1, "tie": True},
     {"cell": "gru", "unit": "word", "carry": True, "layers": 2, "layer_norm": True, "residual": True},
 ]
+LABELLED: list[dict[str, Any]] = [
+    {"task": "classify", "cell": "lstm"},
+    {"task": "classify", "cell": "gru", "input": "symbol", "pool": "last", "balance": True},
+    {"task": "tag", "cell": "gru", "layers": 3},
+    {"task": "tag-classify", "cell": "elman", "direction": "forward"},
+    {"task": "generate", "cell": "lstm"},
+]
 
 
 def name_of(case: dict[str, Any]) -> str:
@@ -40,10 +47,24 @@ def corpus(path: Path) -> Path:
     return path
 
 
+def labelled(path: Path) -> Path:
+    """Tokens with tags and one of two labels, as JSON."""
+    draw = random.Random(2)
+    with path.open("w") as file:
+        for _ in range(75):
+            tokens = draw.choices(["a", "b", "ca", "da", "e"], k=draw.randint(1, 6))
+            tags = ["O" if len(token) == 1 else f"B-{token}" for token in tokens]
+            file.write(json.dumps({"tokens": tokens, "tags": tags, "label": draw.choice(["yes", "no"])}) + "\n")
+    return path
+
+
 def stopped_and_resumed(folder: Path, case: dict[str, Any], stop: int = STOP) -> tuple[dict[str, str], dict[str, str]]:
     """The digests of a training left in peace, and of the same one stopped after some steps and resumed."""
-    text = provenance.TextSettings((str(corpus(folder / "corpus.txt")),), (), "line", "utf-8", "strict")
+    task = case.get("task")
+    path = labelled(folder / "corpus.jsonl") if task else corpus(folder / "corpus.txt")
+    text = provenance.TextSettings((str(path),), form="jsonl" if task else None, task=task)
     options = {**COMMON, **case, "steps": STEPS}
+    options.pop("task", None)
     _advance(run.new(folder / "whole", text, **options))
     _advance(run.new(folder / "parts", text, **options), stop)
     resumed, complaints = run.resume(folder / "parts")

@@ -17,6 +17,8 @@ from lmgen.system import checkpoint
 from lmgen.training import run
 from support import SMALL
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "format-2"
+
 
 @pytest.fixture
 def copy(model_path, tmp_path) -> Path:
@@ -58,6 +60,18 @@ def test_lengths_and_bits_of_every_file_of_a_model(copy):
         noticed, tried = faults.caught(path, faults.flips(whole, flips, draw), read)
         assert noticed == tried == flips, path.name
     assert lmgen.load(copy).sample(2)
+
+
+@pytest.mark.parametrize("name", ["classes", "tags", "writer"])
+def test_any_damage_to_a_labelled_model_is_noticed(tmp_path, name):
+    """Every length of every file, and some bits, or in the long level all."""
+    copy, draw = shutil.copytree(GOLDEN / name, tmp_path / "m"), random.Random(6)
+    for path, read in faults.every_file(copy).items():
+        whole = path.read_bytes()
+        for damaged in (faults.cuts(whole, 1 if faults.LONG else 37), faults.flips(whole, 5000 if faults.LONG else 60, draw)):
+            noticed, tried = faults.caught(path, damaged, read)
+            assert noticed == tried > 2, path.name
+    assert lmgen.load(copy).path == copy
 
 
 def test_the_sentence_says_what_there_is_and_what_should_be(tiny):

@@ -137,6 +137,32 @@ def test_configurations_that_do_not_fit_are_refused_at_once(model_path, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *(("classes", {"labels": labels}) for labels in ([1, 2], ["a", "a"], ["", "b"], ["a"], [], "ab", None, [["a"], "b"])),
+        *(("classes", {"words": words}) for words in (1, 3, 1 << 20, 1 << 40, -1, "12")),
+        *(("classes", {"task": task}) for task in ("sort", "language", None, ["tag"], "generate")),
+        *(("classes", change) for change in ({"pool": "max"}, {"pool": "last"}, {"vectors": 1 << 40}, {"hashed": True})),
+        ("classes", {"labels": [f"label {k}" for k in range(50_000)]}),
+        *(("tags", {"tags": tags}) for tags in (["O"], ["O"] * 5, [*"abcdef"], {"O": 1}, ["B-a", "B-a", "I-a", "O", "I-b"])),
+        ("tags", {"labels": ["a", "b"]}),
+        *(("writer", {"labels": labels}) for labels in (["a"], ["a", "a"], ["a", "b", "c"], [f"{k}" for k in range(50_000)])),
+        *(("writer", change) for change in ({"direction": "both"}, {"vocab": 1 << 40}, {"task": "tag"})),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_forged_labels_are_refused_at_once(tmp_path, name, change):
+    """Names that are no strings or are equal or too many, an embedding larger than the vocabulary, other tasks."""
+    golden = Path(__file__).resolve().parents[1] / "golden" / "format-2" / name
+    path = altered(golden, tmp_path / "m", config=of_model(golden, **change))
+    start = time.process_time()
+    with pytest.raises(CheckpointError) as error:
+        loading.load(path)
+    assert time.process_time() - start < SECONDS
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"text": []},

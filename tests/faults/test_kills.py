@@ -137,7 +137,11 @@ def test_leftovers_of_others_are_left_alone(saved):
         assert all(path.exists() for path in others)
 
 
-def test_trainings_killed_at_random_moments_go_on_to_the_bit(tmp_path, words_file):
+@pytest.mark.parametrize("task", ["language", "classify"])
+def test_trainings_killed_at_random_moments_go_on_to_the_bit(tmp_path, words_file, task):
+    if task == "classify":
+        words = words_file.read_text().split()
+        words_file.write_text("".join(f"{word[-1]}\t{word[:2]} {word}\n" for word in words))
     kills, steps = (20, 8000) if faults.LONG else (3, 1000)
     found = faults.chain_of_kills(tmp_path, words_file, kills, steps, 3, ["--size", "12", "--embedding", "6"])
     assert found.survived == found.tried >= kills - 1

@@ -20,6 +20,13 @@ def test_a_resumed_training_is_the_same_to_the_bit(tmp_path, case):
     assert parts == whole
 
 
+@pytest.mark.parametrize("case", resumes.LABELLED, ids=resumes.name_of)
+def test_a_resumed_training_of_labels_is_the_same_to_the_bit(tmp_path, case):
+    """Whole sequences in columns, drawn anew in each epoch; letters, tags, labels, both, and writing by label."""
+    whole, parts = resumes.stopped_and_resumed(tmp_path, case)
+    assert parts == whole
+
+
 def test_the_cases_are_many():
     """Every cell, characters and words, independent and carried, at least forty in all."""
     assert {case["cell"] for case in resumes.CASES} == set(CELLS)

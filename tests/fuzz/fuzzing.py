@@ -7,8 +7,10 @@ beside this file run some hundred of each, `make fuzz` and benchmarks/fuzz.py ma
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ import struct
 import sys
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -34,6 +37,7 @@ from lmgen.data import check, corpus, reading
 from lmgen.data.vocab import UNITS, UNK, Vocab
 from lmgen.errors import LmgenError
 from lmgen.evaluation import compression, scores
+from lmgen.labelled import examples, forms, report, vectors
 from lmgen.models import arpa, facts, ngram, schema
 from lmgen.models.ngram import NGramModel
 from lmgen.models.provenance import Provenance, TextSettings
@@ -144,15 +148,6 @@ def _spells(vocab: Vocab, sequences: list[str]) -> None:
         assert vocab.decode(ids) == (" ".join(sequence.split()) if vocab.unit == "word" else sequence)
 
 
-# ---- vocabularies ------------------------------------------------------------------------------------------------------
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("1" * 50),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
-    max_leaves=6,
-)
-
-
 @st.composite
 def mutated(draw: st.DrawFn, whole: bytes) -> bytes:
     """Bytes with some replaced, dropped, repeated or put in, or cut short."""
@@ -163,6 +158,59 @@ def mutated(draw: st.DrawFn, whole: bytes) -> bytes:
         new = draw(st.binary(max_size=4) | st.sampled_from([b"", b"\0", b"\xff", b"9", b'"', b"-1", b"1e999", b"[" * 40, b"\n"]))
         content[at : at + span] = new
     return bytes(content[: draw(st.integers(0, len(content)))] if draw(st.booleans()) else content)
+
+
+# ---- labelled texts ----------------------------------------------------------------------------------------------------
+
+WHOLE_FORMS = {
+    "tsv": "good\ta b\nbad\tc\ngood,bad\td e\n",
+    "csv": 'id,text,label\n1,"a, ""b""\nc",good\n2,d,"good,bad"\n',
+    "fasttext": "__label__good __label__bad a b\n__label__bad c\n",
+    "columns": "# id = 1\na DT B-x\nb NN I-x\n\n-DOCSTART- O O\n\nc NN O\n",
+    "jsonl": '{"text": "a b", "label": "good"}\n{"tokens": ["a", "b"], "tags": ["B-x", "I-x"], "labels": ["good"]}\n',
+    "folder": "a b\nc\n",
+}
+labelled = st.fixed_dictionaries(
+    {
+        "form": st.sampled_from(list(forms.FORMS)),
+        "content": st.sampled_from(list(WHOLE_FORMS.values())).flatmap(lambda whole: mutated(whole.encode())) | contents,
+        "tags": st.binary(max_size=8) | st.sampled_from([b"B-x I-x\nO\n", b"O O\nI-x\n", b"O\tO\n"]),
+        "column": st.sampled_from([None] * 4 + [0, 1, 2, 3, 1 << 40]),
+        "separator": st.sampled_from([",", "", "|", " "]),
+        "encoding": st.sampled_from(ENCODINGS),
+        "errors": st.sampled_from(["strict", "replace"]),
+    }
+)
+
+
+def read_labelled(drawn: dict[str, Any]) -> None:
+    """Recognise, read and check labelled text: each token has a tag, each example its line, and a second pass is as the first."""
+    with folder(), contextlib.suppress(LmgenError):
+        path = Path("data")
+        if drawn["form"] == "folder":
+            path.mkdir()
+            for name, content in zip(forms.FOLDER, (drawn["content"], drawn["tags"], b"x\ny\n"), strict=True):
+                (path / name).write_bytes(content)
+        else:
+            path.write_bytes(drawn["content"])
+        found = examples.recognise([path])
+        assert found is None or found.task in ("classify", "tag", "tag-classify")
+        read = examples.Examples([path], **{k: v for k, v in drawn.items() if k not in ("content", "tags")})
+        seen = [*read]
+        assert [*read] == seen
+        assert all(len(one.tags) == len(one.text) for one in seen if one.tags is not None)
+        assert all(a.line < b.line for a, b in itertools.pairwise(seen))
+        counted = report.check(read, read).labels
+        assert {one.name: one.counts["training"] for one in counted} == Counter(label for one in seen for label in one.labels)
+
+
+# ---- vocabularies ------------------------------------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("1" * 50),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=6,
+)
 
 
 VOCABULARY = Vocab("word-punct", (" a", "b", "é", "\n"), "<unk>").to_json().encode()
@@ -195,6 +243,27 @@ def read_vocabulary(drawn: tuple[bytes, str]) -> None:
         vocab.unknown(written)
 
 
+# ---- vectors made elsewhere --------------------------------------------------------------------------------------------
+
+_TEXT = b"the 0.1 -2 3e-4\nTaipei 0.4 5 6\n. . 7 8 9\n"
+_FLOATS = struct.pack("<6f", 0.1, 0.2, -0.3, 4, 5, 6)
+VECTORS = [_TEXT, b"3 3\n" + _TEXT, b"2 3\nthe " + _FLOATS[:12] + b"\n2nd " + _FLOATS[12:] + b"\n"]
+vector_files = (
+    st.sampled_from([*VECTORS, *(gzip.compress(content, mtime=0) for content in VECTORS)]).flatmap(mutated)
+    | st.sampled_from(VECTORS).flatmap(mutated).map(lambda content: gzip.compress(content, mtime=0))
+    | st.binary(max_size=60)
+)
+
+
+def read_vectors(content: bytes) -> None:
+    """Read vectors; those that are taken are whole and finite."""
+    with folder(), contextlib.suppress(LmgenError):
+        Path("vectors").write_bytes(content)
+        found = vectors.read(Path("vectors"))
+        assert len(found.words) == len(found.matrix) > 0
+        assert np.isfinite(found.matrix).all()
+
+
 # ---- model directories -------------------------------------------------------------------------------------------------
 
 SMALL = {"steps": 2, "size": 4, "embedding": 4, "batch": 2, "window": 4, "precision": "f32"}
@@ -215,6 +284,11 @@ def models() -> Path:
             "words": {"cell": "ngram", "order": 2, "unit": "word-punct", "unk_token": "<unk>", "carry": True},
         }.items():
             lmgen.train("text.txt", output=f"checkpoints/{name}", **wanted)
+        Path("tags.conll").write_text("the O\ncat B-x\nsat I-x\n\nthe O\ndog B-y\n\n" * 9)
+        Path("classes.tsv").write_text("good\tthe cat sat\nbad,good\tthe dog ran\n" * 9)
+        lmgen.train("tags.conll", output="checkpoints/tagger", **SMALL)
+        lmgen.train("classes.tsv", output="checkpoints/classes", task="classify", input="symbol", **SMALL)
+        lmgen.train("classes.tsv", output="checkpoints/writer", task="generate", **SMALL)
         with open("grams.arpa", "w", encoding="utf-8") as file:
             arpa.write(lmgen.load("grams").lm, file)
         Path("packed.lmz").write_bytes(compression.compress(lmgen.load("grams").lm, TEXT.encode()))
@@ -237,13 +311,14 @@ def _tied(path: Path, changes: list[tuple[str, Any]]) -> None:
 OWN = ("format", "kind", "lmgen")  # what write_arrays says itself
 
 
-TABLES = (schema.NETWORK, schema.NGRAM, schema.TRAINING, schema.PROGRESS, schema.TEXT, schema.WEIGHTS)
+TABLES = (*schema.MODELS.values(), schema.TRAINING, schema.PROGRESS, schema.TEXT, schema.WEIGHTS)
 OF_VOCABULARY = ("unit", "unk_token", "symbols")
 KEYS = ["model", "train", "text", "progress", *OF_VOCABULARY, *sorted({name for table in TABLES for name in table})]
 VALUES = [None, True, 0, 1, -1, 4, 5, 1 << 20, 1 << 31, 1 << 62, 1 << 70, 0.5, 1e308, float("nan"), "", "lstm", "gru", "ngram"]
+VALUES += ["classify", "tag", "generate", ["a", "a"], ["x"] * 300, [""], ["B-a", "I-b"], ["good", 1], {"labels": 1e-40}]
 VALUES += ["both", "forward", "line", "file", "utf-8", "\x1b[31m", [], {}, [1], ["text.txt"], ["\0"], [None], {"a": 1}]
 configs = st.tuples(
-    st.sampled_from(["net", "grams", "cloze"]),
+    st.sampled_from(["net", "grams", "cloze", "tagger", "classes", "writer"]),
     st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES) | json_values), min_size=1, max_size=3)
     | st.binary(max_size=60),
 )
@@ -278,6 +353,11 @@ def _use(name: str) -> None:
     with contextlib.suppress(LmgenError):
         model = lmgen.load(name)
         repr(model)
+        if model.predicts:
+            for one in model.predict(["the cat", "é", ""]):
+                assert all(0 <= p <= 1 for _, p in (*one.labels, *one.tags))
+            return
+        model = model.by({model.lm.config.labels[0]: 1.0}) if model.conditions and model.lm.config.labels else model
         assert all(np.isfinite(one.nats) for one in model.score(["the cat", "é"]))
         if not model.fills:
             assert all(np.isfinite(one.nats) for one in model.sample(1, max_length=3))
@@ -354,7 +434,7 @@ def _forged(flags: int, length: int, sequences: int, rest: Any, words: bytes) ->
 
 
 checkpoints = st.one_of(
-    st.tuples(st.sampled_from(["net", "grams", "cloze"]), _damage()),
+    st.tuples(st.sampled_from(["net", "grams", "cloze", "tagger", "classes", "writer"]), _damage()),
     st.tuples(
         st.just("arpa"), st.deferred(lambda: mutated((models() / "grams.arpa").read_bytes()[:3000]) | st.binary(max_size=80))
     ),
@@ -444,6 +524,9 @@ NAMES = [
     "cloze",
     "running",
     "words",
+    "tagger",
+    "classes",
+    "writer",
     "checkpoints/net",
     "",
     ".",
@@ -465,7 +548,7 @@ TEXTS = [
     "/dev/zero",
     "",
 ]
-TEXTS += ["grams.arpa", "packed.lmz", "cities", "link", "\udcff"]
+TEXTS += ["tags.conll", "classes.tsv", "classes.tsv", "grams.arpa", "packed.lmz", "cities", "link", "\udcff"]
 WORDS = ["", "a", "the cat", "the ___ s_t", "_", "<unk>", "é\x1b", "\n", "ж" * 50, "-", "--", "\udcff"]
 OUTPUTS = [
     "out",
@@ -497,6 +580,12 @@ SPECIAL = {
     "unk_token": ["<unk>", "", "a", " ", "\n", "(", "\udcff"],
     "output": OUTPUTS,
     "resume": NAMES,
+    "from_": NAMES,
+    "against": NAMES,
+    "vectors": ["vectors.txt", "vectors.txt", "text.txt", "missing", "folder", "empty.txt", "-", "/dev/zero", ""],
+    "label": ["good", "bad", "good:0.7,bad:0.3", "good:-1", "x", "", ":", "good:nan", ","],
+    "separator": [",", "", "|", "\t", "ж"],
+    "plot": ["c.png", "c.xyz", "folder", ""],
     "with": NAMES,
     "model": NAMES,
     "names": ["lstm", "gru", "ngram", "x", ""],
@@ -580,6 +669,7 @@ def run_command(drawn: tuple[list[str], bytes]) -> int:
         shutil.copytree(models(), here, dirs_exist_ok=True)
         Path("other.txt").write_text("dog\ncat\n" * 9)
         Path("empty.txt").touch()
+        Path("vectors.txt").write_text("the 1 2\ncat 3 4\n")
         Path("bad.bin").write_bytes(b"a\xff\n")
         Path("zip.zip").write_bytes(b"PK\x03\x04")
         Path("folder").mkdir()
@@ -598,7 +688,9 @@ def run_command(drawn: tuple[list[str], bytes]) -> int:
 # Each kind: what is drawn, what is done with it, and how many are tried quickly, at length, and for benchmarks/RESULTS.md.
 KINDS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any], int, int, int]] = {
     "corpora": (readings, read_corpus, 300, 20_000, 5_000),
+    "labelled": (labelled, read_labelled, 300, 20_000, 5_000),
     "vocabularies": (vocabularies, read_vocabulary, 300, 20_000, 10_000),
+    "vectors": (vector_files, read_vectors, 300, 20_000, 5_000),
     "configurations": (configs, read_config, 80, 5_000, 2_500),
     "checkpoints": (checkpoints, read_checkpoint, 150, 5_000, 2_500),
     "options": (invocations, run_command, 80, 5_000, 1_200),

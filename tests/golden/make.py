@@ -20,13 +20,33 @@ def main() -> None:
     Path("words.txt").write_text("".join(f"{a}{b}\n" for a in WORDS for b in WORDS), "utf-8")
     text = provenance.TextSettings(("words.txt",), (), "line", "utf-8", "strict", split.Split(share=split.HELD_OUT))
     options = {"size": 6, "embedding": 4, "batch": 4, "window": 8, "learning_rate": 0.02, "dropout": 0.1, "precision": "f32"}
-    training = run.new(home / "network", text, **options, steps=60)
+    stopped(run.new(home / "network", text, **options, steps=60))
+    labelled(home)
+    counting.new(home / "counts", text, order=3)
+
+
+def labelled(home: Path) -> None:
+    """A model that classifies, one that tags, and one that writes by label, stopped before their ends."""
+    Path("labels.tsv").write_text("".join(f"{b}\t{a} {b} {a}\n" for a in WORDS for b in WORDS[:2]), "utf-8")
+    Path("tags.conll").write_text("".join(f"{a} O\n{b} B-{b}\n{a} I-{b}\n\n" for a in WORDS for b in WORDS[:2]), "utf-8")
+    options = {"size": 4, "embedding": 4, "batch": 8, "window": 8, "learning_rate": 0.02, "dropout": 0.1, "precision": "f32"}
+    for name, file, form, task in (
+        ("classes", "labels.tsv", "tsv", "classify"),
+        ("tags", "tags.conll", "columns", "tag"),
+        ("writer", "labels.tsv", "tsv", "generate"),
+    ):
+        text = provenance.TextSettings((file,), (file,), form=form, task=task)
+        more = {} if task == "generate" else {"input": "symbol"}
+        stopped(run.new(home / name, text, **options, **more, steps=60))
+
+
+def stopped(training: run.Run) -> None:
+    """Train for 40 steps, and save."""
     with closing(iter(training)) as reports:
         for report in reports:
             if report.step == 40:
                 break
     training.save()
-    counting.new(home / "counts", text, order=3)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,31 @@ import pytest
 import lmgen
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
-from lmgen.models.capabilities import VERBS, Fills, Generates, HoldsNGrams, RunsCompiled, Scores, can, require
+from lmgen.models.capabilities import (
+    VERBS,
+    Conditions,
+    Fills,
+    Generates,
+    HoldsNGrams,
+    Predicts,
+    RunsCompiled,
+    Scores,
+    can,
+    require,
+)
+from lmgen.models.labeller import Labeller
 from lmgen.models.loading import TYPES, choices, type_of
 from lmgen.models.networks import Cloze, Recurrent
 from lmgen.models.ngram import NGramModel
+from lmgen.models.writer import Writer
 from lmgen.nn.cells import CELLS
 
 ABILITIES = {
     Recurrent: {Scores, Generates, RunsCompiled},
     Cloze: {Scores, Fills},
     NGramModel: {Scores, Generates, HoldsNGrams},
+    Labeller: {Predicts},
+    Writer: {Scores, Generates, RunsCompiled, Conditions},
 }
 
 
@@ -41,6 +56,8 @@ def test_a_configuration_names_its_kind():
     assert type_of({"cell": "gru"}) is Recurrent
     assert type_of({"cell": "gru", "direction": "both"}) is Cloze
     assert type_of({"cell": "ngram", "direction": "forward"}) is NGramModel
+    assert type_of({"cell": "gru", "direction": "both", "task": "tag"}) is Labeller
+    assert type_of({"cell": "gru", "task": "generate"}) is Writer
     with pytest.raises(CheckpointError, match="no cell 'grue'"):
         type_of({"cell": "grue"})
 

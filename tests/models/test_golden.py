@@ -27,6 +27,9 @@ NATS = {  # of LINES, as they were when the files were written
     ("format-2", "network"): [24.08832, 24.49991, 11.25633],
     ("format-2", "counts"): [7.4244, 10.08079, 19.32947],
 }
+CLASSES = {"bade": 0.723983, "kimo": 0.276017}
+TAGS = [("O", 0.566589), ("O", 0.449501), ("O", 0.440639)]
+BY_LABEL = {"bade": 30.24056, "kimo": 30.25795}
 IDENTITIES = {  # in the files that these models compress
     ("format-1", "network"): "883767ca9c06fb9d",
     ("format-1", "counts"): "980da6c1c3be10ec",
@@ -59,6 +62,34 @@ def test_a_training_of_every_format_is_resumed(form, tmp_path):
     assert last.valid_nats < 2.65 < lmgen.load(GOLDEN / form / "network").lm.provenance.about["valid_nats"]
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
+
+
+LABELLED = ["format-2"]  # the formats that have had labels
+
+
+@pytest.mark.parametrize("form", LABELLED)
+def test_a_model_of_every_format_labels_as_it_did(form):
+    """The probabilities as they were when the files were written; a symbol that training has not seen is one of them."""
+    (found,) = lmgen.load(GOLDEN / form / "classes", precision="f32").predict(["tila bade xyz"])
+    assert dict(found.labels) == pytest.approx(CLASSES, rel=1e-4)
+    (found,) = lmgen.load(GOLDEN / form / "tags", precision="f32").predict([("re", "kimo", "xyz")])
+    assert [tag for tag, _ in found.tags] == [tag for tag, _ in TAGS]
+    assert [p for _, p in found.tags] == pytest.approx([p for _, p in TAGS], rel=1e-4)
+    writer = lmgen.load(GOLDEN / form / "writer", precision="f32")
+    assert {label: writer.by(label).score("re bade re").nats for label in BY_LABEL} == pytest.approx(BY_LABEL, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", LABELLED)
+@pytest.mark.parametrize(("name", "file"), [("classes", "labels.tsv"), ("tags", "tags.conll"), ("writer", "labels.tsv")])
+def test_a_labelled_training_of_every_format_is_resumed(form, name, file, tmp_path):
+    path = shutil.copytree(GOLDEN / form / name, tmp_path / "m")
+    text = provenance.TextSettings((str(GOLDEN / file),), (str(GOLDEN / file),))
+    resumed, complaints = run.resume(path, text)
+    assert (resumed.progress.step, complaints) == (40, [])
+    with closing(iter(resumed)) as reports:
+        last = list(reports)[-1]
+    assert (last.step, resumed.progress.finished) == (60, "all steps were taken")
+    assert last.valid_nats < lmgen.load(GOLDEN / form / name).lm.provenance.about["valid_nats"]
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -153,7 +153,6 @@ def test_defaults_that_the_help_names_are_those_of_the_training():
     for name in ("weight_decay", "clip", "patience"):
         assert float(BY_NAME[name].chosen) == getattr(TrainingConfig, name)
     assert BY_NAME["cell"].chosen == model.NetworkConfig.cell
-    assert BY_NAME["direction"].chosen == model.NetworkConfig.direction
 
 
 def test_every_option_belongs_to_something_that_takes_it():
@@ -161,7 +160,7 @@ def test_every_option_belongs_to_something_that_takes_it():
     fields = {*model.NetworkConfig.__dataclass_fields__, *TrainingConfig.__dataclass_fields__}
     assert {*table.names("network")} <= fields
     assert {option.of for option in table.TRAIN} == {
-        *("text", "directory", "vocabulary", "network", "n-grams", "training", "end")
+        *("text", "directory", "vocabulary", "network", "labels", "n-grams", "training", "end")
     }
 
 

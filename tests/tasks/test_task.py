@@ -15,6 +15,8 @@ from lmgen.data.reading import Piece
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.nn import model
 from lmgen.tasks.cloze import Cloze
+from lmgen.tasks.generate import Generate
+from lmgen.tasks.label import Label
 from lmgen.tasks.language import Language
 from lmgen.tasks.task import Batch, Task
 from lmgen.training import loop
@@ -104,6 +106,7 @@ def test_the_loss_is_the_weighted_mean():
 
 
 def test_every_task_of_the_table_has_its_network():
-    assert {"language": Language, "cloze": Cloze} == tasks.TASKS
+    labels = dict.fromkeys(("tag", "classify", "tag-classify"), Label)
+    assert {"language": Language, "cloze": Cloze, "generate": Generate, **labels} == tasks.TASKS
     for direction, kind in (("forward", Language), ("both", Cloze)):
         assert type(tasks.task_of(model.NetworkConfig(9, direction=direction), "f32")) is kind

@@ -1,0 +1,208 @@
+"""The command predict: labels and tags of texts, as lines, as CoNLL columns, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lmgen.cli import console
+from lmgen.cli.options import command, load
+from lmgen.options import commands
+from lmgen.system import terminal
+
+ABSTAINED = "?"  # printed instead of a label that is not probable enough
+MOST_CONFUSED = 12  # labels of a table of confusion
+
+
+@command("lmgen predict intents request.txt", "echo play some jazz | lmgen predict intents --top 3", options=commands.PREDICT)
+@click.argument("model")
+@click.argument("file", default="-")
+def predict(model: str, file: str, top: int, above: float, encoding: str, errors: str, precision: str, json: bool) -> None:
+    """Predict the labels of texts, or the tags of their words.
+
+    FILE has a text a line, or is labelled text in any form that lmgen train reads, whose labels are not looked at; without FILE
+    standard input is read as it arrives. Prints for each text its label, the label's probability and the text; tags as columns
+    (word, tag, probability) with a blank line after each text.
+    """
+    loaded = load(model, precision)
+    for one in loaded.predict(_texts(file, encoding, errors)):
+        if json:
+            console.put_json(_record(one, top, above))
+        elif one.tags:
+            _put_columns(one, top, above)
+        else:
+            _put_line(one, top, above)
+        if file == "-":
+            terminal.finish()
+
+
+def _texts(file: str, encoding: str, errors: str) -> Iterator[Any]:
+    """The texts of a file or of standard input; None where more of it has to be waited for."""
+    from lmgen.data import reading
+    from lmgen.labelled.examples import Examples, recognise
+
+    found = recognise([Path(file)]) if file != "-" and Path(file).exists() else None
+    if found:
+        for example in Examples([Path(file)], found.form, found.column, encoding=encoding, errors=errors):
+            yield example.text
+        return
+    opened = reading.once(file, "line", False, encoding, errors)
+    yield from reading.arriving(opened)
+    terminal.note(*opened.notes)
+
+
+def _record(one: Any, top: int, above: float) -> dict[str, Any]:
+    """A prediction as JSON: null stands for a label below `above`."""
+    record: dict[str, Any] = {"text": one.text}
+    if one.labels:
+        first, p = one.labels[0]
+        record |= {"label": first if p >= above else None, "probability": p}
+        if one.several:
+            record["labels"] = [{"label": name, "probability": p} for name, p in one.labels if name in one.chosen and p >= above]
+        if top > 1:
+            record["top"] = [{"label": name, "probability": p} for name, p in one.labels[:top]]
+    if one.tags:
+        record |= {"tokens": one.symbols, "tags": [tag if p >= above else None for tag, p in one.tags]}
+        record["probabilities"] = [p for _, p in one.tags]
+        record["entities"] = [
+            {
+                "label": span.label,
+                "start": span.start,
+                "end": span.end,
+                "text": " ".join(one.symbols[span.start : span.end]),
+                "probability": p,
+            }
+            for span, p in one.entities
+            if p >= above
+        ]
+    return record
+
+
+def _put_line(one: Any, top: int, above: float) -> None:
+    for rank, (label, p) in enumerate(_ranked(one, top, above)):
+        terminal.put(f"{label}\t{p:.4f}\t{one.text if not rank else ''}".rstrip("\t"))
+
+
+def _ranked(one: Any, top: int, above: float) -> list[tuple[str, float]]:
+    """The likeliest labels; of several that may hold at once, all that do, with their least probability."""
+    if one.several and top == 1:
+        chosen = [(name, p) for name, p in one.labels if name in one.chosen and p >= above] or [(ABSTAINED, one.labels[0][1])]
+        return [(",".join(name for name, _ in chosen), chosen[-1][1])]
+    return [(name if p >= above else ABSTAINED, p) for name, p in one.labels[:top]]
+
+
+def _put_columns(one: Any, top: int, above: float) -> None:
+    for label, p in _ranked(one, top, above):
+        terminal.put(f"# label: {label}\t{p:.4f}")
+    for symbol, (tag, p) in zip(one.symbols, one.tags, strict=True):
+        terminal.put(f"{symbol}\t{tag if p >= above else ABSTAINED}\t{p:.4f}")
+    terminal.put("")
+
+
+def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> None:
+    """The command eval for a model that labels: its figures beside baselines, or those of two models and their difference."""
+    how = {name: options[name] for name in ("encoding", "errors")}
+    if options["plot"] and len(files) > 1:
+        raise click.UsageError("--plot draws the confusion of one text: name one FILE")
+    other = load(options["against"]) if options["against"] else None
+    if other and not files:
+        raise click.UsageError("--against compares two models on a text that neither has seen: name a FILE")
+    others = other.label_cards(*files, baselines=False, **how) if other else iter(())
+    for card in loaded.label_cards(*files, baselines=options["baselines"], **how):
+        theirs = next(others, None)
+        if theirs and not _pairs(card, theirs):
+            raise click.UsageError("the models have no measure in common: name one --against that learnt the same labels")
+        if options["json"]:
+            record = card.as_dict()
+            if theirs:
+                record["difference"] = {part.of: _difference(part, their) for part, their in _pairs(card, theirs)}
+            console.put_json(record)
+        else:
+            _put_card(card)
+            for part, their in _pairs(card, theirs) if theirs else ():
+                low, high = _difference(part, their) or (float("nan"), float("nan"))
+                name = part.main.replace("_", " ").replace("f1", "F1")
+                terminal.put(
+                    f"{part.of}: {name} {part.value - their.value:+.2%} against the other model [{low:+.2%}, {high:+.2%}]"
+                )
+        if options["plot"]:
+            _plot(card, Path(options["plot"]))
+
+
+def _pairs(card: Any, theirs: Any) -> list[tuple[Any, Any]]:
+    """The parts that both models predict."""
+    return [(part, their) for part in card.parts for their in theirs.parts if part.of == their.of and part.main == their.main]
+
+
+def _difference(part: Any, their: Any) -> tuple[float, float] | None:
+    from lmgen.evaluation import labels
+
+    return labels.paired(labels.accuracy if part.main == "accuracy" else labels.micro_f1, part.counts, their.counts)
+
+
+def _plot(card: Any, path: Path) -> None:
+    from lmgen.evaluation import labels
+
+    part = next((part for part in card.parts if part.confusion is not None), None)
+    if part is None:
+        raise click.UsageError("several labels of one text have no confusion to draw: leave out --plot")
+    labels.plot(part.confusion, part.names, path)
+    terminal.note(f"wrote {path}")
+
+
+def _put_card(card: Any) -> None:
+    terminal.put(
+        f"{card.name}: {card.sequences:,} texts, {card.symbols:,} symbols, {card.unknown:,} of them not seen in training"
+    )
+    for part in card.parts:
+        interval = f" [{part.interval[0]:.2%}, {part.interval[1]:.2%}]" if part.interval else ""
+        figures = {"entity F1": part.entity_f1, "accuracy": part.accuracy, "micro F1": part.micro_f1, "macro F1": part.macro_f1}
+        main = part.main.replace("_", " ").replace("f1", "F1")
+        rows = [
+            (f"  {name}", f"{value:.2%}{interval if name == main else ''}")
+            for name, value in figures.items()
+            if value is not None
+        ]
+        rows += [("  nats a label", f"{part.nats:.4f}"), ("  calibration error", f"{part.calibration_error:.2%}")]
+        rows += [("  Brier score", f"{part.brier:.4f}")]
+        rows += [(f"  {rule.name} alone", f"{rule.value:.2%} {main}") for rule in part.baselines]
+        rows += [("  unseen labels", f"{part.unseen:,}")] if part.unseen else []
+        terminal.put("")
+        terminal.put(f"{part.of} ({part.count:,})")
+        console.table(rows)
+        terminal.put("")
+        shown = part.entities or part.rows
+        head = ("entity" if part.entities else part.of[:-1], "precision", "recall", "F1", "number")
+        table = [(row.label, f"{row.precision:.1%}", f"{row.recall:.1%}", f"{row.f1:.1%}", f"{row.support:,}") for row in shown]
+        console.table(table, head, range(1, 5))
+        if part.confusion is not None and len(part.names) <= MOST_CONFUSED:
+            terminal.put("")
+            counts = [(name, *(f"{n:,}" for n in row)) for name, row in zip(part.names, part.confusion, strict=True)]
+            console.table(counts, ("gold ↓ predicted →", *part.names), range(1, len(part.names) + 1))
+    if card.lack:
+        terminal.note(f"no baselines: {card.lack}")
+
+
+def evaluate_by_label(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> None:
+    """The command eval for a model that writes by label: the nats of each label's texts, given the label."""
+    for name, (every, *rows) in loaded.by_label(*files, encoding=options["encoding"], errors=options["errors"]):
+        if options["json"]:
+            console.put_json({"file": name, **every.as_dict(), "labels": [row.as_dict() for row in rows]})
+            continue
+        terminal.put(f"{name}: {every.sequences:,} texts, {every.unknown:,} symbols not seen in training")
+        head = ("label", "nats per symbol", "perplexity", "bits per character", "texts", "symbols")
+        table = [
+            (
+                row.label or "all",
+                f"{row.nats_per_symbol:.4f}",
+                f"{row.perplexity:.3f}",
+                f"{row.bits_per_character:.4f}",
+                f"{row.sequences:,}",
+                f"{row.symbols:,}",
+            )
+            for row in (every, *rows)
+        ]
+        console.table(table, head, range(1, 6))

@@ -1,0 +1,340 @@
+"""A labelled text in numbers: its stream of ids, the labels of its sequences and of its symbols, and what is held out of it."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmgen.data.finding import names_of
+from lmgen.data.ids import Ids
+from lmgen.data.split import WHOLE, Split, fingerprint
+from lmgen.data.vocab import EOS, SPECIAL, UNITS, UNK, Vocab
+from lmgen.errors import InputError
+from lmgen.labelled import spelling, tagging, vectors
+from lmgen.labelled.examples import Example, Examples
+
+HELD_OUT = 0.1  # the share of the examples that is held out, where no validation text is given …
+MOST_HELD_OUT = 5_000  # … this number of them at most …
+LEAST_HELD_OUT = 50  # … and nothing if there would be fewer
+ENOUGH = 1_000  # examples to choose a unit by
+UNKNOWN = -1  # stands for a label that training has not seen
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The names of what is predicted: `labels` of a sequence, of which `several` may hold at once, and `tags` of a symbol."""
+
+    labels: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    several: bool = False
+
+    @cached_property
+    def scheme(self) -> str | None:
+        """BIO or IOBES where the tags are such."""
+        return tagging.scheme(self.tags)
+
+    @cached_property
+    def label_ids(self) -> dict[str, int]:
+        return {name: k for k, name in enumerate(self.labels)}
+
+    @cached_property
+    def tag_ids(self) -> dict[str, int]:
+        return {name: k for k, name in enumerate(self.tags)}
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Labelled text in numbers.
+
+    `stream` is `EOS x EOS y EOS`, in which ids from `len(vocab)` on are the words of `others`, which are not in the vocabulary;
+    sequence k has `lengths[k]` symbols from `starts[k]` on. `tags` [len(stream)] and `labels` [n], or with several [n, L] of
+    bool, are the numbers of the names (`UNKNOWN` for others); None where nothing is labelled.
+    """
+
+    stream: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    tags: np.ndarray | None
+    labels: np.ndarray | None
+    words: tuple[str, ...] = ()
+    others: list[str] = field(default_factory=list)
+
+    @cached_property
+    def letters(self) -> np.ndarray:
+        """The buckets of the letters of each word by its id [V + others, M]."""
+        return spelling.hashed(["", "", *self.words, *self.others])
+
+    @property
+    def symbols(self) -> int:
+        """The number of symbols, an EOS for each sequence included."""
+        return len(self.stream) - 1
+
+    @property
+    def sequences(self) -> int:
+        return len(self.lengths)
+
+
+@dataclass(frozen=True)
+class LabelledCorpus:
+    """The data of a training on labelled text: examples to train on and held-out ones, the vocabulary, the names of labels."""
+
+    train: Any  # Coded, or Ids to write by label
+    valid: Any
+    vocab: Vocab
+    labels: Labels
+    known: np.ndarray
+    sha256: str
+    notes: tuple[str, ...] = ()
+    split: Split = WHOLE
+    seen: int = 0  # ids of symbols that training has seen; those beyond have a vector only
+    vectors: np.ndarray | None = None  # made elsewhere, for every id
+
+    @property
+    def characters_per_symbol(self) -> float:
+        """Of the unit char, which is all that asks for it."""
+        return 1.0
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences on the faults of the text."""
+        return []
+
+    @property
+    def summary(self) -> str:
+        """What there is to learn, in words."""
+        several = ", of which a text may have several or none" * self.labels.several
+        found = [f"{len(self.labels.labels):,} labels{several}"] if self.labels.labels else []
+        found += (
+            [f"{len(self.labels.tags):,} tags{f' ({self.labels.scheme})' if self.labels.scheme else ''}"]
+            if self.labels.tags
+            else []
+        )
+        return " and ".join(found)
+
+
+def symbols_of(text: str | tuple[str, ...], vocab: Vocab) -> list[str]:
+    """The symbols of a text; tokens are symbols already if they are words, or single characters where the unit is that."""
+    if isinstance(text, str) or (vocab.unit == "char" and any(len(token) > 1 for token in text)):
+        return vocab.split(text if isinstance(text, str) else " ".join(text))
+    lead = UNITS[vocab.unit].lead
+    return [lead + token.removeprefix(lead) for token in text]
+
+
+class Scan:
+    """Labelled text read once, before its vocabulary and its labels are known: symbols, tags and labels have the numbers in which
+    they came."""
+
+    def __init__(self, examples: Iterable[Example], vocab: Vocab):
+        self.symbols, self.tag_names, self.label_names = (dict[str, int]() for _ in range(3))
+        ids, tags, lengths, labels, counts = (array("i") for _ in range(5))
+        for example in examples:
+            symbols = symbols_of(example.text, vocab)
+            lengths.append(len(symbols))
+            counts.append(len(example.labels))
+            ids.extend(_numbers(symbols, self.symbols))
+            tagged = example.tags is not None and len(example.tags) == len(symbols)
+            tags.extend(_numbers(example.tags or (), self.tag_names) if tagged else [UNKNOWN] * len(symbols))
+            labels.extend(_numbers(example.labels, self.label_names))
+        self.ids, self.tags, self.lengths, self.labels, self.counts = map(np.array, (ids, tags, lengths, labels, counts))
+
+    def coded(self, chosen: np.ndarray, vocab: Vocab, labels: Labels) -> Coded:
+        """The chosen examples, bool [n], in the numbers of a vocabulary and of the names of labels."""
+        lengths, within = self.lengths[chosen], np.repeat(chosen, self.lengths)
+        starts = np.cumsum(lengths + 1, dtype=np.int64) - lengths
+        inner = np.ones(int((lengths + 1).sum()) + 1, bool)
+        inner[[0, *(starts + lengths)]] = False
+        ids, symbols = self.ids[within], [*self.symbols]
+        known = np.array([vocab.ids.get(symbol, UNKNOWN) for symbol in symbols], np.int32)
+        others = np.flatnonzero(np.bincount(ids, minlength=len(symbols)).astype(bool) & (known == UNKNOWN))
+        known[others] = len(vocab) + np.arange(len(others))
+        stream, tags = np.full(len(inner), EOS, np.int32), np.full(len(inner), UNKNOWN, np.int32)
+        stream[inner] = known[ids]
+        tags[inner] = _renumbered(self.tags[within], self.tag_names, labels.tag_ids)
+        return Coded(
+            stream,
+            starts,
+            lengths,
+            tags if labels.tags else None,
+            self._labels(chosen, labels) if labels.labels else None,
+            vocab.symbols,
+            [symbols[k] for k in others.tolist()],
+        )
+
+    def _labels(self, chosen: np.ndarray, labels: Labels) -> np.ndarray:
+        ids = _renumbered(self.labels[np.repeat(chosen, self.counts)], self.label_names, labels.label_ids)
+        counts = self.counts[chosen]
+        if not labels.several:
+            return np.append(ids, np.int32(UNKNOWN))[np.where(counts, np.cumsum(counts) - counts, -1)]
+        found = np.zeros((len(counts), len(labels.labels)), bool)
+        found[np.repeat(np.arange(len(counts)), counts)[ids != UNKNOWN], ids[ids != UNKNOWN]] = True
+        return found
+
+    def names(self, chosen: np.ndarray) -> Labels:
+        """The labels and tags of the chosen examples, bool [n]."""
+        labels = np.unique(self.labels[np.repeat(chosen, self.counts)])
+        tags = np.unique(self.tags[np.repeat(chosen, self.lengths)])
+        label_names, tag_names = [*self.label_names], [*self.tag_names]
+        return Labels(
+            tuple(sorted(label_names[k] for k in labels.tolist())),
+            tuple(sorted(tag_names[k] for k in tags.tolist() if k != UNKNOWN)),
+            bool((self.counts[chosen] != 1).any()),
+        )
+
+    def symbol_counts(self, chosen: np.ndarray) -> Counter[str]:
+        """How often each symbol is in the chosen examples, bool [n]."""
+        counts = np.bincount(self.ids[np.repeat(chosen, self.lengths)], minlength=len(self.symbols))
+        return +Counter(dict(zip(self.symbols, counts.tolist(), strict=True)))
+
+
+def _numbers(names: Iterable[str], known: dict[str, int]) -> list[int]:
+    """The number of each name; new names get the next ones."""
+    return [known.setdefault(name, len(known)) for name in names]
+
+
+def _renumbered(numbers: np.ndarray, names: Iterable[str], ids: dict[str, int]) -> np.ndarray:
+    """The ids of the names with these numbers; UNKNOWN for others."""
+    return np.array([*(ids.get(name, UNKNOWN) for name in names), UNKNOWN], np.int32)[numbers]  # number −1 is the last one
+
+
+def encode(examples: Iterable[Example], vocab: Vocab, labels: Labels) -> Coded:
+    """Examples in numbers."""
+    scan = Scan(examples, vocab)
+    return scan.coded(np.ones(len(scan.lengths), bool), vocab, labels)
+
+
+def labelled(label: str, text: str) -> str:
+    """A text under its label, as the fingerprints of a model that writes by label are made."""
+    return f"{label}\0{text}"
+
+
+def conditioned(data: Coded, vocab: Vocab, labels: Labels) -> Ids:
+    """The stream `EOS ⟨label⟩ x EOS`, in which the label has the id len(vocab) + its number: each text once for each of its
+    labels."""
+    assert data.labels is not None
+    if labels.several:
+        of, ids = np.nonzero(data.labels)
+    else:
+        of = np.flatnonzero(data.labels != UNKNOWN)
+        ids = data.labels[of]
+    known = np.where(data.stream < len(vocab), data.stream, UNK)
+    parts, unknown = [known[:1]], 0
+    for label, start, end in zip(ids, data.starts[of], (data.starts + data.lengths)[of], strict=True):
+        parts += [np.array([len(vocab) + label], np.int32), known[start : end + 1]]
+        unknown += int((data.stream[start:end] >= len(vocab)).sum())
+    return Ids(np.concatenate(parts), len(of), 0, 0, unknown)
+
+
+def sides(examples: Iterable[Example], split: Split) -> Iterator[tuple[bool, Example]]:
+    """Each example with its side: True where it is held out. Equal texts are on one side."""
+    for example in examples:
+        yield split.holds_out(fingerprint(example.joined)), example
+
+
+def load(
+    examples: Examples,
+    valid: Examples | None,
+    task: str,
+    unit: str | None,
+    min_count: int = 1,
+    vocab_size: int | None = None,
+    unk_token: str | None = None,
+    vocab: Vocab | None = None,
+    labels: Labels | None = None,
+    split: Split | None = None,
+    vectors_of: str | Path | None = None,
+) -> LabelledCorpus:
+    """Scan, split and encode labelled text, with the vocabulary and the labels of a model if given.
+
+    Without validation text a tenth of the examples is held out. Vocabulary and labels come from the training part only; examples
+    without a symbol are left out. Raises InputError where there is nothing to train on.
+    """
+    writes = task == "generate"
+    unit = unit or (vocab.unit if vocab else "char" if writes else _unit(examples))
+    hashes, known = array("Q"), set[int]()
+
+    def noted() -> Iterator[Example]:
+        for example in examples:
+            hashes.append(fingerprint(example.joined))
+            known.update([fingerprint(labelled(name, example.joined)) for name in example.labels] if writes else hashes[-1:])
+            yield example
+
+    scan = Scan(noted(), Vocab(unit, (), unk_token))
+    if "tag" in task and unit == "char" and not scan.tag_names:
+        raise InputError(f"the tokens of {names_of(examples.paths)} are longer than a character: leave out --unit char")
+    written = scan.lengths > 0
+    split = split or (WHOLE if valid else _split(int(written.sum())))
+    held = np.fromiter(map(split.holds_out, hashes), bool, len(hashes))
+    if not (written & ~held).any():
+        split, held = WHOLE, np.zeros(len(hashes), bool)
+    chosen = written & ~held
+    if not chosen.any():
+        raise InputError(f"there is no text in {names_of(examples.paths)}: give a file with at least one line of it")
+    if labels is None:
+        found, of_sequences = scan.names(chosen), writes or "classify" in task
+        labels = Labels(found.labels if of_sequences else (), found.tags if "tag" in task else (), found.several and of_sequences)
+        _check(labels, task, names_of(examples.paths))
+    vocab = vocab or Vocab.of(scan.symbol_counts(chosen), unit, min_count, vocab_size, unk_token)
+    seen, matrix, notes = len(vocab), None, []
+    if vectors_of:
+        vocab, matrix, note = _with_vectors(vocab, vectors.read(Path(vectors_of)))
+        notes.append(note)
+    train = scan.coded(chosen, vocab, labels)
+    if valid:
+        scan = Scan(valid, vocab)
+        held = scan.lengths > 0
+    rest = scan.coded(held & (scan.lengths > 0), vocab, labels) if held.any() else None
+    texts = [examples, valid] if valid else [examples]
+    sha256, notes = "+".join(text.sha256 for text in texts), [*(note for text in texts for note in text.notes), *notes]
+    fingerprints = np.sort(np.fromiter(known, np.uint64, len(known)))
+    parts: list[Any] = [conditioned(part, vocab, labels) if writes and part else part for part in (train, rest)]
+    validation = parts[1] if parts[1] and parts[1].sequences else None
+    return LabelledCorpus(parts[0], validation, vocab, labels, fingerprints, sha256, tuple(notes), split, seen, matrix)
+
+
+def _with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarray, str]:
+    """The vocabulary with all words that have a vector behind its own, a vector for every id, and how many have one."""
+    _, found = vectors.rows(given, [*map(str.strip, vocab.symbols)])
+    known = set(vocab.symbols)
+    larger = Vocab(vocab.unit, (*vocab.symbols, *(word for word in given.words if word not in known)), vocab.unk_token)
+    matrix, _ = vectors.rows(given, [*map(str.strip, larger.symbols)])
+    share = f"{found.sum():,} of {len(found):,} words of the text have a vector, and {len(larger) - len(vocab):,} other words"
+    return larger, np.concatenate([np.zeros((SPECIAL, matrix.shape[1]), np.float32), matrix]), share
+
+
+def _check(labels: Labels, task: str, where: str) -> None:
+    for wanted, names, noun in (("classify generate", labels.labels, "label"), ("tag", labels.tags, "tag")):
+        if (wanted in task or task in wanted) and len(names) < 2:
+            found = f"only the {noun} {names[0]!r}" if names else f"no {noun}s"
+            raise InputError(f"{where} has {found}, so there is nothing to tell apart: give examples of two {noun}s or more")
+
+
+def _split(count: int) -> Split:
+    """The split of a text of some examples without a validation text of its own."""
+    share = min(HELD_OUT, MOST_HELD_OUT / max(1, count))
+    return Split(share) if share * count >= LEAST_HELD_OUT else WHOLE
+
+
+def _unit(examples: Examples) -> str:
+    """The unit that suits the text, by its beginning: tokens are words, or characters if all are; texts of single words are read
+    as characters."""
+    texts = words = attached = apart = 0
+    for example in islice(examples, ENOUGH):
+        if not isinstance(example.text, str):
+            if any(len(token) > 1 for token in example.text):
+                return "word"
+            continue
+        split = example.text.split()
+        texts, words = texts + 1, words + len(split)
+        attached += sum(len(word) > 1 and word[-1] in ".,!?" for word in split)
+        apart += sum(word in {".", ",", "!", "?"} for word in split)
+    if words <= 2.5 * texts:
+        return "char"
+    return "word" if apart >= attached else "word-punct"

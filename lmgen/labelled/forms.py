@@ -1,0 +1,286 @@
+"""The forms in which labelled text is kept: each has a reader, which makes a stream of examples of a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+from lmgen.data.finding import name_of
+from lmgen.data.reading import Text, whole
+from lmgen.errors import InputError
+from lmgen.options.kinds import quoted
+
+MARK = "__label__"
+SEQ_IN, SEQ_OUT, LABEL = FOLDER = ("seq.in", "seq.out", "label")
+# The names of columns and fields that hold a text or its labels, the surest first.
+TEXTS = (
+    *("text", "sentence", "review", "utterance", "question", "query", "message", "tweet", "comment", "content", "document"),
+    *("body", "description", "headline", "title", "name"),
+)
+LABELS = ("label", "labels", "class", "category", "sentiment", "intent", "target", "topic", "emotion", "language", "tag")
+DELIMITERS = ",;\t"
+CONLL_U = 10  # columns, of which the fourth has the universal parts of speech
+_LABELS_AT_START = re.compile(rf"\s*(?:{MARK}\S*(?:\s+|\Z))*")
+_SETTING = re.compile(r"#\s*[\w:.]+\s*=")  # "# sent_id = 3"
+
+Lines = Iterable[tuple[int, str]]  # with their numbers
+
+
+class Example(NamedTuple):
+    """A text, or its tokens where the form has them, with the labels of the whole, and a tag for each token."""
+
+    text: str | tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
+    line: int = 0  # where it begins in its file
+
+    @property
+    def joined(self) -> str:
+        """The text as one string."""
+        return self.text if isinstance(self.text, str) else " ".join(self.text)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One path of a labelled text, and how it is read; readers add to `notes` and `digests`."""
+
+    path: Path
+    column: int | None
+    separator: str
+    encoding: str
+    errors: str
+    notes: dict[str, None]
+    digests: list[str]
+
+    def lines(self, path: Path) -> Iterator[tuple[int, str]]:
+        """The lines of a file; after the last, its notes and its fingerprint are there."""
+        text = Text([path], "line", True, self.encoding, self.errors)
+        yield from enumerate(whole(text), 1)
+        self.notes.update(text.notes)
+        self.digests.append(text.sha256)
+
+    def written(self) -> Iterator[tuple[int, str]]:
+        """The lines of the file that are not blank."""
+        blank = 0
+        for number, line in self.lines(self.path):
+            if line.strip():
+                yield number, line
+            else:
+                blank += 1
+        if blank:
+            self.notes[f"{name_of(self.path)}: passed over {blank:,} blank line{'s' * (blank > 1)}"] = None
+
+    def labels(self, words: str) -> tuple[str, ...]:
+        """The different labels that a field holds."""
+        return _distinct(words.split(self.separator) if self.separator else [words])
+
+
+def wrong(path: Path, line: int, what: str) -> InputError:
+    """The error for a line of a file."""
+    return InputError(f"{name_of(path)}, line {line:,}: {what}")
+
+
+def _distinct(labels: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, map(str.strip, labels))))
+
+
+def _tsv(source: Source) -> Iterator[Example]:
+    if source.column not in (None, 1, 2):
+        raise InputError(f"{name_of(source.path)} has two columns, and {source.column} is none of them: give --column 1 or 2")
+    for number, line in source.written():
+        label, tab, text = line.partition("\t") if source.column != 2 else line.rpartition("\t")[::-1]
+        if not tab:
+            raise wrong(source.path, number, "no TAB: put one between the label and the text")
+        yield Example(text, source.labels(label), None, number)
+
+
+def _fasttext(source: Source) -> Iterator[Example]:
+    for number, line in source.written():
+        marked = _LABELS_AT_START.match(line)[0]  # type: ignore[index]
+        labels = [word.removeprefix(MARK) for word in marked.split()]
+        if "" in labels:
+            raise wrong(source.path, number, f"{MARK} without a name: write the label right after it")
+        yield Example(line[len(marked) :], _distinct(labels), None, number)
+
+
+def fields_of(line: str) -> list[str]:
+    """The columns of a line: separated by TABs where it has any, else by spaces; no other white space separates."""
+    line = line.strip(" \t")
+    return list(filter(None, line.split("\t" if "\t" in line else " ")))
+
+
+def sentences(lines: Lines) -> Iterator[list[tuple[int, list[str]]]]:
+    """The columns of the lines of each sentence, without comments. A line that begins with # is a token, not a comment, if it
+    has as many columns as the first token."""
+    width, rows = 0, list[tuple[int, list[str]]]()
+    for number, line in chain(lines, [(0, "")]):
+        fields = fields_of(line)
+        if not fields:
+            if rows:
+                yield rows
+            rows = []
+            continue
+        if line.startswith("#"):
+            likely = len(fields) == width if width else len(fields) > 1 and not line.startswith("# ")
+            if not likely or _SETTING.match(line):
+                continue
+        if fields[0] != "-DOCSTART-":
+            width = width or len(fields)
+            rows.append((number, fields))
+
+
+def places(rows: Sequence[tuple[int, list[str]]]) -> tuple[int, int]:
+    """The columns of the tokens and of the tags, from 0 on, by the first sentence: first and last, but for a first column that
+    counts the tokens (1, 2, 3 …), and in CoNLL-U the universal parts of speech."""
+    width = len(rows[0][1])
+    counts = [fields[0] for _, fields in rows if not re.fullmatch(r"\d+[-.]\d+", fields[0])]
+    counted = width > 2 and counts == [str(k + 1) for k in range(len(counts))] and (len(rows) > 1 or width == CONLL_U)
+    return int(counted), 3 if counted and width == CONLL_U else width - 1
+
+
+def _columns(source: Source) -> Iterator[Example]:
+    width = of_token = of_tag = 0
+    for rows in sentences(source.lines(source.path)):
+        first = rows[0][0]
+        if not width:
+            width = len(rows[0][1])
+            of_token, of_tag = places(rows)
+            of_tag = of_tag if source.column is None else source.column - 1
+            if width == 1:
+                raise wrong(source.path, first, "only one column: give each token its tag beside it")
+            if not 0 <= of_tag < width or of_tag == of_token:
+                way = f"give a --column of 1 to {width} other than {of_token + 1}, which has the tokens"
+                raise wrong(source.path, first, f"there is no tag in column {of_tag + 1}: {way}")
+        for number, fields in rows:
+            if len(fields) != width:
+                columns = f"{len(fields)} column{'s' * (len(fields) > 1)}"
+                raise wrong(source.path, number, f"{columns} where the lines before have {width}: give every token as many")
+        if of_token:
+            rows = [row for row in rows if row[1][0].isdecimal()]  # 1-2 is the spelling of two words, 8.1 a word left out
+        yield Example(tuple(f[of_token] for _, f in rows), (), tuple(f[of_tag] for _, f in rows), first)
+
+
+def delimiter_of(header: str) -> str:
+    """The delimiter of a table."""
+    return max(DELIMITERS, key=re.sub('"[^"]*"', "", header).count)
+
+
+def table(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table, each with the number of its first line; quotes mean nothing where TABs separate.
+
+    Raises InputError for a row that is no CSV.
+    """
+    lines = iter(lines)
+    header = next(lines, "")
+    delimiter = delimiter_of(header)
+    ended = (f"{line}\n" for line in chain([header], lines))
+    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    rows = csv.reader(ended, delimiter=delimiter, quoting=quoting, strict=True)
+    begins = 1
+    try:
+        for row in rows:
+            if row:
+                yield begins, row
+            begins = rows.line_num + 1
+    except csv.Error as error:
+        raise wrong(path, begins, f"no row of a table ({error}): close every quote, and double those within a text") from None
+
+
+def place_of(names: Sequence[str], wanted: Sequence[str]) -> int | None:
+    """The place of the first of the wanted names."""
+    names = [name.strip().casefold() for name in names]
+    return next((names.index(name) for name in wanted if name in names), None)
+
+
+def _csv(source: Source) -> Iterator[Example]:
+    rows = table(source.path, (line for _, line in source.lines(source.path)))
+    _, header = next(rows, (1, []))
+    of_text = place_of(header, TEXTS)
+    of_label = place_of(header, LABELS) if source.column is None else source.column - 1
+    if of_text is None or of_label is None or of_label == of_text or not 0 <= of_label < len(header):
+        way = "name two columns text and label, or give the --column of the label"
+        raise wrong(source.path, 1, f"no header that says which column has the text and which the label: {way}")
+    for number, row in rows:
+        if len(row) != len(header):
+            what = f"{len(row)} columns where the header has {len(header)}: quote texts with delimiters"
+            raise wrong(source.path, number, what)
+        yield Example(row[of_text], source.labels(row[of_label]), None, number)
+
+
+def labels_of(value: Any) -> list[str] | None:
+    """The labels in the value of a field; None where it is no label: a fraction, an object."""
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return [v if isinstance(v, str) else json.dumps(v) for v in values] if all(isinstance(v, str | int) for v in values) else None
+
+
+def field_of(record: dict[str, Any], wanted: Sequence[str]) -> str | None:
+    """The first of the wanted names that a record has."""
+    return next((name for name in wanted if name in record), None)
+
+
+def _is_tokens(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(one and isinstance(one, str) for one in value)
+
+
+def _jsonl(source: Source) -> Iterator[Example]:
+    for number, line in source.written():
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise wrong(source.path, number, "not a JSON object: write one a line")
+        of_text, of_label = field_of(record, ("tokens", *TEXTS)), field_of(record, LABELS)
+        text, tags = record.get(of_text), record.get("tags")
+        labels = labels_of(record.get(of_label))
+        if labels is None:
+            raise wrong(source.path, number, f"{of_label} is {quoted(record[of_label])}: give a string, or a list of strings")
+        if of_text != "tokens":
+            if not isinstance(text, str):
+                raise wrong(source.path, number, "no text: give it as a string in the field text, or its tokens in a list")
+            yield Example(text, _distinct(labels), None, number)
+        elif not _is_tokens(text) or not (tags is None or _is_tokens(tags)):
+            raise wrong(source.path, number, "tokens and tags are lists of strings that are not empty: write them so")
+        elif tags is not None and len(tags) != len(text):
+            raise wrong(source.path, number, f"{len(tags)} tags for {len(text)} tokens: give each token one")
+        else:
+            yield Example(tuple(text), _distinct(labels), tags if tags is None else tuple(tags), number)
+
+
+def _folder(source: Source) -> Iterator[Example]:
+    files = [source.path / name for name in FOLDER if name == SEQ_IN or (source.path / name).is_file()]
+    for number, lines in enumerate(zip_longest(*map(source.lines, files)), 1):
+        found: dict[str, str] = {}
+        for path, line in zip(files, lines, strict=True):
+            if line is None:
+                raise wrong(path, number, "the file ends, and those beside it go on: give all as many lines")
+            found[path.name] = line[1]
+        tokens, label = fields_of(found[SEQ_IN].replace("\t", " ")), found.get(LABEL, "")
+        tags = fields_of(found[SEQ_OUT].replace("\t", " ")) if SEQ_OUT in found else None
+        if tags is not None and len(tags) != len(tokens):
+            raise wrong(source.path / SEQ_OUT, number, f"{len(tags)} tags for {len(tokens)} tokens: give each token one")
+        if tokens:
+            yield Example(tuple(tokens), source.labels(label), tags if tags is None else tuple(tags), number)
+
+
+class Form(NamedTuple):
+    """A form of labelled text: a sentence about it, and the reader of one path."""
+
+    about: str
+    read: Callable[[Source], Iterator[Example]]
+
+
+FORMS: dict[str, Form] = {
+    "tsv": Form("A label, a TAB and a text on each line, or the text first.", _tsv),
+    "csv": Form("A table with a header that names the columns of the text and of the label.", _csv),
+    "fasttext": Form(f"{MARK}NAME, once or several times, and a text on each line.", _fasttext),
+    "columns": Form("A token and its tags in columns on each line, a blank line after each sentence (CoNLL).", _columns),
+    "jsonl": Form("A JSON object on each line, with text and label, or tokens and tags.", _jsonl),
+    "folder": Form(f"A folder with {SEQ_IN}, {SEQ_OUT} and {LABEL}, a line of each for one text.", _folder),
+}

@@ -1,0 +1,156 @@
+"""Whole sequences packed into columns: nothing is cut, and few places are left over.
+
+A column of T rows is `EOS x EOS y EOS … EOS`: reading EOS forgets the state in both directions, so that sequences do not see each
+other. What is left over at its end are EOS. Shapes: T rows, B columns, K sequences.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from lmgen.data.vocab import EOS
+
+ROUND = 8  # columns have a multiple of this number of rows, so that few shapes are compiled
+HEAVY = 2.5  # sequences this many times as long as most of them get columns of their own length
+MOST = 0.98  # of the sequences
+
+
+class Block(NamedTuple):
+    """Columns side by side.
+
+    `places` [T, B] are those of a stream (-1 for an EOS between or behind sequences); `slots` [T, B] number the sequence that a
+    symbol belongs to (K for none); `first` and `last` [K] are the rows of a sequence's first and last symbol in column `column`
+    [K]; `of` [K] is its number in the text, -1 beyond the last one.
+    """
+
+    places: np.ndarray
+    slots: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    column: np.ndarray
+    of: np.ndarray
+
+
+def sizes(lengths: np.ndarray) -> list[int]:
+    """The rows of the columns for sequences of these lengths: one size, or two where a few are far longer than the others."""
+    longest, most = int(lengths.max()), int(np.quantile(lengths, MOST))
+    return [_rows(most), _rows(longest)] if longest > HEAVY * max(most, 16) else [_rows(longest)]
+
+
+def _rows(longest: int) -> int:
+    return -(-(longest + 2) // ROUND) * ROUND
+
+
+def best_fit(lengths: np.ndarray, rows: int) -> list[list[int]]:
+    """The sequences of each column, by best fit of the longest first."""
+    columns: list[list[int]] = []
+    open_columns: dict[int, list[int]] = {}  # by the rows that are left …
+    lefts: list[int] = []  # … in order
+    for k in np.argsort(-lengths, kind="stable").tolist():
+        need = int(lengths[k]) + 1
+        at = bisect_left(lefts, need)
+        if at == len(lefts):
+            columns.append([])
+            left, column = rows - 1, len(columns) - 1
+        else:
+            left = lefts[at]
+            column = open_columns[left].pop()
+            if not open_columns[left]:
+                del lefts[at], open_columns[left]
+        columns[column].append(k)
+        left -= need
+        if left not in open_columns:
+            insort(lefts, left)
+        open_columns.setdefault(left, []).append(column)
+    return columns
+
+
+def block(columns: list[list[int]], starts: np.ndarray, lengths: np.ndarray, rows: int, width: int, most: int) -> Block:
+    """`width` columns of `rows` rows with room for `most` sequences; `starts` are the places of their first symbols."""
+    places = np.full((rows, width), -1, np.int64)
+    slots = np.full((rows, width), most, np.int32)
+    first, last, column = (np.zeros(most, np.int32) for _ in range(3))
+    of = np.full(most, -1, np.int64)
+    slot = 0
+    for b, sequences in enumerate(columns):
+        row = 1
+        for k in sequences:
+            length = int(lengths[k])
+            places[row : row + length, b] = np.arange(starts[k], starts[k] + length)
+            slots[row : row + length, b] = slot
+            first[slot], last[slot], column[slot], of[slot] = row, row + length - 1, b, k
+            slot, row = slot + 1, row + length + 1
+    return Block(places, slots, first, last, column, of)
+
+
+def taken(stream: np.ndarray, places: np.ndarray, otherwise: int = EOS) -> np.ndarray:
+    """What a stream has at places [T, B]; `otherwise` where these are -1."""
+    return np.where(places < 0, otherwise, stream[places])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The columns of one size, `width` of which make a step of `steps`."""
+
+    rows: int
+    width: int
+    columns: list[list[int]]
+    most: int
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.columns) // self.width)
+
+
+class Packing:
+    """The blocks of a training: `packing[k]` is a pure function of the step k.
+
+    The columns are packed once. Each epoch draws anew, from (seed, epoch), which of the sequences of one length stands where one
+    of that length is packed, and the order of the columns.
+    """
+
+    def __init__(self, starts: np.ndarray, lengths: np.ndarray, symbols: int, seed: int):
+        self.starts, self.lengths, self.seed = starts, lengths, seed
+        self._parts: list[_Part] = []
+        below = 0
+        for rows in sizes(lengths):
+            chosen = np.flatnonzero((lengths > below) & (lengths <= rows - 2))
+            columns = [[int(chosen[k]) for k in column] for column in best_fit(lengths[chosen], rows)]
+            width = min(len(columns), max(1, round(symbols / rows)))
+            most = sum(sorted(map(len, columns), reverse=True)[:width])
+            self._parts.append(_Part(rows, width, columns, most))
+            below = rows - 2
+        self.per_epoch = sum(part.steps for part in self._parts)
+        by_length = np.argsort(lengths, kind="stable")
+        self._groups = np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1)
+        self._epoch = -1
+
+    @property
+    def filler(self) -> float:
+        """The share of places that hold neither a symbol nor the EOS of a sequence."""
+        room = sum(part.rows * len(part.columns) for part in self._parts)
+        return 1 - float((self.lengths + 1).sum()) / room
+
+    def __getitem__(self, step: int) -> Block:
+        epoch, within = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            self._shuffle(epoch)
+        part, columns = self._steps[within]
+        drawn = [[int(self._instead[k]) for k in part.columns[c]] for c in columns]
+        return block(drawn, self.starts, self.lengths, part.rows, part.width, part.most)
+
+    def _shuffle(self, epoch: int) -> None:
+        random = np.random.default_rng([self.seed, epoch])
+        self._instead = np.empty(len(self.lengths), np.int64)
+        for group in self._groups:
+            self._instead[group] = random.permutation(group)
+        steps = []
+        for part in self._parts:
+            order = random.permutation(len(part.columns))
+            steps += [(part, order[i :: part.steps]) for i in range(part.steps)]
+        self._steps = [steps[k] for k in random.permutation(len(steps))]
+        self._epoch = epoch

@@ -1,0 +1,189 @@
+"""The model that labels: a tag for every symbol, labels for a sequence, each with its probability."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from itertools import chain
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from lmgen.data.vocab import EOS, UNITS
+from lmgen.labelled import calibration, packing, spelling, tagging
+from lmgen.labelled.corpus import UNKNOWN, Coded, encode, symbols_of
+from lmgen.labelled.examples import Example
+from lmgen.models import kinds
+from lmgen.models.capabilities import Predicts, Taught, finite
+from lmgen.models.networks import Network
+from lmgen.nn import labelling
+from lmgen.nn.labelling import LabelConfig
+
+WIDTH = 32  # columns read side by side
+AT_ONCE = 1024  # examples that are packed together
+
+
+class Logits(NamedTuple):
+    """The logits of one sequence: of its tags [n, L], of its labels [L]; None where it has no such head."""
+
+    tags: np.ndarray | None
+    labels: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model predicts for a sequence of `symbols`.
+
+    `labels` are those of the sequence, the likeliest first, each with its probability, of which those in `chosen` hold: the first
+    or, of several that may hold at once, all of at least 1/2. `tags` has a tag and its probability for each symbol; `entities`
+    are the spans that BIO or IOBES tags mark, each as probable as its least probable tag.
+    """
+
+    symbols: tuple[str, ...]
+    labels: tuple[tuple[str, float], ...] = ()
+    chosen: tuple[str, ...] = ()
+    tags: tuple[tuple[str, float], ...] = ()
+    entities: tuple[tuple[tagging.Span, float], ...] = ()
+    text: str = ""
+    several: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Labeller(Network, Taught, Predicts):
+    """A network that labels."""
+
+    kind = kinds.LABELLER
+    configuration = LabelConfig
+    fresh = staticmethod(labelling.init)  # type: ignore[assignment]
+
+    config: LabelConfig
+
+    def temperature(self, name: str) -> float:
+        """The temperature of the "labels" or the "tags", fitted on held-out text."""
+        return float((self.provenance.about.get("temperature") or {}).get(name, 1.0))
+
+    def logits(self, data: Coded) -> Iterator[Logits]:
+        """The logits of each sequence of a text, in order."""
+        letters = spelling.joined(self._letters, spelling.hashed(data.others)) if self.config.hashed else None
+        for first in range(0, data.sequences, AT_ONCE):
+            yield from self._logits(data, np.arange(first, min(first + AT_ONCE, data.sequences)), letters)
+
+    @cached_property
+    def _letters(self) -> np.ndarray:
+        """The buckets of the letters of each word of the vocabulary [V, M]."""
+        return spelling.hashed(["", "", *self.vocab.symbols])
+
+    def _logits(self, data: Coded, chosen: np.ndarray, letters: np.ndarray | None) -> list[Logits]:
+        lengths = data.lengths[chosen]
+        rows = max(packing.ROUND, 1 << (int(lengths.max()) + 1).bit_length())  # powers of two: few shapes to compile
+        columns = [[int(chosen[k]) for k in column] for column in packing.best_fit(lengths, rows)]
+        width = min(WIDTH, 1 << (len(columns) - 1).bit_length())
+        parts = [columns[i : i + width] for i in range(0, len(columns), width)]
+        most = 1 << (max(sum(map(len, part)) for part in parts) - 1).bit_length()
+        found: dict[int, Logits] = {}
+        for part in parts:
+            block = packing.block(part, data.starts, data.lengths, rows, width, most)
+            read = _logits(self.config, self.precision, self.params, labelling.inputs_of(data.stream, block, letters))
+            logits = {name: finite(np.asarray(array)) for name, array in read.items()}
+            for slot in np.flatnonzero(block.of >= 0):
+                place = slice(block.first[slot], block.last[slot] + 1), block.column[slot]
+                tags = logits["tags"][place] if "tags" in logits else None
+                found[int(block.of[slot])] = Logits(tags, logits["labels"][slot] if "labels" in logits else None)
+        return [found[k] for k in chosen.tolist()]
+
+    def validate(self, data: Coded) -> tuple[float, dict[str, Any]]:
+        """The mean nats of the labels of held-out text at the best temperature, summed over the heads, and these temperatures."""
+        gathered, total, temperatures = [*self.logits(data)], 0.0, {}
+        for name, gold in (("tags", data.tags), ("labels", data.labels)):
+            if gold is None:
+                continue
+            if name == "tags":
+                logits = np.concatenate([one.tags for one in gathered])
+                gold = gold[data.stream != EOS]
+            else:
+                logits = np.stack([one.labels for one in gathered])  # type: ignore[misc]
+            several = gold.ndim == 2
+            if not several:
+                logits, gold = logits[gold != UNKNOWN], gold[gold != UNKNOWN]
+            if not len(gold):
+                continue
+            fit = calibration.temperature_of_several if several else calibration.temperature
+            temperatures[name] = fit(logits, gold)
+            nats = labelling.nats(jnp.asarray(logits / temperatures[name]), jnp.asarray(gold))
+            total += float(np.asarray(nats).mean(dtype="float64"))
+        return total, {"temperature": temperatures}
+
+    def read(self, examples: Iterable[Example | None]) -> Iterator[tuple[Example, tuple[str, ...], Logits]]:
+        """Each example with its symbols and its logits, in order. Many are read at a time; None among them asks for those before
+        it."""
+        waiting: list[tuple[Example, tuple[str, ...]]] = []
+        for example in chain(examples, [None]):
+            if example:
+                waiting.append((example, tuple(symbols_of(example.text, self.vocab))))
+            if waiting and (example is None or len(waiting) == AT_ONCE):
+                data = encode((Example(symbols) for _, symbols in waiting), self.vocab, self.labels)
+                yield from ((*pair, logits) for pair, logits in zip(waiting, self.logits(data), strict=True))
+                waiting = []
+
+    def predict(self, texts: Iterable[str | tuple[str, ...] | None]) -> Iterator[Prediction]:
+        """The predictions for texts, or for tokens, in order, as `read` reads them."""
+        for example, symbols, logits in self.read(None if text is None else Example(text) for text in texts):
+            yield self.prediction(example, symbols, logits)
+
+    def seen(self, symbol: str) -> bool:
+        """Whether the training text has a symbol."""
+        return self.vocab.ids.get(symbol, self.config.words) < self.config.words
+
+    def prediction(self, example: Example, symbols: tuple[str, ...], logits: Logits) -> Prediction:
+        """What the logits of a sequence predict."""
+        text, several, lead = example.joined, self.config.several, UNITS[self.vocab.unit].lead
+        symbols = tuple(symbol.removeprefix(lead) for symbol in symbols)
+        labels: tuple[tuple[str, float], ...] = ()
+        chosen: tuple[str, ...] = ()
+        if logits.labels is not None:
+            p = self.probabilities(logits.labels, "labels")
+            labels = tuple((self.config.labels[k], float(p[k])) for k in np.argsort(-p, kind="stable"))
+            chosen = tuple(name for name, p in labels if p >= 0.5) if several else (labels[0][0],)
+        if logits.tags is None:
+            return Prediction(symbols, labels, chosen, text=text, several=several)
+        p = self.probabilities(logits.tags, "tags")
+        ids = self.tags_of(p)
+        tags = tuple((self.config.tags[k], float(p[i, k])) for i, k in enumerate(ids))
+        return Prediction(symbols, labels, chosen, tags, self._entities(tags), text, several)
+
+    def probabilities(self, logits: np.ndarray, name: str) -> np.ndarray:
+        """The calibrated probabilities of "labels" [..., L] or "tags" [..., L]."""
+        scaled = logits.astype(np.float64) / self.temperature(name)
+        if name == "labels" and self.config.several:
+            return np.exp(-np.logaddexp(0, -scaled))
+        scaled = np.exp(scaled - scaled.max(-1, keepdims=True))
+        return scaled / scaled.sum(-1, keepdims=True)
+
+    def tags_of(self, p: np.ndarray) -> np.ndarray:
+        """The likeliest tags, from their probabilities [n, L], that obey the scheme of the tags, if they have one."""
+        if self.labels.scheme is None:
+            return p.argmax(-1)
+        return tagging.viterbi(np.log(np.maximum(p, 1e-300)), _allowed(self.config.tags))
+
+    def _entities(self, tags: tuple[tuple[str, float], ...]) -> tuple[tuple[tagging.Span, float], ...]:
+        """The spans that the tags mark; each is as probable as its least probable tag."""
+        if (scheme := self.labels.scheme) is None:
+            return ()
+        spans = tagging.spans([name for name, _ in tags], scheme)
+        return tuple((span, min(p for _, p in tags[span.start : span.end])) for span in spans)
+
+
+@cache
+def _allowed(tags: tuple[str, ...]) -> np.ndarray:
+    scheme = tagging.scheme(tags)
+    assert scheme
+    return tagging.allowed(tags, scheme)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _logits(config: LabelConfig, precision: str, params: Any, inputs: Any) -> dict[str, Array]:
+    return labelling.logits(config, precision, params, inputs)

@@ -1,0 +1,199 @@
+"""The network that labels: embedded symbols, a stack from each side, a head for the tags of symbols and one for the labels of
+sequences.
+
+Parameters are a pytree of dicts: "embedding" [V, E], "layers", "back" (with both directions), "heads" {"tags", "labels"}; with
+hashing "letters" [BUCKETS, E]; with vectors made elsewhere "vectors" [V, D]. Shapes: T time, B batch, E embedding, K sequences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from lmgen.data.vocab import EOS, UNK
+from lmgen.labelled.corpus import Labels
+from lmgen.labelled.packing import Block, taken
+from lmgen.labelled.spelling import BUCKETS
+from lmgen.nn import model
+from lmgen.nn.embedding import Rows, lookup
+from lmgen.nn.model import NetworkConfig, Params
+from lmgen.nn.precision import product
+
+FORGOTTEN = 0.1  # the share of symbols that are read as UNK in training, so that unknown ones are learnt, too
+
+
+@dataclass(frozen=True)
+class LabelConfig(NetworkConfig):
+    """The architecture of a network that labels.
+
+    `labels` are those of a sequence, of which with `several` any number may hold; `tags` those of a symbol. `pool` says what the
+    labels are predicted from: the "last" state of each direction, the "mean" over the symbols, or "both". `words` is the number
+    of rows of the embedding: the symbols that training has seen. With `hashed` a word also reads the mean of the vectors of its
+    letter n-grams; `vectors` is the size of vectors made elsewhere. Training leaves the parameters named in `frozen` as they are;
+    `balanced` training weighs a label by the inverse of its frequency.
+    """
+
+    task: str = "classify"
+    labels: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    several: bool = False
+    pool: str = "both"
+    words: int = 0
+    hashed: bool = False
+    vectors: int = 0
+    frozen: tuple[str, ...] = ()
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "tags", "frozen"):  # lists in JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def names(self) -> Labels:
+        return Labels(self.labels, self.tags, self.several)
+
+    @property
+    def rows(self) -> int:
+        return self.words
+
+    @property
+    def classes(self) -> int:
+        return len(self.labels) + len(self.tags)
+
+    @property
+    def inputs(self) -> int:
+        return self.embedding + self.vectors
+
+    @property
+    def pooled(self) -> int:
+        """Size of the vector that the labels are predicted from."""
+        return self.outputs * (2 if self.pool == "both" else 1)
+
+
+class Inputs(NamedTuple):
+    """What the network reads: `ids` [T, B]; `slots` [T, B], the sequence a symbol belongs to, K for none; `first`, `last` and
+    `column` [K], the rows and the column of each sequence. With hashing, `ids` index `words` [U], and `buckets` [U, M] are those
+    of their letters, −1 for none."""
+
+    ids: Any
+    slots: Any
+    first: Any
+    last: Any
+    column: Any
+    words: Any = None
+    buckets: Any = None
+
+
+def inputs_of(stream: np.ndarray, block: Block, letters: np.ndarray | None) -> Inputs:
+    """What the network reads of a block; `letters` [V + others, M] are the buckets of every word's letters."""
+    ids = taken(stream, block.places).astype(np.int32)
+    rest = (block.slots, block.first, block.last, block.column)
+    if letters is None:
+        return Inputs(ids, *rest)
+    words, where = np.unique(ids, return_inverse=True)
+    words = np.pad(words, (0, (1 << (len(words) - 1).bit_length()) - len(words)))  # powers of two: few shapes to compile
+    return Inputs(where.reshape(ids.shape).astype(np.int32), *rest, words, letters[words])
+
+
+def init(config: LabelConfig, key: Array) -> Params:
+    """Fresh parameters: as those of `model.init`, with a head for each kind of label; vectors made elsewhere are zero."""
+    embedding, letters, tags, labels, *layers = jax.random.split(key, 4 + config.layers)
+    params: Params = {
+        "embedding": jax.random.normal(embedding, (config.words, config.embedding)) * config.embedding**-0.5,
+        **model.init_stack(config, layers, config.inputs),
+        "heads": {},
+    }
+    if config.direction == "both":
+        params["back"] = model.init_stack(config, [jax.random.fold_in(key, 1) for key in layers], config.inputs)
+    if config.hashed:
+        params["letters"] = jax.random.normal(letters, (BUCKETS, config.embedding)) * config.embedding**-0.5
+    if config.vectors:
+        params["vectors"] = jnp.zeros((config.vocab, config.vectors))
+    for name, key, inputs, names in (
+        ("tags", tags, config.outputs, config.tags),
+        ("labels", labels, config.pooled, config.labels),
+    ):
+        if names:
+            bound = inputs**-0.5
+            W = jax.random.uniform(key, (inputs, len(names)), minval=-bound, maxval=bound)
+            params["heads"][name] = {"W": W, "b": jnp.zeros(len(names))}
+    if config.layer_norm:
+        params["heads"]["norm"] = model.init_norm(config.outputs)
+    return params
+
+
+def embedded(config: LabelConfig, precision: str, params: Params, inputs: Inputs, dropout: Array | None) -> Array:
+    """The vectors [T, B, E] that the first layers read; in training, with dropout and some symbols read as UNK."""
+    words = inputs.ids if inputs.words is None else inputs.words
+    seen = jnp.where(words < config.words, words, UNK)
+    known = jnp.where(words < config.vocab, words, UNK)
+    if dropout is not None:
+        dropout, blanks = jax.random.split(dropout)
+        seen = jnp.where((seen != EOS) & jax.random.bernoulli(blanks, FORGOTTEN, seen.shape), UNK, seen)
+    if inputs.words is None:
+        rows = lookup(params["embedding"], seen, precision)
+    else:
+        there = inputs.buckets >= 0
+        letters = jnp.where(there[..., None], params["letters"][inputs.buckets], 0).sum(1)
+        letters = letters / jnp.sqrt(jnp.maximum(there.sum(-1, keepdims=True), 1))
+        rows = lookup(params["embedding"][seen] + letters, inputs.ids, precision)
+        known = known[inputs.ids]
+    if config.vectors:
+        rows = jnp.concatenate([rows, params["vectors"][known]], -1)
+    return model.dropped(config, rows, dropout, 2 * config.layers)
+
+
+def read(config: LabelConfig, precision: str, params: Params, inputs: Inputs, dropout: Array | None = None) -> Array:
+    """The outputs [T, B, N] of the top layers after each symbol, of both directions side by side."""
+    ids, forget = inputs.ids, inputs.slots == len(inputs.first)
+    rows = embedded(config, precision, params, inputs, dropout)
+    start = model.start(config, ids.shape[1])
+    hs = model.read_stack(config, precision, params, Rows(ids, rows), start, ids, forget, dropout)[1]
+    if config.direction == "both":
+        other = None if dropout is None else jax.random.fold_in(dropout, 2 * config.layers + 1)
+        back = Rows(ids[::-1], rows[::-1])
+        rights = model.read_stack(config, precision, params["back"], back, start, ids[::-1], forget[::-1], other)[1]
+        hs = jnp.concatenate([hs, rights[::-1]], -1)
+    return model.normalised(params["heads"]["norm"], hs) if config.layer_norm else hs
+
+
+def logits(config: LabelConfig, precision: str, params: Params, inputs: Inputs, dropout: Array | None = None) -> dict[str, Array]:
+    """The logits of the tags [T, B, L] and of the labels [K, L], as far as the network has them."""
+    hs = read(config, precision, params, inputs, dropout)
+    found = {}
+    if config.tags:
+        found["tags"] = _head(params["heads"]["tags"], model.dropped(config, hs, dropout, config.layers - 1), precision)
+    if config.labels:
+        pooled = model.dropped(config, pool(config, hs, inputs), dropout, config.layers)
+        found["labels"] = _head(params["heads"]["labels"], pooled, precision)
+    return found
+
+
+def pool(config: LabelConfig, hs: Array, inputs: Inputs) -> Array:
+    """One vector [K, N'] for each sequence, from the outputs hs [T, B, N] at its symbols."""
+    parts = []
+    if config.pool != "mean":
+        lasts = hs[inputs.last, inputs.column, : config.size]  # each direction has read the whole sequence at another end of it
+        parts += [lasts] if config.direction == "forward" else [lasts, hs[inputs.first, inputs.column, config.size :]]
+    if config.pool != "last":
+        K = len(inputs.first)
+        sums = jax.ops.segment_sum(hs.reshape(-1, hs.shape[-1]), inputs.slots.reshape(-1), K + 1)[:K]
+        parts.append(sums / jnp.maximum(inputs.last - inputs.first + 1, 1)[:, None])
+    return jnp.concatenate(parts, -1)
+
+
+def _head(head: Params, hs: Array, precision: str) -> Array:
+    return product(hs, head["W"], precision) + head["b"]
+
+
+def nats(logits: Array, targets: Array) -> Array:
+    """−ln p of targets [...] among logits [..., L]; of independent labels, targets [..., L] of bool, the sum over them."""
+    if targets.dtype == bool:
+        return jnp.where(targets, jax.nn.softplus(-logits), jax.nn.softplus(logits)).sum(-1)
+    chosen = jnp.take_along_axis(logits, jnp.maximum(targets, 0)[..., None], -1)[..., 0]
+    return jax.nn.logsumexp(logits, -1) - chosen

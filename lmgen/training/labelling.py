@@ -1,0 +1,106 @@
+"""Defaults that suit labelled text, and what a training on it starts from: vectors made elsewhere, another model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lmgen.data.vocab import EOS, SPECIAL, UNK
+from lmgen.errors import InputError
+from lmgen.labelled.corpus import LabelledCorpus
+from lmgen.labelled.packing import sizes
+from lmgen.models import loading
+from lmgen.models.capabilities import RunsCompiled, require
+from lmgen.nn.labelling import LabelConfig
+from lmgen.nn.model import NetworkConfig, Params
+from lmgen.nn.writing import WriterConfig
+from lmgen.options import table
+from lmgen.training import defaults
+
+WORDS = {"size": 128, "embedding": 100, "dropout": 0.5}
+CHARACTERS = {"size": 128, "embedding": 64, "dropout": 0.4}
+SYMBOLS = 640  # of a step, about
+PASSES = 40  # over the text, at most, where no end is given; validation mostly ends a training before
+LEAST_STEPS = 1_000
+TAKEN = ("embedding", "layers", "norms")  # from another model
+DEEP = 3  # layers that need residual connections and layer norm to train
+
+
+def start_of(wanted: dict[str, Any]) -> RunsCompiled | None:
+    """The model that --from names. Raises InputError for one that is no language model."""
+    name = wanted.get("from_")
+    return None if name is None else require(loading.load(name), RunsCompiled, "give --from a language model")
+
+
+def choose(
+    data: LabelledCorpus, task: str, carry: bool, wanted: dict[str, Any], start: RunsCompiled | None
+) -> tuple[NetworkConfig, dict[str, Any]]:
+    """The network and the fields of TrainingConfig for this text; what `wanted` gives (not None) is kept.
+
+    Raises InputError where texts with several labels are to be balanced.
+    """
+    if task == "generate":
+        fit, pace = defaults.choose(data, carry, wanted)
+        names = data.labels
+        return WriterConfig(len(data.vocab) + len(names.labels), **fit, labels=names.labels, several=names.several), pace
+    characters = data.vocab.unit == "char"
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if data.labels.several and given.get("balance"):
+        raise InputError("--balance weighs the one label of a text, and here a text may have several: leave it out")
+    deep = given.get("layers", 1) >= DEEP
+    shape: dict[str, Any] = {**(CHARACTERS if characters else WORDS), "direction": "both", "residual": deep, "layer_norm": deep}
+    if start:
+        shape |= {name: getattr(start.config, name) for name in ("cell", "size", "layers", "embedding", "residual", "layer_norm")}
+    shape |= {name: given[name] for name in table.names("network") if name in given}
+    frozen = TAKEN * (start is not None and given.get("tune") is False)
+    frozen += ("vectors",) * (data.vectors is not None and not given.get("tune"))
+    network = LabelConfig(
+        vocab=len(data.vocab),
+        **shape,
+        task=task,
+        labels=data.labels.labels,
+        tags=data.labels.tags,
+        several=data.labels.several,
+        pool=given.get("pool", "both"),
+        words=data.seen,
+        hashed=given.get("input", "symbol" if characters else "hash") == "hash",
+        vectors=0 if data.vectors is None else data.vectors.shape[1],
+        frozen=frozen,
+        balanced=given.get("balance", False),
+    )
+    rows = sizes(data.train.lengths)[0]
+    train: dict[str, Any] = {"batch": max(1, min(64, round(SYMBOLS / rows))), "window": rows, "learning_rate": 3e-3}
+    train |= {name: given[name] for name in table.names("training", "end") if name in given}
+    a_pass = max(1, data.train.symbols // (train["batch"] * train["window"]))
+    if not given.keys() & {"steps", "epochs", "budget"}:
+        train |= {"steps": LEAST_STEPS} if PASSES * a_pass < LEAST_STEPS else {"epochs": float(PASSES)}
+    elif "budget" in given and not data.valid:
+        train["epochs"] = float(max(PASSES, LEAST_STEPS / a_pass))
+    if data.valid:
+        train["validate_every"] = max(20, min(a_pass, 500), round(3 * data.valid.symbols / (train["batch"] * train["window"])))
+    return network, train
+
+
+def started(params: Params, data: LabelledCorpus, start: RunsCompiled | None) -> Params:
+    """Fresh parameters with what is taken from vectors made elsewhere and from another model.
+
+    A symbol that the other model does not know has its vector of UNK, as that model reads it. Raises InputError for a model of
+    another shape and for one that knows no symbol of the text.
+    """
+    if data.vectors is not None:
+        params = {**params, "vectors": jnp.asarray(data.vectors)}
+    if start is None:
+        return params
+    rows = np.array([EOS, UNK, *(start.vocab.ids.get(symbol, UNK) for symbol in data.vocab.symbols[: data.seen - SPECIAL])])
+    if (rows <= UNK).all():
+        raise InputError("the model of --from knows no symbol of this text: give one that was trained on such text")
+    taken = {name: start.params[name] for name in TAKEN if name in start.params}
+    taken["embedding"] = taken["embedding"][rows]
+    ours, theirs = ({name: jax.tree.map(jnp.shape, some.get(name)) for name in TAKEN} for some in (params, taken))
+    if ours != theirs:
+        shape = f"{start.config.describe()}, embedding {start.config.embedding}"
+        raise InputError(f"the layers of --from ({shape}) do not fit: leave out --vectors and the options of the network")
+    return {**params, **taken}

@@ -1,0 +1,25 @@
+"""What the corpora that ship promise."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from lmgen.data.finding import shipped
+
+
+def test_each_line_of_names_by_language_is_a_language_and_one_of_the_names():
+    lines = shipped("names-by-language").read_text("utf-8").split("\n")
+    assert lines.pop() == ""
+    rows = [tuple(line.split("\t")) for line in lines]
+    assert all(len(row) == 2 and all(part and part == part.strip() for part in row) for row in rows)
+    assert rows == sorted(rows)
+    names = [name for _, name in rows]
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(shipped("names").read_text("utf-8").splitlines())
+
+
+def test_names_by_language_has_enough_names_of_each_language():
+    counts = Counter(line.split("\t")[0] for line in shipped("names-by-language").read_text("utf-8").splitlines())
+    assert "Irish" in counts
+    assert len(counts) >= 16
+    assert min(counts.values()) >= 150
