@@ -17,7 +17,7 @@ from pathlib import Path
 from report import RESULTS, ROOT, section_of, table, write
 from report import Commands as _Commands
 
-PAIRS = 7
+PAIRS = 5
 MODEL = "--steps 600 --keep last --seed 0 --quiet --output"
 COMMANDS = {
     "start: lmgen --help": "--help",
