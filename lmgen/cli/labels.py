@@ -67,6 +67,7 @@ def _record(one: Any, top: int, above: float) -> dict[str, Any]:
     if one.tags:
         record |= {"tokens": one.symbols, "tags": [tag if p >= above else None for tag, p in one.tags]}
         record["probabilities"] = [p for _, p in one.tags]
+        record.setdefault("probability", min(record["probabilities"]))  # of all tags together at most
         record["entities"] = [
             {
                 "label": span.label,

@@ -12,7 +12,7 @@ import numpy as np
 from lmgen.data.ids import Ids
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import InputError
-from lmgen.models.capabilities import Generates, Scores, State, can, finite, require
+from lmgen.models.capabilities import Generates, Scores, State, finite, require
 from lmgen.models.scoring import BATCH, WINDOW, continued_nats, stream_nats, symbols_counted
 
 BLOCK, BLOCKS = 256, 4096  # the least symbols in a block of running text, and the most blocks
@@ -222,8 +222,7 @@ def scores(lm: Scores, sequences: Iterable[str | None]) -> Iterator[Score]:
 
 
 def _scored(lm: Scores, held: list[tuple[str, np.ndarray]], state: State) -> tuple[list[Score], State]:
-    opening = lm.opening if can(lm, Generates) else np.zeros(0, np.int32)
-    stream = np.concatenate([[EOS], *(part for _, ids in held for part in (opening, ids, [EOS]))])
+    stream = np.concatenate([[EOS], *(part for _, ids in held for part in (ids, [EOS]))])
     if lm.carry and not lm.pseudo:
         nats, state = continued_nats(lm, stream, state)
     else:
@@ -231,7 +230,6 @@ def _scored(lm: Scores, held: list[tuple[str, np.ndarray]], state: State) -> tup
     finite(nats)
     out, at, ends = [], 0, int(lm.counted(np.array([EOS]))[0])
     for text, ids in held:
-        at += len(opening)
         own = nats[at : at + len(ids) + ends].astype(np.float64)
         at += len(ids) + 1
         spelt = [lm.vocab.spell(int(id)) for id in ids] + [""] * ends

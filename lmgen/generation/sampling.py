@@ -209,12 +209,11 @@ def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", want
     if lines > 1 and not lm.carry:
         raise InputError("this model carries no state from line to line, so --lines has no use: ask for more samples with -n")
     seed, prompt_ids = table.check("seed", table.SEED, seed), lm.vocab.encode(prompt).astype(np.int32)
-    forced = np.concatenate([lm.opening, prompt_ids])
     steps, rows, length = _loop(lm, settings, wanted)
     for first in count(0, rows):
         last, left = np.full(rows, EOS, np.int32), np.full(rows, lines, np.int32)
         start = Rows(lm.start(rows), last, left, keys(devices.random_key(seed), first + np.arange(rows)))
-        for ids, nats in _drawn(start, lines, len(forced) + settings.max_length, steps, length, forced):
+        for ids, nats in _drawn(start, lines, len(prompt_ids) + settings.max_length, steps, length, prompt_ids):
             every = np.concatenate([prompt_ids, ids])
             parts = (part for part in np.split(every, np.flatnonzero(every == EOS) + 1) if len(part))
             known = None if lm.known is None else all(is_known(lm, lm.vocab.decode(part)) for part in parts)

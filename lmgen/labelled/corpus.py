@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lmgen.data.finding import names_of
-from lmgen.data.ids import Ids
 from lmgen.data.split import WHOLE, Split, fingerprint
-from lmgen.data.vocab import EOS, SPECIAL, UNITS, UNK, Vocab
+from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
 from lmgen.errors import InputError
 from lmgen.labelled import spelling, tagging, vectors
 from lmgen.labelled.examples import Example, Examples
@@ -86,8 +84,8 @@ class Coded:
 class LabelledCorpus:
     """The data of a training on labelled text: examples to train on and held-out ones, the vocabulary, the names of labels."""
 
-    train: Any  # Coded, or Ids to write by label
-    valid: Any
+    train: Coded
+    valid: Coded | None
     vocab: Vocab
     labels: Labels
     known: np.ndarray
@@ -215,23 +213,6 @@ def labelled(label: str, text: str) -> str:
     return f"{label}\0{text}"
 
 
-def conditioned(data: Coded, vocab: Vocab, labels: Labels) -> Ids:
-    """The stream `EOS ⟨label⟩ x EOS`, in which the label has the id len(vocab) + its number: each text once for each of its
-    labels."""
-    assert data.labels is not None
-    if labels.several:
-        of, ids = np.nonzero(data.labels)
-    else:
-        of = np.flatnonzero(data.labels != UNKNOWN)
-        ids = data.labels[of]
-    known = np.where(data.stream < len(vocab), data.stream, UNK)
-    parts, unknown = [known[:1]], 0
-    for label, start, end in zip(ids, data.starts[of], (data.starts + data.lengths)[of], strict=True):
-        parts += [np.array([len(vocab) + label], np.int32), known[start : end + 1]]
-        unknown += int((data.stream[start:end] >= len(vocab)).sum())
-    return Ids(np.concatenate(parts), len(of), 0, 0, unknown)
-
-
 def sides(examples: Iterable[Example], split: Split) -> Iterator[tuple[bool, Example]]:
     """Each example with its side: True where it is held out. Equal texts are on one side."""
     for example in examples:
@@ -294,9 +275,7 @@ def load(
     texts = [examples, valid] if valid else [examples]
     sha256, notes = "+".join(text.sha256 for text in texts), [*(note for text in texts for note in text.notes), *notes]
     fingerprints = np.sort(np.fromiter(known, np.uint64, len(known)))
-    parts: list[Any] = [conditioned(part, vocab, labels) if writes and part else part for part in (train, rest)]
-    validation = parts[1] if parts[1] and parts[1].sequences else None
-    return LabelledCorpus(parts[0], validation, vocab, labels, fingerprints, sha256, tuple(notes), split, seen, matrix)
+    return LabelledCorpus(train, rest, vocab, labels, fingerprints, sha256, tuple(notes), split, seen, matrix)
 
 
 def _with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarray, str]:

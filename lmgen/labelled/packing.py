@@ -7,13 +7,16 @@ other. What is left over at its end are EOS. Shapes: T rows, B columns, K sequen
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from lmgen.data.vocab import EOS
+from lmgen.errors import InputError
 
+LONGEST = 1 << 16  # symbols of a sequence, which is read and learnt whole
 ROUND = 8  # columns have a multiple of this number of rows, so that few shapes are compiled
 HEAVY = 2.5  # sequences this many times as long as most of them get columns of their own length
 MOST = 0.98  # of the sequences
@@ -36,9 +39,19 @@ class Block(NamedTuple):
 
 
 def sizes(lengths: np.ndarray) -> list[int]:
-    """The rows of the columns for sequences of these lengths: one size, or two where a few are far longer than the others."""
+    """The rows of the columns for sequences of these lengths: one size, or two where a few are far longer than the others.
+
+    Raises InputError for a sequence that is too long to be read whole.
+    """
+    check(lengths)
     longest, most = int(lengths.max()), int(np.quantile(lengths, MOST))
     return [_rows(most), _rows(longest)] if longest > HEAVY * max(most, 16) else [_rows(longest)]
+
+
+def check(lengths: np.ndarray) -> None:
+    """Raise InputError for a sequence that is too long to be read whole."""
+    if len(lengths) and lengths.max() > LONGEST:
+        raise InputError(f"a text of {lengths.max():,} symbols is too long to be labelled as a whole: give its parts as texts")
 
 
 def _rows(longest: int) -> int:
@@ -85,6 +98,15 @@ def block(columns: list[list[int]], starts: np.ndarray, lengths: np.ndarray, row
             first[slot], last[slot], column[slot], of[slot] = row, row + length - 1, b, k
             slot, row = slot + 1, row + length + 1
     return Block(places, slots, first, last, column, of)
+
+
+def blocks(starts: np.ndarray, lengths: np.ndarray, width: int) -> Iterator[Block]:
+    """All sequences, in blocks of `width` columns at most, all of one shape."""
+    rows = sizes(lengths)[-1]
+    columns = best_fit(lengths, rows)
+    parts = [columns[i : i + width] for i in range(0, len(columns), width)]
+    most = max(sum(map(len, part)) for part in parts)
+    return (block(part, starts, lengths, rows, len(parts[0]), most) for part in parts)
 
 
 def taken(stream: np.ndarray, places: np.ndarray, otherwise: int = EOS) -> np.ndarray:

@@ -132,14 +132,7 @@ class Scores(Model):
 
 
 class Generates(Scores):
-    """Predicts each symbol from those before it: it writes, and its nats are those of the text.
-
-    `opening` are ids that it reads between EOS and the text; it predicts none of them.
-    """
-
-    @property
-    def opening(self) -> np.ndarray:
-        return np.zeros(0, np.int32)
+    """Predicts each symbol from those before it: it writes, and its nats are those of the text."""
 
     def read(self, state: State, ids: ArrayLike) -> tuple[State, Any]:
         """Read ids [T, B]; the state after them and the logits [T, B, V] of what follows each."""

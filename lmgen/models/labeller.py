@@ -24,7 +24,8 @@ from lmgen.nn import labelling
 from lmgen.nn.labelling import LabelConfig
 
 WIDTH = 32  # columns read side by side
-AT_ONCE = 1024  # examples that are packed together
+AT_ONCE = 1024  # examples that are packed together …
+AT_MOST = 1 << 15  # … and symbols that are read at a time, unless one text has more
 
 
 class Logits(NamedTuple):
@@ -79,9 +80,10 @@ class Labeller(Network, Taught, Predicts):
 
     def _logits(self, data: Coded, chosen: np.ndarray, letters: np.ndarray | None) -> list[Logits]:
         lengths = data.lengths[chosen]
+        packing.check(lengths)
         rows = max(packing.ROUND, 1 << (int(lengths.max()) + 1).bit_length())  # powers of two: few shapes to compile
         columns = [[int(chosen[k]) for k in column] for column in packing.best_fit(lengths, rows)]
-        width = min(WIDTH, 1 << (len(columns) - 1).bit_length())
+        width = min(WIDTH, 1 << (len(columns) - 1).bit_length(), max(1, AT_MOST // rows))
         parts = [columns[i : i + width] for i in range(0, len(columns), width)]
         most = 1 << (max(sum(map(len, part)) for part in parts) - 1).bit_length()
         found: dict[int, Logits] = {}

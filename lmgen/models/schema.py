@@ -210,8 +210,7 @@ def settings(path: Path, texts: Mapping[str, str]) -> tuple[Vocab, dict[str, Any
             raise ValueError(whys[0])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path / 'config.json'} is damaged ({error}): copy the model again") from None
-    without = content["model"]["labels"] if kind == WRITER else ()  # ids without a symbol
-    if (symbols := content["model"]["vocab"] - len(without)) != len(vocab):
+    if (symbols := content["model"]["vocab"]) != len(vocab):
         raise CheckpointError(
             f"{path}: config.json says {symbols} symbols, vocab.json holds {len(vocab)}: copy the whole directory again"
         )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from lmgen.data.corpus import fingerprint
 from lmgen.errors import InputError
-from lmgen.labelled.corpus import labelled
+from lmgen.labelled import packing
+from lmgen.labelled.corpus import Coded, labelled
 from lmgen.models import kinds
 from lmgen.models.capabilities import Conditions, State, Taught
 from lmgen.models.networks import Recurrent
@@ -22,11 +24,12 @@ from lmgen.nn.writing import WriterConfig
 from lmgen.options.kinds import did_you_mean
 
 LISTED = 20  # labels in a message
+WIDTH = 32  # columns read side by side
 
 
 @dataclass(frozen=True, eq=False)
 class Writer(Recurrent, Taught, Conditions):
-    """A recurrent language model that reads a label before it writes; `chosen` are the labels that it writes by."""
+    """A recurrent language model whose inputs have the vector of a label in them; `chosen` are the labels that it writes by."""
 
     kind = kinds.WRITER
     configuration = WriterConfig
@@ -35,11 +38,10 @@ class Writer(Recurrent, Taught, Conditions):
     config: WriterConfig
     chosen: tuple[str, ...] = ()
 
-    @property
-    def opening(self) -> np.ndarray:
+    def start(self, batch: int) -> State:
         if not self.chosen:
             raise InputError(f"this model writes by label: give --label, one of {self._listed}")
-        return np.array([self.config.first_label + self.config.labels.index(self.chosen[0])], np.int32)
+        return super().start(batch)
 
     @property
     def _listed(self) -> str:
@@ -57,11 +59,8 @@ class Writer(Recurrent, Taught, Conditions):
             if name not in self.config.labels:
                 meant = did_you_mean(name, self.config.labels) or f": the labels are {self._listed}"
                 raise InputError(f"this model knows no label {name!r:.60}{meant}")
-        ids = jnp.array([self.config.first_label + self.config.labels.index(name) for name in weights])
-        shares = jnp.array([*weights.values()]) / sum(weights.values())
-        mean = (shares[:, None] * self.params["embedding"][ids]).sum(0)  # in the place of the first label
-        params = {**self.params, "embedding": self.params["embedding"].at[ids[0]].set(mean)} if len(weights) > 1 else self.params
-        return replace(self, params=params, chosen=tuple(weights))
+        shares = np.array([weights.get(name, 0.0) for name in self.config.labels], np.float32) / sum(weights.values())
+        return replace(self, params=writing.by(self.params, shares), chosen=tuple(weights))
 
     def parsed(self, text: str) -> dict[str, float]:
         """The weights in "A:0.7,B:0.3"; a label without one has 1."""
@@ -76,14 +75,20 @@ class Writer(Recurrent, Taught, Conditions):
                 weights[part] = 1.0
         return weights
 
-    def counted(self, targets: np.ndarray) -> np.ndarray:
-        """All symbols: labels are given."""
-        return targets < self.config.first_label
-
-    def nats(self, state: State, window: ArrayLike) -> tuple[State, Array]:
-        state, nats = super().nats(state, window)
-        return state, jnp.where(jnp.asarray(window)[1:] < self.config.first_label, nats, 0)
+    def validate(self, data: Coded) -> tuple[float, dict[str, Any]]:
+        """The mean nats of held-out texts, given their labels."""
+        total = count = 0.0
+        for block in packing.blocks(data.starts, data.lengths, WIDTH):
+            *read, weights = writing.inputs_of(data, block, self.config.vocab, len(self.config.labels))
+            nats = _nats(self.config, self.precision, self.params, *read)
+            total, count = total + float((np.asarray(nats) * weights).sum(dtype="float64")), count + float(weights.sum())
+        return total / max(1.0, count), {}
 
     def fingerprints(self, text: str) -> list[int]:
         """Those of a text by each of the labels that the model writes by."""
         return [fingerprint(labelled(label, text)) for label in self.chosen]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _nats(config: WriterConfig, precision: str, params: Any, inputs: Any, targets: Any) -> Array:
+    return writing.nats(config, precision, params, inputs, targets)

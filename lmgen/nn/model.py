@@ -125,7 +125,7 @@ def read(
     hold `Rows`, those of the ids, in place of the embedding.
     """
     after, hs = read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout)
-    return after, _head_inputs(config, params, hs, dropout)
+    return after, head_inputs(config, params, hs, dropout)
 
 
 def reads_few_rows(config: NetworkConfig, symbols: int) -> bool:
@@ -159,7 +159,7 @@ def read_stack(
     return after, hs
 
 
-def _head_inputs(config: NetworkConfig, params: Params, hs: Array, dropout: Array | None) -> Array:
+def head_inputs(config: NetworkConfig, params: Params, hs: Array, dropout: Array | None) -> Array:
     """The top layer's outputs, normalised, and with dropout in training."""
     return dropped(config, normalised(params["head"], hs) if config.layer_norm else hs, dropout, config.layers - 1)
 
@@ -197,7 +197,7 @@ def read_between(
     ids = window[:-2]
     left, lefts = read_stack(config, precision, params, params["embedding"], left, ids, _forget(config, ids), dropout)
     _, rights = read_back(config, precision, params, right, window[2:], None if beyond is None else beyond[2:], other)
-    return left, _head_inputs(config, params, jnp.concatenate([lefts, rights], -1), dropout)
+    return left, head_inputs(config, params, jnp.concatenate([lefts, rights], -1), dropout)
 
 
 def read_back(

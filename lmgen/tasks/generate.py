@@ -1,4 +1,4 @@
-"""Writing by label: the language model of `EOS ⟨label⟩ x EOS`, in which the label is read and never predicted."""
+"""Writing by label: the language model of labelled texts, each of which is read with the vector of its label."""
 
 from __future__ import annotations
 
@@ -8,21 +8,40 @@ from typing import Any
 import numpy as np
 from jax import Array
 
+from lmgen.labelled.corpus import Coded
+from lmgen.labelled.packing import Packing
 from lmgen.nn import writing
 from lmgen.nn.writing import WriterConfig
-from lmgen.tasks.language import Language
-from lmgen.tasks.task import Batch
+from lmgen.tasks.task import Batch, Task
 
 
 @dataclass(frozen=True)
-class Generate(Language):
-    """Read a label, then from left to right, and predict the next symbol, EOS included."""
+class Generate(Task):
+    """Read whole texts, packed into columns, from left to right, and predict the next symbol, EOS included."""
 
     network: WriterConfig
 
-    def batch(self, window: np.ndarray, begins: np.ndarray) -> Batch:
-        weights = (window[1:] < self.network.first_label).astype(np.float32)
-        return Batch(window[:-1], window[1:], weights, begins)
+    def batches(self, data: Any, batch: int, window: int, seed: int) -> Any:
+        return WrittenBatches(data, batch * window, seed, self.network)
 
     def init(self, key: Array) -> Any:
         return writing.init(self.network, key)
+
+    def start(self, batch: int) -> Any:
+        return []
+
+    def loss(self, params: Any, state: Any, batch: Batch, key: Array) -> tuple[Any, Any]:
+        return writing.nats(self.network, self.precision, params, batch.inputs, batch.targets, key), state
+
+
+class WrittenBatches:
+    """The batches of labelled texts to write: blocks of whole texts."""
+
+    def __init__(self, data: Coded, symbols: int, seed: int, network: WriterConfig):
+        self.data, self.network = data, network
+        self.packing = Packing(data.starts, data.lengths, symbols, seed)
+        self.per_epoch, self.filler = self.packing.per_epoch, self.packing.filler
+
+    def __getitem__(self, step: int) -> Batch:
+        inputs = writing.inputs_of(self.data, self.packing[step], self.network.vocab, len(self.network.labels))
+        return Batch(*inputs, np.zeros(1, bool))

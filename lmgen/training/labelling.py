@@ -22,6 +22,7 @@ from lmgen.training import defaults
 
 WORDS = {"size": 128, "embedding": 100, "dropout": 0.5}
 CHARACTERS = {"size": 128, "embedding": 64, "dropout": 0.4}
+WRITING = {"layer_norm": True, "embedding": 128}  # which make the labels felt
 SYMBOLS = 640  # of a step, about
 PASSES = 40  # over the text, at most, where no end is given; validation mostly ends a training before
 LEAST_STEPS = 1_000
@@ -43,9 +44,10 @@ def choose(
     Raises InputError where texts with several labels are to be balanced.
     """
     if task == "generate":
-        fit, pace = defaults.choose(data, carry, wanted)
+        given = {name: value for name, value in wanted.items() if value is not None}
+        fit, pace = defaults.choose(data, carry, {**WRITING, **given})
         names = data.labels
-        return WriterConfig(len(data.vocab) + len(names.labels), **fit, labels=names.labels, several=names.several), pace
+        return WriterConfig(len(data.vocab), **fit, labels=names.labels, several=names.several), pace
     characters = data.vocab.unit == "char"
     given = {name: value for name, value in wanted.items() if value is not None}
     if data.labels.several and given.get("balance"):
@@ -72,7 +74,7 @@ def choose(
         balanced=given.get("balance", False),
     )
     rows = sizes(data.train.lengths)[0]
-    train: dict[str, Any] = {"batch": max(1, min(64, round(SYMBOLS / rows))), "window": rows, "learning_rate": 3e-3}
+    train: dict[str, Any] = {"batch": max(1, min(64, round(SYMBOLS / rows))), "window": rows, "learning_rate": 1e-3}
     train |= {name: given[name] for name in table.names("training", "end") if name in given}
     a_pass = max(1, data.train.symbols // (train["batch"] * train["window"]))
     if not given.keys() & {"steps", "epochs", "budget"}:

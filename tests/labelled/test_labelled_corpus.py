@@ -11,7 +11,7 @@ import pytest
 from lmgen.data.split import Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNK, Vocab
 from lmgen.errors import InputError
-from lmgen.labelled.corpus import UNKNOWN, Labels, conditioned, encode, labelled, load, sides
+from lmgen.labelled.corpus import UNKNOWN, Labels, encode, labelled, load, sides
 from lmgen.labelled.examples import Example, Examples
 
 VOCAB = Vocab("word", ("the", "cat", "sat"))
@@ -76,17 +76,6 @@ def test_more_tags_than_16_bits_number():
     names = tuple(f"t{k}" for k in range(40_000))
     coded = encode([Example(("cat",), (), (names[-1],))], VOCAB, Labels((), names))
     assert coded.tags.tolist() == [UNKNOWN, 39_999, UNKNOWN]
-
-
-@pytest.mark.parametrize("several", [False, True])
-def test_a_text_under_its_label_is_that_written_by_hand(several):
-    """The label is read between EOS and the text; unknown symbols are UNK; a text comes once for each label that is known."""
-    examples = [Example("the dog", ("y",)), Example("sat", ("new",)), Example("cat", ("x", "y")[: 1 + several])]
-    labels = Labels(("x", "y"), (), several)
-    ids = conditioned(encode(examples, VOCAB, labels), VOCAB, labels)
-    x, y = len(VOCAB), len(VOCAB) + 1
-    assert ids.stream.tolist() == [EOS, y, THE, UNK, EOS, x, CAT, EOS, *[y, CAT, EOS] * several]
-    assert (ids.sequences, ids.unknown) == (2 + several, 1)
 
 
 # ---- loading -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lmgen.data.vocab import EOS
-from lmgen.labelled.packing import Packing, best_fit, block, sizes, taken
+from lmgen.errors import InputError
+from lmgen.labelled.packing import LONGEST, Packing, best_fit, block, sizes, taken
 
 SHAPES = {
     "one": [5],
@@ -132,3 +133,9 @@ def test_an_empty_sequence_has_a_slot_and_no_place():
     assert found.of.tolist() == [0, 1]
     assert np.flatnonzero(found.slots[:, 0] != 2).tolist() == [1]
     assert (found.last - found.first + 1).tolist() == [1, 0]
+
+
+def test_a_sequence_too_long_to_be_read_whole_is_refused():
+    with pytest.raises(InputError, match="65,537 symbols is too long to be labelled as a whole"):
+        sizes(np.array([5, LONGEST + 1]))
+    assert sizes(np.array([5, LONGEST]))

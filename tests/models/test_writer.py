@@ -24,7 +24,7 @@ from lmgen.nn.writing import WriterConfig
 
 LABELS = ("Greek", "Irish", "New, old: all")
 VOCAB = Vocab("char", tuple("abcdefg"))
-TINY = WriterConfig(len(VOCAB) + len(LABELS), size=7, embedding=5, labels=LABELS)
+TINY = WriterConfig(len(VOCAB), size=7, embedding=5, labels=LABELS)
 TEXTS = ["abba", "", "gfedcbaabcdefg", "a?c"]
 
 
@@ -33,19 +33,18 @@ def writer(cell="lstm", seed=0, scale=0.7, **changes) -> Writer:
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(partial(writing.init, config), jax.random.key(0))
     params = jax.tree.map(lambda a: jnp.asarray(rng.normal(0, scale, a.shape), jnp.float32), shapes)
-    params["head"]["b"] = params["head"]["b"].at[config.first_label :].set(writing.NEVER)
     return Writer(config, params, VOCAB)
 
 
 def expected_logits(lm: Writer, weights: dict[str, float], ids: list[int]) -> np.ndarray:
-    """What follows the label and each of the ids, in float64: EOS, the mean vector of the labels, then the ids are read."""
+    """What follows EOS and each of the ids, in float64: each is read with the mean vector of the labels added to its own."""
     p = jax.tree.map(np.float64, lm.params)
     total = sum(weights.values())
-    label = sum(weight / total * p["embedding"][lm.config.first_label + LABELS.index(name)] for name, weight in weights.items())
-    xs = np.stack([p["embedding"][EOS], label, *p["embedding"][ids]])[:, None]
+    label = sum(weight / total * p["labels"][LABELS.index(name)] for name, weight in weights.items())
+    xs = (p["embedding"][[EOS, *ids]] + label)[:, None]
     start = jax.tree.map(np.asarray, CELLS[lm.config.cell].start(1, lm.config.size))
-    hs = by_hand(lm.config.cell, p["layers"][0], start, xs, np.zeros((len(xs), 1), bool))[1][1:, 0]
-    return (hs @ p["head"]["W"] + p["head"]["b"])[:, : lm.config.first_label]
+    hs = by_hand(lm.config.cell, p["layers"][0], start, xs, np.zeros((len(xs), 1), bool))[1][:, 0]
+    return hs @ p["head"]["W"] + p["head"]["b"]
 
 
 def expected_nats(lm: Writer, weights: dict[str, float], text: str) -> np.ndarray:

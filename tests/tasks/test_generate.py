@@ -1,18 +1,19 @@
-"""Writing by label: the label is read and never predicted, and no text can forge one."""
+"""Writing by label: each symbol is read with the vector of its text's label, all are predicted, and no text can forge a label."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmgen.data.ids import Ids
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.generation.sampling import Settings, samples
-from lmgen.labelled.corpus import Labels, conditioned, encode
+from lmgen.labelled.corpus import Coded, Labels, encode
 from lmgen.labelled.examples import Example
+from lmgen.labelled.packing import block
 from lmgen.models.writer import Writer
 from lmgen.nn import writing
 from lmgen.nn.writing import WriterConfig
@@ -22,42 +23,53 @@ from lmgen.training.step import begin, step
 
 VOCAB = Vocab("char", tuple("ab<>le:xy"))
 NAMES = Labels(("x", "y"))
-NETWORK = WriterConfig(len(VOCAB) + 2, size=16, embedding=8, labels=NAMES.labels)
-X, Y = len(VOCAB), len(VOCAB) + 1
+NETWORK = WriterConfig(len(VOCAB), size=16, embedding=8, labels=NAMES.labels)
 CONFIG = TrainingConfig(batch=4, window=8, learning_rate=0.02, weight_decay=0.5, steps=40)
 
 
-def stream(*pairs) -> Ids:
-    return conditioned(encode([Example(text, (label,)) for label, text in pairs], VOCAB, NAMES), VOCAB, NAMES)
+def coded(*pairs, names=NAMES) -> Coded:
+    return encode([Example(text, label if isinstance(label, tuple) else (label,)) for label, text in pairs], VOCAB, names)
 
 
-def trained(ids, steps=60, network=NETWORK, rate=0.02):
+def trained(data, steps=60, network=NETWORK, rate=0.02):
     task = task_of(network, "f32")
-    data, state = task.batches(ids, CONFIG.batch, CONFIG.window, 0), begin(task, CONFIG)
+    batches, state = task.batches(data, CONFIG.batch, CONFIG.window, 0), begin(task, CONFIG)
     for number in range(steps):
-        state, _ = step(task, CONFIG.optimiser, state, data[number], rate, number)
+        state, _ = step(task, CONFIG.optimiser, state, batches[number], rate, number)
     return Writer(network, state.params, VOCAB)
 
 
-def test_everything_is_predicted_but_the_label():
-    """In `EOS ⟨x⟩ a b EOS` three predictions count: a after the label, b, and EOS."""
-    window = np.array([[EOS, X, 2, 3, EOS]], np.int32).T
-    batch = task_of(NETWORK, "f32").batch(window, np.ones(1, bool))
-    assert batch.inputs[:, 0].tolist() == [EOS, X, 2, 3]
-    assert batch.weights[:, 0].tolist() == [0, 1, 1, 1]
+def test_a_column_is_that_written_by_hand():
+    """Each text is read from the EOS before it, and its own EOS is predicted; what is left over counts 0; `q` is UNK."""
+    data = coded(("x", "ab"), ("y", "q"))
+    inputs, targets, weights = writing.inputs_of(data, block([[0, 1]], data.starts, data.lengths, 8, 1, 2), len(VOCAB), 2)
+    assert inputs.ids[:, 0].tolist() == [EOS, 2, 3, EOS, UNK, EOS, EOS, EOS]
+    assert inputs.slots[:, 0].tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert targets[:5, 0].tolist() == [2, 3, EOS, UNK, EOS]
+    assert weights[:, 0].tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
+    assert inputs.shares.tolist() == [[1, 0], [0, 1]]
+    assert inputs.fresh[:, 0].tolist() == [True, False, False, True, False, True, True, True]
+
+
+def test_a_text_with_several_labels_is_read_with_their_mean():
+    data = coded((("x", "y"), "ab"), ((), "b"), names=Labels(("x", "y"), (), True))
+    inputs, _, _ = writing.inputs_of(data, block([[0, 1]], data.starts, data.lengths, 8, 1, 2), len(VOCAB), 2)
+    assert inputs.shares.tolist() == [[0.5, 0.5], [0, 0]]
 
 
 @pytest.mark.parametrize("tie", [False, True])
-def test_the_label_is_never_predicted_and_training_does_not_change_that(tie):
-    """Its probability is 0 after any context, its row of the head keeps its bias; the nats of the others are finite."""
-    network = replace(NETWORK, tie=tie)
-    lm = trained(stream(("x", "ab"), ("y", "ba")), network=network)
-    np.testing.assert_array_equal(np.asarray(lm.params["head"]["b"])[X:], np.float32(writing.NEVER))
-    ids = np.random.default_rng(0).integers(0, NETWORK.vocab, (20, 8)).astype(np.int32)
-    _, logits = lm.read(lm.start(8), ids)
-    p = np.asarray(jax.nn.softmax(logits, -1))
-    assert (p[..., X:] == 0).all()
-    assert np.isfinite(p).all()
+def test_packed_nats_are_those_of_the_language_model_by_the_label(tie):
+    """A text in a column has the nats that the model folded by its label gives to the text alone."""
+    network = replace(NETWORK, tie=tie, embedding=16 if tie else 8)
+    params = writing.init(network, jax.random.key(1))
+    data = coded(("x", "abba"), ("y", "lex"), ("x", "a"))
+    inputs, targets, _ = writing.inputs_of(data, block([[0, 1], [2]], data.starts, data.lengths, 16, 2, 3), len(VOCAB), 2)
+    nats = np.asarray(writing.nats(network, "f32", params, jax.tree.map(jnp.asarray, inputs), jnp.asarray(targets)))
+    lm = Writer(network, params, VOCAB)
+    for rows, column, label, text in ((slice(0, 5), 0, "x", "abba"), (slice(5, 9), 0, "y", "lex"), (slice(0, 2), 1, "x", "a")):
+        window = np.array([EOS, *VOCAB.encode(text), EOS], np.int32)[:, None]
+        alone = lm.by({label: 1.0})
+        np.testing.assert_allclose(nats[rows, column], np.asarray(alone.nats(alone.start(1), window)[1])[:, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -72,30 +84,16 @@ def test_no_label_is_sampled_however_hot(settings):
 
 
 def test_a_label_in_a_text_is_text():
-    """Whatever a text says, no symbol of it is a label: those have ids that nothing spells."""
-    forged = "<label:x>", "x", "⟨x⟩", "\0", chr(X), str(X)
-    for text in forged:
-        ids = stream(("y", text))
-        assert ids.stream[1] == Y
-        assert (ids.stream[2:] < X).all()
-    lm = Writer(NETWORK, writing.init(NETWORK, jax.random.key(0)), VOCAB).by({"x": 1.0})
-    for text in forged:
-        assert (lm.vocab.encode(text) < X).all()
-
-
-def test_unknown_symbols_of_a_text_are_unk_and_no_label():
-    assert stream(("x", "aq")).stream.tolist() == [EOS, X, 2, UNK, EOS]
+    """Whatever a text says, only the label beside it counts."""
+    for text in ("<label:x>", "x", "⟨x⟩", "\0", chr(len(VOCAB)), "y\tx"):
+        data = coded(("y", text))
+        inputs, _, _ = writing.inputs_of(data, block([[0]], data.starts, data.lengths, 16, 1, 1), len(VOCAB), 2)
+        assert inputs.shares.tolist() == [[0, 1]]
+        assert (inputs.ids < len(VOCAB)).all()
 
 
 def test_it_learns_to_write_by_its_label():
-    """By x only a, by y only b."""
-    lm = trained(stream(*[("x", "aaa"), ("y", "bbb")] * 20), steps=120)
+    """By x only a, by y only b, also in a text of 15 symbols."""
+    lm = trained(coded(*[("x", "a" * 15), ("y", "b" * 15)] * 10), steps=150)
     for label, letter in (("x", "a"), ("y", "b")):
-        drawn = samples(lm.by({label: 1.0}), Settings(temperature=0, max_length=10), 0, wanted=1)
-        assert next(drawn).text == 3 * letter
-
-
-def test_a_label_far_back_is_remembered_over_windows_of_its_sequence():
-    """A window that begins in the middle of a text goes on with the state of the label."""
-    lm = trained(stream(*[("x", "a" * 15), ("y", "b" * 15)] * 4), steps=150, network=replace(NETWORK, size=16))
-    assert next(samples(lm.by({"y": 1.0}), Settings(temperature=0, max_length=10), 0, wanted=1)).text == "b" * 10
+        assert next(samples(lm.by({label: 1.0}), Settings(temperature=0, max_length=10), 0, wanted=1)).text == 10 * letter
