@@ -137,7 +137,7 @@ def test_leftovers_of_others_are_left_alone(saved):
         assert all(path.exists() for path in others)
 
 
-@pytest.mark.parametrize("task", ["language", "classify"])
+@pytest.mark.parametrize("task", ["language", pytest.param("classify", marks=pytest.mark.slow)])
 def test_trainings_killed_at_random_moments_go_on_to_the_bit(tmp_path, words_file, task):
     if task == "classify":
         words = words_file.read_text().split()
