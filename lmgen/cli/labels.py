@@ -17,7 +17,7 @@ ABSTAINED = "?"  # printed instead of a label that is not probable enough
 MOST_CONFUSED = 12  # labels of a table of confusion
 
 
-@command("lmgen predict intents request.txt", "echo play some jazz | lmgen predict intents --top 3", options=commands.PREDICT)
+@command("lmgen predict languages names.txt", "echo Giovanni | lmgen predict languages --top 3", options=commands.PREDICT)
 @click.argument("model")
 @click.argument("file", default="-")
 def predict(model: str, file: str, top: int, above: float, encoding: str, errors: str, precision: str, json: bool) -> None:
@@ -125,9 +125,8 @@ def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> No
             _put_card(card)
             for part, their in _pairs(card, theirs) if theirs else ():
                 low, high = _difference(part, their) or (float("nan"), float("nan"))
-                name = part.main.replace("_", " ").replace("f1", "F1")
                 terminal.put(
-                    f"{part.of}: {name} {part.value - their.value:+.2%} against the other model [{low:+.2%}, {high:+.2%}]"
+                    f"{part.of}: {part.title} {part.value - their.value:+.2%} against the other model [{low:+.2%}, {high:+.2%}]"
                 )
         if options["plot"]:
             _plot(card, Path(options["plot"]))
@@ -161,15 +160,14 @@ def _put_card(card: Any) -> None:
     for part in card.parts:
         interval = f" [{part.interval[0]:.2%}, {part.interval[1]:.2%}]" if part.interval else ""
         figures = {"entity F1": part.entity_f1, "accuracy": part.accuracy, "micro F1": part.micro_f1, "macro F1": part.macro_f1}
-        main = part.main.replace("_", " ").replace("f1", "F1")
         rows = [
-            (f"  {name}", f"{value:.2%}{interval if name == main else ''}")
+            (f"  {name}", f"{value:.2%}{interval if name == part.title else ''}")
             for name, value in figures.items()
             if value is not None
         ]
         rows += [("  nats a label", f"{part.nats:.4f}"), ("  calibration error", f"{part.calibration_error:.2%}")]
         rows += [("  Brier score", f"{part.brier:.4f}")]
-        rows += [(f"  {rule.name} alone", f"{rule.value:.2%} {main}") for rule in part.baselines]
+        rows += [(f"  {rule.name} alone", f"{rule.value:.2%} {part.title}") for rule in part.baselines]
         rows += [("  unseen labels", f"{part.unseen:,}")] if part.unseen else []
         terminal.put("")
         terminal.put(f"{part.of} ({part.count:,})")

@@ -70,6 +70,11 @@ class LabelMeasures:
     baselines: list[Baseline] = field(default_factory=list)
 
     @property
+    def title(self) -> str:
+        """The name of the main figure, in words."""
+        return self.main.replace("_", " ").replace("f1", "F1")
+
+    @property
     def value(self) -> float:
         """The main figure."""
         return float(getattr(self, self.main))

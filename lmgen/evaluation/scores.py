@@ -50,7 +50,7 @@ class _Report:
 
 @dataclass(frozen=True, repr=False)
 class Measures(_Report):
-    """The measures of one text; nats are totals, and what there is none of to divide by gives None."""
+    """The measures of one text. Nats are totals; a ratio is None if its denominator is 0."""
 
     nats: float
     symbols: int

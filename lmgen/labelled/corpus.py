@@ -97,7 +97,7 @@ class LabelledCorpus:
 
     @property
     def characters_per_symbol(self) -> float:
-        """Of the unit char, which is all that asks for it."""
+        """1: only the unit char uses it."""
         return 1.0
 
     @property
@@ -110,11 +110,8 @@ class LabelledCorpus:
         """What there is to learn, in words."""
         several = ", of which a text may have several or none" * self.labels.several
         found = [f"{len(self.labels.labels):,} labels{several}"] if self.labels.labels else []
-        found += (
-            [f"{len(self.labels.tags):,} tags{f' ({self.labels.scheme})' if self.labels.scheme else ''}"]
-            if self.labels.tags
-            else []
-        )
+        scheme = f" ({self.labels.scheme})" if self.labels.scheme else ""
+        found += [f"{len(self.labels.tags):,} tags{scheme}"] if self.labels.tags else []
         return " and ".join(found)
 
 
@@ -261,7 +258,11 @@ def load(
     if labels is None:
         found, of_sequences = scan.names(chosen), writes or "classify" in task
         labels = Labels(found.labels if of_sequences else (), found.tags if "tag" in task else (), found.several and of_sequences)
-        _check(labels, task, names_of(examples.paths))
+        for noun, asked, names in (("label", of_sequences, labels.labels), ("tag", "tag" in task, labels.tags)):
+            if asked and len(names) < 2:
+                has = f"only the {noun} {names[0]!r}" if names else f"no {noun}s"
+                way = f"so there is nothing to tell apart: give examples of two {noun}s or more"
+                raise InputError(f"{names_of(examples.paths)} has {has}, {way}")
     vocab = vocab or Vocab.of(scan.symbol_counts(chosen), unit, min_count, vocab_size, unk_token)
     seen, matrix, notes = len(vocab), None, []
     if vectors_of:
@@ -286,13 +287,6 @@ def _with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarr
     matrix, _ = vectors.rows(given, [*map(str.strip, larger.symbols)])
     share = f"{found.sum():,} of {len(found):,} words of the text have a vector, and {len(larger) - len(vocab):,} other words"
     return larger, np.concatenate([np.zeros((SPECIAL, matrix.shape[1]), np.float32), matrix]), share
-
-
-def _check(labels: Labels, task: str, where: str) -> None:
-    for wanted, names, noun in (("classify generate", labels.labels, "label"), ("tag", labels.tags, "tag")):
-        if (wanted in task or task in wanted) and len(names) < 2:
-            found = f"only the {noun} {names[0]!r}" if names else f"no {noun}s"
-            raise InputError(f"{where} has {found}, so there is nothing to tell apart: give examples of two {noun}s or more")
 
 
 def _split(count: int) -> Split:

@@ -51,10 +51,10 @@ _NAMED = {".tsv": "tsv", ".csv": "csv"}
 class Examples:
     """The examples of some paths of one form, to be iterated over as often as needed; they are never held.
 
-    `column`, from 1 on, is that of the tags (columns), of the labels (csv), or of the label (tsv, 1 or 2); None chooses it by the
-    first path. `separator` parts several labels of one text. After a whole pass `sha256` is the fingerprint of the bytes (of
-    several files, of their fingerprints) and `notes` has sentences on the text, as for `lmgen.data.reading.Text`. An example
-    may have an empty text. Raises InputError, with file and line, for what is not of the form.
+    `column` is the number, from 1, of the column with the tags (form "columns") or the label ("csv", "tsv"); None chooses it by
+    the first path. `separator` stands between several labels of one text. After a whole pass `sha256` is the fingerprint of the
+    bytes (of several files, of their fingerprints) and `notes` has sentences on the text, as for `lmgen.data.reading.Text`. The
+    text of an example may be empty. Raises InputError, with file and line, for a line that does not have the form.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ def _distinct(labels: Iterable[str]) -> tuple[str, ...]:
 
 def _tsv(source: Source) -> Iterator[Example]:
     if source.column not in (None, 1, 2):
-        raise InputError(f"{name_of(source.path)} has two columns, and {source.column} is none of them: give --column 1 or 2")
+        raise InputError(f"{name_of(source.path)} has two columns, so there is no column {source.column}: give --column 1 or 2")
     for number, line in source.written():
         label, tab, text = line.partition("\t") if source.column != 2 else line.rpartition("\t")[::-1]
         if not tab:

@@ -43,7 +43,7 @@ def _nats(precision: str, transposed: bool, h: Array, W: Array, b: Array, target
 
 
 def in_chunks(of: Callable[[Any], Any], arrays: tuple[Array, ...], chunks: int) -> Any:
-    """A function of arrays [n, …] that computes each of the n rows alone, called with so many chunks of them one by one."""
+    """The result of a function of arrays [n, …] that treats each row alone, computed in chunks of rows one after another."""
     if chunks <= 1:
         return of(arrays)
     n = len(arrays[0])

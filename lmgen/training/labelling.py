@@ -22,8 +22,7 @@ from lmgen.training import defaults
 
 WORDS = {"size": 128, "embedding": 100, "dropout": 0.5}
 CHARACTERS = {"size": 128, "embedding": 64, "dropout": 0.4}
-WRITING = {"layer_norm": True, "embedding": 128}  # which make the labels felt
-MUCH, RATES = 300_000, (2e-3, 3e-3)  # symbols of the training text, and the learning rates below and above
+WRITING = {"layer_norm": True, "embedding": 128}  # with which samples are more typical of their label
 SYMBOLS = 640  # of a step, about
 PASSES = 40  # over the text, at most, where no end is given; validation mostly ends a training before
 LEAST_STEPS = 1_000
@@ -75,11 +74,7 @@ def choose(
         balanced=given.get("balance", False),
     )
     rows = sizes(data.train.lengths)[0]
-    train: dict[str, Any] = {
-        "batch": max(1, min(64, round(SYMBOLS / rows))),
-        "window": rows,
-        "learning_rate": RATES[data.train.symbols > MUCH],
-    }
+    train: dict[str, Any] = {"batch": max(1, min(64, round(SYMBOLS / rows))), "window": rows, "learning_rate": 3e-3}
     train |= {name: given[name] for name in table.names("training", "end") if name in given}
     a_pass = max(1, data.train.symbols // (train["batch"] * train["window"]))
     if not given.keys() & {"steps", "epochs", "budget"}:

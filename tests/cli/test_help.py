@@ -64,6 +64,7 @@ def folder(tmp_path_factory) -> Path:
     small = {"steps": 3, "size": 8, "embedding": 4, "batch": 4, "window": 8}
     for name, how in (("cities", small), ("blanks", {**small, "direction": "both"}), ("trigrams", {"cell": "ngram", "order": 3})):
         library.train(home / "cities.txt", output=home / "checkpoints" / name, precision="f32", **how)
+    library.train("names-by-language", output=home / "checkpoints" / "languages", precision="f32", steps=3, size=8)
     for name in ("cities-2", "names"):
         shutil.copytree(home / "checkpoints" / "cities", home / "checkpoints" / name)
     return home

@@ -345,7 +345,7 @@ MISTAKES = {
     "train data.tsv --task generate --pool last": "a network that writes by label has no pool: leave that out",
     "train data.tsv --task classify --cell ngram": "an n-gram model has no task: leave that out",
     "train data.tsv --tie": "a labelling network has no tie: leave that out",
-    "train data.tsv --column 3": "has two columns, and 3 is none of them: give --column 1 or 2",
+    "train data.tsv --column 3": "has two columns, so there is no column 3: give --column 1 or 2",
     "train data.tsv --valid plain.txt": "plain.txt, line 1: no TAB: put one between the label and the text",
     "train data.tsv --vectors missing": "cannot read missing: No such file or directory",
     "train data.tsv --vectors plain.txt": "plain.txt, line 1: 'film' is not a number",
