@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from html import escape
+from itertools import cycle
 
 from report import ROOT
 
@@ -23,13 +24,18 @@ from test_layers import LAYERS, MODULES, dotted, imports
 
 PICTURE = ROOT / "docs" / "architecture.svg"
 MAP = re.compile(r"\| `lmgen/(\w+)/` \| (.+?) \|")  # a row of the README's map: a package and what it holds
-TOP = {"__main__": "python -m lmgen", "api": "what Python users call", "errors": "errors, version"}  # modules in no package
+TOP = {
+    "__main__": "python -m lmgen",
+    "api": "what Python users call",
+    "loading": "models of any kind",
+    "errors": "errors, version",
+}  # modules in no package
 WIDTH, RIM, NAMES, LANES = 1000, 16, 226, 64  # of the picture; of its rim, the column of names, and the arrows on the right
 HEIGHT, GAP, BETWEEN, LINE = 26, 7, 16, 14  # of a module's box; space around it; space between rows; a line of words
 LETTER = 7.25  # width of a letter in a box
 INK = "#7b818c"  # of the arrows
 COLOURS = (
-    "#7a4a78 #96466a #a8504f #a4662f #8d7a26 #66802f #3f8250 #2f805f #2a7f74 #2b7790 #3b6aa3 #5559a0 #6a6472 #6c6f78".split()  # noqa: SIM905
+    "#7a4a78 #96466a #a8504f #a4662f #8d7a26 #66802f #3f8250 #2f805f #2a7f74 #2b7790 #3b6aa3 #5559a0 #6f529a #86509a #6a6472 #6c6f78 #5f6b6b".split()  # noqa: SIM905
 )
 STYLE = f"""
 text {{ font-family: Helvetica, Arial, 'DejaVu Sans', sans-serif; fill: #2b2f36; }}
@@ -142,7 +148,7 @@ def picture() -> str:
     modules = {dotted(path): imports(path) for path in MODULES}
     about = TOP | dict(MAP.findall((ROOT / "README.md").read_text("utf-8")))
     shown, body, y, places = rows(modules), [], float(RIM), []
-    for (row, some), colour in zip(shown.items(), COLOURS, strict=True):
+    for (row, some), colour in zip(shown.items(), cycle(COLOURS), strict=False):
         boxes, words = wrapped(some), textwrap.wrap(about.get(row, ""), 36)
         height = max(len(boxes) * (HEIGHT + GAP) + 9, LINE * (len(words) + 1.4) + 8 if row not in TOP else 0)
         body += band(row, boxes, modules, words, y, height, colour)

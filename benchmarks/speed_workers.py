@@ -147,7 +147,7 @@ def language_model(shape: Shape, cell: str, precision: str, ends: bool = True) -
     import jax
 
     from lmgen.data.vocab import EOS, SPECIAL, Vocab
-    from lmgen.models import networks
+    from lmgen.models import recurrent
     from lmgen.nn import model
 
     config = network(shape, cell)
@@ -155,7 +155,7 @@ def language_model(shape: Shape, cell: str, precision: str, ends: bool = True) -
     if not ends:
         params["head"]["b"] = params["head"]["b"].at[EOS].set(-1e9)
     vocab = Vocab("char", tuple(chr(0x4E00 + k) for k in range(shape.vocab - SPECIAL)))
-    return networks.Recurrent(config, params, vocab, precision)
+    return recurrent.Recurrent(config, params, vocab, precision)
 
 
 @dataclass(frozen=True)

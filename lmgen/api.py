@@ -18,6 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
+from lmgen import loading
+from lmgen.applied.labeller import Prediction
 from lmgen.data import corpus, finding, inputs, reading
 from lmgen.errors import InputError
 from lmgen.evaluation import bylabel, labelcard
@@ -28,9 +30,7 @@ from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, sc
 from lmgen.generation.filling import Filling, fillings
 from lmgen.generation.sampling import Sample, Settings, defaults, distinct_samples, samples
 from lmgen.labelled.examples import Example
-from lmgen.models import loading
 from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, can, require
-from lmgen.models.labeller import Prediction
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import kinds, table

@@ -122,7 +122,8 @@ def arpa() -> None:
 @click.argument("model")
 def arpa_write(model: str, output: Path | None) -> None:
     """Write the n-gram model MODEL to an ARPA file."""
-    from lmgen.models import arpa, capabilities, loading
+    from lmgen import loading
+    from lmgen.models import arpa, capabilities
 
     loaded = capabilities.require(loading.load(model), capabilities.HoldsNGrams, "train one with --cell ngram")
     with output_file(output, text=True) as file:

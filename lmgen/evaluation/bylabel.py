@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lmgen.applied.writer import Writer
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import scores
 from lmgen.labelled.examples import Example
-from lmgen.models.writer import Writer
 
 
 @dataclass(frozen=True)

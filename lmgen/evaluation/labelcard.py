@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lmgen.applied.labeller import Labeller
 from lmgen.data.advice import number
 from lmgen.errors import InputError
 from lmgen.evaluation import labels
@@ -15,7 +16,6 @@ from lmgen.evaluation.baselines import FrequentTag, Majority, NaiveBayes
 from lmgen.evaluation.labels import Counts, Measure
 from lmgen.labelled import calibration
 from lmgen.labelled.examples import Example
-from lmgen.models.labeller import Labeller
 
 Names = tuple[str, ...]
 ABSENT = 1e-12  # the probability of a label that training has never seen

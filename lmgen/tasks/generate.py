@@ -10,8 +10,8 @@ from jax import Array
 
 from lmgen.labelled.corpus import Coded
 from lmgen.labelled.packing import Packing
-from lmgen.nn import writing
-from lmgen.nn.writing import WriterConfig
+from lmgen.networks import writing
+from lmgen.networks.writing import WriterConfig
 from lmgen.tasks.task import Batch, Task
 
 

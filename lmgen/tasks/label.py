@@ -10,8 +10,8 @@ from jax import Array
 
 from lmgen.labelled.corpus import UNKNOWN, Coded
 from lmgen.labelled.packing import Block, Packing, taken
-from lmgen.nn import labelling
-from lmgen.nn.labelling import LabelConfig
+from lmgen.networks import labelling
+from lmgen.networks.labelling import LabelConfig
 from lmgen.tasks.task import Batch, Task
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from lmgen.errors import InputError, LmgenError
-from lmgen.models.loading import choices
+from lmgen.loading import choices
 from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
 from lmgen.nn.model import NetworkConfig

@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lmgen import loading
 from lmgen.data.vocab import EOS, SPECIAL, UNK
 from lmgen.errors import InputError
 from lmgen.labelled.corpus import LabelledCorpus
 from lmgen.labelled.packing import sizes
-from lmgen.models import loading
 from lmgen.models.capabilities import RunsCompiled, require
-from lmgen.nn.labelling import LabelConfig
+from lmgen.networks.labelling import LabelConfig
+from lmgen.networks.writing import WriterConfig
 from lmgen.nn.model import NetworkConfig, Params
-from lmgen.nn.writing import WriterConfig
 from lmgen.options import table
 from lmgen.training import defaults
 

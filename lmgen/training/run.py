@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lmgen import loading
 from lmgen._version import __version__
 from lmgen.errors import CheckpointError, InputError, LmgenError
-from lmgen.models import loading, networks, schema
+from lmgen.models import recurrent, schema
 from lmgen.models.provenance import Provenance, TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
@@ -200,7 +201,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     vocab, network, settings = loading.described(path, texts)
     if not settings["train"]:
         raise CheckpointError(f"{path} was fitted in one go, so there is nothing to resume: train it anew")
-    networks.check(network, {name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
+    recurrent.check(network, {name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
     config, progress = _left_off(path, about)
     ends = {name: wanted[name] for name in table.names("end") if wanted.get(name) is not None}
     if ends:

@@ -12,13 +12,13 @@ from seqscore.scoring import score_label_sequences
 from sklearn import metrics
 
 import lmgen
+from lmgen.applied.labeller import Labeller, Logits
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation import labelcard
 from lmgen.labelled.examples import Example
-from lmgen.models.labeller import Labeller, Logits
 from lmgen.models.provenance import Provenance
-from lmgen.nn.labelling import LabelConfig
+from lmgen.networks.labelling import LabelConfig
 
 VOCAB = Vocab("word", ("a", "b", "c"))
 TAGS = ("B-x", "B-y", "I-x", "I-y", "O")

@@ -19,7 +19,7 @@ from lmgen.errors import InputError
 from lmgen.evaluation import scores
 from lmgen.models import scoring
 from lmgen.models.capabilities import Generates
-from lmgen.models.networks import Recurrent
+from lmgen.models.recurrent import Recurrent
 from lmgen.nn.model import NetworkConfig
 
 

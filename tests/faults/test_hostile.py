@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 import faults
 import lmgen
+from lmgen import loading
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.evaluation.compression import HEADER, MAGIC, checksum, compress, decompress, identity
-from lmgen.models import loading
 from lmgen.system import arrayfile, checkpoint, files, lock
 from lmgen.training import run
 

@@ -17,7 +17,7 @@ from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.generation import compiled, sampling
 from lmgen.generation.sampling import TRANSFORMS, Settings, samples, transformed
-from lmgen.models.networks import Recurrent
+from lmgen.models.recurrent import Recurrent
 from lmgen.nn import native
 from lmgen.nn.model import NetworkConfig, init
 from lmgen.options import kinds

@@ -23,7 +23,7 @@ from lmgen.errors import InputError
 from lmgen.evaluation.scores import scores
 from lmgen.generation import compiled, sampling
 from lmgen.generation.sampling import Settings, distinct_samples, draw, samples, transformed
-from lmgen.models.networks import Recurrent
+from lmgen.models.recurrent import Recurrent
 from lmgen.nn import native
 from lmgen.nn.model import NetworkConfig, init
 from lmgen.system import devices

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import lmgen
+from lmgen.applied.labeller import Labeller
+from lmgen.applied.writer import Writer
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
+from lmgen.loading import TYPES, choices, type_of
 from lmgen.models.capabilities import (
     VERBS,
     Conditions,
@@ -20,11 +23,8 @@ from lmgen.models.capabilities import (
     can,
     require,
 )
-from lmgen.models.labeller import Labeller
-from lmgen.models.loading import TYPES, choices, type_of
-from lmgen.models.networks import Cloze, Recurrent
 from lmgen.models.ngram import NGramModel
-from lmgen.models.writer import Writer
+from lmgen.models.recurrent import Cloze, Recurrent
 from lmgen.nn.cells import CELLS
 
 ABILITIES = {

@@ -12,9 +12,10 @@ import pytest
 import safetensors.numpy
 
 import lmgen
+from lmgen import loading
 from lmgen.errors import CheckpointError, InputError
 from lmgen.evaluation.compression import identity
-from lmgen.models import loading, provenance
+from lmgen.models import provenance
 from lmgen.system import arrayfile
 from lmgen.training import run
 

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 import lmgen as library
+from lmgen import loading
 from lmgen.errors import CheckpointError
 from lmgen.evaluation import compression
-from lmgen.models import facts, loading, ngram, provenance, schema
-from lmgen.nn import labelling, model, writing
+from lmgen.models import facts, ngram, provenance, schema
+from lmgen.networks import labelling, writing
+from lmgen.nn import model
 from lmgen.system import arrayfile, checkpoint
 from lmgen.training import loop, run
 from lmgen.training.config import TrainingConfig

@@ -20,7 +20,7 @@ import pytest
 import lmgen
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.generation import sampling
-from lmgen.models.networks import Recurrent
+from lmgen.models.recurrent import Recurrent
 from lmgen.models.scoring import stream_nats
 from lmgen.nn import cross_entropy, embedding, model, native, recurrence
 from lmgen.nn.cells import CELLS, Cell, sigmoid

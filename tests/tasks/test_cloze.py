@@ -28,7 +28,7 @@ from lmgen.errors import InputError
 from lmgen.evaluation.scores import PseudoMeasures, measure, scores
 from lmgen.generation import filling
 from lmgen.generation.sampling import Settings, samples
-from lmgen.models.networks import Cloze, Recurrent
+from lmgen.models.recurrent import Cloze, Recurrent
 from lmgen.models.scoring import stream_nats
 from lmgen.nn import model
 from lmgen.nn.cells import CELLS

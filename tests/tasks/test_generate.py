@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lmgen.applied.writer import Writer
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.generation.sampling import Settings, samples
 from lmgen.labelled.corpus import Coded, Labels, encode
 from lmgen.labelled.examples import Example
 from lmgen.labelled.packing import block
-from lmgen.models.writer import Writer
-from lmgen.nn import writing
-from lmgen.nn.writing import WriterConfig
+from lmgen.networks import writing
+from lmgen.networks.writing import WriterConfig
 from lmgen.tasks import task_of
 from lmgen.training.config import TrainingConfig
 from lmgen.training.step import begin, step

@@ -11,7 +11,7 @@ import pytest
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.labelled.corpus import UNKNOWN, Labels, encode
 from lmgen.labelled.examples import Example
-from lmgen.nn.labelling import LabelConfig
+from lmgen.networks.labelling import LabelConfig
 from lmgen.tasks import task_of
 from lmgen.training.config import TrainingConfig
 from lmgen.training.step import begin, step

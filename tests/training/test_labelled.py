@@ -14,7 +14,7 @@ import lmgen
 from lmgen.data.vocab import EOS, UNK
 from lmgen.errors import InputError
 from lmgen.models.provenance import TextSettings
-from lmgen.nn.labelling import LabelConfig
+from lmgen.networks.labelling import LabelConfig
 from lmgen.system import arrayfile, checkpoint, trees
 from lmgen.training import run
 from lmgen.training.config import TrainingConfig

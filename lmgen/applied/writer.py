@@ -18,9 +18,9 @@ from lmgen.labelled import packing
 from lmgen.labelled.corpus import Coded, labelled
 from lmgen.models import kinds
 from lmgen.models.capabilities import Conditions, State, Taught
-from lmgen.models.networks import Recurrent
-from lmgen.nn import writing
-from lmgen.nn.writing import WriterConfig
+from lmgen.models.recurrent import Recurrent
+from lmgen.networks import writing
+from lmgen.networks.writing import WriterConfig
 from lmgen.options.kinds import did_you_mean
 
 LISTED = 20  # labels in a message

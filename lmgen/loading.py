@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lmgen.applied.labeller import Labeller
+from lmgen.applied.writer import Writer
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
 from lmgen.models import kinds, schema
 from lmgen.models.capabilities import Model
-from lmgen.models.labeller import Labeller
-from lmgen.models.networks import Cloze, Recurrent
 from lmgen.models.ngram import NGramModel
 from lmgen.models.provenance import Provenance
-from lmgen.models.writer import Writer
+from lmgen.models.recurrent import Cloze, Recurrent
 from lmgen.nn.cells import CELLS
 from lmgen.system import checkpoint, devices, directories
 

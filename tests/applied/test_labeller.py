@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 import lmgen
+from lmgen.applied.labeller import AT_ONCE, Labeller
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation import labelcard
 from lmgen.labelled.corpus import UNKNOWN, encode
 from lmgen.labelled.examples import Example
 from lmgen.labelled.tagging import Span
-from lmgen.models.labeller import AT_ONCE, Labeller
 from lmgen.models.provenance import Provenance
-from lmgen.nn import labelling
-from lmgen.nn.labelling import LabelConfig
+from lmgen.networks import labelling
+from lmgen.networks.labelling import LabelConfig
 
 WORDS = ("from", "Oslo", "to", "New", "York", "now")
 VOCAB = Vocab("word", WORDS)

@@ -16,9 +16,10 @@ from equations import by_hand
 from lmgen.data.vocab import EOS, UNK
 from lmgen.labelled import packing, spelling
 from lmgen.labelled.packing import Packing
-from lmgen.nn import labelling, model, native
+from lmgen.networks import labelling
+from lmgen.networks.labelling import LabelConfig, inputs_of, nats
+from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
-from lmgen.nn.labelling import LabelConfig, inputs_of, nats
 
 WORDS = ("the", "cat", "sat", "on", "mats", "of", "Taipei-2")
 OTHERS = ("dogs", "Cat")  # not in the vocabulary: ids beyond it

@@ -11,16 +11,16 @@ import pytest
 
 import lmgen
 from equations import by_hand
+from lmgen.applied.writer import Writer
 from lmgen.data.vocab import EOS, UNK, UNKNOWN_MARK, Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation import bylabel
 from lmgen.evaluation.scores import scores
 from lmgen.generation.sampling import Settings, samples
 from lmgen.labelled.examples import Example
-from lmgen.models.writer import Writer
-from lmgen.nn import writing
+from lmgen.networks import writing
+from lmgen.networks.writing import WriterConfig
 from lmgen.nn.cells import CELLS
-from lmgen.nn.writing import WriterConfig
 
 LABELS = ("Greek", "Irish", "New, old: all")
 VOCAB = Vocab("char", tuple("abcdefg"))

@@ -19,9 +19,9 @@ from lmgen.labelled.corpus import UNKNOWN, Coded, encode, symbols_of
 from lmgen.labelled.examples import Example
 from lmgen.models import kinds
 from lmgen.models.capabilities import Predicts, Taught, finite
-from lmgen.models.networks import Network
-from lmgen.nn import labelling
-from lmgen.nn.labelling import LabelConfig
+from lmgen.models.recurrent import Network
+from lmgen.networks import labelling
+from lmgen.networks.labelling import LabelConfig
 
 WIDTH = 32  # columns read side by side
 AT_ONCE = 1024  # examples that are packed together …
