@@ -35,7 +35,8 @@ HEIGHT, GAP, BETWEEN, LINE = 26, 7, 16, 14  # of a module's box; space around it
 LETTER = 7.25  # width of a letter in a box
 INK = "#7b818c"  # of the arrows
 COLOURS = (
-    "#7a4a78 #96466a #a8504f #a4662f #8d7a26 #66802f #3f8250 #2f805f #2a7f74 #2b7790 #3b6aa3 #5559a0 #6f529a #86509a #6a6472 #6c6f78 #5f6b6b".split()  # noqa: SIM905
+    *("#7a4a78", "#96466a", "#a8504f", "#a4662f", "#8d7a26", "#66802f", "#3f8250", "#2f805f", "#2a7f74"),
+    *("#2b7790", "#3b6aa3", "#5559a0", "#6f529a", "#86509a", "#6a6472", "#6c6f78", "#5f6b6b", "#7b818c"),
 )
 STYLE = f"""
 text {{ font-family: Helvetica, Arial, 'DejaVu Sans', sans-serif; fill: #2b2f36; }}

@@ -29,17 +29,18 @@ from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
 from lmgen.generation.filling import Filling, fillings
 from lmgen.generation.sampling import Sample, Settings, defaults, distinct_samples, samples
-from lmgen.labelled.examples import Example
+from lmgen.models import kinds as model_kinds
 from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, can, require
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
-from lmgen.options import kinds, table
+from lmgen.options import commands, kinds, table
 from lmgen.system import directories, signals, terminal
 from lmgen.system.files import explained
 from lmgen.training import train as training
 from lmgen.training.config import StepReport
 from lmgen.training.display import Display, Loss
 
+CARDS: dict[model_kinds.Kind, Any] = {model_kinds.LABELLER: labelcard.card}  # how well a model predicts, for each kind of model
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -199,29 +200,29 @@ class Model:
     @overload
     def predict(self, texts: Iterable[str | tuple[str, ...] | None]) -> Iterator[Prediction]: ...
 
-    @named
-    def predict(self, texts: Any) -> Prediction | Iterator[Prediction]:
-        """The labels of a text, or of each of several, which may be tuples of tokens.
+    def predict(self, texts: Any, **settings: Any) -> Any:
+        """What belongs to a text, or to each of several, which may be tuples of tokens: labels, tags, a translation.
 
-        Several are read many at a time; None among them asks for the predictions of those before it. Raises InputError for a
-        model that does not label.
+        Several are read many at a time; None among them asks for the predictions of those before it. `settings` are the options
+        of lmgen predict that change what is predicted. Raises InputError for a model that predicts nothing of the kind.
         """
-        lm: Any = require(self.lm, Predicts, "train one on labelled text")
+        lm: Any = require(self.lm, Predicts, "use lmgen {command}, or train one on labelled text")
+        known = [option for option in commands.DECODING if not lm.kind.lacks(option)]
+        table.refuse_unknown(settings, [option.name for option in known])
+        settings = {option.name: option.check(settings.get(option.name)) for option in known}
         if isinstance(texts, str):
-            return next(lm.predict([texts]))
-        return lm.predict(texts)
+            return next(lm.predict([texts], **settings))
+        return lm.predict(texts, **settings)
 
     @named
-    def label_cards(
-        self, *files: Any, baselines: bool = True, encoding: str = "utf-8", errors: str = "strict"
-    ) -> Iterator[LabelCard]:
-        """How well it labels each of the files, or without files the validation text, beside baselines.
+    def cards(self, *files: Any, baselines: bool = True, encoding: str = "utf-8", errors: str = "strict") -> Iterator[Any]:
+        """How well it predicts what belongs to the texts of each file, or without files of the validation text, beside baselines.
 
-        Raises InputError for a file without the labels that the model predicts.
+        Raises InputError for a file without what the model predicts.
         """
-        lm: Any = require(self.lm, Predicts, "name a model that labels, too")
+        lm: Any = require(self.lm, Predicts, "name a model that predicts, too")
         for name, examples in self._examples(files, encoding, errors):
-            yield labelcard.card(lm, name, examples, baselines)
+            yield CARDS[lm.kind](lm, name, examples, baselines)
 
     @named
     def by_label(self, *files: Any, encoding: str = "utf-8", errors: str = "strict") -> Iterator[tuple[str, list[OfLabel]]]:
@@ -231,7 +232,7 @@ class Model:
         for name, examples in self._examples(files, encoding, errors):
             yield name, bylabel.measure(lm, name, examples)
 
-    def _examples(self, files: tuple[Any, ...], encoding: str, errors: str) -> Iterator[tuple[str, Iterable[Example]]]:
+    def _examples(self, files: tuple[Any, ...], encoding: str, errors: str) -> Iterator[tuple[str, Iterable[Any]]]:
         """The examples of each of the files, or those on which the model was validated."""
         for path in inputs.files(files, {"sequence": "line", "encoding": encoding}):
             yield path, self.lm.examples_of(finding.find([path]), encoding, errors)
@@ -247,7 +248,7 @@ class Model:
         Raises InputError for a file that cannot be read.
         """
         if can(self.lm, Predicts):
-            return next(self.label_cards(*files, baselines=False, encoding=encoding, errors=errors))
+            return next(self.cards(*files, baselines=False, encoding=encoding, errors=errors))
         ids = self.source(*files, encoding=encoding, errors=errors).ids if files else self.lm.origin.validation()
         return measure(self.lm, ids, batch, window)
 

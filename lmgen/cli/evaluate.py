@@ -6,14 +6,17 @@ from typing import Any
 
 import click
 
-from lmgen.cli import console, labels
-from lmgen.cli.options import command, load
+from lmgen.cli import console
+from lmgen.cli.options import command, load, refuse_useless
+from lmgen.cli.predict import SHOWN
+from lmgen.cli.predictions import labels
+from lmgen.models import kinds
 from lmgen.options import commands
 from lmgen.system import terminal
 from lmgen.training import display
 
-OF_LABELS = ("against", "plot")  # options that only a model that labels has a use for …
-OF_TEXT = ("with", "valid", "protocol", "batch", "window", "markdown")  # … and only one that predicts plain text
+# What measures a model of something other than plain text.
+MEASURES = {kinds.WRITER: labels.evaluate_by_label, **{kind: shown.evaluate for kind, shown in SHOWN.items()}}
 
 
 @command("lmgen eval cities", "lmgen eval cities test.txt --with trigrams --valid valid.txt", options=commands.EVAL)
@@ -32,12 +35,10 @@ def eval_(model: str, files: tuple[str, ...], precision: str, **options: Any) ->
     if valid and not other:
         raise click.UsageError("--valid is the text to fit the weight of --with to: name the other model, or leave --valid out")
     loaded = load(model, precision)
-    useless = {*(() if loaded.predicts else OF_LABELS), *(OF_TEXT if loaded.predicts or loaded.conditions else ())}
-    for option in commands.EVAL:
-        if option.name in useless and options[option.name] != option.default:
-            raise click.UsageError(f"{option.flag} means nothing for {loaded.lm.kind.noun}: leave it out")
-    if loaded.predicts or loaded.conditions:
-        (labels.evaluate if loaded.predicts else labels.evaluate_by_label)(loaded, files, options)
+    kind = loaded.lm.kind
+    refuse_useless(kind, commands.EVAL, options)
+    if kind in MEASURES:
+        MEASURES[kind](loaded, files, options)
         return
     reading = {name: options[name] for name in ("batch", "window") if options[name]}
     judge = loaded.judge(other, precision, cold=options["protocol"] == "windows", **reading)

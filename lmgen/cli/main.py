@@ -15,10 +15,10 @@ from lmgen.cli.about import cells, doctor
 from lmgen.cli.compress import compress, decompress
 from lmgen.cli.corpus import corpus
 from lmgen.cli.evaluate import eval_
-from lmgen.cli.labels import predict
 from lmgen.cli.models import arpa, list_, remove, rename, show
 from lmgen.cli.novelty import novelty
 from lmgen.cli.options import Group, command
+from lmgen.cli.predict import predict
 from lmgen.cli.sample import fill, sample, score
 from lmgen.cli.train import train
 from lmgen.errors import LmgenError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from lmgen.models.kinds import Kind
 from lmgen.options import kinds
 from lmgen.options.table import Option
 from lmgen.system import terminal
@@ -105,6 +106,13 @@ def load(model: Any, precision: str = "f32") -> Model:
 
     devices.prepare()
     return api.load(model, precision)
+
+
+def refuse_useless(kind: Kind, options: Iterable[Option], given: Mapping[str, Any]) -> None:
+    """Raise UsageError for an option that was given and means nothing for this kind of model."""
+    for option in options:
+        if kind.lacks(option) and given.get(option.name, option.default) != option.default:
+            raise click.UsageError(f"{option.flag} means nothing for {kind.noun}: leave it out")
 
 
 def note_unknown(symbols: Iterable[str]) -> None:

@@ -6,7 +6,8 @@ vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard, TypeVar
@@ -18,11 +19,11 @@ from jax.typing import ArrayLike
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
-from lmgen.labelled.corpus import Labels, sides
-from lmgen.labelled.examples import Example, Examples, recognise
+from lmgen.labelled.corpus import sides
 from lmgen.models.columns import Columns
 from lmgen.models.kinds import Kind
 from lmgen.models.provenance import Origin, Provenance, same_text
+from lmgen.structured.table import structure_of
 from lmgen.system.arrayfile import Arrays
 
 State = Any  # what a model remembers of the symbols that it has read
@@ -78,10 +79,10 @@ class Model:
 
 
 class Taught(Model):
-    """A model of labelled text."""
+    """A model of text with a structure: labels, pairs."""
 
     @cached_property
-    def labels(self) -> Labels:
+    def labels(self) -> Any:
         """The names of the labels and tags."""
         return self.config.names
 
@@ -93,11 +94,11 @@ class Taught(Model):
             raise InputError(f"the text that {path or 'this model'} was trained on is not known: name a file to measure")
         return same_text(path, self.provenance.text, self.vocab, False, about["text_sha256"], self.labels).split
 
-    def training_examples(self) -> Iterator[Example]:
+    def training_examples(self) -> Iterator[Any]:
         """The examples that it was trained on. Raises InputError where they are missing or have changed."""
         return (one for held_out, one in sides(self.provenance.text.examples()[0], self._split) if not held_out)
 
-    def held_out_examples(self) -> Iterator[Example]:
+    def held_out_examples(self) -> Iterator[Any]:
         """The examples on which it was validated. Raises InputError where there are none."""
         split, (text, valid) = self._split, self.provenance.text.examples()
         if valid:
@@ -106,11 +107,13 @@ class Taught(Model):
             raise InputError("no text was held out in training: name a file to measure")
         return (one for held_out, one in sides(text, split) if held_out)
 
-    def examples_of(self, paths: Sequence[Path], encoding: str = "utf-8", errors: str = "strict") -> Examples:
-        """Labelled text, in the form that it shows or else in that of the training text."""
-        found, text = recognise(paths), self.provenance.text
-        form, column = (found.form, found.column) if found else (text.form or "", text.column)
-        return Examples(paths, form, text.column if form == text.form else column, text.separator, encoding, errors)
+    def examples_of(self, paths: Sequence[Path], encoding: str = "utf-8", errors: str = "strict") -> Any:
+        """The examples of files, in the form that these show or else in that of the training text."""
+        text = replace(self.provenance.text, encoding=encoding, errors=errors)
+        found = structure_of(text.task or "").recognise(paths)
+        if found and found.form != text.form:
+            text = replace(text, form=found.form, column=found.column)
+        return text.examples_of(paths)
 
 
 class Scores(Model):
@@ -168,7 +171,11 @@ class Fills(Model):
 
 
 class Predicts(Model):
-    """Predicts the labels of sequences, or of their symbols."""
+    """Predicts what belongs to a text: labels, tags, a translation."""
+
+    def predict(self, texts: Iterable[Any]) -> Iterator[Any]:
+        """The predictions for texts, in order; None among them asks for those of the texts before it."""
+        raise NotImplementedError
 
 
 class Conditions(Generates):
@@ -190,7 +197,7 @@ VERBS: dict[type[Model], str] = {
     Generates: "predict from left to right",
     RunsCompiled: "run in a compiled loop",
     Fills: "fill blanks",
-    Predicts: "predict labels",
+    Predicts: "predict labels or translations",
     Conditions: "write by label",
     HoldsNGrams: "be written as n-grams",
 }

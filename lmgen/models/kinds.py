@@ -9,6 +9,7 @@ from typing import Any
 from lmgen.errors import InputError
 from lmgen.options import table
 
+PARTS = {"n-grams", "plain", "labels"}  # parts of options that are for some kinds of models alone
 NETWORK = ("layers", "size", "residual", "layer_norm", "direction", "embedding", "tie", "dropout")
 
 
@@ -16,8 +17,9 @@ NETWORK = ("layers", "size", "residual", "layer_norm", "direction", "embedding",
 class Kind:
     """A kind of model: its `noun` in messages, with an article; the `command` to try first; the `summary` in `lmgen list`, a
     format of the facts; the `facts` of the configuration that `lmgen show` prints; the --direction and --cell that make it, where
-    None stands for the cells of networks; the tasks, where these make it; the parts or names of options `without` use for it;
-    whether it `counts`: it is fitted in one go, without training steps. `title` heads its card, `nats` are `per` this.
+    None stands for the cells of networks; the tasks, where these make it; the `parts` of options that are for such models, and
+    the names of other options that are `useless` to them; whether it `counts`: it is fitted in one go, without training steps.
+    `title` heads its card, `nats` are `per` this.
     """
 
     noun: str
@@ -28,28 +30,33 @@ class Kind:
     cell: str | None = None
     counts: bool = False
     tasks: tuple[str, ...] = ()
-    without: tuple[str, ...] = ("n-grams", "labels")
+    parts: tuple[str, ...] = ("plain",)
+    useless: tuple[str, ...] = ()
     title: str = "A recurrent language model"
     nats: str = "nats"
     per: str = "symbol"
 
     def lacks(self, option: table.Option) -> bool:
-        """Whether such a model has no use for an option of `train`."""
-        return not option.counts if self.counts else not {option.of, option.name}.isdisjoint(self.without)
+        """Whether such a model has no use for an option."""
+        alone = PARTS & {*option.of.split()}
+        return option.name in self.useless or (bool(alone) and alone.isdisjoint(self.parts))
 
 
 RECURRENT = Kind("a recurrent network", "sample", "{cell} {layers} × {size}", NETWORK)
 CLOZE = Kind(
     "a cloze network", "fill", "{cell} {layers} × {size}, both directions", NETWORK, direction="both", nats="pseudo-nats"
 )
-NGRAM = Kind("an n-gram model", "sample", "{cell} order {order}", ("order",), cell="ngram", counts=True)
+NGRAM = Kind(
+    "an n-gram model", "sample", "{cell} order {order}", ("order",), cell="ngram", counts=True, parts=("plain", "n-grams")
+)
 LABELLER = Kind(
     "a labelling network",
     "predict",
     "{cell} {layers} × {size}, {task}",
     ("task", "labels", "tags", "several", *(name for name in NETWORK if name != "tie"), "pool", "hashed", "vectors"),
     tasks=("tag", "classify", "tag-classify"),
-    without=("n-grams", "tie", "carry", "sequence"),
+    parts=("labels",),
+    useless=("tie", "carry", "sequence"),
     title="A labelling model",
     per="label",
 )
@@ -59,10 +66,12 @@ WRITER = Kind(
     "{cell} {layers} × {size}, by label",
     ("task", "labels", *NETWORK),
     tasks=("generate",),
-    without=("n-grams", "labels", "carry", "sequence", "direction"),
+    parts=(),
+    useless=("carry", "sequence", "direction"),
     title="A language model that writes by label",
 )
-KINDS = (RECURRENT, CLOZE, NGRAM, LABELLER, WRITER)
+STRUCTURED = (LABELLER, WRITER)  # whose task the text may decide
+KINDS = (RECURRENT, CLOZE, NGRAM, *STRUCTURED)
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
@@ -81,8 +90,9 @@ def wanted(options: Mapping[str, Any], task: str | None = None) -> Kind:
     """
     task = task or options["task"]
     kind = kind_of({**options, "task": task})
-    possible = [kind] if task or kind.counts else [kind, LABELLER]
+    possible = [kind] if task or kind.counts else [kind, *STRUCTURED]
     asked = [option for option in table.TRAIN if options[option.name] != option.default]
-    if useless := sorted(option.flag[2:] for option in asked if all(one.lacks(option) for one in possible)):
+    lacking = (one for one in asked if all((kind.counts and not one.counts) or kind.lacks(one) for kind in possible))
+    if useless := sorted(option.flag[2:] for option in lacking):
         raise InputError(f"{kind.noun} has no {', '.join(useless)}: leave that out, or choose another --cell or --task")
     return kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from lmgen.data.reading import Piece, Text
 from lmgen.data.split import Split, split_of_format_1
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
-from lmgen.labelled import corpus as labelled
-from lmgen.labelled.examples import Examples
+from lmgen.structured.table import structure_of
 from lmgen.system import arrayfile
 
 
@@ -32,10 +31,10 @@ class TextSettings:
     encoding: str = "utf-8"
     errors: str = "strict"
     split: Split | None = None  # None before the text is read, and in models of format 1
-    form: str | None = None  # of labelled text, with where its labels are, what parts several, and what is learnt of it
+    form: str | None = None  # of text with labels or another structure, where its labels are, what parts several, and …
     column: int | None = None
     separator: str = ","
-    task: str | None = None
+    task: str | None = None  # … what is learnt of it
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> TextSettings:
@@ -57,19 +56,20 @@ class TextSettings:
 
         return text(self.files), text(self.valid_files) if self.valid_files else None
 
-    def examples(self) -> tuple[Examples, Examples | None]:
-        """The labelled training text, and the validation text if it is another one."""
+    def examples(self) -> tuple[Any, Any]:
+        """The examples of the training text, and of the validation text or None."""
+        training, validation = self.files, self.valid_files
+        return self.examples_of([*map(Path, training)]), self.examples_of([*map(Path, validation)]) if validation else None
 
-        def text(files: tuple[str, ...]) -> Examples:
-            assert self.form
-            return Examples([Path(f) for f in files], self.form, self.column, self.separator, self.encoding, self.errors)
-
-        return text(self.files), text(self.valid_files) if self.valid_files else None
+    def examples_of(self, paths: Sequence[Path]) -> Any:
+        """The examples of other files that are read in the same way."""
+        return structure_of(self.task or "").open(paths, self)
 
     def load(self, unit: str | None = None, carry: bool = False, **vocabulary: Any) -> Any:
-        """The text, encoded; `vocabulary` holds options of `corpus.load`, or of `labelled.corpus.load` for labelled text."""
+        """The text, encoded; `vocabulary` holds options of `corpus.load`, or of the loading of its structure."""
         if self.form:
-            return labelled.load(*self.examples(), self.task or "", unit, split=self.split, **vocabulary)
+            task = self.task or ""
+            return structure_of(task).load(*self.examples(), task, unit, split=self.split, **vocabulary)
         return corpus.load(*self.open(carry), unit or "char", carry, split=self.split, **vocabulary)
 
 
@@ -129,10 +129,8 @@ class Origin:
         return self.data.valid
 
 
-def same_text(
-    path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256: str | None, labels: labelled.Labels | None = None
-) -> Any:
-    """The training text of a model, encoded again, with its `labels` if it is labelled.
+def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256: str | None, labels: Any = None) -> Any:
+    """The training text of a model, encoded again, with the names of its `labels` if it has some.
 
     Raises InputError where it is missing or, given its sha256, has changed.
     """
@@ -142,7 +140,7 @@ def same_text(
             gone = f"{came_from} and is gone" if came_from else f"({name}) is missing"
             raise InputError(f"the text that {path} was trained on {gone}: name a file")
     if text.form:
-        data = text.load(vocab.unit, vocab=vocab, unk_token=vocab.unk_token, labels=labels)
+        data = text.load(vocab.unit, vocab=vocab, unk_token=vocab.unk_token, **({"labels": labels} if labels else {}))
     else:
         opened, valid = text.open(carry)
         split = text.split or (None if valid else split_of_format_1(opened, carry))

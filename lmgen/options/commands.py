@@ -53,26 +53,32 @@ FILL = (
     PRECISION,
     JSON,
 )
+DECODING: tuple[Option, ...] = ()  # settings of `Model.predict`
 PREDICT = (
-    Option("top", Whole(), 1, "Number of labels to print for a text."),
-    Option("above", Bounded(0, 1), 0.0, "Print ? instead of a label less probable than this."),
+    *DECODING,
+    Option("top", Whole(), 1, "Number of labels to print for a text.", "labels"),
+    Option("above", Bounded(0, 1), 0.0, "Print ? instead of a label less probable than this.", "labels"),
     ENCODING,
     ERRORS,
     PRECISION,
     JSON,
 )
 EVAL = (
-    Option("with", Stored(), None, "Mix in this model, with the weight that is best on the held-out text."),
-    Option("valid", File(), None, "Text to fit the weight of --with on.", chosen="the held-out text"),
+    Option("with", Stored(), None, "Mix in this model, with the weight that is best on the held-out text.", "plain"),
+    Option("valid", File(), None, "Text to fit the weight of --with on.", "plain", "the held-out text"),
     Option(
-        "protocol", Choice(("whole", "windows")), "whole", "windows: reset the state at each window, as some publications do."
+        "protocol",
+        Choice(("whole", "windows")),
+        "whole",
+        "windows: reset the state at each window, as some publications do.",
+        "plain",
     ),
     Option("baselines", Flag(), True, "Compare with n-gram models and file compressors."),
-    replace(BATCH, help="Batch size: changes the speed, not the result."),
-    replace(WINDOW, help="Symbols per window: changes the result of --protocol windows alone."),
-    Option("against", Stored(), None, "Another labelling model: print the interval of the difference."),
-    Option("plot", File(), None, "Draw the confusion of the labels to a .png, .svg or .pdf file."),
-    Option("markdown", Flag(), False, "Print a row of a Markdown table for each text."),
+    replace(BATCH, help="Batch size: changes the speed, not the result.", of="plain"),
+    replace(WINDOW, help="Symbols per window: changes the result of --protocol windows alone.", of="plain"),
+    Option("against", Stored(), None, "Another labelling model: print the interval of the difference.", "labels"),
+    Option("plot", File(), None, "Draw the confusion of the labels to a .png, .svg or .pdf file.", "labels"),
+    Option("markdown", Flag(), False, "Print a row of a Markdown table for each text.", "plain"),
     ENCODING,
     ERRORS,
     PRECISION,

@@ -19,8 +19,9 @@ from lmgen.options.kinds import Bounded, Choice, Duration, Flag, Kind, Name, Pla
 class Option:
     """An option. Where `default` is None, `chosen` describes the default in words.
 
-    For `train`, `of` is the part that uses it: text, directory, vocabulary, network, n-grams, training or end; `counts` marks the
-    options an n-gram model accepts, `resumes` those a resumed training accepts.
+    `of` is the part that uses it: of `train` text, directory, vocabulary, network, training or end, or what some kinds of models
+    have: n-grams, labels; of other commands plain (text) or labels. `counts` marks the options an n-gram model accepts, `resumes`
+    those a resumed training accepts.
     """
 
     name: str
@@ -81,6 +82,7 @@ def check(name: str, kind: Kind, value: Any) -> Any:
         raise InputError(f"Invalid value for '--{name.rstrip('_').replace('_', '-')}': {error}") from None
 
 
+MODELS = ("vocabulary", "network", "labels", "training", "end")  # parts that make a model and its training
 SEED = Whole(0, kinds.LARGEST_SEED)
 TASK = Choice(("language", "tag", "classify", "tag-classify", "generate"))
 UNITS = Choice(("char", "word", "word-punct", "word-only"))
@@ -174,7 +176,7 @@ TRAIN = (
 
 def names(*of: str) -> tuple[str, ...]:
     """The names of the options of these parts."""
-    return tuple(option.name for option in TRAIN if option.of in of)
+    return tuple(option.name for option in TRAIN if not {*option.of.split()}.isdisjoint(of))
 
 
 def belonging(options: Mapping[str, Any], *of: str) -> dict[str, Any]:

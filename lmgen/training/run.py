@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from lmgen.models.provenance import Provenance, TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
+from lmgen.structured.table import LABELS
 from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
 from lmgen.tasks import task_of
 from lmgen.training import defaults, labelling, metrics
@@ -35,6 +36,9 @@ from lmgen.training.config import Progress, StepReport, TrainingConfig
 from lmgen.training.loop import Training
 from lmgen.training.step import State, begin
 
+CHOICES: dict[str, Callable[..., Any]] = {  # the network and the pace for text of each structure
+    **dict.fromkeys(LABELS.tasks, labelling.choose),
+}
 SAVE_SECONDS = 30  # a snapshot is written at least so often
 Weights = tuple[arrayfile.Arrays, dict[str, Any], str]  # what becomes model.safetensors, its metadata, and README.md
 
@@ -151,8 +155,8 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
     `options` are those of the vocabulary, the network, the training and its end. Raises InputError for a text, a directory or an
     option that cannot be used.
     """
-    table.refuse_unknown(options, table.names("vocabulary", "network", "labels", "training", "end"))
-    vocabulary, wanted = table.belonging(options, "vocabulary"), table.belonging(options, "network", "labels", "training", "end")
+    table.refuse_unknown(options, table.names(*table.MODELS))
+    vocabulary, wanted = table.belonging(options, "vocabulary"), table.belonging(options, *table.MODELS[1:])
     defaults.check(wanted)
     place = directories.Place(place) if isinstance(place, Path) else place
     carry = vocabulary.get("carry", False)
@@ -160,8 +164,9 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
     if text.form:
         start = labelling.start_of(wanted)
         unit = vocabulary.pop("unit", None) or (start.vocab.unit if start else None)
-        data = text.load(unit, **vocabulary, vectors_of=wanted.get("vectors"))
-        network, pace = labelling.choose(data, text.task or "", carry, wanted, start)
+        vectors = {} if wanted.get("vectors") is None else {"vectors_of": wanted["vectors"]}
+        data = text.load(unit, **vocabulary, **vectors)
+        network, pace = CHOICES[text.task or ""](data, text.task or "", carry, wanted, start)
     else:
         data = text.load(**vocabulary)
         shape, pace = defaults.choose(data, carry, wanted)

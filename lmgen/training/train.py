@@ -14,11 +14,10 @@ from lmgen.data.corpus import Corpus
 from lmgen.data.inputs import is_name
 from lmgen.data.split import WHOLE
 from lmgen.errors import DivergedError, InputError, LmgenError
-from lmgen.labelled import examples
-from lmgen.labelled.examples import FORMS
 from lmgen.models import kinds
 from lmgen.models.provenance import TextSettings
 from lmgen.options import table
+from lmgen.structured.table import recognise, structure_of
 from lmgen.system import directories, lock
 from lmgen.training import counting, defaults
 from lmgen.training import run as runs
@@ -84,7 +83,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
         if kind.counts:
             observer.counted(*counting.new(place, text, order=options["order"], **vocabulary))
             return place.path, "auto"
-        run = runs.new(place, text, **vocabulary, **table.belonging(options, "network", "labels", "training", "end"))
+        run = runs.new(place, text, **vocabulary, **table.belonging(options, *table.MODELS[1:]))
         observer.begin(run)
         _drive(run, observer)
     return run.path, run.config.precision
@@ -96,34 +95,39 @@ def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> Text
     if not files:
         return None
     found = finding.find(files, options["glob"], observer.note), finding.find(valid)
-    how = {name: options[name] for name in ("sequence", "encoding", "errors")} | _labelled(found[0], options, observer)
+    how = {name: options[name] for name in ("sequence", "encoding", "errors")} | _structured(found[0], options, observer)
     if "form" not in how and (hint := formats.hint(found[0][0])):
         observer.note(hint)
     training, validation = (tuple(str(path.absolute()) for path in paths) for paths in found)  # for resuming from another folder
     return TextSettings(training, validation, **how, split=WHOLE if options["no_valid"] else None)
 
 
-def _labelled(paths: Sequence[Path], options: dict[str, Any], observer: Observer) -> dict[str, Any]:
-    """How labelled text is read and what is learnt of it; nothing for plain text.
+def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observer) -> dict[str, Any]:
+    """How text with a structure is read and what is learnt of it; nothing for plain text.
 
     Raises InputError where the task that the options name cannot be learnt from the text.
     """
     task = options["task"]
-    found = None if task == "language" else examples.recognise(paths) or (examples.named(paths) if task else None)
+    found = None if task == "language" else recognise(paths, task)
     reads = {"--carry": options["carry"], "--sequence": options["sequence"] != "line", "--cell": kinds.kind_of(options).counts}
     if found and (plain := [flag for flag, on in reads.items() if on]):
-        observer.note(f"{found.reason}, but with {plain[0]} it is read as plain text: leave that out to learn the labels")
+        observer.note(f"{found.reason}, but with {plain[0]} it is read as plain text: leave that out to {learnt(found.task)}")
         found = None
     if found is None:
         if task in (None, "language"):
             return {}
-        way = f"give text in one of the forms {', '.join(FORMS)}, or leave out --task"
-        raise InputError(f"{finding.names_of(paths)} is not labelled text: {way}")
+        way = f"give text in one of the forms {', '.join(structure_of(task).forms)}, or leave out --task"
+        raise InputError(f"{finding.names_of(paths)} has nothing to {learnt(task)}: {way}")
     task = task or found.task
     if not {*task.replace("generate", "classify").split("-")} <= {*found.task.split("-")}:
-        raise InputError(f"{found.reason}, so there is nothing to {task.replace('-', ' and ')}: leave out --task")
-    observer.note(f"{found.reason}: learning to {task.replace('-', ' and ')} (--task language: plain text)")
+        raise InputError(f"{found.reason}, so there is nothing to {learnt(task)}: leave out --task")
+    observer.note(f"{found.reason}: learning to {learnt(task)} (--task language: plain text)")
     return {"form": found.form, "column": options["column"] or found.column, "separator": options["separator"], "task": task}
+
+
+def learnt(task: str) -> str:
+    """A task as a verb."""
+    return task.replace("-", " and ")
 
 
 def _drive(run: Run, observer: Observer) -> None:

@@ -337,7 +337,7 @@ MISTAKES = {
     "train data.columns --task classify": "so there is nothing to classify: leave out --task",
     "train data.columns --task generate": "so there is nothing to generate: leave out --task",
     "train data.jsonl --task tag-classify": "so there is nothing to tag and classify: leave out --task",
-    "train plain.txt --task classify": "plain.txt is not labelled text: give text in one of the forms tsv, csv,",
+    "train plain.txt --task classify": "plain.txt has nothing to classify: give text in one of the forms tsv, csv,",
     "train plain.txt --pool mean": "a recurrent network has no pool: leave that out",
     "train data.tsv --task classify --carry": "a labelling network has no carry: leave that out",
     "train data.tsv --task classify --sequence file": "a labelling network has no sequence: leave that out",
@@ -354,8 +354,8 @@ MISTAKES = {
     "train data.tsv --from grams": "this model is an n-gram model and cannot run in a compiled loop",
     "train data.tsv --from missing": "there is no model missing: lmgen list shows those in checkpoints/",
     "train data.tsv --task sort": "'sort' is not one of language, tag, classify, tag-classify, generate",
-    "predict plain plain.txt": "this model is a recurrent network and cannot predict labels: train one on labelled text",
-    "predict writer plain.txt": "this model is a network that writes by label and cannot predict labels",
+    "predict plain plain.txt": "this model is a recurrent network and cannot predict labels or translations: use lmgen sample,",
+    "predict writer plain.txt": "this model is a network that writes by label and cannot predict labels or translations",
     "predict classes missing": "there is no missing",
     "predict classes --top 0": "0 cannot be used: give 1 or more",
     "predict classes --above 2": "2.0 cannot be used: give 0 or more, 1 at most",
@@ -372,7 +372,7 @@ MISTAKES = {
     "eval writer data.tsv --plot c.png": "--plot means nothing for a network that writes by label",
     "eval writer data.columns": "data.columns, line 1 has no label: give a text that has them",
     "eval classes --against classes": "--against compares two models on a text that neither has seen: name a FILE",
-    "eval classes data.tsv --against plain": "this model is a recurrent network and cannot predict labels",
+    "eval classes data.tsv --against plain": "this model is a recurrent network and cannot predict labels or translations",
     "eval classes data.tsv data.csv --plot c.png": "--plot draws the confusion of one text: name one FILE",
     "eval several data.several --plot c.png": "several labels of one text have no confusion to draw: leave out --plot",
     "sample classes": "cannot predict from left to right: use lmgen predict, or train one with --task language",
@@ -408,5 +408,5 @@ def test_labelled_data_that_are_read_as_plain_text_are_named(home, lmgen):
     for words in (["--carry", *TINY[:2]], ["--cell", "ngram", "--order", "2"]):
         code, _, err = lmgen("train", home / "data.tsv", *words, "-o", words[0].strip("-"))
         assert code == 0
-        note = f"but with {words[0]} it is read as plain text: leave that out to learn the labels"
+        note = f"but with {words[0]} it is read as plain text: leave that out to classify"
         assert note in err.splitlines()[0]

@@ -179,7 +179,7 @@ def test_baselines_are_fitted_on_the_training_part_and_beside_each_part(tmp_path
         other = {"seq.in": "a c", "seq.out": "O O", "label": "bad"}[name]
         (folder / name).write_text(f"{line}\n" * 9 + f"{other}\n" * 6)
     lm = lmgen.train(folder, output=tmp_path / "m", steps=2, size=4, embedding=4, input="symbol")
-    (card,) = lm.label_cards(folder)
+    (card,) = lm.cards(folder)
     assert {rule.name: rule.value for rule in card.labels.baselines} == {"majority": 9 / 15, "naive Bayes": 1}
     assert {rule.name: rule.value for rule in card.tags.baselines} == {"most frequent tag": 1}
     json.dumps(card.as_dict())
@@ -187,6 +187,6 @@ def test_baselines_are_fitted_on_the_training_part_and_beside_each_part(tmp_path
     (folder / "seq.out").write_text("O B-x\n" * 15)
     for name, line in {"seq.in": "a b\n", "seq.out": "O B-x\n", "label": "good\n"}.items():
         (tmp_path / name).write_text(line)
-    (card,) = lmgen.load(tmp_path / "m").label_cards(tmp_path)
+    (card,) = lmgen.load(tmp_path / "m").cards(tmp_path)
     assert not card.labels.baselines
     assert card.lack

@@ -1,4 +1,4 @@
-"""The command predict: labels and tags of texts, as lines, as CoNLL columns, as JSON."""
+"""What predict and eval print of a model that labels: lines, CoNLL columns, JSON; measures beside baselines."""
 
 from __future__ import annotations
 
@@ -9,37 +9,14 @@ from typing import Any
 import click
 
 from lmgen.cli import console
-from lmgen.cli.options import command, load
-from lmgen.options import commands
+from lmgen.cli.options import load
 from lmgen.system import terminal
 
 ABSTAINED = "?"  # printed instead of a label that is not probable enough
 MOST_CONFUSED = 12  # labels of a table of confusion
 
 
-@command("lmgen predict languages names.txt", "echo Giovanni | lmgen predict languages --top 3", options=commands.PREDICT)
-@click.argument("model")
-@click.argument("file", default="-")
-def predict(model: str, file: str, top: int, above: float, encoding: str, errors: str, precision: str, json: bool) -> None:
-    """Predict the labels of texts, or the tags of their words.
-
-    FILE has a text a line, or is labelled text in any form that lmgen train reads, whose labels are not looked at; without FILE
-    standard input is read as it arrives. Prints for each text its label, the label's probability and the text; tags as columns
-    (word, tag, probability) with a blank line after each text.
-    """
-    loaded = load(model, precision)
-    for one in loaded.predict(_texts(file, encoding, errors)):
-        if json:
-            console.put_json(_record(one, top, above))
-        elif one.tags:
-            _put_columns(one, top, above)
-        else:
-            _put_line(one, top, above)
-        if file == "-":
-            terminal.finish()
-
-
-def _texts(file: str, encoding: str, errors: str) -> Iterator[Any]:
+def inputs(file: str, encoding: str, errors: str) -> Iterator[Any]:
     """The texts of a file or of standard input; None where more of it has to be waited for."""
     from lmgen.data import reading
     from lmgen.labelled.examples import Examples, recognise
@@ -54,21 +31,26 @@ def _texts(file: str, encoding: str, errors: str) -> Iterator[Any]:
     terminal.note(*opened.notes)
 
 
-def _record(one: Any, top: int, above: float) -> dict[str, Any]:
+def put(one: Any, top: int, above: float) -> None:
+    """Print a prediction: a line, or columns where it has tags."""
+    (_put_columns if one.tags else _put_line)(one, top, above)
+
+
+def record(one: Any, top: int, above: float) -> dict[str, Any]:
     """A prediction as JSON: null stands for a label below `above`."""
-    record: dict[str, Any] = {"text": one.text}
+    found: dict[str, Any] = {"text": one.text}
     if one.labels:
         first, p = one.labels[0]
-        record |= {"label": first if p >= above else None, "probability": p}
+        found |= {"label": first if p >= above else None, "probability": p}
         if one.several:
-            record["labels"] = [{"label": name, "probability": p} for name, p in one.labels if name in one.chosen and p >= above]
+            found["labels"] = [{"label": name, "probability": p} for name, p in one.labels if name in one.chosen and p >= above]
         if top > 1:
-            record["top"] = [{"label": name, "probability": p} for name, p in one.labels[:top]]
+            found["top"] = [{"label": name, "probability": p} for name, p in one.labels[:top]]
     if one.tags:
-        record |= {"tokens": one.symbols, "tags": [tag if p >= above else None for tag, p in one.tags]}
-        record["probabilities"] = [p for _, p in one.tags]
-        record.setdefault("probability", min(record["probabilities"]))  # of all tags together at most
-        record["entities"] = [
+        found |= {"tokens": one.symbols, "tags": [tag if p >= above else None for tag, p in one.tags]}
+        found["probabilities"] = [p for _, p in one.tags]
+        found.setdefault("probability", min(found["probabilities"]))  # of all tags together at most
+        found["entities"] = [
             {
                 "label": span.label,
                 "start": span.start,
@@ -79,7 +61,7 @@ def _record(one: Any, top: int, above: float) -> dict[str, Any]:
             for span, p in one.entities
             if p >= above
         ]
-    return record
+    return found
 
 
 def _put_line(one: Any, top: int, above: float) -> None:
@@ -111,8 +93,8 @@ def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> No
     other = load(options["against"]) if options["against"] else None
     if other and not files:
         raise click.UsageError("--against compares two models on a text that neither has seen: name a FILE")
-    others = other.label_cards(*files, baselines=False, **how) if other else iter(())
-    for card in loaded.label_cards(*files, baselines=options["baselines"], **how):
+    others = other.cards(*files, baselines=False, **how) if other else iter(())
+    for card in loaded.cards(*files, baselines=options["baselines"], **how):
         theirs = next(others, None)
         if theirs and not _pairs(card, theirs):
             raise click.UsageError("the models have no measure in common: name one --against that learnt the same labels")

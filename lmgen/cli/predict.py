@@ -1,0 +1,43 @@
+"""The command predict: the model knows what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from lmgen.cli import console
+from lmgen.cli.options import command, load, refuse_useless
+from lmgen.cli.predictions import labels
+from lmgen.models import kinds
+from lmgen.options import commands
+from lmgen.system import terminal
+
+# For each kind of model a module with `inputs` (of a file), `put` and `record` (a prediction as text, as JSON), and `evaluate`.
+SHOWN: dict[kinds.Kind, Any] = {kinds.LABELLER: labels}
+
+
+@command("lmgen predict languages names.txt", "echo Giovanni | lmgen predict languages --top 3", options=commands.PREDICT)
+@click.argument("model")
+@click.argument("file", default="-")
+def predict(model: str, file: str, encoding: str, errors: str, precision: str, json: bool, **options: Any) -> None:
+    """Predict the labels of texts, or the tags of their words.
+
+    FILE has a text a line, or is labelled text in any form that lmgen train reads, whose labels are not looked at; without FILE
+    standard input is read as it arrives. Prints for each text its label, the label's probability and the text; tags as columns
+    (word, tag, probability) with a blank line after each text.
+    """
+    from lmgen.models.capabilities import Predicts, require
+
+    loaded = load(model, precision)
+    kind = require(loaded.lm, Predicts, "use lmgen {command}, or train one on labelled text").kind
+    refuse_useless(kind, commands.PREDICT, options)
+    own = {one.name: options[one.name] for one in commands.PREDICT if one.name in options and not kind.lacks(one)}
+    shown, settings = SHOWN[kind], {option.name: own.pop(option.name) for option in commands.DECODING if option.name in own}
+    for one in loaded.predict(shown.inputs(file, encoding, errors), **settings):
+        if json:
+            console.put_json(shown.record(one, **own))
+        else:
+            shown.put(one, **own)
+        if file == "-":
+            terminal.finish()

@@ -1,0 +1,59 @@
+"""The structures of data that are more than a stream of sequences, each described by an entry of STRUCTURES.
+
+To add one: a module that recognises, reads and encodes it, and its entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmgen.labelled import corpus, examples
+from lmgen.labelled.examples import Found
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A structure of data: the `tasks` that can be learnt of it, its `forms`, and functions that recognise it in files, open the
+    files as a stream of examples (with `sha256` and `notes` after a pass), read as the fields of TextSettings say, and load such
+    a stream in numbers.
+
+    `named` is asked where a task of the structure was named and nothing is recognised.
+    """
+
+    tasks: tuple[str, ...]
+    forms: tuple[str, ...]
+    recognise: Callable[[Sequence[Path]], Found | None]
+    named: Callable[[Sequence[Path]], Found | None]
+    open: Callable[[Sequence[Path], Any], Any]
+    load: Callable[..., Any]
+
+
+def _examples(paths: Sequence[Path], how: Any) -> examples.Examples:
+    return examples.Examples(paths, how.form, how.column, how.separator, how.encoding, how.errors)
+
+
+LABELS = Structure(
+    ("tag", "classify", "tag-classify", "generate"),
+    tuple(examples.FORMS),
+    examples.recognise,
+    examples.named,
+    _examples,
+    corpus.load,
+)
+STRUCTURES = (LABELS,)  # in the order in which they are recognised
+
+
+def structure_of(task: str) -> Structure:
+    """The structure that a task is learnt of. Raises KeyError for a task of plain text."""
+    return {task: one for one in STRUCTURES for task in one.tasks}[task]
+
+
+def recognise(paths: Sequence[Path], task: str | None = None) -> Found | None:
+    """What can be learnt of files, of the structure of a task if one is given; None for plain text."""
+    if task:
+        one = structure_of(task)
+        return one.recognise(paths) or one.named(paths)
+    return next(filter(None, (one.recognise(paths) for one in STRUCTURES)), None)
