@@ -26,12 +26,12 @@ from jax.flatten_util import ravel_pytree
 from report import ROOT, table
 
 from lmgen.data.vocab import EOS, Vocab
+from lmgen.defaults.config import TrainingConfig
 from lmgen.generation import sampling
 from lmgen.nn import cells, model, recurrence
 from lmgen.nn.cells import CELLS
 from lmgen.tasks import task_of
 from lmgen.training import step as training_step
-from lmgen.training.config import TrainingConfig
 
 PAGE = ROOT / "docs" / "networks.md"
 SMALL = 2.0**-10  # tanh is linear at zero: in this unit inputs, memory and outputs of the examples are whole numbers

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from speed_workers import Shape, network
 
+from lmgen.defaults.config import TrainingConfig
 from lmgen.nn.precision import precision_of
-from lmgen.training.config import TrainingConfig
 
 STEPS = 10
 LARGE = 2048  # rows, columns and inner dimension of the product that measures the limit

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lmgen.defaults.config import TrainingConfig
 from lmgen.nn.precision import precision_of
-from lmgen.training.config import TrainingConfig
 
 SECONDS = 0.7  # of work in a round
 TRIAL = 0.3  # seconds to measure a way of computing

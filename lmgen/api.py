@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import wraps
+from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
@@ -21,6 +21,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from lmgen import loading
 from lmgen.applied.labeller import Prediction
 from lmgen.data import corpus, finding, inputs, reading
+from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
 from lmgen.evaluation import bylabel, labelcard
 from lmgen.evaluation.bylabel import OfLabel
@@ -30,14 +31,14 @@ from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, sc
 from lmgen.generation.filling import Filling, fillings
 from lmgen.generation.sampling import Sample, Settings, defaults, distinct_samples, samples
 from lmgen.models import kinds as model_kinds
-from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, can, require
+from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, ScoresPairs, can, require
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import commands, kinds, table
+from lmgen.structured import pairs
 from lmgen.system import directories, signals, terminal
 from lmgen.system.files import explained
 from lmgen.training import train as training
-from lmgen.training.config import StepReport
 from lmgen.training.display import Display, Loss
 
 CARDS: dict[model_kinds.Kind, Any] = {model_kinds.LABELLER: labelcard.card}  # how well a model predicts, for each kind of model
@@ -176,13 +177,17 @@ class Model:
 
     @named
     def score(self, sequences: str | Iterable[str | None]) -> Score | Iterator[Score]:
-        """The nats of a sequence, or of each of several; with a carried state each continues the one before.
+        """The nats of a sequence, or of each of several; with a carried state each continues the one before. A model of pairs
+        scores `source TAB target`: the target, given the source.
 
         Several are scored many at a time; None among them asks for the scores of those before it.
         """
-        lm: Any = require(self.lm, Scores, "use lmgen {command}, or train one with --task language")
+        lm: Any = self.lm
+        if not can(lm, ScoresPairs):
+            require(lm, Scores, "use lmgen {command}, or train one with --task language")
+        of: Any = (lambda lines: lm.score(pairs.of_lines(lines))) if can(lm, ScoresPairs) else partial(scores, lm)
         if isinstance(sequences, str):
-            return next(scores(lm, [sequences]))
+            return next(of([sequences]))
         if not isinstance(sequences, Iterable):
             raise InputError(f"{kinds.quoted(sequences)} is not a text: give a string, or several")
 
@@ -192,7 +197,7 @@ class Model:
                     raise InputError(f"{kinds.quoted(one)} is not a string, so it cannot be scored: give strings")
                 yield one
 
-        return scores(lm, strings())
+        return of(strings())
 
     @overload
     def predict(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]

@@ -28,7 +28,7 @@ import hashlib, time, jax, numpy as np
 from lmgen.nn import model, native
 from lmgen.nn.precision import precision_of
 from lmgen.tasks import task_of
-from lmgen.training.config import TrainingConfig
+from lmgen.defaults.config import TrainingConfig
 from lmgen.training.step import begin, step
 network = model.NetworkConfig(50, "lstm", 128, 1, 128)
 c = TrainingConfig(32, 64, 1e-2, steps=1, precision=precision_of("auto"))

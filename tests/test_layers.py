@@ -22,6 +22,7 @@ LAYERS = [
     "evaluation",
     "training",
     "generation",
+    "defaults",
     "tasks",
     "loading",
     "applied",

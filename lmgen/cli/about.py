@@ -22,14 +22,15 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, json: 
     steps at once, then those of the state); the turns in which a step computes the latter; its training speed in symbols per
     second. If you name cells, their equations are printed, too.
     """
+    from lmgen.defaults import language
     from lmgen.nn.cells import CELLS
     from lmgen.system import devices
-    from lmgen.training import benchmark, defaults, display
+    from lmgen.training import benchmark, display
 
     devices.prepare()
     chosen = [name.lower() for name in names]
     for name in chosen:
-        defaults.check({"cell": name})
+        language.check({"cell": name})
         if name not in CELLS:
             raise InputError(f"{name} is not a network, so it has no cost to list: train it with lmgen train --cell {name}")
     costs = [benchmark.cost(name) for name in chosen or CELLS]

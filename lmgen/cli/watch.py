@@ -11,6 +11,7 @@ from typing import Any
 
 from lmgen import api
 from lmgen.data.corpus import Corpus
+from lmgen.defaults.config import StepReport
 from lmgen.errors import LmgenError
 from lmgen.generation import filling
 from lmgen.labelled.corpus import LabelledCorpus
@@ -19,7 +20,6 @@ from lmgen.nn import model
 from lmgen.options import table
 from lmgen.system import signals
 from lmgen.system.terminal import duration, note
-from lmgen.training.config import StepReport
 from lmgen.training.counting import Fitted
 from lmgen.training.display import Display, Loss
 from lmgen.training.run import Run

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -210,7 +211,7 @@ def labelled(label: str, text: str) -> str:
     return f"{label}\0{text}"
 
 
-def sides(examples: Iterable[Example], split: Split) -> Iterator[tuple[bool, Example]]:
+def sides(examples: Iterable[Any], split: Split) -> Iterator[tuple[bool, Any]]:
     """Each example with its side: True where it is held out. Equal texts are on one side."""
     for example in examples:
         yield split.holds_out(fingerprint(example.joined)), example
@@ -235,7 +236,7 @@ def load(
     without a symbol are left out. Raises InputError where there is nothing to train on.
     """
     writes = task == "generate"
-    unit = unit or (vocab.unit if vocab else "char" if writes else _unit(examples))
+    unit = unit or (vocab.unit if vocab else "char" if writes else unit_of(examples))
     hashes, known = array("Q"), set[int]()
 
     def noted() -> Iterator[Example]:
@@ -248,7 +249,7 @@ def load(
     if "tag" in task and unit == "char" and not scan.tag_names:
         raise InputError(f"the tokens of {names_of(examples.paths)} are longer than a character: leave out --unit char")
     written = scan.lengths > 0
-    split = split or (WHOLE if valid else _split(int(written.sum())))
+    split = split or (WHOLE if valid else share_of(int(written.sum())))
     held = np.fromiter(map(split.holds_out, hashes), bool, len(hashes))
     if not (written & ~held).any():
         split, held = WHOLE, np.zeros(len(hashes), bool)
@@ -289,13 +290,13 @@ def _with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarr
     return larger, np.concatenate([np.zeros((SPECIAL, matrix.shape[1]), np.float32), matrix]), share
 
 
-def _split(count: int) -> Split:
+def share_of(count: int) -> Split:
     """The split of a text of some examples without a validation text of its own."""
     share = min(HELD_OUT, MOST_HELD_OUT / max(1, count))
     return Split(share) if share * count >= LEAST_HELD_OUT else WHOLE
 
 
-def _unit(examples: Examples) -> str:
+def unit_of(examples: Iterable[Any]) -> str:
     """The unit that suits the text, by its beginning: tokens are words, or characters if all are; texts of single words are read
     as characters."""
     texts = words = attached = apart = 0

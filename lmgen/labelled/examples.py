@@ -80,7 +80,7 @@ class Examples:
     def of(self, path: Path, digests: list[str] | None = None) -> Iterator[Example]:
         """The examples of one of the paths; `digests` gets the fingerprints of its files."""
         column = self.column
-        if column is None and self.form in _SIGNS and (found := _SIGNS[self.form](_head(self.paths[0]))):
+        if column is None and self.form in _SIGNS and (found := _SIGNS[self.form](head_of(self.paths[0]))):
             column = found.column
         how = (column, self.separator, self.encoding, self.errors, self.notes, [] if digests is None else digests)
         return FORMS[self.form].read(Source(path, *how))
@@ -96,7 +96,9 @@ class Found(NamedTuple):
     column: int | None = None
 
 
-class _Head(NamedTuple):
+class Head(NamedTuple):
+    """What a file shows of itself: the whole lines among its first 64 KB, and those among its last."""
+
     path: Path
     lines: list[str]  # the whole ones at the beginning of a file …
     last: list[str]  # … and at the end of a larger one
@@ -139,11 +141,12 @@ def _of_folder(path: Path) -> Found | None:
 
 
 def _of_file(path: Path) -> Found | None:
-    head = _head(path)
+    head = head_of(path)
     return next(filter(None, (sign(head) for sign in _SIGNS.values())), None)
 
 
-def _head(path: Path) -> _Head:
+def head_of(path: Path) -> Head:
+    """The beginning and the end of a file. Raises InputError for a file that cannot be read."""
     with opened(path) as file:
         try:
             start = file.read(formats.HEAD)
@@ -153,10 +156,10 @@ def _head(path: Path) -> _Head:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
     encoding = next((name for mark, name in formats.BYTE_ORDER_MARKS.items() if start.startswith(mark)), "utf-8-sig")
     lines, last = (part.decode(encoding, "replace").split("\n") for part in (start, end))
-    return _Head(path, [line.removesuffix("\r") for line in (lines[:-1] if end else lines)], last[1:])
+    return Head(path, [line.removesuffix("\r") for line in (lines[:-1] if end else lines)], last[1:])
 
 
-def _jsonl(head: _Head) -> Found | None:
+def _jsonl(head: Head) -> Found | None:
     first = next(filter(str.strip, head.lines), "")
     try:
         record = json.loads(first) if first.lstrip().startswith("{") else None
@@ -177,7 +180,7 @@ def _jsonl(head: _Head) -> Found | None:
     return Found("jsonl", task, f"{head.name} has JSON objects with {' and '.join(map(str, names))}")
 
 
-def _fasttext(head: _Head) -> Found | None:
+def _fasttext(head: Head) -> Found | None:
     written = [*filter(str.strip, head.lines)]
     marked = sum(line.lstrip().startswith(MARK) for line in written)
     if not marked or marked < 0.9 * len(written):
@@ -185,7 +188,7 @@ def _fasttext(head: _Head) -> Found | None:
     return Found("fasttext", "classify", f"{head.name} has {MARK} at the start of {marked:,} of {head.where}")
 
 
-def _csv(head: _Head) -> Found | None:
+def _csv(head: Head) -> Found | None:
     rows: list[list[str]] = []
     try:
         for _, row in table(head.path, head.lines):
@@ -198,12 +201,12 @@ def _csv(head: _Head) -> Found | None:
     if of_text is None or of_label is None or not whole or len(whole) < 0.9 * len(rows):
         return None
     labels = Counter(row[of_label].strip() for row in whole)
-    if not _are_names(labels) or len(labels) > max(10, len(whole) / 2) or _is_numbers(row[of_text] for row in whole):
+    if not _are_names(labels) or len(labels) > max(10, len(whole) / 2) or are_numbers(row[of_text] for row in whole):
         return None
     return Found("csv", "classify", f"{head.name} has columns named {header[of_text]!r} and {header[of_label]!r}")
 
 
-def _columns(head: _Head) -> Found | None:
+def _columns(head: Head) -> Found | None:
     found = [*sentences(enumerate(head.lines, 1))]
     rows = [fields for sentence in found for _, fields in sentence]
     width = len(rows[0]) if rows else 0
@@ -215,13 +218,13 @@ def _columns(head: _Head) -> Found | None:
     chunks = all(map(_CHUNK.fullmatch, tags)) and any(tag != "O" for tag in tags)
     if not chunks and head.path.suffix.lower() not in SUFFIXES:
         apart = all(map(_CAPITALS.fullmatch, tags)) or all("\t" in line for line in head.lines if line.strip())
-        if len(found) < 3 or not apart or not _comes_often(tags) or len(tokens) < 1.5 * len(tags) or _is_numbers(tags):
+        if len(found) < 3 or not apart or not _comes_often(tags) or len(tokens) < 1.5 * len(tags) or are_numbers(tags):
             return None
     reason = f"{number(len(tags), 'different tag')} in column {of_tag + 1} of {width} in {head.where}"
     return Found("columns", "tag", f"{head.name} has {reason}")
 
 
-def _tsv(head: _Head) -> Found | None:
+def _tsv(head: Head) -> Found | None:
     lines = [line for line in head.lines if line.strip()]
     pairs = [tuple(parts) for line in lines if len(parts := line.split("\t")) == 2 and all(map(str.strip, parts))]
     if not pairs or len(pairs) < 0.98 * len(lines):
@@ -241,7 +244,7 @@ def _labels_on(side: int, pairs: Sequence[tuple[str, ...]]) -> Counter[str] | No
     texts = [pair[1 - side] for pair in pairs]
     spelt = sum(n for label, n in labels.items() if len(label) > LONGEST_LABEL or label[-1:] in FINAL or label.count(" ") > 4)
     various = len(set(texts)) >= max(1.5 * len(labels), 0.3 * len(texts))
-    good = len(labels) > 1 and various and spelt <= 0.02 * labels.total() and not _is_numbers(texts) and _comes_often(labels)
+    good = len(labels) > 1 and various and spelt <= 0.02 * labels.total() and not are_numbers(texts) and _comes_often(labels)
     return labels if good and _are_names(labels) else None
 
 
@@ -251,7 +254,8 @@ def _comes_often(labels: Counter[str]) -> bool:
     return (total >= 5 * len(labels) and once <= max(1, len(labels) / 4)) or (total < 50 and total >= 2 * len(labels))
 
 
-def _is_numbers(texts: Iterable[str]) -> bool:
+def are_numbers(texts: Iterable[str]) -> bool:
+    """Whether most of the texts are numbers."""
     some = [*islice(texts, 1000)]
     return 2 * sum(map(bool, map(_NUMBER.fullmatch, some))) > len(some)
 
@@ -259,10 +263,10 @@ def _is_numbers(texts: Iterable[str]) -> bool:
 def _are_names(labels: Counter[str]) -> bool:
     """Whether these are the names of classes, and not counts or measures."""
     few = len(labels) <= MOST_CLASSES_OF_NUMBERS and all(re.fullmatch(r"[+-]?\d{1,2}(\.0)?", label) for label in labels)
-    return few or not _is_numbers(labels)
+    return few or not are_numbers(labels)
 
 
-_SIGNS: dict[str, Callable[[_Head], Found | None]] = {
+_SIGNS: dict[str, Callable[[Head], Found | None]] = {
     "jsonl": _jsonl,
     "fasttext": _fasttext,
     "csv": _csv,

@@ -131,11 +131,11 @@ class _Part:
 class Packing:
     """The blocks of a training: `packing[k]` is a pure function of the step k.
 
-    The columns are packed once. Each epoch draws anew, from (seed, epoch), which of the sequences of one length stands where one
-    of that length is packed, and the order of the columns.
+    The columns are packed once. Each epoch draws anew, from (seed, epoch), which of the sequences of one kind stands where one
+    of that kind is packed, and the order of the columns. Sequences of a length are of a kind, unless `kinds` tells them apart.
     """
 
-    def __init__(self, starts: np.ndarray, lengths: np.ndarray, symbols: int, seed: int):
+    def __init__(self, starts: np.ndarray, lengths: np.ndarray, symbols: int, seed: int, kinds: np.ndarray | None = None):
         self.starts, self.lengths, self.seed = starts, lengths, seed
         self._parts: list[_Part] = []
         below = 0
@@ -147,8 +147,9 @@ class Packing:
             self._parts.append(_Part(rows, width, columns, most))
             below = rows - 2
         self.per_epoch = sum(part.steps for part in self._parts)
-        by_length = np.argsort(lengths, kind="stable")
-        self._groups = np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1)
+        kinds = lengths if kinds is None else kinds
+        by_kind = np.argsort(kinds, kind="stable")
+        self._groups = np.split(by_kind, np.flatnonzero(np.diff(kinds[by_kind])) + 1)
         self._epoch = -1
 
     @property
@@ -156,6 +157,13 @@ class Packing:
         """The share of places that hold neither a symbol nor the EOS of a sequence."""
         room = sum(part.rows * len(part.columns) for part in self._parts)
         return 1 - float((self.lengths + 1).sum()) / room
+
+    def room(self, weights: np.ndarray) -> dict[int, int]:
+        """The most that the weights of a block's sequences sum to, by the number of rows; those of one kind weigh the same."""
+        return {
+            part.rows: sum(sorted((int(weights[column].sum()) for column in part.columns), reverse=True)[: part.width])
+            for part in self._parts
+        }
 
     def __getitem__(self, step: int) -> Block:
         epoch, within = divmod(step, self.per_epoch)

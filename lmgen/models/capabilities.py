@@ -178,6 +178,14 @@ class Predicts(Model):
         raise NotImplementedError
 
 
+class ScoresPairs(Predicts):
+    """Gives the nats of targets, given their sources."""
+
+    def score(self, pairs: Iterable[Any]) -> Iterator[Any]:
+        """−ln p of the target of each pair, in order; None among them asks for the scores of those before it."""
+        raise NotImplementedError
+
+
 class Conditions(Generates):
     """Writes by a label."""
 
@@ -198,6 +206,7 @@ VERBS: dict[type[Model], str] = {
     RunsCompiled: "run in a compiled loop",
     Fills: "fill blanks",
     Predicts: "predict labels or translations",
+    ScoresPairs: "score pairs",
     Conditions: "write by label",
     HoldsNGrams: "be written as n-grams",
 }

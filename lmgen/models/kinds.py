@@ -9,7 +9,7 @@ from typing import Any
 from lmgen.errors import InputError
 from lmgen.options import table
 
-PARTS = {"n-grams", "plain", "labels"}  # parts of options that are for some kinds of models alone
+PARTS = {"n-grams", "plain", "labels", "pairs"}  # parts of options that are for some kinds of models alone
 NETWORK = ("layers", "size", "residual", "layer_norm", "direction", "embedding", "tie", "dropout")
 
 
@@ -70,7 +70,17 @@ WRITER = Kind(
     useless=("carry", "sequence", "direction"),
     title="A language model that writes by label",
 )
-STRUCTURED = (LABELLER, WRITER)  # whose task the text may decide
+TRANSLATOR = Kind(
+    "a network that translates",
+    "predict",
+    "{cell} {layers} × {size}, translates",
+    ("task", *(name for name in NETWORK if name != "direction"), "attention", "copy"),
+    tasks=("translate",),
+    parts=("pairs",),
+    useless=("carry", "sequence", "direction", "column", "separator"),
+    title="A model that translates",
+)
+STRUCTURED = (LABELLER, WRITER, TRANSLATOR)  # whose task the text may decide
 KINDS = (RECURRENT, CLOZE, NGRAM, *STRUCTURED)
 
 

@@ -35,6 +35,7 @@ class TextSettings:
     column: int | None = None
     separator: str = ","
     task: str | None = None  # … what is learnt of it
+    target: str | None = None  # the file of targets beside a file of sources
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> TextSettings:

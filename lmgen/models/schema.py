@@ -14,7 +14,7 @@ from typing import Any
 
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
-from lmgen.models.kinds import CLOZE, LABELLER, NGRAM, RECURRENT, WRITER, kind_of
+from lmgen.models.kinds import CLOZE, LABELLER, NGRAM, RECURRENT, TRANSLATOR, WRITER, kind_of
 from lmgen.options import kinds, table
 from lmgen.options.kinds import LARGEST, Bounded, Choice, Duration, Flag, Kind, Text, Whole
 
@@ -135,12 +135,20 @@ OF_WRITER: Table = {
     "several": TRUTH,
     "direction": like("direction", Choice(("forward",))),
 }
+OF_TRANSLATOR: Table = {
+    **OF_NETWORK,
+    "task": Field(Choice(TRANSLATOR.tasks)),
+    "targets": Field(Whole(2)),
+    **{name: like(name) for name in ("attention", "copy", "smoothing")},
+    "direction": like("direction", Choice(("forward",))),
+}
 MODELS: Mapping[Any, Table] = {
     RECURRENT: OF_NETWORK,
     CLOZE: OF_NETWORK,
     NGRAM: OF_NGRAM,
     LABELLER: OF_LABELLER,
     WRITER: OF_WRITER,
+    TRANSLATOR: OF_TRANSLATOR,
 }
 TRAINING: Table = {
     **{name: like(name) for name in ("batch", "window", "learning_rate", "steps", "epochs", "budget", "clip", "weight_decay")},
@@ -163,7 +171,7 @@ PROGRESS: Table = {
     "scale": Field(Bounded(0, FLOAT32), late=True),
     "finished": WORDS,
 }
-LABELLED = {"form": Text(), "column": Whole(), "separator": Text(), "task": Text()}  # how labelled text is read
+LABELLED = {"form": Text(), "column": Whole(), "separator": Text(), "task": Text(), "target": Text()}  # how it is read
 TEXT: Table = {
     "files": Field(Names()),
     "valid_files": Field(Names()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lmgen.options import table
+from lmgen.options import kinds, table
 from lmgen.options.kinds import LONGEST_SAMPLE, Bounded, Choice, File, Files, Flag, Place, Stored, Text, Whole
 from lmgen.options.table import ENCODING, ERRORS, GLOB, PRECISION, SEED, SEQUENCE, UNITS, Option
 
@@ -53,7 +53,15 @@ FILL = (
     PRECISION,
     JSON,
 )
-DECODING: tuple[Option, ...] = ()  # settings of `Model.predict`
+DECODING = (  # settings of `Model.predict`
+    Option(
+        "beam", Whole(1, kinds.MOST_BEAM), 1, "Translations that the search follows; 1: the likeliest symbol each time.", "pairs"
+    ),
+    Option("length_penalty", Bounded(0, 10), 1.0, "Score by log p ÷ length to this power.", "pairs"),
+    Option("temperature", Bounded(0, 100), 0.0, "Draw translations at random at this temperature; 0: search.", "pairs"),
+    Option("best", Whole(1, kinds.MOST_BEAM), 1, "Number of translations of each source.", "pairs", short="-n"),
+    Option("seed", SEED, 0, "Seed of translations drawn at random.", "pairs"),
+)
 PREDICT = (
     *DECODING,
     Option("top", Whole(), 1, "Number of labels to print for a text.", "labels"),
@@ -75,6 +83,7 @@ EVAL = (
     ),
     Option("baselines", Flag(), True, "Compare with n-gram models and file compressors."),
     replace(BATCH, help="Batch size: changes the speed, not the result.", of="plain"),
+    *DECODING[:2],
     replace(WINDOW, help="Symbols per window: changes the result of --protocol windows alone.", of="plain"),
     Option("against", Stored(), None, "Another labelling model: print the interval of the difference.", "labels"),
     Option("plot", File(), None, "Draw the confusion of the labels to a .png, .svg or .pdf file.", "labels"),

@@ -17,6 +17,7 @@ from lmgen.options import suggestions
 LARGEST = (1 << 31) - 1  # integer
 LARGEST_SEED = (1 << 63) - 1
 LARGEST_FLOAT = 3e38  # about the largest of 32 bits
+MOST_BEAM = 100
 MOST_LAYERS = 200
 MOST_ORDER = 32  # of an n-gram model
 LONGEST_SAMPLE = 1_000_000  # symbols; a sample is held in memory until it is whole

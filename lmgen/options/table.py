@@ -20,8 +20,8 @@ class Option:
     """An option. Where `default` is None, `chosen` describes the default in words.
 
     `of` is the part that uses it: of `train` text, directory, vocabulary, network, training or end, or what some kinds of models
-    have: n-grams, labels; of other commands plain (text) or labels. `counts` marks the options an n-gram model accepts, `resumes`
-    those a resumed training accepts.
+    have: n-grams, labels, pairs; of other commands plain (text), labels or pairs. `counts` marks the options an n-gram model
+    accepts, `resumes` those a resumed training accepts.
     """
 
     name: str
@@ -82,9 +82,9 @@ def check(name: str, kind: Kind, value: Any) -> Any:
         raise InputError(f"Invalid value for '--{name.rstrip('_').replace('_', '-')}': {error}") from None
 
 
-MODELS = ("vocabulary", "network", "labels", "training", "end")  # parts that make a model and its training
+MODELS = ("vocabulary", "network", "labels", "pairs", "training", "end")  # parts that make a model and its training
 SEED = Whole(0, kinds.LARGEST_SEED)
-TASK = Choice(("language", "tag", "classify", "tag-classify", "generate"))
+TASK = Choice(("language", "tag", "classify", "tag-classify", "generate", "translate"))
 UNITS = Choice(("char", "word", "word-punct", "word-only"))
 FITTED = "from the text"
 
@@ -107,10 +107,11 @@ TRAIN = (
         "task",
         TASK,
         None,
-        "Learn to write plain text (language), by label (generate), or labels of words (tag) or texts (classify).",
+        "Learn to write plain text (language), by label (generate), labels of words (tag) or texts (classify), or to translate.",
         "text",
         "from the data",
     ),
+    Option("target", Place(), None, "File of targets, whose lines belong to those of the text: translate.", "pairs", "none"),
     Option("column", Whole(), None, "Column of the labels in labelled text, from 1.", "text", "by its form"),
     Option("separator", Text(), ",", "Separator of several labels of a text.", "text"),
     Option("no_valid", Flag(), False, "Train on the whole text, without validation.", "text", counts=True),
@@ -154,6 +155,9 @@ TRAIN = (
     Option("from_", Stored(), None, "Start from embedding and layers of this model.", "labels", "none"),
     Option("tune", Flag(), None, "Train what --vectors or --from gives, too.", "labels", "for --from"),
     Option("balance", Flag(), False, "Weight rare labels as much as frequent ones.", "labels"),
+    Option("attention", Flag(), True, "Attend to the source while writing its target.", "pairs"),
+    Option("copy", Flag(), False, "Copy symbols of the source by attention.", "pairs"),
+    Option("smoothing", Bounded(0, 0.9), None, "Label smoothing: share of the uniform distribution.", "pairs", "0.1; 0 for char"),
     Option("embedding", Whole(), None, "Embedding size.", "network", FITTED),
     Option("tie", Flag(), None, "Tie the output weights to the embedding.", "network", "for units other than char"),
     Option("dropout", Bounded(0, 0.95), None, "Dropout rate of each layer's outputs.", "network", FITTED),

@@ -12,6 +12,7 @@ from typing import Any
 
 from lmgen.labelled import corpus, examples
 from lmgen.labelled.examples import Found
+from lmgen.structured import pairs
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ LABELS = Structure(
     _examples,
     corpus.load,
 )
-STRUCTURES = (LABELS,)  # in the order in which they are recognised
+PAIRS = Structure(("translate",), pairs.FORMS, pairs.recognise, pairs.named, pairs.open_, pairs.load)
+STRUCTURES = (LABELS, PAIRS)  # in the order in which they are recognised
 
 
 def structure_of(task: str) -> Structure:

@@ -8,6 +8,7 @@ from lmgen.tasks.generate import Generate
 from lmgen.tasks.label import Label
 from lmgen.tasks.language import Language
 from lmgen.tasks.task import Task
+from lmgen.tasks.translate import Translate
 
 TASKS: dict[str, type[Task]] = {
     "language": Language,
@@ -16,6 +17,7 @@ TASKS: dict[str, type[Task]] = {
     "classify": Label,
     "tag-classify": Label,
     "generate": Generate,
+    "translate": Translate,
 }
 
 

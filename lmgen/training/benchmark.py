@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lmgen.defaults.config import TrainingConfig
 from lmgen.nn import model, recurrence
 from lmgen.nn.cells import CELLS
 from lmgen.nn.precision import precision_of
 from lmgen.tasks import task_of
 from lmgen.tasks.task import Batch
-from lmgen.training.config import TrainingConfig
 from lmgen.training.step import begin, step
 
 VOCAB, BATCH, WINDOW = 64, 32, 64

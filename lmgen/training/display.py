@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lmgen.system.terminal import duration, note, plain, shown
 
 if TYPE_CHECKING:
-    from lmgen.training.config import StepReport
+    from lmgen.defaults.config import StepReport
     from lmgen.training.run import Run
 
 TIMES = (1, 2, 5, 10, 20, 30, 60)  # seconds after which a line is printed …

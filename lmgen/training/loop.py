@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from jax import Array
 
+from lmgen.defaults.config import Progress, StepReport, TrainingConfig
 from lmgen.errors import DivergedError
 from lmgen.nn.model import Params
 from lmgen.system import memory
 from lmgen.tasks.task import Batches, Task
-from lmgen.training.config import Progress, StepReport, TrainingConfig
 from lmgen.training.step import State, begin, step
 
 BAD_STEPS = 20  # steps in a row without a finite gradient that end a training

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lmgen.defaults.config import StepReport
 from lmgen.errors import CheckpointError, InputError
 from lmgen.system import files, pictures
-from lmgen.training.config import StepReport
 
 MOST = 1 << 28  # bytes that are read
 SANE = 1e6  # no curve exceeds it

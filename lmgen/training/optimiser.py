@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from lmgen.defaults.config import OptimiserConfig
 from lmgen.nn import embedding, native
 from lmgen.nn.embedding import Rows
-from lmgen.training.config import OptimiserConfig
 
 Params = Any
 BETAS = (0.9, 0.999)

@@ -21,23 +21,25 @@ import numpy as np
 
 from lmgen import loading
 from lmgen._version import __version__
+from lmgen.defaults import labelling, language, translating
+from lmgen.defaults.config import Progress, StepReport, TrainingConfig
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.models import recurrent, schema
 from lmgen.models.provenance import Provenance, TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
-from lmgen.structured.table import LABELS
+from lmgen.structured.table import LABELS, PAIRS
 from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
 from lmgen.tasks import task_of
-from lmgen.training import defaults, labelling, metrics
+from lmgen.training import metrics
 from lmgen.training.card import card, of_text, reading
-from lmgen.training.config import Progress, StepReport, TrainingConfig
 from lmgen.training.loop import Training
 from lmgen.training.step import State, begin
 
 CHOICES: dict[str, Callable[..., Any]] = {  # the network and the pace for text of each structure
     **dict.fromkeys(LABELS.tasks, labelling.choose),
+    **dict.fromkeys(PAIRS.tasks, translating.choose),
 }
 SAVE_SECONDS = 30  # a snapshot is written at least so often
 Weights = tuple[arrayfile.Arrays, dict[str, Any], str]  # what becomes model.safetensors, its metadata, and README.md
@@ -157,7 +159,7 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
     """
     table.refuse_unknown(options, table.names(*table.MODELS))
     vocabulary, wanted = table.belonging(options, "vocabulary"), table.belonging(options, *table.MODELS[1:])
-    defaults.check(wanted)
+    language.check(wanted)
     place = directories.Place(place) if isinstance(place, Path) else place
     carry = vocabulary.get("carry", False)
     network: model.NetworkConfig
@@ -169,13 +171,13 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
         network, pace = CHOICES[text.task or ""](data, text.task or "", carry, wanted, start)
     else:
         data = text.load(**vocabulary)
-        shape, pace = defaults.choose(data, carry, wanted)
+        shape, pace = language.choose(data, carry, wanted)
         network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, **shape)
     text = replace(text, split=data.split)
     config = TrainingConfig(**{**pace, "precision": precision_of(pace.get("precision", "auto"), network.cell)})
     settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}
     with memory_of(network, config):
-        defaults.check_memory(network, config)
+        language.check_memory(network, config)
         checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": data.vocab.to_json()})
         arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": data.known}, {})
         if not text.form:
@@ -192,7 +194,7 @@ def memory_of(network: model.NetworkConfig, config: TrainingConfig) -> Iterator[
     except (MemoryError, RuntimeError, ValueError) as error:  # JAX raises any of them
         if not devices.out_of_memory(error):
             raise
-        raise LmgenError(defaults.too_large(network, config, devices.asked_for(error))) from None
+        raise LmgenError(language.too_large(network, config, devices.asked_for(error))) from None
 
 
 def resume(path: Path, files: TextSettings | None = None, changed_text: bool = False, **wanted: Any) -> tuple[Run, list[str]]:
@@ -201,7 +203,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     `wanted` may hold a new end (steps, epochs or budget), `files` a new place of the same text. Raises CheckpointError if there
     is nothing to resume, InputError if the text has changed and `changed_text` does not allow it.
     """
-    defaults.check(wanted)
+    language.check(wanted)
     arrays, about, texts, complaints = checkpoint.read_snapshot(path)
     vocab, network, settings = loading.described(path, texts)
     if not settings["train"]:
@@ -246,7 +248,7 @@ def _left_off(path: Path, about: dict[str, Any]) -> tuple[TrainingConfig, Progre
         why = "there is no text_sha256"
     if not why:
         config = TrainingConfig(**train)
-        if config.symbols <= defaults.MOST_A_STEP and (config.steps, config.epochs, config.budget) != (None, None, None):
+        if config.symbols <= language.MOST_A_STEP and (config.steps, config.epochs, config.budget) != (None, None, None):
             return config, Progress(**progress)
         why = "a step or the end is out of reach"
     raise CheckpointError(f"the snapshot of {path} does not say how to go on ({why}): train it anew")

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from lmgen.defaults.config import TrainingConfig
 from lmgen.nn.embedding import Rows
 from lmgen.nn.model import Params
 from lmgen.system import devices
 from lmgen.tasks.task import Batch, Task
 from lmgen.training import optimiser
-from lmgen.training.config import TrainingConfig
 
 TINY = 1e-30  # in place of a sum of weights that is 0
 

@@ -13,15 +13,16 @@ from lmgen.data import finding, formats
 from lmgen.data.corpus import Corpus
 from lmgen.data.inputs import is_name
 from lmgen.data.split import WHOLE
+from lmgen.defaults import language
+from lmgen.defaults.config import StepReport
 from lmgen.errors import DivergedError, InputError, LmgenError
 from lmgen.models import kinds
 from lmgen.models.provenance import TextSettings
 from lmgen.options import table
-from lmgen.structured.table import recognise, structure_of
+from lmgen.structured.table import Found, recognise, structure_of
 from lmgen.system import directories, lock
-from lmgen.training import counting, defaults
+from lmgen.training import counting
 from lmgen.training import run as runs
-from lmgen.training.config import StepReport
 from lmgen.training.run import Run
 
 Sources = Callable[[], tuple[Sequence[str], Sequence[str]]]  # the names of the training text's and the validation text's files
@@ -70,7 +71,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
             _drive(run, observer)
         return path, run.config.precision
     kinds.wanted(options)
-    defaults.check(options)
+    language.check(options)
     path, force = options["output"] or directories.HOME / name, options["force"]
     count_on = not (options["output"] or force)
     if not count_on:
@@ -108,7 +109,13 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     Raises InputError where the task that the options name cannot be learnt from the text.
     """
     task = options["task"]
-    found = None if task == "language" else recognise(paths, task)
+    target = options["target"]
+    if target and task not in (None, "translate"):
+        raise InputError(f"--target has texts to translate into, so there is nothing to {learnt(task)}: leave out one of them")
+    if target:
+        found: Found | None = Found("parallel", "translate", f"{finding.names_of(paths)} has targets in {target}")
+    else:
+        found = None if task == "language" else recognise(paths, task)
     reads = {"--carry": options["carry"], "--sequence": options["sequence"] != "line", "--cell": kinds.kind_of(options).counts}
     if found and (plain := [flag for flag, on in reads.items() if on]):
         observer.note(f"{found.reason}, but with {plain[0]} it is read as plain text: leave that out to {learnt(found.task)}")
@@ -122,7 +129,8 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     if not {*task.replace("generate", "classify").split("-")} <= {*found.task.split("-")}:
         raise InputError(f"{found.reason}, so there is nothing to {learnt(task)}: leave out --task")
     observer.note(f"{found.reason}: learning to {learnt(task)} (--task language: plain text)")
-    return {"form": found.form, "column": options["column"] or found.column, "separator": options["separator"], "task": task}
+    how = {"form": found.form, "column": options["column"] or found.column, "separator": options["separator"], "task": task}
+    return {**how, "target": str(Path(target).absolute()) if target else None}
 
 
 def learnt(task: str) -> str:

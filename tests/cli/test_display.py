@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from lmgen.defaults.config import StepReport
 from lmgen.training import display, metrics
-from lmgen.training.config import StepReport
 from support import SMALL, on_a_terminal
 
 

@@ -14,11 +14,11 @@ import save
 
 import faults
 import lmgen
+from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError, LmgenError
 from lmgen.models import arpa, provenance
 from lmgen.system import checkpoint, files
 from lmgen.training import metrics, run
-from lmgen.training.config import StepReport
 
 strace = pytest.mark.skipif(not faults.STRACE, reason="strace is not installed")
 

@@ -16,12 +16,13 @@ import pytest
 
 import faults
 import lmgen
+from lmgen.defaults import language
+from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError, LmgenError
 from lmgen.nn import model
 from lmgen.options import kinds
 from lmgen.system import memory
-from lmgen.training import defaults, run
-from lmgen.training.config import TrainingConfig
+from lmgen.training import run
 from support import SMALL
 
 # ---- memory ------------------------------------------------------------------------------------------------------------
@@ -66,9 +67,9 @@ def test_the_need_is_at_least_what_is_learnt_and_smaller_settings_need_less(word
             network = model.NetworkConfig(vocab=50, cell=cell, size=40, embedding=30, **extra)
             params = jax.eval_shape(lambda key, network=network: model.init(network, key), jax.random.key(0))
             weights = model.parameters(params)
-            assert 0.75 * 16 * weights <= defaults.memory_needed(network, config) <= 16 * weights + 16 * 40 * 40 * network.layers
+            assert 0.75 * 16 * weights <= language.memory_needed(network, config) <= 16 * weights + 16 * 40 * 40 * network.layers
     network = model.NetworkConfig(vocab=50, size=4000, embedding=30)
-    told = defaults.too_large(network, TrainingConfig(batch=64, window=64, learning_rate=0.1))
+    told = language.too_large(network, TrainingConfig(batch=64, window=64, learning_rate=0.1))
     assert "--size 2000" in told
 
 

@@ -19,6 +19,7 @@ import pytest
 
 import lmgen
 from lmgen.data.vocab import EOS, UNK, Vocab
+from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import scores
 from lmgen.generation import compiled, sampling
@@ -28,7 +29,6 @@ from lmgen.nn import native
 from lmgen.nn.model import NetworkConfig, init
 from lmgen.system import devices
 from lmgen.tasks.language import Language
-from lmgen.training.config import TrainingConfig
 from lmgen.training.step import begin
 
 ALL = {"temperature": 0.8, "top_k": 6, "top_p": 0.9, "min_p": 0.05}

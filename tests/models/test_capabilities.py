@@ -7,6 +7,7 @@ import pytest
 
 import lmgen
 from lmgen.applied.labeller import Labeller
+from lmgen.applied.translator import Translator
 from lmgen.applied.writer import Writer
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
@@ -20,6 +21,7 @@ from lmgen.models.capabilities import (
     Predicts,
     RunsCompiled,
     Scores,
+    ScoresPairs,
     can,
     require,
 )
@@ -32,6 +34,7 @@ ABILITIES = {
     Cloze: {Scores, Fills},
     NGramModel: {Scores, Generates, HoldsNGrams},
     Labeller: {Predicts},
+    Translator: {Predicts, ScoresPairs},
     Writer: {Scores, Generates, RunsCompiled, Conditions},
 }
 

@@ -15,6 +15,7 @@ import pytest
 
 import lmgen as library
 from lmgen import loading
+from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import CheckpointError
 from lmgen.evaluation import compression
 from lmgen.models import facts, ngram, provenance, schema
@@ -22,7 +23,6 @@ from lmgen.networks import labelling, writing
 from lmgen.nn import model
 from lmgen.system import arrayfile, checkpoint
 from lmgen.training import loop, run
-from lmgen.training.config import TrainingConfig
 
 NAN = float("nan")
 STRANGE = [None, True, 0, -1, 1.5, NAN, float("inf"), 1e39, 1 << 70, "", "x", "\x1b[31m", [], [1], {}, {"a": 1}]

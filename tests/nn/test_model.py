@@ -19,14 +19,15 @@ import pytest
 
 import lmgen
 from lmgen.data.vocab import EOS, Vocab
+from lmgen.defaults import language
+from lmgen.defaults.config import TrainingConfig
 from lmgen.generation import sampling
 from lmgen.models.recurrent import Recurrent
 from lmgen.models.scoring import stream_nats
 from lmgen.nn import cross_entropy, embedding, model, native, recurrence
 from lmgen.nn.cells import CELLS, Cell, sigmoid
 from lmgen.tasks.language import Language
-from lmgen.training import benchmark, defaults
-from lmgen.training.config import TrainingConfig
+from lmgen.training import benchmark
 from lmgen.training.step import begin, step
 from support import scratch
 
@@ -304,7 +305,7 @@ def mean_share(config, monkeypatch):
 def test_overfits_one_line_and_its_samples_are_that_line(cell, layers):
     """Six layers with residual connections and layer norm, as they get without being asked for."""
     line, vocab = "anemone", Vocab.of(Counter("anemone"), "char")
-    deep = layers >= defaults.DEEP
+    deep = layers >= language.DEEP
     network = model.NetworkConfig(len(vocab), cell, size=24, layers=layers, embedding=8, residual=deep, layer_norm=deep)
     config = TrainingConfig(batch=1, window=len(line) + 1, learning_rate=0.02, steps=250, weight_decay=0.0)
     window, begins = np.array([[EOS, *vocab.encode(line), EOS]], np.int32).T, np.array([False])

@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lmgen.defaults.config import TrainingConfig
 from lmgen.nn import cross_entropy, embedding, model, native, recurrence
 from lmgen.nn.cells import CELLS
 from lmgen.nn.precision import product
 from lmgen.tasks import task_of
 from lmgen.training import optimiser
-from lmgen.training.config import TrainingConfig
 from lmgen.training.step import begin, step
 
 PRECISIONS = [name for name in ("f32", "bf16") if native.kind(name)]
@@ -372,7 +372,7 @@ import hashlib, jax, numpy as np
 from lmgen.nn import model, native
 from lmgen.nn.precision import precision_of
 from lmgen.tasks import task_of
-from lmgen.training.config import TrainingConfig
+from lmgen.defaults.config import TrainingConfig
 from lmgen.training.step import begin, step
 network = model.NetworkConfig({vocab}, {cell!r}, 70, 2, 70)
 c = TrainingConfig(15, 20, 1e-2, steps=1, precision=precision_of("auto"))

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lmgen.defaults.config import TrainingConfig
 from lmgen.nn import model
 from lmgen.nn.cells import CELLS
 from lmgen.training import optimiser
-from lmgen.training.config import TrainingConfig
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.oracle

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 import lmgen as library
 from lmgen.cli import main
+from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError
 from lmgen.nn import model
 from lmgen.options import kinds, table
 from lmgen.options.kinds import Bounded, Choice, Duration, Flag, Name, Place, Source, Stored, Text, Whole
-from lmgen.training.config import TrainingConfig
 
 BY_NAME = {option.name: option for option in table.TRAIN}
 HUGE = 10**5000
@@ -160,7 +160,7 @@ def test_every_option_belongs_to_something_that_takes_it():
     fields = {*model.NetworkConfig.__dataclass_fields__, *TrainingConfig.__dataclass_fields__}
     assert {*table.names("network")} <= fields
     assert {option.of for option in table.TRAIN} == {
-        *("text", "directory", "vocabulary", "network", "labels", "n-grams", "training", "end")
+        *("text", "directory", "vocabulary", "network", "labels", "pairs", "n-grams", "training", "end")
     }
 
 

@@ -24,6 +24,7 @@ from lmgen.data.corpus import encode
 from lmgen.data.reading import Piece
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.data.windows import Windows
+from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import PseudoMeasures, measure, scores
 from lmgen.generation import filling
@@ -33,7 +34,6 @@ from lmgen.models.scoring import stream_nats
 from lmgen.nn import model
 from lmgen.nn.cells import CELLS
 from lmgen.tasks import task_of
-from lmgen.training.config import TrainingConfig
 from lmgen.training.step import begin, step
 
 V = 11

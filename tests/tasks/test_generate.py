@@ -11,6 +11,7 @@ import pytest
 
 from lmgen.applied.writer import Writer
 from lmgen.data.vocab import EOS, UNK, Vocab
+from lmgen.defaults.config import TrainingConfig
 from lmgen.generation.sampling import Settings, samples
 from lmgen.labelled.corpus import Coded, Labels, encode
 from lmgen.labelled.examples import Example
@@ -18,7 +19,6 @@ from lmgen.labelled.packing import block
 from lmgen.networks import writing
 from lmgen.networks.writing import WriterConfig
 from lmgen.tasks import task_of
-from lmgen.training.config import TrainingConfig
 from lmgen.training.step import begin, step
 
 VOCAB = Vocab("char", tuple("ab<>le:xy"))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from lmgen.data.vocab import EOS, Vocab
+from lmgen.defaults.config import TrainingConfig
 from lmgen.labelled.corpus import UNKNOWN, Labels, encode
 from lmgen.labelled.examples import Example
 from lmgen.networks.labelling import LabelConfig
 from lmgen.tasks import task_of
-from lmgen.training.config import TrainingConfig
 from lmgen.training.step import begin, step
 
 VOCAB = Vocab("word", ("buy", "a", "ticket", "to", "Oslo", "sell"))

@@ -13,6 +13,7 @@ from lmgen import tasks
 from lmgen.data.ids import encode
 from lmgen.data.reading import Piece
 from lmgen.data.vocab import EOS, Vocab
+from lmgen.defaults.config import TrainingConfig
 from lmgen.nn import model
 from lmgen.tasks.cloze import Cloze
 from lmgen.tasks.generate import Generate
@@ -20,7 +21,6 @@ from lmgen.tasks.label import Label
 from lmgen.tasks.language import Language
 from lmgen.tasks.task import Batch, Task
 from lmgen.training import loop
-from lmgen.training.config import TrainingConfig
 from lmgen.training.step import begin, step
 
 VOCAB = Vocab("char", tuple("ab"))

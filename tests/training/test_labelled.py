@@ -12,18 +12,18 @@ import pytest
 
 import lmgen
 from lmgen.data.vocab import EOS, UNK
+from lmgen.defaults.config import TrainingConfig
+from lmgen.defaults.language import memory_needed
 from lmgen.errors import InputError
 from lmgen.models.provenance import TextSettings
 from lmgen.networks.labelling import LabelConfig
 from lmgen.system import arrayfile, checkpoint, trees
 from lmgen.training import run
-from lmgen.training.config import TrainingConfig
-from lmgen.training.defaults import memory_needed
 from support import invented_words
 
 SMALL = {"size": 8, "embedding": 6, "batch": 4, "window": 16, "learning_rate": 1e-2}
 WORDS = invented_words(60)
-FORMS = {"classify": "tsv", "generate": "tsv", "tag": "jsonl", "tag-classify": "jsonl"}
+FORMS = {"classify": "tsv", "generate": "tsv", "tag": "jsonl", "tag-classify": "jsonl", "translate": "tsv"}
 
 
 def lines(task: str, several: bool = False) -> list[str]:
@@ -33,6 +33,9 @@ def lines(task: str, several: bool = False) -> list[str]:
         words = random.choice(WORDS, random.integers(1, 7)).tolist()
         labels = [word[0] for word in words[: random.integers(0, 3) if several else 1]]
         tags = ["BI"[len(word) > 4] if len(word) > 2 else "O" for word in words]
+        if task == "translate":
+            found.append(f"{' '.join(words)}\t{' '.join(words[::-1])}")
+            continue
         record = {"tokens": words, "tags": tags} | ({"label": labels} if "classify" in task else {})
         found.append(json.dumps(record) if FORMS[task] == "jsonl" else f"{','.join(labels)}\t{' '.join(words)}")
     return found
@@ -111,6 +114,8 @@ CASES = {
     "from, frozen": ("classify", {"from_": True, "tune": False}),
     "generate": ("generate", {}),
     "generate by several labels": ("generate", {"several": True, "unit": "word"}),
+    "translate": ("translate", {"unit": "word"}),
+    "translate, copying, tied": ("translate", {"unit": "word", "copy": True, "tie": True}),
 }
 
 

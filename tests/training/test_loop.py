@@ -9,12 +9,12 @@ import numpy as np
 import optax
 import pytest
 
+from lmgen.defaults.config import Progress, TrainingConfig
 from lmgen.errors import DivergedError
 from lmgen.nn import model
 from lmgen.tasks.language import Language
 from lmgen.training import loop, optimiser
 from lmgen.training import step as training_step
-from lmgen.training.config import Progress, TrainingConfig
 
 NETWORK = model.NetworkConfig(vocab=7, cell="lstm", size=6, embedding=4, carry=True, dropout=0.2)
 CONFIG = TrainingConfig(batch=3, window=5, learning_rate=0.01, steps=10, clip=0.5, weight_decay=0.1)

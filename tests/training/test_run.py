@@ -14,10 +14,11 @@ import pytest
 
 import lmgen
 from lmgen.data.split import WHOLE
+from lmgen.defaults import language
 from lmgen.errors import CheckpointError, DivergedError, InputError
 from lmgen.models import provenance
 from lmgen.system import arrayfile, checkpoint, lock, trees
-from lmgen.training import defaults, run
+from lmgen.training import run
 
 SMALL = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1e-2}
 
@@ -256,7 +257,7 @@ def test_a_small_text_is_learnt_whole(tmp_path):
     lines = tmp_path / "poem.txt"
     lines.write_text("".join(f"and the rain it raineth every day, said line {k}\n" for k in range(20)))
     training = run.new(tmp_path / "m", settings(lines), **SMALL)
-    assert (training.data.valid, training.config.steps, training.text.split) == (None, defaults.LEAST_STEPS, WHOLE)
+    assert (training.data.valid, training.config.steps, training.text.split) == (None, language.LEAST_STEPS, WHOLE)
     advance(training, steps=30)
     resumed, _ = run.resume(tmp_path / "m")
     assert resumed.data.valid is None

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from lmgen.defaults import language
+from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError
 from lmgen.nn import model
 from lmgen.options import table
-from lmgen.training import defaults
-from lmgen.training.config import TrainingConfig
 
 
 class Kinds(list):
@@ -36,7 +36,7 @@ def test_what_is_asked_for_stands():
     train = {"batch": 3, "window": 9, "learning_rate": 0.03, "steps": 11, "weight_decay": 0.07, "clip": 0.4, "seed": 5}
     train |= {"precision": "f32", "patience": 2, "keep": "last"}
     for unit in ("char", "word"):
-        chosen = defaults.choose(corpus(50_000, unit), False, shape | train)
+        chosen = language.choose(corpus(50_000, unit), False, shape | train)
         assert chosen == (shape, train)
     assert {*shape, *train, "epochs", "budget"} >= {
         *table.names("training", "end"),
@@ -46,10 +46,10 @@ def test_what_is_asked_for_stands():
 
 @pytest.mark.parametrize("unit", ["char", "word"])
 def test_more_text_bears_a_larger_network_and_more_passes_want_more_dropout(unit):
-    sizes = [defaults.choose(corpus(n, unit), True, {"epochs": 3.0})[0]["size"] for n in (10**4, 10**5, 10**6, 10**7)]
+    sizes = [language.choose(corpus(n, unit), True, {"epochs": 3.0})[0]["size"] for n in (10**4, 10**5, 10**6, 10**7)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
-    dropout = [defaults.choose(corpus(10**5, unit), True, {"epochs": float(n)})[0]["dropout"] for n in (1, 10, 30, 90)]
+    dropout = [language.choose(corpus(10**5, unit), True, {"epochs": float(n)})[0]["dropout"] for n in (1, 10, 30, 90)]
     assert dropout == sorted(set(dropout))
 
 
@@ -58,47 +58,47 @@ def test_how_long_a_training_takes_when_nobody_says():
     budget is used up, unless no validation could end it before."""
 
     def ends(symbols, valid=None, **wanted):
-        train = defaults.choose(corpus(symbols, valid=valid), True, wanted)[1]
+        train = language.choose(corpus(symbols, valid=valid), True, wanted)[1]
         return {name: train[name] for name in ("steps", "epochs", "budget") if name in train}
 
     epochs = [ends(n)["epochs"] for n in (10**5, 10**6, 10**8)]
     assert epochs == sorted(epochs, reverse=True)
-    assert (epochs[0], epochs[-1]) == (defaults.PASSES, 3)
-    assert ends(10**3) == ends(200) == {"steps": defaults.LEAST_STEPS}
+    assert (epochs[0], epochs[-1]) == (language.PASSES, 3)
+    assert ends(10**3) == ends(200) == {"steps": language.LEAST_STEPS}
     assert ends(10**6, 10**5, budget=60.0) == {"budget": 60.0}
-    assert ends(10**6, budget=60.0) == {"budget": 60.0, "epochs": defaults.PASSES}
-    assert ends(10**3, budget=60.0) == {"budget": 60.0, "steps": defaults.LEAST_STEPS}
+    assert ends(10**6, budget=60.0) == {"budget": 60.0, "epochs": language.PASSES}
+    assert ends(10**3, budget=60.0) == {"budget": 60.0, "steps": language.LEAST_STEPS}
 
 
 def test_text_that_nothing_validates_is_learnt_with_more_dropout():
     """Where validation ends a training, time left over is not time to learn the text by heart."""
     validated, not_validated = (
-        defaults.choose(corpus(2_000, valid=valid), True, {"budget": 600.0})[0]["dropout"] for valid in (10**3, None)
+        language.choose(corpus(2_000, valid=valid), True, {"budget": 600.0})[0]["dropout"] for valid in (10**3, None)
     )
     assert validated < not_validated
 
 
 def test_a_budget_reads_fewer_symbols_of_many_kinds(monkeypatch):
     """The head multiplies with each of them; what is read seldom wants less dropout. Without kernels all takes longer."""
-    monkeypatch.setattr(defaults.native, "kind", lambda precision: "some")
-    shapes = [defaults.choose(corpus(10**6, "word", n), True, {"budget": 120.0})[0] for n in (100, 2_000, 50_000)]
+    monkeypatch.setattr(language.native, "kind", lambda precision: "some")
+    shapes = [language.choose(corpus(10**6, "word", n), True, {"budget": 120.0})[0] for n in (100, 2_000, 50_000)]
     assert [shape["dropout"] for shape in shapes] == sorted({shape["dropout"] for shape in shapes}, reverse=True)
     networks = [model.NetworkConfig(vocab=n, **shape) for n, shape in zip((100, 2_000, 50_000), shapes, strict=True)]
-    fast = [defaults.speed(network) for network in networks]
+    fast = [language.speed(network) for network in networks]
     assert fast == sorted(fast, reverse=True)
-    monkeypatch.setattr(defaults.native, "kind", lambda precision: "")
-    assert all(defaults.speed(network) < compiled for network, compiled in zip(networks, fast, strict=True))
+    monkeypatch.setattr(language.native, "kind", lambda precision: "")
+    assert all(language.speed(network) < compiled for network, compiled in zip(networks, fast, strict=True))
 
 
 def test_little_time_wants_a_smaller_network_and_no_dropout(monkeypatch):
-    monkeypatch.setattr(defaults.native, "kind", lambda precision: "some")
-    hasty, usual = (defaults.choose(corpus(10**6), True, {"budget": seconds}) for seconds in (3.0, 60.0))
-    assert hasty[0]["size"] == defaults.IN_HASTE.size < usual[0]["size"]
+    monkeypatch.setattr(language.native, "kind", lambda precision: "some")
+    hasty, usual = (language.choose(corpus(10**6), True, {"budget": seconds}) for seconds in (3.0, 60.0))
+    assert hasty[0]["size"] == language.IN_HASTE.size < usual[0]["size"]
     assert hasty[0]["dropout"] == 0
-    assert defaults.choose(corpus(10**6), True, {"budget": 3.0, "size": 99})[0]["size"] == 99
+    assert language.choose(corpus(10**6), True, {"budget": 3.0, "size": 99})[0]["size"] == 99
     assert TrainingConfig(**usual[1]).weight_decay == TrainingConfig(1, 1, 1.0).weight_decay
 
 
 def test_a_step_that_is_too_large_is_refused():
     with pytest.raises(InputError, match="smaller --batch or --window"):
-        defaults.choose(corpus(10**6), True, {"batch": 10**5, "window": 10**5})
+        language.choose(corpus(10**6), True, {"batch": 10**5, "window": 10**5})

@@ -10,6 +10,7 @@ import numpy as np
 
 from lmgen import loading
 from lmgen.data.vocab import EOS, SPECIAL, UNK
+from lmgen.defaults import language
 from lmgen.errors import InputError
 from lmgen.labelled.corpus import LabelledCorpus
 from lmgen.labelled.packing import sizes
@@ -18,7 +19,6 @@ from lmgen.networks.labelling import LabelConfig
 from lmgen.networks.writing import WriterConfig
 from lmgen.nn.model import NetworkConfig, Params
 from lmgen.options import table
-from lmgen.training import defaults
 
 WORDS = {"size": 128, "embedding": 100, "dropout": 0.5}
 CHARACTERS = {"size": 128, "embedding": 64, "dropout": 0.4}
@@ -45,7 +45,7 @@ def choose(
     """
     if task == "generate":
         given = {name: value for name, value in wanted.items() if value is not None}
-        fit, pace = defaults.choose(data, carry, {**WRITING, **given})
+        fit, pace = language.choose(data, carry, {**WRITING, **given})
         names = data.labels
         return WriterConfig(len(data.vocab), **fit, labels=names.labels, several=names.several), pace
     characters = data.vocab.unit == "char"

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError, LmgenError
 from lmgen.loading import choices
 from lmgen.nn import model, native
@@ -20,7 +21,6 @@ from lmgen.nn.model import NetworkConfig
 from lmgen.options import table
 from lmgen.options.kinds import did_you_mean
 from lmgen.system import devices, memory
-from lmgen.training.config import TrainingConfig
 
 SYMBOLS = 8_000_000  # read by a training without --steps, --epochs or --budget, about: minutes on two cores
 MOST_A_STEP = 1 << 24  # symbols in a step
