@@ -23,7 +23,7 @@ from lmgen.applied.labeller import Prediction
 from lmgen.data import corpus, finding, inputs, reading
 from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
-from lmgen.evaluation import bylabel, labelcard
+from lmgen.evaluation import bylabel, labelcard, paircard
 from lmgen.evaluation.bylabel import OfLabel
 from lmgen.evaluation.labelcard import LabelCard
 from lmgen.evaluation.scorecard import Judge, Source
@@ -41,7 +41,7 @@ from lmgen.system.files import explained
 from lmgen.training import train as training
 from lmgen.training.display import Display, Loss
 
-CARDS: dict[model_kinds.Kind, Any] = {model_kinds.LABELLER: labelcard.card}  # how well a model predicts, for each kind of model
+CARDS = {model_kinds.LABELLER: labelcard.card, model_kinds.TRANSLATOR: paircard.card}  # how well each kind predicts
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -212,22 +212,22 @@ class Model:
         of lmgen predict that change what is predicted. Raises InputError for a model that predicts nothing of the kind.
         """
         lm: Any = require(self.lm, Predicts, "use lmgen {command}, or train one on labelled text")
-        known = [option for option in commands.DECODING if not lm.kind.lacks(option)]
-        table.refuse_unknown(settings, [option.name for option in known])
-        settings = {option.name: option.check(settings.get(option.name)) for option in known}
+        settings = lm.kind.settings(commands.DECODING, settings)
         if isinstance(texts, str):
             return next(lm.predict([texts], **settings))
         return lm.predict(texts, **settings)
 
-    @named
-    def cards(self, *files: Any, baselines: bool = True, encoding: str = "utf-8", errors: str = "strict") -> Iterator[Any]:
+    def cards(
+        self, *files: Any, baselines: bool = True, encoding: str = "utf-8", errors: str = "strict", **settings: Any
+    ) -> Iterator[Any]:
         """How well it predicts what belongs to the texts of each file, or without files of the validation text, beside baselines.
 
-        Raises InputError for a file without what the model predicts.
+        `settings` are those of `predict`. Raises InputError for a file without what the model predicts.
         """
         lm: Any = require(self.lm, Predicts, "name a model that predicts, too")
+        settings = lm.kind.settings(commands.DECODING, settings)
         for name, examples in self._examples(files, encoding, errors):
-            yield CARDS[lm.kind](lm, name, examples, baselines)
+            yield CARDS[lm.kind](lm, name, examples, baselines, **settings)
 
     @named
     def by_label(self, *files: Any, encoding: str = "utf-8", errors: str = "strict") -> Iterator[tuple[str, list[OfLabel]]]:

@@ -8,24 +8,29 @@ import click
 
 from lmgen.cli import console
 from lmgen.cli.options import command, load, refuse_useless
-from lmgen.cli.predictions import labels
+from lmgen.cli.predictions import labels, pairs
 from lmgen.models import kinds
 from lmgen.options import commands
 from lmgen.system import terminal
 
 # For each kind of model a module with `inputs` (of a file), `put` and `record` (a prediction as text, as JSON), and `evaluate`.
-SHOWN: dict[kinds.Kind, Any] = {kinds.LABELLER: labels}
+SHOWN: dict[kinds.Kind, Any] = {kinds.LABELLER: labels, kinds.TRANSLATOR: pairs}
 
 
-@command("lmgen predict languages names.txt", "echo Giovanni | lmgen predict languages --top 3", options=commands.PREDICT)
+@command(
+    "lmgen predict languages names.txt",
+    "echo Giovanni | lmgen predict languages --top 3",
+    "lmgen predict french sentences.txt --beam 5",
+    options=commands.PREDICT,
+)
 @click.argument("model")
 @click.argument("file", default="-")
 def predict(model: str, file: str, encoding: str, errors: str, precision: str, json: bool, **options: Any) -> None:
-    """Predict the labels of texts, or the tags of their words.
+    """Predict what belongs to texts: labels, the tags of words, translations.
 
-    FILE has a text a line, or is labelled text in any form that lmgen train reads, whose labels are not looked at; without FILE
-    standard input is read as it arrives. Prints for each text its label, the label's probability and the text; tags as columns
-    (word, tag, probability) with a blank line after each text.
+    FILE has a text a line, or is text with labels or targets in any form that lmgen train reads, which are not looked at; without
+    FILE standard input is read as it arrives. Prints for each text its label, the label's probability and the text; tags as
+    columns (word, tag, probability) with a blank line after each text; a translation as a line.
     """
     from lmgen.models.capabilities import Predicts, require
 
@@ -39,5 +44,6 @@ def predict(model: str, file: str, encoding: str, errors: str, precision: str, j
             console.put_json(shown.record(one, **own))
         else:
             shown.put(one, **own)
+        own |= {name: None for name in own if name == "plot"}  # which draws the first
         if file == "-":
             terminal.finish()

@@ -6,7 +6,7 @@ Every measure is a function of counts, so a thousand resamples are one product o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,28 +128,33 @@ MEASURES: dict[str, Measure] = {"accuracy": accuracy, "macro_f1": macro_f1, "mic
 # ---- intervals ---------------------------------------------------------------------------------------------------------
 
 
+def draws(blocks: int) -> Iterator[np.ndarray]:
+    """How often each resample has each block: [100, blocks], ten times, the same for as many blocks."""
+    rng = np.random.default_rng(0)
+    return (rng.multinomial(blocks, np.full(blocks, 1 / blocks), 100).astype(np.float64) for _ in range(RESAMPLES // 100))
+
+
 def _resampled(measure: Measure, counts: Counts) -> np.ndarray:
-    """A measure of each resample [1000]; the draws are the same for as many blocks."""
-    rng, blocks = np.random.default_rng(0), len(counts.gold)
-    draws = (rng.multinomial(blocks, np.full(blocks, 1 / blocks), 100).astype(np.float64) for _ in range(RESAMPLES // 100))
-    return np.concatenate([measure(Counts(*(times @ part for part in counts))) for times in draws])
+    """A measure of each resample [1000]."""
+    return np.concatenate([measure(Counts(*(times @ part for part in counts))) for times in draws(len(counts.gold))])
 
 
-def _middle(values: np.ndarray) -> tuple[float, float]:
+def middle(values: np.ndarray) -> tuple[float, float]:
+    """The interval that holds 95 % of some values."""
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 
 
 def interval(measure: Measure, counts: Counts) -> tuple[float, float] | None:
     """The 95 % interval of a measure by a bootstrap over blocks (Efron 1979); None for fewer than 20."""
-    return _middle(_resampled(measure, counts)) if len(counts.gold) >= FEW else None
+    return middle(_resampled(measure, counts)) if len(counts.gold) >= FEW else None
 
 
 def paired(measure: Measure, ours: Counts, theirs: Counts) -> tuple[float, float] | None:
     """The 95 % interval of the difference of two systems on the same sequences, by the same resamples (Koehn 2004)."""
     if len(ours.gold) != len(theirs.gold):
         raise ValueError("the counts of the two systems are not of the same sequences")
-    return _middle(_resampled(measure, ours) - _resampled(measure, theirs)) if len(ours.gold) >= FEW else None
+    return middle(_resampled(measure, ours) - _resampled(measure, theirs)) if len(ours.gold) >= FEW else None
 
 
 # ---- confusion ---------------------------------------------------------------------------------------------------------

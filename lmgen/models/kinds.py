@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,15 @@ class Kind:
         """Whether such a model has no use for an option."""
         alone = PARTS & {*option.of.split()}
         return option.name in self.useless or (bool(alone) and alone.isdisjoint(self.parts))
+
+    def settings(self, options: Iterable[table.Option], given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of those of the options that such a model has a use for, checked and completed.
+
+        Raises InputError for another name.
+        """
+        known = [option for option in options if not self.lacks(option)]
+        table.refuse_unknown(given, [option.name for option in known])
+        return {option.name: option.check(given.get(option.name)) for option in known}
 
 
 RECURRENT = Kind("a recurrent network", "sample", "{cell} {layers} × {size}", NETWORK)

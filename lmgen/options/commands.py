@@ -64,6 +64,8 @@ DECODING = (  # settings of `Model.predict`
 )
 PREDICT = (
     *DECODING,
+    Option("weights", Flag(), False, "With --json, print where each symbol of a translation looked.", "pairs"),
+    Option("plot", File(), None, "Draw where the first translation looked to a .png, .svg or .pdf file.", "pairs"),
     Option("top", Whole(), 1, "Number of labels to print for a text.", "labels"),
     Option("above", Bounded(0, 1), 0.0, "Print ? instead of a label less probable than this.", "labels"),
     ENCODING,
@@ -85,7 +87,7 @@ EVAL = (
     replace(BATCH, help="Batch size: changes the speed, not the result.", of="plain"),
     *DECODING[:2],
     replace(WINDOW, help="Symbols per window: changes the result of --protocol windows alone.", of="plain"),
-    Option("against", Stored(), None, "Another labelling model: print the interval of the difference.", "labels"),
+    Option("against", Stored(), None, "Another model of the same task: print the interval of the difference.", "labels pairs"),
     Option("plot", File(), None, "Draw the confusion of the labels to a .png, .svg or .pdf file.", "labels"),
     Option("markdown", Flag(), False, "Print a row of a Markdown table for each text.", "plain"),
     ENCODING,

@@ -217,7 +217,8 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         progress = replace(progress, finished="", since_best=0, scale=1.0)
     text = TextSettings.of(settings["text"])
     if files:
-        text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files)
+        target = files.target or text.target
+        text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files, target=target)
     data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"], network.names)
     template = jax.eval_shape(partial(begin, task_of(network, config.precision), config))._asdict()
     state = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, str(path)))

@@ -110,8 +110,6 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     """
     task = options["task"]
     target = options["target"]
-    if target and task not in (None, "translate"):
-        raise InputError(f"--target has texts to translate into, so there is nothing to {learnt(task)}: leave out one of them")
     if target:
         found: Found | None = Found("parallel", "translate", f"{finding.names_of(paths)} has targets in {target}")
     else:

@@ -33,7 +33,8 @@ def files(tmp_path):
     for suffix, side in (("fr", 0), ("en", 1)):
         (tmp_path / f"a.{suffix}").write_text("".join(f"{pair[side]}\n" for pair in SENTENCES), "utf-8")
     tsv = written(tmp_path / "a.tsv", SENTENCES)
-    return {"tsv": (tsv, None), "jsonl": (tmp_path / "a.jsonl", None), "parallel": (tmp_path / "a.fr", tmp_path / "a.en")}
+    beside = (tmp_path / "a.fr", tmp_path / "a.en")
+    return {"tsv": (tsv, None), "jsonl": (tmp_path / "a.jsonl", None), "parallel": (tmp_path / "a.fr", beside)}
 
 
 @pytest.mark.parametrize("form", pairs.FORMS)
@@ -86,7 +87,7 @@ def test_validation_files_find_their_targets_by_the_suffix(tmp_path, files):
     for suffix in ("fr", "en"):
         (tmp_path / f"valid.{suffix}").write_text(f"{suffix} 1\n{suffix} 2\n")
     text = TextSettings((str(files["parallel"][0]),), (str(tmp_path / "valid.fr"),), form="parallel", task="translate")
-    training, valid = TextSettings(**{**vars(text), "target": str(files["parallel"][1])}).examples()
+    training, valid = TextSettings(**{**vars(text), "target": str(tmp_path / "a.en")}).examples()
     assert [(one.source, one.target) for one in training] == SENTENCES
     assert [(one.source, one.target) for one in valid] == [("fr 1", "en 1"), ("fr 2", "en 2")]
 
@@ -94,7 +95,10 @@ def test_validation_files_find_their_targets_by_the_suffix(tmp_path, files):
 def test_sources_and_targets_of_any_name_stand_side_by_side(tmp_path):
     (tmp_path / "questions.txt").write_text("a\nb\n")
     (tmp_path / "answers.txt").write_text("c\nd\n")
-    assert [*Pairs([tmp_path / "questions.txt"], tmp_path / "answers.txt")] == [Pair("a", "c", 1), Pair("b", "d", 2)]
+    assert [*Pairs([tmp_path / "questions.txt"], (tmp_path / "questions.txt", tmp_path / "answers.txt"))] == [
+        Pair("a", "c", 1),
+        Pair("b", "d", 2),
+    ]
 
 
 WRONG = {
@@ -130,13 +134,15 @@ def test_parallel_files_that_do_not_fit_are_refused(tmp_path, left, right, sente
     (tmp_path / "a.fr").write_text(left)
     (tmp_path / "a.en").write_text(right)
     with pytest.raises(InputError, match=sentence):
-        [*Pairs([tmp_path / "a.fr"], tmp_path / "a.en")]
+        [*Pairs([tmp_path / "a.fr"], (tmp_path / "a.fr", tmp_path / "a.en"))]
 
 
 def test_a_missing_file_of_targets_is_named(tmp_path):
     (tmp_path / "b.fr").write_text("a\n")
-    with pytest.raises(InputError, match=r"the targets of b\.fr are missing: there is no b\.en beside it"):
-        [*Pairs([tmp_path / "b.fr"], tmp_path / "a.en")]
+    with pytest.raises(InputError, match=r"the targets of b\.fr are missing: there is no file .*b\.en"):
+        [*Pairs([tmp_path / "b.fr"], (tmp_path / "a.fr", tmp_path / "a.en"))]
+    with pytest.raises(InputError, match=r"the targets of b\.fr are missing; name them alike"):
+        [*Pairs([tmp_path / "b.fr"], (tmp_path / "a.txt", tmp_path / "a.fr"))]
 
 
 @given(st.lists(st.tuples(st.text("ab\t\r é🙂", max_size=5), st.text("ab é", max_size=5)), max_size=6))

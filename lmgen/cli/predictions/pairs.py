@@ -1,0 +1,137 @@
+"""What predict and eval print of a model that translates: lines, JSON; figures beside baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import exp
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lmgen.cli import console
+from lmgen.cli.options import load
+from lmgen.options import commands
+from lmgen.system import terminal
+from lmgen.training import display
+
+FIGURES = {  # by their names in a card: the title, and the format
+    "nats_per_symbol": ("nats per symbol", ".4f"),
+    "bleu": ("BLEU", ".2f"),
+    "chrf": ("chrF", ".2f"),
+    "exact": ("exact match", ".2%"),
+    "copied": ("copied", ".2%"),
+    "novel": ("new", ".2%"),
+}
+ABOUT = {"copied": "the output is the source", "novel": "the output is no target of the training text"}
+QUALITY = ("bleu", "chrf", "exact")
+
+
+def inputs(file: str, encoding: str, errors: str) -> Iterator[Any]:
+    """The sources of a file or of standard input; None where more of it has to be waited for."""
+    from lmgen.data import reading
+    from lmgen.structured.pairs import Pairs, recognise
+
+    if file != "-" and Path(file).exists() and recognise([Path(file)]):
+        for pair in Pairs([Path(file)], encoding=encoding, errors=errors):
+            yield pair.source
+        return
+    opened = reading.once(file, "line", False, encoding, errors)
+    yield from reading.arriving(opened)
+    terminal.note(*opened.notes)
+
+
+def put(one: Any, weights: bool, plot: str | None) -> None:
+    """Print a translation as a line; where others were asked for, each with its probability before it."""
+    if weights:
+        raise click.UsageError("--weights belongs to --json: give both")
+    _draw(one, plot)
+    if not one.others:
+        terminal.put(one.text)
+    for each in (one, *one.others) if one.others else ():
+        terminal.put(f"{exp(-each.nats):.4f}\t{each.text}")
+
+
+def record(one: Any, weights: bool, plot: str | None) -> dict[str, Any]:
+    """A translation as JSON; with the others that were asked for, the likeliest first."""
+    _draw(one, plot)
+    found = {"text": one.text, "source": one.source, "probability": exp(-one.nats), "nats": one.nats}
+    others = [{"text": each.text, "probability": exp(-each.nats), "nats": each.nats} for each in one.others]
+    if weights:
+        found |= {"symbols": [*one.symbols, ""], "read": one.read, "weights": one.weights.round(4).tolist()}
+    return found | ({"others": others} if others else {})
+
+
+def _draw(one: Any, path: str | None) -> None:
+    """Draw where a translation looked."""
+    from lmgen.evaluation import alignment
+
+    if path:
+        alignment.plot(one, Path(path))
+        terminal.note(f"wrote {path}")
+
+
+def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> None:
+    """The command eval for a model that translates: its figures beside baselines, or those of two models and their difference."""
+    decoding = {one.name: options[one.name] for one in commands.DECODING if one.name in options}
+    how = {name: options[name] for name in ("encoding", "errors")} | decoding
+    other = load(options["against"]) if options["against"] else None
+    if other and other.lm.kind != loaded.lm.kind:
+        raise click.UsageError("--against compares two models that translate: name one that was trained on pairs")
+    if other and not files:
+        raise click.UsageError("--against compares two models on a text that neither has seen: name a FILE")
+    others = other.cards(*files, baselines=False, **how) if other else iter(())
+    for card in loaded.cards(*files, baselines=options["baselines"], **how):
+        theirs = next(others, None)
+        differences = _differences(card, theirs) if theirs else {}
+        if options["json"]:
+            console.put_json(card.as_dict() | ({"difference": differences} if theirs else {}))
+            continue
+        _put_card(card)
+        for name, (low, high) in differences.items():
+            title, digits = FIGURES[name]
+            value = getattr(card, name) - getattr(theirs, name)
+            terminal.put(f"{title} {value:+{digits}} against the other model [{low:+{digits}}, {high:+{digits}}]")
+
+
+def _differences(card: Any, theirs: Any) -> dict[str, tuple[float, float]]:
+    from lmgen.evaluation import paircard
+
+    return paircard.difference(card, theirs)
+
+
+def _cells(one: Any, names: Iterable[str]) -> list[str]:
+    """Figures of a card, a row or a baseline as text."""
+    return ["–" if getattr(one, name) is None else format(getattr(one, name), FIGURES[name][1]) for name in names]
+
+
+def _put_card(card: Any) -> None:
+    terminal.put(f"{card.name}: {card.pairs:,} pairs, {card.symbols:,} target symbols, {card.unknown:,} of them unknown")
+    terminal.put("")
+    rows = []
+    for (name, (title, digits)), cell in zip(FIGURES.items(), _cells(card, FIGURES), strict=True):
+        low, high = (format(bound, digits) for bound in card.intervals.get(name, (0, 0)))
+        interval = f" [{low}, {high}]" if name in card.intervals else ""
+        rows.append((f"  {title}", cell + interval + (f"   ({ABOUT[name]})" if name in ABOUT else "")))
+        if name == "nats_per_symbol":
+            rows.append(("  perplexity", f"{display.perplexity(card.perplexity)} per target symbol"))
+    console.table(rows)
+    titles = [FIGURES[name][0] for name in QUALITY]
+    if card.baselines:
+        terminal.put("")
+        beside = [("this model", *_cells(card, QUALITY)), *((rule.name, *_cells(rule, QUALITY)) for rule in card.baselines)]
+        console.table(beside, ("", *titles), range(1, 4))
+    terminal.put("")
+    table = [
+        (
+            f"{row.shortest}" if row.shortest == row.longest else f"{row.shortest} to {row.longest}",
+            f"{row.pairs:,}",
+            *_cells(row, ("nats_per_symbol", *QUALITY)),
+        )
+        for row in card.by_length
+    ]
+    console.table(table, ("symbols of the source", "pairs", "nats per symbol", *titles), range(1, 6))
+    if card.signatures:
+        terminal.put("")
+        console.table([(f"  {FIGURES[name][0]}", signature) for name, signature in card.signatures.items()])
+    terminal.note(*card.notes)
