@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from lmgen.api import Model
 
 
+WIDEST = 50  # characters of the choices in a help page; more are named in the help of their option
+
+
 class Typed(click.ParamType):
     """The type of an option, whose errors click shows."""
 
@@ -38,7 +41,8 @@ class Typed(click.ParamType):
             self.fail(str(error), param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
-        return self.like.get_metavar(param, ctx)
+        found = self.like.get_metavar(param, ctx)
+        return str(param.name).upper() if found and len(found) > WIDEST else found
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return self.like.shell_complete(ctx, param, incomplete)

@@ -18,7 +18,6 @@ SHOWN: dict[kinds.Kind, Any] = {kinds.LABELLER: labels, kinds.TRANSLATOR: pairs}
 
 
 @command(
-    "lmgen predict languages names.txt",
     "echo Giovanni | lmgen predict languages --top 3",
     "lmgen predict french sentences.txt --beam 5",
     options=commands.PREDICT,

@@ -107,7 +107,8 @@ TRAIN = (
         "task",
         TASK,
         None,
-        "Learn to write plain text (language), by label (generate), labels of words (tag) or texts (classify), or to translate.",
+        "What to learn: to write plain text (language) or by label (generate), labels of words (tag), of texts (classify) or both "
+        "(tag-classify), or to translate (translate).",
         "text",
         "from the data",
     ),
