@@ -41,7 +41,7 @@ from lmgen.system.files import explained
 from lmgen.training import train as training
 from lmgen.training.display import Display, Loss
 
-CARDS = {model_kinds.LABELLER: labelcard.card, model_kinds.TRANSLATOR: paircard.card}  # how well each kind predicts
+CARDS: Any = {model_kinds.LABELLER: labelcard.card, model_kinds.TRANSLATOR: paircard.card}  # how well each kind predicts
 P = ParamSpec("P")
 R = TypeVar("R")
 

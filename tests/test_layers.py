@@ -29,6 +29,7 @@ LAYERS = [
     "models",
     "networks",
     "nn",
+    "checks",
     "structured",
     "labelled",
     "data",

@@ -127,7 +127,7 @@ class Labeller(Network, Taught, Predicts):
             if example:
                 waiting.append((example, tuple(symbols_of(example.text, self.vocab))))
             if waiting and (example is None or len(waiting) == AT_ONCE):
-                data = encode((Example(symbols) for _, symbols in waiting), self.vocab, self.labels)
+                data = encode((example for example, _ in waiting), self.vocab, self.labels)
                 yield from ((*pair, logits) for pair, logits in zip(waiting, self.logits(data), strict=True))
                 waiting = []
 
@@ -143,7 +143,7 @@ class Labeller(Network, Taught, Predicts):
     def prediction(self, example: Example, symbols: tuple[str, ...], logits: Logits) -> Prediction:
         """What the logits of a sequence predict."""
         text, several, lead = example.joined, self.config.several, UNITS[self.vocab.unit].lead
-        symbols = tuple(symbol.removeprefix(lead) for symbol in symbols)
+        symbols = tuple(self.vocab.shown(symbol.removeprefix(lead)) for symbol in symbols)
         labels: tuple[tuple[str, float], ...] = ()
         chosen: tuple[str, ...] = ()
         if logits.labels is not None:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from lmgen.data import subword
 from lmgen.data.vocab import EOS, UNITS
 from lmgen.errors import InputError
 from lmgen.labelled import packing
@@ -125,12 +126,13 @@ class Translator(Network, Taught, ScoresPairs):
         ended = bool(batch.ended[b, rank])
         ids, unit = batch.ids[: length - ended, b, rank].tolist(), UNITS[self.vocab.unit]
         symbols = [self._spelt(one, data.others) for one in ids]
+        text = subword.written(self.vocab.join(symbols)) if unit.learns else unit.join(symbols)
         start, many = int(data.starts[k]), int(data.sources[k])
         read = [self._spelt(one, data.others) for one in data.stream[start : start + many].tolist()]
         rows = batch.weights.shape[-1]
         weights = batch.weights[:length, b, rank, rows - 1 - many : rows - 1]
-        shown, seen = (tuple(one.removeprefix(unit.lead) for one in some) for some in (symbols, read))
-        return Translation(source, unit.join(symbols), float(batch.nats[b, rank]), shown, seen, weights, ended)
+        shown, seen = (tuple(self.vocab.shown(one).removeprefix(unit.lead) for one in some) for some in (symbols, read))
+        return Translation(source, text, float(batch.nats[b, rank]), shown, seen, weights, ended)
 
     def _spelt(self, id: int, others: list[str]) -> str:
         return others[id - len(self.vocab) - 1] if id > len(self.vocab) else self.vocab.spell(id)

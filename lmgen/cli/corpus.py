@@ -36,9 +36,10 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     forms (Unicode NFKC), punctuation, digits and white space. Of labelled text it prints labels and tags with their numbers,
     equal texts with different labels, tags that break their scheme, and what the texts share.
     """
-    from lmgen.data import check, finding, formats, reading
+    from lmgen.checks import labels
+    from lmgen.checks import plain as check
+    from lmgen.data import finding, formats, reading
     from lmgen.labelled import examples
-    from lmgen.labelled import report as labels
 
     def text_of(paths: Sequence[Path]) -> reading.Text:
         return reading.Text(paths, sequence, options["carry"], encoding, options["errors"])
@@ -74,8 +75,8 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
 
 def _put_labels(r: Any, most: int = 20) -> None:
     """Write a section for each part of the report on labelled text that has content."""
+    from lmgen.checks.labels import RARE
     from lmgen.data.advice import number, percent
-    from lmgen.labelled.report import RARE
 
     of, noun = [*r.examples], "token" if r.is_tokens else "word"
     size = [("examples", r.examples), (f"{noun}s", r.tokens)] + [("without a label", r.unlabelled)] * any(r.unlabelled.values())

@@ -101,15 +101,15 @@ class Watcher(Observer):
         self.note(f"done after {took}: {progress.finished}")
         if progress.best_nats is not None:
             kept = "" if run.config.keep == "best" else "; the last weights are kept"
-            self.note(f"best validation: {Loss.of(run)(progress.best_nats)} at step {progress.best_step:,}{kept}")
+            self.note(f"best validation: {Loss.of(run).valid(progress.best_nats)} at step {progress.best_step:,}{kept}")
         self._next(run.path, f"{run.kind.command} {named(run.path)}{_example(run)}")
 
     def counted(self, fitted: Fitted, data: Corpus) -> None:
         self._text(data)
         self.note(f"model: {fitted.lm.config.describe()}, {fitted.ngrams:,} n-grams")
-        loss = Loss(data.vocab.unit, data.characters_per_symbol)
+        loss = Loss.on(data)
         for order, nats in fitted.tried.items():
-            self.note(f"  order {order}: validation {loss(nats)}")
+            self.note(f"  order {order}: validation {loss.valid(nats)}")
         assert fitted.lm.path
         self._next(fitted.lm.path, f"sample {named(fitted.lm.path)}")
 

@@ -11,11 +11,10 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
-from lmgen.data import advice, damage
+from lmgen.data import advice, damage, subword
 from lmgen.data.advice import Shape, Signs
 from lmgen.data.finding import names_of
 from lmgen.data.ids import Ids, encode, encode_sides
@@ -53,10 +52,6 @@ class Corpus:
     def summary(self) -> str:
         """The size of the text, in words."""
         return f"{self.signs.characters:,} characters with line ends"
-
-    @cached_property
-    def characters_per_symbol(self) -> float:
-        return self.train.characters / max(1, self.train.symbols)
 
 
 def load(
@@ -114,6 +109,8 @@ def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> tuple
             characters.add(piece.text)
         else:
             counts[side].update(symbols)
+            if UNITS[unit].learns:
+                counts[side] = subword.fewer(counts[side])
         if piece.begins and piece.ends:
             found.append(fingerprint(piece.text if plain else join(symbols)))
         if not piece.text.isascii():

@@ -49,6 +49,10 @@ class Ids:
         """The number of predicted symbols, each EOS included."""
         return len(self.stream) - 1
 
+    @property
+    def characters_per_symbol(self) -> float:
+        return self.characters / max(1, self.symbols)
+
 
 def encode(pieces: Iterable[Piece], vocab: Vocab) -> Ids:
     """The ids of a text, in a file that is removed with the last use of the array."""

@@ -17,6 +17,7 @@ from itertools import repeat
 
 import numpy as np
 
+from lmgen.data import subword
 from lmgen.errors import CheckpointError, InputError
 
 EOS, UNK = 0, 1
@@ -32,7 +33,8 @@ UNKNOWN_MARK = "\N{REPLACEMENT CHARACTER}"  # the spelling of UNK where the corp
 class Unit:
     """The rule by which a text is split into symbols and joined again.
 
-    A symbol is a match of `pattern` in `lead + text`; symbols joined with `glue`, without the lead, are the text again.
+    A symbol is a match of `pattern` in `lead + text`; symbols joined with `glue`, without the lead, are the text again. Where the
+    unit `learns`, a match is a word that a vocabulary cuts into its symbols, as `subword` says.
     """
 
     pattern: str
@@ -40,6 +42,7 @@ class Unit:
     about: str
     lead: str = ""
     glue: str = ""
+    learns: bool = False
 
     def split(self, text: str, pattern: str | None = None, begins: bool = True) -> list[str]:
         """The symbols of a text; the empty text has none. A text that does not begin a sequence gets no lead."""
@@ -55,6 +58,9 @@ class Unit:
 
 UNITS: dict[str, Unit] = {
     "char": Unit(r"(?s:.)", "character", "Unicode code points"),
+    "subword": Unit(
+        subword.PATTERN, "subword", "strings of bytes that occur often, learnt from the text; nothing is unknown", learns=True
+    ),
     "word": Unit(WORDS, "word", "split at white space; a run of white space counts as one space", glue=" "),
     # A word or a mark takes the space before it along, so that joining is concatenation; the lead makes the first word of a line
     # the same symbol as the others.
@@ -89,6 +95,8 @@ class Vocab:
         cls, counts: Counter[str], unit: str, min_count: int = 1, size: int | None = None, unk_token: str | None = None
     ) -> Vocab:
         """The symbols seen at least `min_count` times, the most frequent first, `size` ids in all at most (EOS and UNK count)."""
+        if UNITS[unit].learns:
+            return cls._learnt(counts, unit, min_count, size, unk_token)
         marks = set() if unk_token is None else {unk_token, UNITS[unit].lead + unk_token}
         kept = sorted((s for s, n in counts.items() if n >= min_count and s not in marks), key=lambda s: (-counts[s], s))
         if size is not None:
@@ -98,6 +106,15 @@ class Vocab:
                 f"none of {len(counts):,} symbols is kept, so the vocabulary is empty: lower --min-count or raise --vocab-size"
             )
         return cls(unit, tuple(kept), unk_token)
+
+    @classmethod
+    def _learnt(cls, words: Counter[str], unit: str, min_count: int, size: int | None, unk_token: str | None) -> Vocab:
+        if unk_token is not None:
+            raise InputError(f"--unit {unit} spells every text, so it has no use for --unk-token: leave that out")
+        size = size or subword.size_for(words)
+        if size < (least := SPECIAL + subword.BYTES):
+            raise InputError(f"--vocab-size {size} is too small for --unit {unit}: give {least} (EOS, UNK and the bytes) or more")
+        return cls(unit, subword.learn(words, size - SPECIAL, min_count))
 
     def __len__(self) -> int:
         return SPECIAL + len(self.symbols)
@@ -127,11 +144,30 @@ class Vocab:
         if self.unit == "char" and (self.unk_token is None or len(self.unk_token) == 1):
             points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
             return self._by_code_point[np.minimum(points, len(self._by_code_point) - 1)]
-        return np.array([*map(self.ids.get, self.split(text, begins), repeat(UNK))], self.dtype)
+        if self._merges:
+            return np.array([*self._encoder.ids(self.words(text, begins))], self.dtype)
+        return np.array([*map(self.ids.get, self.words(text, begins), repeat(UNK))], self.dtype)
+
+    def words(self, text: str, begins: bool = True) -> list[str]:
+        """What the unit splits one sequence into; the corpus's own mark of an unknown stays in one piece."""
+        return UNITS[self.unit].split(text, self._pattern, begins)
 
     def split(self, text: str, begins: bool = True) -> list[str]:
-        """The symbols of one sequence as strings; the corpus's own mark of an unknown stays in one piece."""
-        return UNITS[self.unit].split(text, self._pattern, begins)
+        """The symbols of one sequence as strings: its words, but for subwords. A vocabulary of which nothing is learnt yet gives
+        the words."""
+        return self.cut(self.words(text, begins))
+
+    def cut(self, words: list[str]) -> list[str]:
+        """The symbols of words as strings."""
+        return [*map(self.spell, self._encoder.ids(words))] if self._merges else words
+
+    @property
+    def _merges(self) -> bool:
+        return UNITS[self.unit].learns and bool(self.symbols)
+
+    @cached_property
+    def _encoder(self) -> subword.Encoder:
+        return subword.Encoder(self.symbols, SPECIAL)
 
     @cached_property
     def _pattern(self) -> str:
@@ -148,6 +184,15 @@ class Vocab:
             return UNITS[self.unit].lead + (self.unk_token or UNKNOWN_MARK)
         return self.symbols[id - SPECIAL]
 
+    def shown(self, symbol: str) -> str:
+        """A symbol for people: of a subword, a byte that is only a part of a character as \\xe2."""
+        return subword.shown(symbol) if self._merges else symbol
+
+    def join(self, symbols: Iterable[str]) -> str:
+        """The text of symbols, which may be cut within a character."""
+        text = UNITS[self.unit].join(symbols)
+        return subword.text_of(text) if self._merges else text
+
     def decode(self, ids: Iterable[int], between: str = "\n") -> str:
         """The text of ids; an EOS between sequences becomes `between`, one at the very end is dropped."""
         sequences: list[list[str]] = [[]]
@@ -158,7 +203,12 @@ class Vocab:
                 sequences[-1].append(self.spell(id))
         if len(sequences) > 1 and not sequences[-1]:
             sequences.pop()
-        return between.join(map(UNITS[self.unit].join, sequences))
+        return between.join(map(self.join, sequences))
+
+    def written(self, ids: Iterable[int], between: str = "\n") -> str:
+        """As `decode`, for ids that a model drew: of subwords, always text that can be encoded."""
+        text = self.decode(ids, between)
+        return subword.written(text) if self._merges else text
 
     def unknown(self, text: str) -> list[str]:
         """The distinct symbols of a text that are not in the vocabulary, in order of appearance."""
@@ -181,6 +231,8 @@ class Vocab:
             strings = isinstance(symbols, list) and all(isinstance(s, str) and s for s in symbols)
             if not (named and strings) or len(set(symbols)) != len(symbols):
                 raise ValueError("not a vocabulary of lmgen")
+            if UNITS[unit].learns and (why := "it has a mark" if unk_token else subword.fault(symbols)):
+                raise ValueError(why)
             return cls(unit, tuple(symbols), unk_token)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"vocab.json is damaged ({error}): copy the model again") from None

@@ -68,7 +68,7 @@ def choose(
         several=data.labels.several,
         pool=given.get("pool", "both"),
         words=data.seen,
-        hashed=given.get("input", "symbol" if characters else "hash") == "hash",
+        hashed=given.get("input", "symbol" if data.vocab.unit in ("char", "subword") else "hash") == "hash",
         vectors=0 if data.vectors is None else data.vectors.shape[1],
         frozen=frozen,
         balanced=given.get("balance", False),

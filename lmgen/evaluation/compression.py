@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from lmgen.data.reading import BETWEEN, SEQUENCES
-from lmgen.data.vocab import EOS, UNITS, UNK, Vocab
+from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import spelling_code
 from lmgen.models.capabilities import Generates, Model, finite, require
@@ -47,7 +47,7 @@ def compress(lm: Model, content: bytes) -> bytes:
     flags, text = _plain(content)
     sequences, rest = _cut(text, model)
     words = [model.vocab.split(one) for one in sequences]
-    join = UNITS[model.vocab.unit].join
+    join = model.vocab.join
     rest["spaces"] = {k: re.split(r"\S+", one) for k, one in enumerate(sequences) if join(words[k]) != one}
     packed = _packed({name: value for name, value in rest.items() if value})
     coder = _Writer(model.vocab)
@@ -168,7 +168,7 @@ def _cut(text: str, lm: Generates) -> tuple[list[str], dict[str, Any]]:
 
 def _joined(found: list[list[str]], rest: dict[str, Any], lm: Generates) -> str:
     """The text of sequences of symbols, with the rest of it."""
-    join, between = UNITS[lm.vocab.unit].join, BETWEEN[lm.sequence]
+    join, between = lm.vocab.join, BETWEEN[lm.sequence]
     spaces, gaps = rest.get("spaces", {}), rest.get("gaps", {})
     parts = [rest.get("before", "")]
     for number, symbols in enumerate(found):

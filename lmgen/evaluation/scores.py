@@ -232,6 +232,6 @@ def _scored(lm: Scores, held: list[tuple[str, np.ndarray]], state: State) -> tup
     for text, ids in held:
         own = nats[at : at + len(ids) + ends].astype(np.float64)
         at += len(ids) + 1
-        spelt = [lm.vocab.spell(int(id)) for id in ids] + [""] * ends
+        spelt = [lm.vocab.shown(lm.vocab.spell(int(id))) for id in ids] + [""] * ends
         out.append(Score(text, float(own.sum()), tuple(zip(spelt, own.tolist(), strict=True)), int(np.count_nonzero(ids == UNK))))
     return out, state

@@ -51,11 +51,11 @@ def fillings(lm: Fills, text: str, wanted: int = 5, blank: str = "_") -> list[Fi
         best = best[np.isfinite(following.ravel()[best])]
         rows, chosen = np.unravel_index(best, following.shape)
         filled, nats = np.concatenate([filled[rows], chosen[:, None]], 1), following[rows, chosen]
-    out, unit = [], UNITS[lm.vocab.unit]
+    out, lead = [], UNITS[lm.vocab.unit].lead
     for row, cost in zip(filled[:wanted], nats[:wanted], strict=True):
         spelt = dict(zip(places, (lm.vocab.spell(int(id)) for id in row), strict=True))
-        whole = unit.join([spelt.get(k, symbol) for k, symbol in enumerate(symbols)])
-        out.append(Filling(whole, tuple(s.removeprefix(unit.lead) for s in spelt.values()), float(np.exp(-cost))))
+        whole = lm.vocab.join([spelt.get(k, symbol) for k, symbol in enumerate(symbols)])
+        out.append(Filling(whole, tuple(s.removeprefix(lead) for s in spelt.values()), float(np.exp(-cost))))
     return out
 
 
@@ -63,7 +63,8 @@ def blanks(vocab: Vocab, text: str, blank: str = "_") -> tuple[list[str], list[i
     """The symbols of a text and the places of its blanks: each mark is one character, a run of marks is one word."""
     hole = next(c for c in map(chr, range(0x20000, 0x2A6D0)) if c not in text)  # a letter, so that it makes a word
     run = "" if vocab.unit == "char" else "+"
-    symbols = vocab.split(re.sub(f"(?:{re.escape(blank)}){run}", hole, text)) if blank else []
+    words = vocab.words(re.sub(f"(?:{re.escape(blank)}){run}", hole, text)) if blank else []
+    symbols = [symbol for word in words for symbol in ([word] if hole in word else vocab.cut([word]))]
     places = [k for k, symbol in enumerate(symbols) if symbol.strip() == hole]
     partly = [symbol for k, symbol in enumerate(symbols) if hole in symbol and k not in places]
     if partly:
@@ -93,13 +94,13 @@ def blanked(text: str, unit: str, blank: str = "_") -> str | None:
 
 
 def _fitting(vocab: Vocab, symbol: str) -> np.ndarray:
-    """Which ids may fill a blank: all with a spelling; where symbols include the space before them, those that begin with a space
-    if the blank does."""
+    """Which ids may fill a blank: all with a spelling; where symbols include the space before them, those of whole characters
+    that begin with one if the blank does."""
     fitting = np.ones(len(vocab), bool)
     fitting[:SPECIAL] = False
-    if UNITS[vocab.unit].lead:
+    if UNITS[vocab.unit].lead or UNITS[vocab.unit].learns:
         spaced = symbol[0].isspace()
-        fitting[SPECIAL:] = [s[0].isspace() == spaced and not s.isspace() for s in vocab.symbols]
+        fitting[SPECIAL:] = [s[0].isspace() == spaced and not s.isspace() and vocab.shown(s) == s for s in vocab.symbols]
     return fitting
 
 

@@ -217,7 +217,7 @@ def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", want
             every = np.concatenate([prompt_ids, ids])
             parts = (part for part in np.split(every, np.flatnonzero(every == EOS) + 1) if len(part))
             known = None if lm.known is None else all(is_known(lm, lm.vocab.decode(part)) for part in parts)
-            ended, text = int((ids == EOS).sum()) >= lines, lm.vocab.decode(every, BETWEEN[lm.sequence])
+            ended, text = int((ids == EOS).sum()) >= lines, lm.vocab.written(every, BETWEEN[lm.sequence])
             yield Sample(text, float(nats.sum(dtype=np.float64)), len(ids), ended, known, seed)
 
 

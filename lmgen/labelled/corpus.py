@@ -5,14 +5,16 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lmgen.data import subword
 from lmgen.data.finding import names_of
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
@@ -71,6 +73,12 @@ class Coded:
         """The buckets of the letters of each word by its id [V + others, M]."""
         return spelling.hashed(["", "", *self.words, *self.others])
 
+    @cached_property
+    def characters_per_symbol(self) -> float:
+        """Of symbols that are no words, with one for each EOS."""
+        lengths = np.array([1] * SPECIAL + [*map(subword.characters, (*self.words, *self.others))])
+        return float(lengths[self.stream[1:]].mean())
+
     @property
     def symbols(self) -> int:
         """The number of symbols, an EOS for each sequence included."""
@@ -97,11 +105,6 @@ class LabelledCorpus:
     vectors: np.ndarray | None = None  # made elsewhere, for every id
 
     @property
-    def characters_per_symbol(self) -> float:
-        """1: only the unit char uses it."""
-        return 1.0
-
-    @property
     def warnings(self) -> list[str]:
         """Sentences on the faults of the text."""
         return []
@@ -118,9 +121,10 @@ class LabelledCorpus:
 
 def symbols_of(text: str | tuple[str, ...], vocab: Vocab) -> list[str]:
     """The symbols of a text; tokens are symbols already if they are words, or single characters where the unit is that."""
-    if isinstance(text, str) or (vocab.unit == "char" and any(len(token) > 1 for token in text)):
+    unit = UNITS[vocab.unit]
+    if isinstance(text, str) or unit.learns or (vocab.unit == "char" and any(len(token) > 1 for token in text)):
         return vocab.split(text if isinstance(text, str) else " ".join(text))
-    lead = UNITS[vocab.unit].lead
+    lead = unit.lead
     return [lead + token.removeprefix(lead) for token in text]
 
 
@@ -140,6 +144,19 @@ class Scan:
             tags.extend(_numbers(example.tags or (), self.tag_names) if tagged else [UNKNOWN] * len(symbols))
             labels.extend(_numbers(example.labels, self.label_names))
         self.ids, self.tags, self.lengths, self.labels, self.counts = map(np.array, (ids, tags, lengths, labels, counts))
+
+    def cut(self, vocab: Vocab) -> Scan:
+        """The same text with the words that were read cut into the subwords of a vocabulary."""
+        parts = [vocab.cut([word]) for word in self.symbols]
+        sizes, cut = np.array([*map(len, parts), 0]), copy(self)
+        cut.symbols = dict[str, int]()
+        numbers = np.array(_numbers(chain(*parts), cut.symbols), np.int32)
+        each, starts = sizes[self.ids], (np.cumsum(sizes) - sizes)[self.ids]
+        ends = np.cumsum(each)
+        cut.ids = numbers[np.arange(each.sum()) + np.repeat(starts - ends + each, each)]
+        cut.lengths = np.diff(np.append(0, ends)[np.append(0, np.cumsum(self.lengths))])
+        cut.tags = np.full(len(cut.ids), UNKNOWN)
+        return cut
 
     def coded(self, chosen: np.ndarray, vocab: Vocab, labels: Labels) -> Coded:
         """The chosen examples, bool [n], in the numbers of a vocabulary and of the names of labels."""
@@ -245,7 +262,11 @@ def load(
             known.update([fingerprint(labelled(name, example.joined)) for name in example.labels] if writes else hashes[-1:])
             yield example
 
-    scan = Scan(noted(), Vocab(unit, (), unk_token))
+    if "tag" in task and UNITS[unit].learns:
+        raise InputError(f"a tag belongs to a word, and --unit {unit} cuts words: leave that out")
+    if vectors_of and UNITS[unit].learns:
+        raise InputError(f"the vectors of --vectors are those of words, and --unit {unit} cuts words: leave one of them out")
+    scan = Scan(noted(), vocab or Vocab(unit, (), unk_token))
     if "tag" in task and unit == "char" and not scan.tag_names:
         raise InputError(f"the tokens of {names_of(examples.paths)} are longer than a character: leave out --unit char")
     written = scan.lengths > 0
@@ -264,7 +285,9 @@ def load(
                 has = f"only the {noun} {names[0]!r}" if names else f"no {noun}s"
                 way = f"so there is nothing to tell apart: give examples of two {noun}s or more"
                 raise InputError(f"{names_of(examples.paths)} has {has}, {way}")
-    vocab = vocab or Vocab.of(scan.symbol_counts(chosen), unit, min_count, vocab_size, unk_token)
+    if vocab is None:
+        vocab = Vocab.of(scan.symbol_counts(chosen), unit, min_count, vocab_size, unk_token)
+        scan = scan.cut(vocab) if UNITS[unit].learns else scan
     seen, matrix, notes = len(vocab), None, []
     if vectors_of:
         vocab, matrix, note = _with_vectors(vocab, vectors.read(Path(vectors_of)))

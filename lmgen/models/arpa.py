@@ -15,6 +15,7 @@ from typing import IO, NoReturn
 
 import numpy as np
 
+from lmgen.data import subword
 from lmgen.data.finding import finite
 from lmgen.data.reading import SEQUENCES
 from lmgen.data.split import WHOLE
@@ -133,6 +134,8 @@ class _Reader:
             self.fail(f"there is no {boundary} among the 1-grams")
         names = [word for word in dict.fromkeys(words) if word not in (BEGIN, END, boundary, UNKNOWN)]
         vocab = Vocab(unit, tuple(map(unescaped, names)))
+        if UNITS[unit].learns and (fault := subword.fault(vocab.symbols)):
+            self.fail(fault)
         if len({*words}) < len(words) or len({*vocab.symbols}) < len(names):
             self.fail("a word stands among the 1-grams twice")
         ids = {boundary: EOS, UNKNOWN: UNK} | {word: id for id, word in enumerate(names, SPECIAL)}

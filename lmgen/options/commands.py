@@ -130,7 +130,7 @@ CORPUS_CHECK = (
     GLOB,
     SEQUENCE,
     replace(CARRY, help="Check it as running text: blank lines count, and the end is held out."),
-    Option("unit", Choice(UNITS.names[1:]), "word", "Unit of the text that counts as a word."),
+    Option("unit", Choice(UNITS.names[2:]), "word", "Unit of the text that counts as a word."),
     ENCODING,
     ERRORS,
     JSON,

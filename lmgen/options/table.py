@@ -85,7 +85,7 @@ def check(name: str, kind: Kind, value: Any) -> Any:
 MODELS = ("vocabulary", "network", "labels", "pairs", "training", "end")  # parts that make a model and its training
 SEED = Whole(0, kinds.LARGEST_SEED)
 TASK = Choice(("language", "tag", "classify", "tag-classify", "generate", "translate"))
-UNITS = Choice(("char", "word", "word-punct", "word-only"))
+UNITS = Choice(("char", "subword", "word", "word-punct", "word-only"))
 FITTED = "from the text"
 
 GLOB = Option("glob", Text(), None, "Files to read in a folder, such as '*.py'.", "text", "*.txt", counts=True, resumes=True)
@@ -107,8 +107,8 @@ TRAIN = (
         "task",
         TASK,
         None,
-        "What to learn: to write plain text (language) or by label (generate), labels of words (tag), of texts (classify) or both "
-        "(tag-classify), or to translate (translate).",
+        "What to learn: to write plain text (language) or by label (generate), labels of words (tag), of texts (classify) or "
+        "both (tag-classify), or to translate (translate).",
         "text",
         "from the data",
     ),
@@ -132,7 +132,15 @@ TRAIN = (
     SEQUENCE,
     Option("carry", Flag(), False, "Carry the state from sequence to sequence: running text.", "vocabulary", counts=True),
     Option("min_count", Whole(), 1, "Symbols that occur less often become UNK.", "vocabulary", counts=True),
-    Option("vocab_size", Whole(3), None, "Largest vocabulary, EOS and UNK included.", "vocabulary", "unlimited", counts=True),
+    Option(
+        "vocab_size",
+        Whole(3),
+        None,
+        "Largest vocabulary, EOS and UNK included.",
+        "vocabulary",
+        "unlimited; from the text for subword",
+        counts=True,
+    ),
     Option("unk_token", Text(), None, "Unknown-word token of the corpus, such as <unk>.", "vocabulary", "none", counts=True),
     Option("cell", Name(), None, "Cell (lmgen cells lists them), or ngram.", "network", "lstm", counts=True),
     Option("order", Whole(1, kinds.MOST_ORDER), None, "Order of an n-gram model.", "n-grams", "best on validation", counts=True),

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +124,7 @@ class Display(AbstractContextManager["Display"]):
     def _line(self, report: StepReport) -> str:
         parts = [f"step {report.step:,}", duration(report.seconds), f"train {self.loss(self.train)}"]
         if self.valid:
-            parts.append(f"valid {self.loss(self.valid[-1])}{' best' if self.valid[-1] == self.best else ''}")
+            parts.append(f"valid {self.loss.valid(self.valid[-1])}{' best' if self.valid[-1] == self.best else ''}")
         parts.append(f"{report.symbols_per_second:,.0f} symbols/s")
         if report.skipped:
             parts.append(f"{report.skipped} steps skipped")
@@ -143,8 +143,8 @@ class Display(AbstractContextManager["Display"]):
         body = Table.grid(padding=(0, 2))
         body.add_row("train", self.loss(self.train))
         if self.valid:
-            body.add_row("valid", self.loss(self.valid[-1]))
-            body.add_row("best", self.loss(self.best))
+            body.add_row("valid", self.loss.valid(self.valid[-1]))
+            body.add_row("best", self.loss.valid(self.best))
         if line := sparkline(self.valid, shutil.get_terminal_size().columns - 10, sys.stderr):
             body.add_row("", line)
         skipped = f", {report.skipped} steps skipped" if report.skipped else ""
@@ -167,19 +167,30 @@ def perplexity(value: float, digits: int = 3) -> str:
 class Loss:
     """Nats per symbol in the measure usual for a unit: bits per character, or perplexity per word.
 
-    Those of a cloze model are `pseudo`: not bits of the text.
+    Those of a cloze model are `pseudo`: not bits of the text. Held-out text may have fewer characters in a symbol.
     """
 
     unit: str
     characters_per_symbol: float
     pseudo: bool = False
+    held_out: float | None = None
 
     @classmethod
     def of(cls, run: Run) -> Loss:
         """For the model of a training."""
         if run.kind.per != "symbol":
             return cls(run.kind.per, 1.0)
-        return cls(run.data.vocab.unit, run.data.characters_per_symbol, run.kind.nats != "nats")
+        return cls.on(run.data, run.kind.nats != "nats")
+
+    @classmethod
+    def on(cls, data: Any, pseudo: bool = False) -> Loss:
+        """For a text."""
+        held_out = data.valid.characters_per_symbol if data.valid else None
+        return cls(data.vocab.unit, data.train.characters_per_symbol, pseudo, held_out)
+
+    def valid(self, nats: float | None) -> str:
+        """Nats per symbol of the held-out text."""
+        return replace(self, characters_per_symbol=self.held_out or self.characters_per_symbol)(nats)
 
     def __call__(self, nats: float | None) -> str:
         if nats is None:
@@ -188,6 +199,6 @@ class Loss:
             return f"{nats:.3f} pseudo-nats (pseudo-perplexity {perplexity(math.exp(min(nats, 50)), 2)})"
         if self.unit == "label":
             return f"{nats:.4f} nats a label"
-        if self.unit == "char":
+        if self.unit in ("char", "subword"):
             return f"{nats:.3f} nats ({nats / math.log(2) / self.characters_per_symbol:.3f} bits/char)"
         return f"{nats:.3f} nats (perplexity {perplexity(math.exp(min(nats, 50)), 1)})"

@@ -21,6 +21,7 @@ import numpy as np
 
 from lmgen import loading
 from lmgen._version import __version__
+from lmgen.data.vocab import UNITS
 from lmgen.defaults import labelling, language, translating
 from lmgen.defaults.config import Progress, StepReport, TrainingConfig
 from lmgen.errors import CheckpointError, InputError, LmgenError
@@ -166,6 +167,8 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
     if text.form:
         start = labelling.start_of(wanted)
         unit = vocabulary.pop("unit", None) or (start.vocab.unit if start else None)
+        if start and unit == start.vocab.unit and UNITS[unit].learns:  # other subwords would be unknown to the model of --from
+            vocabulary["vocab"] = start.vocab
         vectors = {} if wanted.get("vectors") is None else {"vectors_of": wanted["vectors"]}
         data = text.load(unit, **vocabulary, **vectors)
         network, pace = CHOICES[text.task or ""](data, text.task or "", carry, wanted, start)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmgen.data import check
+from lmgen.checks import plain as check
 from lmgen.data.corpus import Ids, encode, load
 from lmgen.data.reading import Text
 from lmgen.data.split import WHOLE, Choice, Split, fingerprint, split_of

@@ -39,6 +39,7 @@ def models(tmp_path_factory):
         "carry": trained(folder, "carry", cell="ngram", order=3, carry=True),
         "word": trained(folder, "word", cell="ngram", order=2, unit="word", unk_token="<unk>"),
         "word-punct": trained(folder, "punct", cell="ngram", order=2, unit="word-punct", carry=True, unk_token="<unk>"),
+        "subword": trained(folder, "subword", cell="ngram", order=2, unit="subword"),
         "paragraph": trained(folder, "paragraph", cell="ngram", order=3, sequence="paragraph"),
         "file": trained(folder, "file", cell="ngram", order=3, sequence="file", carry=True),
         "lstm": trained(folder, "lstm", **net),
@@ -46,7 +47,7 @@ def models(tmp_path_factory):
     }
 
 
-KINDS = ("char", "carry", "word", "word-punct", "paragraph", "file", "lstm", "gru")
+KINDS = ("char", "carry", "subword", "word", "word-punct", "paragraph", "file", "lstm", "gru")
 any_bytes = st.one_of(
     st.binary(max_size=60),
     st.text(max_size=40).map(lambda s: s.encode("utf-8", "surrogatepass")),

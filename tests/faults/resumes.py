@@ -23,6 +23,7 @@ CASES: list[dict[str, Any]] = [
     *({"cell": cell, "unit": "char", "carry": False, "layers": 1, "direction": "both"} for cell in ("lstm", "gru")),
     *({"cell": cell, "unit": "char", "carry": False, "layers": 1, "precision": "bf16"} for cell in ("lstm", "gru")),
     {"cell": "lstm", "unit": "word", "carry": False, "layers": 1, "tie": True},
+    {"cell": "lstm", "unit": "subword", "carry": False, "layers": 1, "tie": True},
     {"cell": "gru", "unit": "word", "carry": True, "layers": 2, "layer_norm": True, "residual": True},
 ]
 LABELLED: list[dict[str, Any]] = [
@@ -31,6 +32,7 @@ LABELLED: list[dict[str, Any]] = [
     {"task": "tag", "cell": "gru", "layers": 3},
     {"task": "tag-classify", "cell": "elman", "direction": "forward"},
     {"task": "generate", "cell": "lstm"},
+    {"task": "classify", "cell": "gru", "unit": "subword"},
 ]
 
 

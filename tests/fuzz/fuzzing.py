@@ -32,12 +32,14 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 import lmgen
+from lmgen.checks import labels as report
+from lmgen.checks import plain as check
 from lmgen.cli import main
-from lmgen.data import check, corpus, reading
+from lmgen.data import corpus, reading
 from lmgen.data.vocab import UNITS, UNK, Vocab
 from lmgen.errors import LmgenError
 from lmgen.evaluation import compression, scores
-from lmgen.labelled import examples, forms, report, vectors
+from lmgen.labelled import examples, forms, vectors
 from lmgen.models import arpa, facts, ngram, schema
 from lmgen.models.ngram import NGramModel
 from lmgen.models.provenance import Provenance, TextSettings
@@ -136,7 +138,7 @@ def read_corpus(drawn: dict[str, Any]) -> None:
             if drawn["unit"] != "word-only":
                 assert compression.decompress(model, compression.compress(model, drawn["content"])) == drawn["content"]
         with contextlib.suppress(LmgenError):
-            check.check(reading.Text([path], *how), unit="word" if drawn["unit"] == "char" else drawn["unit"])
+            check.check(reading.Text([path], *how), unit="word" if drawn["unit"] in ("char", "subword") else drawn["unit"])
 
 
 def _spells(vocab: Vocab, sequences: list[str]) -> None:
@@ -214,8 +216,10 @@ json_values = st.recursive(
 
 
 VOCABULARY = Vocab("word-punct", (" a", "b", "é", "\n"), "<unk>").to_json().encode()
+SUBWORDS = Vocab.of(Counter({"the": 9, " cat": 5, " é": 3}), "subword").to_json().encode()
 vocabularies = st.one_of(
     mutated(VOCABULARY),
+    mutated(SUBWORDS),
     st.binary(max_size=100),
     st.fixed_dictionaries(
         {
@@ -281,6 +285,7 @@ def models() -> Path:
             "running": {**SMALL, "carry": True, "unit": "word", "cell": "gru"},
             "cloze": {**SMALL, "direction": "both"},
             "grams": {"cell": "ngram", "order": 3},
+            "subwords": {"cell": "ngram", "order": 2, "unit": "subword"},
             "words": {"cell": "ngram", "order": 2, "unit": "word-punct", "unk_token": "<unk>", "carry": True},
         }.items():
             lmgen.train("text.txt", output=f"checkpoints/{name}", **wanted)
@@ -318,7 +323,7 @@ VALUES = [None, True, 0, 1, -1, 4, 5, 1 << 20, 1 << 31, 1 << 62, 1 << 70, 0.5, 1
 VALUES += ["classify", "tag", "generate", ["a", "a"], ["x"] * 300, [""], ["B-a", "I-b"], ["good", 1], {"labels": 1e-40}]
 VALUES += ["both", "forward", "line", "file", "utf-8", "\x1b[31m", [], {}, [1], ["text.txt"], ["\0"], [None], {"a": 1}]
 configs = st.tuples(
-    st.sampled_from(["net", "grams", "cloze", "tagger", "classes", "writer"]),
+    st.sampled_from(["net", "grams", "subwords", "cloze", "tagger", "classes", "writer"]),
     st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES) | json_values), min_size=1, max_size=3)
     | st.binary(max_size=60),
 )

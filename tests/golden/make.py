@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lmgen.data import split
 from lmgen.models import provenance
-from lmgen.system import arrayfile
+from lmgen.system import arrayfile, directories
 from lmgen.training import counting, run
 
 WORDS = ["bade", "kimo", "suno", "re", "tila", "mabo", "dune", "sito", "kara", "belo"]
@@ -22,7 +22,13 @@ def main() -> None:
     options = {"size": 6, "embedding": 4, "batch": 4, "window": 8, "learning_rate": 0.02, "dropout": 0.1, "precision": "f32"}
     stopped(run.new(home / "network", text, **options, steps=60))
     labelled(home)
-    counting.new(home / "counts", text, order=3)
+    counting.new(directories.Place(home / "counts"), text, order=3)
+    subwords(home, text)
+
+
+def subwords(home: Path, text: provenance.TextSettings) -> None:
+    """A model of subwords."""
+    counting.new(directories.Place(home / "subwords"), text, order=3, unit="subword", vocab_size=290)
 
 
 def labelled(home: Path) -> None:

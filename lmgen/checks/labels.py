@@ -14,8 +14,8 @@ from itertools import compress, pairwise
 
 import numpy as np
 
+from lmgen.checks.plain import Lengths
 from lmgen.data.advice import LEAK, leak, number, percent
-from lmgen.data.check import Lengths
 from lmgen.data.corpus import among
 from lmgen.data.finding import name_of, names_of
 from lmgen.data.split import fingerprint

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmgen.data import advice, check, corpus, damage
+from lmgen.checks import plain as check
+from lmgen.data import advice, corpus, damage
 from lmgen.data.advice import Shape
 from lmgen.data.reading import Piece, Text
 from lmgen.data.split import split_of

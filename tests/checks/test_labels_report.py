@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmgen.checks import labels as report
+from lmgen.checks.labels import Conflicts, Invalid, Label, Lengths, Shared, check
 from lmgen.errors import InputError
-from lmgen.labelled import report
 from lmgen.labelled.examples import Examples
-from lmgen.labelled.report import Conflicts, Invalid, Label, Lengths, Shared, check
 
 
 def examples(content: str, form: str = "tsv", name: str = "train.txt") -> Examples:
