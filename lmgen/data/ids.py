@@ -32,7 +32,7 @@ class Ids:
     """An encoded text: `stream` (uint16 or uint32, memory-mapped) begins and ends with EOS; the counts are those of its text.
 
     `words` are separated by white space. Of the `unknown` symbols `marked` are the corpus's own mark of an unknown; `spelling`
-    [256] counts the bytes of the others.
+    [256] counts the bytes of the others. The ids are those of `vocab`.
     """
 
     stream: np.ndarray
@@ -43,6 +43,7 @@ class Ids:
     words: int = 0
     marked: int = 0
     spelling: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    vocab: Vocab | None = None
 
     @property
     def symbols(self) -> int:
@@ -144,6 +145,6 @@ def _mapped(path: Path, vocab: Vocab) -> Ids | None:
                 return None
             stream = np.memmap(file, vocab.dtype, "r", shape=(length,))
         sequences, characters, size, unknown, words, marked = counts[1:7].tolist()
-        return Ids(stream, sequences, characters, size, unknown, words, marked, counts[7:])
+        return Ids(stream, sequences, characters, size, unknown, words, marked, counts[7:], vocab)
     except (OSError, ValueError):
         return None

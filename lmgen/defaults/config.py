@@ -15,6 +15,7 @@ class OptimiserConfig:
     clip: float = 1.0
     weight_decay: float = 0.2
     precision: str = "f32"
+    average: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class TrainingConfig:
     """How to train. At least one of `steps`, `epochs` and `budget` (seconds) is given; the first one reached ends the training.
 
     `patience` is the number of validations without a better one after which training stops; 0 never stops early. `keep` says
-    which weights become the model: those of the best validation, or the last ones.
+    which weights become the model: those of the best validation, or the last ones. Where `average` is not 0, the weights that are
+    validated and become the model are a moving average over the steps, with this decay (Polyak and Juditsky 1992).
     """
 
     batch: int
@@ -39,6 +41,7 @@ class TrainingConfig:
     seed: int = 0
     precision: str = "f32"
     keep: str = "best"
+    average: float = 0.0
 
     @property
     def symbols(self) -> int:
@@ -48,7 +51,7 @@ class TrainingConfig:
     @property
     def optimiser(self) -> OptimiserConfig:
         """The part of it that the compiled step depends on."""
-        return OptimiserConfig(self.clip, self.weight_decay, self.precision)
+        return OptimiserConfig(self.clip, self.weight_decay, self.precision, self.average)
 
     def done(self, per_epoch: int, step: int, seconds: float) -> tuple[float, str]:
         """The share of the training that is done, 1 at its end, and the sentence for the end that comes first."""

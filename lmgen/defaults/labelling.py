@@ -26,6 +26,7 @@ WRITING = {"layer_norm": True, "embedding": 128}  # with which samples are more 
 SYMBOLS = 640  # of a step, about
 PASSES = 40  # over the text, at most, where no end is given; validation mostly ends a training before
 LEAST_STEPS = 1_000
+AVERAGE = 0.99  # decay, a step, of the average of the weights: few held-out texts tell a better step from a lucky one
 TAKEN = ("embedding", "layers", "norms")  # from another model
 DEEP = 3  # layers that need residual connections and layer norm to train
 
@@ -74,7 +75,12 @@ def choose(
         balanced=given.get("balance", False),
     )
     rows = sizes(data.train.lengths)[0]
-    train: dict[str, Any] = {"batch": max(1, min(64, round(SYMBOLS / rows))), "window": rows, "learning_rate": 3e-3}
+    train: dict[str, Any] = {
+        "batch": max(1, min(64, round(SYMBOLS / rows))),
+        "window": rows,
+        "learning_rate": 3e-3,
+        "average": AVERAGE,
+    }
     train |= {name: given[name] for name in table.names("training", "end") if name in given}
     a_pass = max(1, data.train.symbols // (train["batch"] * train["window"]))
     if not given.keys() & {"steps", "epochs", "budget"}:

@@ -14,6 +14,7 @@ import jax
 
 from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError, LmgenError
+from lmgen.labelled.spelling import BUCKETS
 from lmgen.loading import choices
 from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
@@ -74,7 +75,8 @@ def memory_needed(network: NetworkConfig, config: TrainingConfig) -> int:
     weights = network.rows * network.embedding + head + _layer_weights(network)
     kept = config.symbols * network.layers * network.outputs * (1 + CELLS[network.cell].gates)
     without = network.rows * network.embedding if model.reads_few_rows(network, config.symbols) else 0
-    return 4 * (4 * weights - without + kept)
+    letters = BUCKETS * network.embedding if network.hashed else 0
+    return 4 * ((4 + bool(config.average)) * (weights + letters) - without + kept)
 
 
 def _layer_weights(network: NetworkConfig) -> int:

@@ -117,13 +117,16 @@ class Head(NamedTuple):
 def recognise(paths: Sequence[Path]) -> Found | None:
     """The form of labelled text that all paths have, by the first and the last 64 KB of each; None for plain text.
 
-    Raises InputError for a missing file.
+    Raises InputError for a missing file and for files of different forms.
     """
     first = None
     for path in paths:
         found = _of_folder(path) if path.is_dir() else _of_file(path)
-        if found is None or (first and found.form != first.form):
+        if found is None:
             return None
+        if first and found.form != first.form:
+            way = "give files of one form, or --task language to train on plain text"
+            raise InputError(f"{first.reason}, but {found.reason}: {way}")
         first = first or found
     return first
 

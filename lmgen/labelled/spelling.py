@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,9 +41,9 @@ def hashed(words: Sequence[str]) -> np.ndarray:
     """
     buckets, most = np.full((len(words), MOST), -1, np.int32), 0
     for row, word in zip(buckets, words, strict=True):
-        features = _features(word)
-        row[: len(features)] = [zlib.crc32(feature.encode("utf-8", "surrogatepass")) % BUCKETS for feature in features]
-        most = max(most, len(features))
+        found = _buckets(word)
+        row[: len(found)] = found
+        most = max(most, len(found))
     return buckets[:, :most]
 
 
@@ -50,6 +51,11 @@ def joined(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The buckets [n, M] of some words and of others, from those of each."""
     most = max(some.shape[1], others.shape[1])
     return np.concatenate([np.pad(part, ((0, 0), (0, most - part.shape[1])), constant_values=-1) for part in (some, others)])
+
+
+@lru_cache(1 << 14)  # words come again
+def _buckets(word: str) -> tuple[int, ...]:
+    return tuple(zlib.crc32(feature.encode("utf-8", "surrogatepass")) % BUCKETS for feature in _features(word))
 
 
 def _features(word: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from lmgen.errors import InputError
 from lmgen.options import table
 
-PARTS = {"n-grams", "plain", "labels", "pairs"}  # parts of options that are for some kinds of models alone
+PARTS = {"n-grams", "plain", "labels", "letters", "pairs"}  # parts of options that are for some kinds of models alone
 NETWORK = ("layers", "size", "residual", "layer_norm", "direction", "embedding", "tie", "dropout")
 
 
@@ -51,7 +51,7 @@ class Kind:
         return {option.name: option.check(given.get(option.name)) for option in known}
 
 
-RECURRENT = Kind("a recurrent network", "sample", "{cell} {layers} × {size}", NETWORK)
+RECURRENT = Kind("a recurrent network", "sample", "{cell} {layers} × {size}", NETWORK, parts=("plain", "letters"))
 CLOZE = Kind(
     "a cloze network", "fill", "{cell} {layers} × {size}, both directions", NETWORK, direction="both", nats="pseudo-nats"
 )

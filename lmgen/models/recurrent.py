@@ -61,9 +61,13 @@ class Network(Model):
 
 
 class Recurrent(Network, RunsCompiled):
-    """A recurrent language model."""
+    """A recurrent language model. One that was trained with letters is stored without them: `letters.folded` tells how."""
 
     kind = kinds.RECURRENT
+
+    @classmethod
+    def from_arrays(cls, config: Any, *rest: Any) -> Network:
+        return super().from_arrays(config.folded, *rest)
 
     def read(self, state: State, ids: ArrayLike) -> tuple[State, Array]:
         return _read(self.config, self.precision, self.params, state, ids)

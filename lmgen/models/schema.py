@@ -111,6 +111,7 @@ OF_NETWORK: Table = {
     "vocab": Field(Whole(2)),
     **{name: like(name) for name in ("cell", "size", "layers", "embedding", "tie", "dropout", "carry")},
     **{name: like(name, late=True) for name in ("residual", "layer_norm", "direction")},
+    "hashed": Field(Flag(), late=True),
 }
 OF_NGRAM: Table = {
     "vocab": Field(Whole(2)),
@@ -158,6 +159,7 @@ TRAINING: Table = {
     "seed": like("seed"),
     "precision": like("precision", Choice(("f32", "bf16"))),
     "keep": like("keep", late=True),
+    "average": Field(Bounded(0, 1), late=True),
 }
 PROGRESS: Table = {
     "step": Field(Whole(0, LARGEST - 1)),

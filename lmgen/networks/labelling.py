@@ -18,7 +18,7 @@ from jax import Array
 from lmgen.data.vocab import EOS, UNK
 from lmgen.labelled.corpus import Labels
 from lmgen.labelled.packing import Block, taken
-from lmgen.labelled.spelling import BUCKETS
+from lmgen.networks.letters import vectors, words_of
 from lmgen.nn import model
 from lmgen.nn.embedding import Rows, lookup
 from lmgen.nn.model import NetworkConfig, Params
@@ -44,7 +44,6 @@ class LabelConfig(NetworkConfig):
     several: bool = False
     pool: str = "both"
     words: int = 0
-    hashed: bool = False
     vectors: int = 0
     frozen: tuple[str, ...] = ()
     balanced: bool = False
@@ -95,9 +94,8 @@ def inputs_of(stream: np.ndarray, block: Block, letters: np.ndarray | None) -> I
     rest = (block.slots, block.first, block.last, block.column)
     if letters is None:
         return Inputs(ids, *rest)
-    words, where = np.unique(ids, return_inverse=True)
-    words = np.pad(words, (0, (1 << (len(words) - 1).bit_length()) - len(words)))  # powers of two: few shapes to compile
-    return Inputs(where.reshape(ids.shape).astype(np.int32), *rest, words, letters[words])
+    numbers, words, buckets = words_of(ids, letters)
+    return Inputs(numbers, *rest, words, buckets)
 
 
 def init(config: LabelConfig, key: Array) -> Params:
@@ -111,7 +109,7 @@ def init(config: LabelConfig, key: Array) -> Params:
     if config.direction == "both":
         params["back"] = model.init_stack(config, [jax.random.fold_in(key, 1) for key in layers], config.inputs)
     if config.hashed:
-        params["letters"] = jax.random.normal(letters, (BUCKETS, config.embedding)) * config.embedding**-0.5
+        params["letters"] = model.init_letters(config, letters)
     if config.vectors:
         params["vectors"] = jnp.zeros((config.vocab, config.vectors))
     for name, key, inputs, names in (
@@ -138,10 +136,7 @@ def embedded(config: LabelConfig, precision: str, params: Params, inputs: Inputs
     if inputs.words is None:
         rows = lookup(params["embedding"], seen, precision)
     else:
-        there = inputs.buckets >= 0
-        letters = jnp.where(there[..., None], params["letters"][inputs.buckets], 0).sum(1)
-        letters = letters / jnp.sqrt(jnp.maximum(there.sum(-1, keepdims=True), 1))
-        rows = lookup(params["embedding"][seen] + letters, inputs.ids, precision)
+        rows = lookup(params["embedding"][seen] + vectors(params["letters"], inputs.buckets), inputs.ids, precision)
         known = known[inputs.ids]
     if config.vectors:
         rows = jnp.concatenate([rows, params["vectors"][known]], -1)

@@ -7,7 +7,7 @@ from the right. The state is a list of the layers' states. Shapes: T time, B bat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lmgen.data.vocab import EOS, UNK
+from lmgen.labelled.spelling import BUCKETS
 from lmgen.nn import cross_entropy, recurrence
 from lmgen.nn.cells import CELLS, State
 from lmgen.nn.embedding import Rows, lookup
@@ -31,7 +32,8 @@ class NetworkConfig:
     """The architecture. With `carry` the state flows on over EOS; without it every sequence starts from an empty state.
 
     `residual` adds a layer's input to its output, from the second layer on (He et al. 2015); with `layer_norm` every layer and
-    the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model.
+    the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model. With `hashed` a word is
+    read with its letters, the vectors of whose n-grams are learnt, too.
     """
 
     vocab: int
@@ -45,6 +47,7 @@ class NetworkConfig:
     residual: bool = False
     layer_norm: bool = False
     direction: str = "forward"
+    hashed: bool = False
 
     def describe(self) -> str:
         """In words: cell, layers × size, and what is unusual."""
@@ -55,6 +58,11 @@ class NetworkConfig:
     def task(self) -> str:
         """The name of its task."""
         return "cloze" if self.direction == "both" else "language"
+
+    @property
+    def folded(self) -> NetworkConfig:
+        """The language model that reads and predicts the same without letters."""
+        return replace(self, hashed=False, tie=False) if self.hashed else self
 
     @property
     def names(self) -> Any:
@@ -91,6 +99,8 @@ def init(config: NetworkConfig, key: Array) -> Params:
         params["head"][name] = jax.random.uniform(head, (config.outputs, columns), minval=-bound, maxval=bound)
     if config.direction == "both":
         params["back"] = init_stack(config, [jax.random.fold_in(key, 1) for key in layers], config.embedding)
+    if config.hashed:
+        params["letters"] = init_letters(config, jax.random.fold_in(key, 1))
     return params
 
 
@@ -99,6 +109,10 @@ def init_stack(config: NetworkConfig, keys: list[Array], size: int) -> Params:
     inputs = [size] + [config.size] * (config.layers - 1)
     stack: Params = {"layers": [CELLS[config.cell].init(k, d, config.size) for k, d in zip(keys, inputs, strict=True)]}
     return stack | ({"norms": [init_norm(d) for d in inputs]} if config.layer_norm else {})
+
+
+def init_letters(config: NetworkConfig, key: Array) -> Array:
+    return jax.random.normal(key, (BUCKETS, config.embedding)) * config.embedding**-0.5
 
 
 def init_norm(size: int) -> Params:

@@ -20,8 +20,8 @@ class Option:
     """An option. Where `default` is None, `chosen` describes the default in words.
 
     `of` is the part that uses it: of `train` text, directory, vocabulary, network, training or end, or what some kinds of models
-    have: n-grams, labels, pairs; of other commands plain (text), labels or pairs. `counts` marks the options an n-gram model
-    accepts, `resumes` those a resumed training accepts.
+    have: n-grams, labels, letters, pairs; of other commands plain (text), labels or pairs. `counts` marks the options an n-gram
+    model accepts, `resumes` those a resumed training accepts.
     """
 
     name: str
@@ -159,7 +159,14 @@ TRAIN = (
     Option(
         "pool", Choice(("last", "mean", "both")), None, "Predict labels from the last state, the mean, or both.", "labels", "both"
     ),
-    Option("input", Choice(("symbol", "hash")), None, "hash: read the letters of a word, too.", "labels", "hash for words"),
+    Option(
+        "input",
+        Choice(("symbol", "hash")),
+        None,
+        "hash: read the letters of a word, too.",
+        "labels letters",
+        "hash for labels of words",
+    ),
     Option("vectors", Place(), None, "Word vectors made elsewhere: GloVe, word2vec or fastText.", "labels", "none"),
     Option("from_", Stored(), None, "Start from embedding and layers of this model.", "labels", "none"),
     Option("tune", Flag(), None, "Train what --vectors or --from gives, too.", "labels", "for --from"),

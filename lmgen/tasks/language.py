@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jax import Array
 
+from lmgen.data.ids import Ids
+from lmgen.data.vocab import Vocab
+from lmgen.networks import letters
 from lmgen.nn import model
-from lmgen.tasks.task import Batch, Task
+from lmgen.tasks.task import Batch, Batches, Task
 
 
 class Language(Task):
@@ -17,9 +21,38 @@ class Language(Task):
     def batch(self, window: np.ndarray, begins: np.ndarray) -> Batch:
         return Batch(window[:-1], window[1:], None, begins)
 
+    def batches(self, ids: Ids, batch: int, window: int, seed: int) -> Batches:
+        plain = super().batches(ids, batch, window, seed)
+        if not self.network.hashed:
+            return plain
+        assert ids.vocab
+        return SpeltBatches(plain.task, plain.windows, letters.of_vocabulary(ids.vocab))
+
     def rows_read(self, batch: Batch) -> Array | None:
-        return batch.inputs if model.reads_few_rows(self.network, batch.inputs.size) else None
+        if not model.reads_few_rows(self.network, batch.targets.size):
+            return None
+        return batch.inputs.words if self.network.hashed else batch.inputs
 
     def loss(self, params: model.Params, state: Any, batch: Batch, key: Array) -> tuple[Array, Any]:
-        state, hs = model.read(self.network, self.precision, params, state, batch.inputs, key)
+        read, ids = params, batch.inputs
+        if self.network.hashed:
+            rows = letters.read(params, batch.inputs, self.precision)
+            read, ids = {**params, "embedding": rows}, rows.ids
+        state, hs = model.read(self.network, self.precision, read, state, ids, key)
         return model.nats(params, hs, batch.targets, self.precision), state
+
+    def folded(self, params: model.Params, vocab: Vocab) -> tuple[model.NetworkConfig, model.Params]:
+        if self.network.hashed:
+            params = letters.folded(params, letters.of_vocabulary(vocab))
+        return self.network.folded, params
+
+
+@dataclass(frozen=True)
+class SpeltBatches(Batches):
+    """Batches whose inputs are words with the buckets of their letters; `letters` [V, M] has those of every id."""
+
+    letters: np.ndarray
+
+    def __getitem__(self, step: int) -> Batch:
+        batch = super().__getitem__(step)
+        return batch._replace(inputs=letters.words_of(batch.inputs, self.letters))

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from lmgen.data.ids import Ids
+from lmgen.data.vocab import Vocab
 from lmgen.data.windows import Windows
 from lmgen.nn import model
 
@@ -71,6 +72,10 @@ class Task:
     def loss(self, params: model.Params, state: Any, batch: Batch, key: Array) -> tuple[Array, Any]:
         """Nats [T, B] of the targets, and the state after the batch; `key` draws what is random in training, such as dropout."""
         raise NotImplementedError
+
+    def folded(self, params: model.Params, vocab: Vocab) -> tuple[model.NetworkConfig, model.Params]:
+        """The network and the parameters of the model, from those of training."""
+        return self.network, params
 
 
 @dataclass(frozen=True)

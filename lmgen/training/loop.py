@@ -124,7 +124,7 @@ class Training:
 
     def _validated(self, report: StepReport, validate: Callable[[Params], float]) -> StepReport:
         progress, start = self.progress, time.monotonic()
-        nats = validate(self.state.params)
+        nats = validate(self.state.kept)
         progress.validating = time.monotonic() - start
         better = math.isfinite(nats) and (progress.best_nats is None or nats < progress.best_nats)
         if better:

@@ -82,8 +82,9 @@ class Run:
     def language_model(self, params: model.Params | None = None) -> Any:
         """The model as it is now (or with other parameters), for a sample or a look."""
         kind, origin = loading.type_of(vars(self.network)), Provenance(self.text, self.data.known, self.path)
-        params = self.training.state.params if params is None else params
-        return kind(self.network, params, self.data.vocab, self.config.precision, origin)  # type: ignore[call-arg]
+        params = self.training.state.kept if params is None else params
+        network, params = self.training.task.folded(params, self.data.vocab)
+        return kind(network, params, self.data.vocab, self.config.precision, origin)  # type: ignore[call-arg]
 
     def __iter__(self) -> Generator[StepReport, None, None]:
         with metrics.Writer(self.place.folder / "metrics.jsonl") as lines, memory_of(self.network, self.config):
@@ -135,13 +136,13 @@ class Run:
         return nats
 
     def _weights(self, valid_nats: float | None) -> Weights:
-        params, network, config = self.training.state.params, self.network, self.config
+        params, network, config = self.language_model().params, self.network, self.config
         parameters, step, kind = model.parameters(params), self.progress.step, self.kind
         about = {"step": step, "valid_nats": valid_nats, "parameters": parameters, "text_sha256": self.data.sha256}
         about |= self._facts
-        tied = ", tied" if network.tie else ""
+        tied, letters = ", tied" * network.tie, ", words with their letters" * network.hashed
         rows = {
-            "network": f"{network.describe()}, embedding {network.embedding}{tied}, dropout {network.dropout:g}",
+            "network": f"{network.describe()}, embedding {network.embedding}{tied}{letters}, dropout {network.dropout:g}",
             "parameters": f"{parameters:,}",
             "read as": reading(self.data.vocab, self.text.sequence, network.carry),
             "steps": f"{step:,} of {config.batch} × {config.window} symbols",
@@ -175,7 +176,11 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
     else:
         data = text.load(**vocabulary)
         shape, pace = language.choose(data, carry, wanted)
-        network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, **shape)
+        hashed = wanted.get("input") == "hash"
+        if hashed and not data.vocab.unit.startswith("word"):
+            unit = data.vocab.unit
+            raise InputError(f"--input hash reads the letters of words, and the unit is {unit}: add --unit word, or leave it out")
+        network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, hashed=hashed, **shape)
     text = replace(text, split=data.split)
     config = TrainingConfig(**{**pace, "precision": precision_of(pace.get("precision", "auto"), network.cell)})
     settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}

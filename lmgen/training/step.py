@@ -21,6 +21,7 @@ from lmgen.tasks.task import Batch, Task
 from lmgen.training import optimiser
 
 TINY = 1e-30  # in place of a sum of weights that is 0
+WARM = 10  # after k steps an average looks back over a share k ÷ (k + WARM) of its weight at most, so that it forgets the start
 
 
 class State(NamedTuple):
@@ -32,6 +33,12 @@ class State(NamedTuple):
     key: Array
     bad: Array  # steps in a row whose update was left out
     skipped: Array  # such steps in all
+    average: Any = ()  # of the learnt parameters over the steps, where there is to be one
+
+    @property
+    def kept(self) -> Params:
+        """The parameters that are validated and become the model."""
+        return {**self.params, **dict(self.average)}
 
 
 def begin(task: Task, config: TrainingConfig) -> State:
@@ -39,8 +46,10 @@ def begin(task: Task, config: TrainingConfig) -> State:
     weights, key = jax.random.split(devices.random_key(config.seed))
     params = task.init(weights)
     bad, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-    moments = optimiser.optimiser(config.optimiser).init(_learnt(task, params))
-    return State(params, moments, task.start(config.batch), jax.random.key_data(key), bad, skipped)
+    learnt = _learnt(task, params)
+    moments = optimiser.optimiser(config.optimiser).init(learnt)
+    average = jax.tree.map(jnp.zeros_like, learnt) if config.average else ()
+    return State(params, moments, task.start(config.batch), jax.random.key_data(key), bad, skipped, average)
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
@@ -66,7 +75,11 @@ def step(
     (nats, after), gradient = _gradient(loss, learnt, task.rows_read(batch))
     params, moments, fine = optimiser.updated(config, learnt, state.optimiser, gradient, nats, rate)
     carried, bad = jax.tree.map(lambda a: jnp.where(fine, a, 0), after), jnp.where(fine, 0, state.bad + 1)
-    return State({**frozen, **params}, moments, carried, state.key, bad, state.skipped + ~fine), nats
+    average = state.average
+    if config.average:
+        decay = jnp.where(fine, jnp.minimum(config.average, number / (number + WARM)), 1)
+        average = jax.tree.map(lambda a, p: p + decay * (a - p), average, params)
+    return State({**frozen, **params}, moments, carried, state.key, bad, state.skipped + ~fine, average), nats
 
 
 def _learnt(task: Task, params: Params) -> Params:

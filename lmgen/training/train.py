@@ -114,6 +114,9 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
         found: Found | None = Found("parallel", "translate", f"{finding.names_of(paths)} has targets in {target}")
     else:
         found = None if task == "language" else recognise(paths, task)
+    if found is None and task is None and (first := recognise(paths[:1])):
+        other = next(path for path in paths if recognise([path]) is None)
+        observer.note(f"{first.reason}, but {finding.name_of(other)} is not such text, so all of it is read as plain text")
     reads = {"--carry": options["carry"], "--sequence": options["sequence"] != "line", "--cell": kinds.kind_of(options).counts}
     if found and (plain := [flag for flag, on in reads.items() if on]):
         observer.note(f"{found.reason}, but with {plain[0]} it is read as plain text: leave that out to {learnt(found.task)}")

@@ -403,6 +403,18 @@ def test_a_mistake_is_a_sentence_with_the_way_out(command, home, lmgen, monkeypa
     assert sorted(home.iterdir()) == before
 
 
+def test_a_plain_file_among_labelled_ones_is_named(home, lmgen):
+    """All of them are read as plain text then; files of two labelled forms are refused."""
+    (home / "plain.txt").write_text("emma\nolivia\n" * 20, "utf-8")
+    (home / "data.jsonl").write_text('{"text": "a b", "label": "x"}\n{"text": "c d", "label": "y"}\n' * 20, "utf-8")
+    code, _, err = lmgen("train", home / "data.tsv", home / "plain.txt", *TINY, "-o", "mixed")
+    assert code == 0
+    assert f"but {home / 'plain.txt'} is not such text, so all of it is read as plain text" in err
+    code, _, err = lmgen("train", home / "data.tsv", home / "data.jsonl", *TINY, "-o", "other")
+    assert code == 2
+    assert "data.jsonl has JSON objects with text and label: give files of one form" in err
+
+
 def test_labelled_data_that_are_read_as_plain_text_are_named(home, lmgen):
     """--carry, --sequence and --cell ngram have no labels to learn: a note says so, and how to learn them."""
     for words in (["--carry", *TINY[:2]], ["--cell", "ngram", "--order", "2"]):

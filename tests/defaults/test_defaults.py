@@ -41,7 +41,7 @@ def test_what_is_asked_for_stands():
     assert {*shape, *train, "epochs", "budget"} >= {
         *table.names("training", "end"),
         *(f.name for f in fields(model.NetworkConfig)),
-    } - {"vocab", "carry"}
+    } - {"vocab", "carry", "hashed"}
 
 
 @pytest.mark.parametrize("unit", ["char", "word"])

@@ -296,8 +296,9 @@ def test_several_files_are_of_one_form_or_plain():
     one, other = written(LABELLED, "1"), written(FLIPPED, "2")
     assert recognise([one, other]).form == "tsv"
     assert recognise([one, written("once upon a time\n", "3")]) is None
-    assert recognise([one, written(BIO, "4")]) is None
     assert recognise([]) is None
+    with pytest.raises(InputError, match=r"^1 has .* before a TAB .*, but 4 has .* in column .*: give files of one form"):
+        recognise([one, written(BIO, "4")])
 
 
 def test_the_label_side_is_that_of_the_first_file():

@@ -159,8 +159,8 @@ def test_every_option_belongs_to_something_that_takes_it():
     """What is given is used: by the text, the directory, the vocabulary, the network, the training or its end."""
     fields = {*model.NetworkConfig.__dataclass_fields__, *TrainingConfig.__dataclass_fields__}
     assert {*table.names("network")} <= fields
-    assert {option.of for option in table.TRAIN} == {
-        *("text", "directory", "vocabulary", "network", "labels", "pairs", "n-grams", "training", "end")
+    assert {part for option in table.TRAIN for part in option.of.split()} == {
+        *("text", "directory", "vocabulary", "network", "labels", "letters", "pairs", "n-grams", "training", "end")
     }
 
 

@@ -173,6 +173,22 @@ def test_step_without_a_finite_gradient_leaves_everything_but_the_counts():
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(before.params), strict=True))
 
 
+def test_the_weights_that_are_kept_are_a_moving_average():
+    """In float64. Early steps fade sooner, so that the start is forgotten; a step that is left out counts nothing."""
+    config, network = replace(CONFIG, average=0.6), replace(NETWORK, dropout=0.0)
+    state, task, expected = begun(network, config), Language(network), None
+    for k in range(20):
+        if k == 7:
+            state = state._replace(carried=jax.tree.map(lambda s: s + np.nan, state.carried))
+        state, _ = training_step.step(task, config.optimiser, state, task.batch(window(k), FLOWS_ON), config.learning_rate, k)
+        share, now = min(0.6, k / (k + 10)), jax.tree.map(np.float64, copied(state.params))
+        if k != 7:
+            expected = jax.tree.map(lambda a, p, s=share: s * a + (1 - s) * p, expected or now, now)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state.kept, expected)
+    plain = begun(network)
+    bit_equal(copied(plain.kept), copied(plain.params))
+
+
 def test_same_seed_gives_the_same_bits_and_another_seed_others():
     def trained(seed):
         state = begun(config=replace(CONFIG, seed=seed))

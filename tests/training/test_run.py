@@ -66,9 +66,17 @@ def test_resume_is_exact_to_the_bit(tmp_path, words_file, cell, unit, carry):
     assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("network", [{"direction": "both"}, {"cell": "narx", "layers": 3}, {"cell": "min-lstm", "carry": True}])
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"direction": "both"},
+        {"cell": "narx", "layers": 3},
+        {"cell": "min-lstm", "carry": True},
+        {"unit": "word", "input": "hash", "tie": True, "embedding": None},
+    ],
+)
 def test_resume_of_other_networks_is_exact_to_the_bit(tmp_path, words_file, network):
-    """States of other shapes, norms, a second stack."""
+    """States of other shapes, norms, a second stack, words with their letters."""
     options = {**SMALL, **network, "dropout": 0.3, "steps": 50}
     advance(run.new(tmp_path / "whole", settings(words_file), **options))
     advance(run.new(tmp_path / "parts", settings(words_file), **options), 23)

@@ -78,11 +78,10 @@ def _ranked(one: Any, top: int, above: float) -> list[tuple[str, float]]:
 
 
 def _put_columns(one: Any, top: int, above: float) -> None:
-    for label, p in _ranked(one, top, above):
-        terminal.put(f"# label: {label}\t{p:.4f}")
+    lines = [f"# label: {label}\t{p:.4f}" for label, p in _ranked(one, top, above)]
     for symbol, (tag, p) in zip(one.symbols, one.tags, strict=True):
-        terminal.put(f"{symbol}\t{tag if p >= above else ABSTAINED}\t{p:.4f}")
-    terminal.put("")
+        lines.append(f"{symbol}\t{tag if p >= above else ABSTAINED}\t{p:.4f}")
+    terminal.put("\n".join([*lines, ""]))
 
 
 def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> None:
