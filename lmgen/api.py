@@ -23,14 +23,13 @@ from lmgen.applied.labeller import Prediction
 from lmgen.data import corpus, finding, inputs, reading
 from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
-from lmgen.evaluation import bylabel, labelcard, paircard
-from lmgen.evaluation.bylabel import OfLabel
-from lmgen.evaluation.labelcard import LabelCard
+from lmgen.evaluation.cards import CARDS, bylabel
+from lmgen.evaluation.cards.bylabel import OfLabel
+from lmgen.evaluation.cards.labelcard import LabelCard
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
 from lmgen.generation.filling import Filling, fillings
 from lmgen.generation.sampling import Sample, Settings, defaults, distinct_samples, samples
-from lmgen.models import kinds as model_kinds
 from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, ScoresPairs, can, require
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
@@ -41,7 +40,6 @@ from lmgen.system.files import explained
 from lmgen.training import train as training
 from lmgen.training.display import Display, Loss
 
-CARDS: Any = {model_kinds.LABELLER: labelcard.card, model_kinds.TRANSLATOR: paircard.card}  # how well each kind predicts
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lmgen.applied.labeller import Labeller
 from lmgen.applied.translator import Translator
+from lmgen.applied.tree import TreeLabeller
 from lmgen.applied.writer import Writer
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
@@ -19,7 +20,9 @@ from lmgen.models.recurrent import Cloze, Recurrent
 from lmgen.nn.cells import CELLS
 from lmgen.system import checkpoint, devices, directories
 
-TYPES: dict[kinds.Kind, type[Model]] = {each.kind: each for each in (Recurrent, Cloze, NGramModel, Labeller, Writer, Translator)}
+TYPES: dict[kinds.Kind, type[Model]] = {
+    each.kind: each for each in (Recurrent, Cloze, NGramModel, Labeller, Writer, TreeLabeller, Translator)
+}
 
 
 def choices(name: str) -> list[str]:

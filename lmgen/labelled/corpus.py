@@ -93,8 +93,8 @@ class Coded:
 class LabelledCorpus:
     """The data of a training on labelled text: examples to train on and held-out ones, the vocabulary, the names of labels."""
 
-    train: Coded
-    valid: Coded | None
+    train: Any  # `Coded`, or what another structure of labelled text is in numbers
+    valid: Any
     vocab: Vocab
     labels: Labels
     known: np.ndarray
@@ -290,7 +290,7 @@ def load(
         scan = scan.cut(vocab) if UNITS[unit].learns else scan
     seen, matrix, notes = len(vocab), None, []
     if vectors_of:
-        vocab, matrix, note = _with_vectors(vocab, vectors.read(Path(vectors_of)))
+        vocab, matrix, note = with_vectors(vocab, vectors.read(Path(vectors_of)))
         notes.append(note)
     train = scan.coded(chosen, vocab, labels)
     if valid:
@@ -303,7 +303,7 @@ def load(
     return LabelledCorpus(train, rest, vocab, labels, fingerprints, sha256, tuple(notes), split, seen, matrix)
 
 
-def _with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarray, str]:
+def with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarray, str]:
     """The vocabulary with all words that have a vector behind its own, a vector for every id, and how many have one."""
     _, found = vectors.rows(given, [*map(str.strip, vocab.symbols)])
     known = set(vocab.symbols)

@@ -89,7 +89,21 @@ TRANSLATOR = Kind(
     useless=("carry", "sequence", "direction", "column", "separator"),
     title="A model that translates",
 )
-STRUCTURED = (LABELLER, WRITER, TRANSLATOR)  # whose task the text may decide
+TREES = Kind(
+    "a network over trees",
+    "predict",
+    "{cell} {size} over trees",
+    ("task", "labels", "size", "embedding", "dropout", "hashed", "vectors"),
+    tasks=("tree",),
+    parts=("labels",),
+    useless=(
+        *("column", "separator", "unit", "sequence", "carry", "layers", "residual", "layer_norm", "direction", "tie"),
+        *("pool", "from_", "balance", "window", "top"),
+    ),
+    title="A model that labels the nodes of trees",
+    per="label",
+)
+STRUCTURED = (LABELLER, WRITER, TRANSLATOR, TREES)  # whose task the text may decide
 KINDS = (RECURRENT, CLOZE, NGRAM, *STRUCTURED)
 
 

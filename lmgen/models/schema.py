@@ -14,7 +14,7 @@ from typing import Any
 
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
-from lmgen.models.kinds import CLOZE, LABELLER, NGRAM, RECURRENT, TRANSLATOR, WRITER, kind_of
+from lmgen.models.kinds import CLOZE, LABELLER, NGRAM, RECURRENT, TRANSLATOR, TREES, WRITER, kind_of
 from lmgen.options import kinds, table
 from lmgen.options.kinds import LARGEST, Bounded, Choice, Duration, Flag, Kind, Text, Whole
 
@@ -87,7 +87,7 @@ class Temperatures(Kind):
     noun = "temperatures by name"
 
     def fits(self, value: Any) -> bool:
-        return isinstance(value, dict) and value.keys() <= {"labels", "tags"}
+        return isinstance(value, dict) and value.keys() <= {"labels", "tags", "nodes", "roots"}
 
     def check(self, value: Any) -> Any:
         for temperature in super().check(value).values():
@@ -143,6 +143,14 @@ OF_TRANSLATOR: Table = {
     **{name: like(name) for name in ("attention", "copy", "smoothing")},
     "direction": like("direction", Choice(("forward",))),
 }
+OF_TREES: Table = {
+    **OF_NETWORK,
+    "task": Field(Choice(TREES.tasks)),
+    **dict.fromkeys(("labels", "frozen"), LABELS),
+    "hashed": TRUTH,
+    "words": Field(Whole(2)),
+    "vectors": COUNT,
+}
 MODELS: Mapping[Any, Table] = {
     RECURRENT: OF_NETWORK,
     CLOZE: OF_NETWORK,
@@ -150,6 +158,7 @@ MODELS: Mapping[Any, Table] = {
     LABELLER: OF_LABELLER,
     WRITER: OF_WRITER,
     TRANSLATOR: OF_TRANSLATOR,
+    TREES: OF_TREES,
 }
 TRAINING: Table = {
     **{name: like(name) for name in ("batch", "window", "learning_rate", "steps", "epochs", "budget", "clip", "weight_decay")},

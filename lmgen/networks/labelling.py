@@ -15,27 +15,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from lmgen.data.vocab import EOS, UNK
 from lmgen.labelled.corpus import Labels
 from lmgen.labelled.packing import Block, taken
-from lmgen.networks.letters import vectors, words_of
+from lmgen.networks import words
+from lmgen.networks.words import WordsConfig
 from lmgen.nn import model
-from lmgen.nn.embedding import Rows, lookup
-from lmgen.nn.model import NetworkConfig, Params
+from lmgen.nn.embedding import Rows
+from lmgen.nn.model import Params
 from lmgen.nn.precision import product
-
-FORGOTTEN = 0.1  # the share of symbols that are read as UNK in training, so that unknown ones are learnt, too
 
 
 @dataclass(frozen=True)
-class LabelConfig(NetworkConfig):
+class LabelConfig(WordsConfig):
     """The architecture of a network that labels.
 
     `labels` are those of a sequence, of which with `several` any number may hold; `tags` those of a symbol. `pool` says what the
-    labels are predicted from: the "last" state of each direction, the "mean" over the symbols, or "both". `words` is the number
-    of rows of the embedding: the symbols that training has seen. With `hashed` a word also reads the mean of the vectors of its
-    letter n-grams; `vectors` is the size of vectors made elsewhere. Training leaves the parameters named in `frozen` as they are;
-    `balanced` training weighs a label by the inverse of its frequency.
+    labels are predicted from: the "last" state of each direction, the "mean" over the symbols, or "both". `balanced` training
+    weighs a label by the inverse of its frequency.
     """
 
     task: str = "classify"
@@ -43,9 +39,6 @@ class LabelConfig(NetworkConfig):
     tags: tuple[str, ...] = ()
     several: bool = False
     pool: str = "both"
-    words: int = 0
-    vectors: int = 0
-    frozen: tuple[str, ...] = ()
     balanced: bool = False
 
     def __post_init__(self) -> None:
@@ -57,16 +50,8 @@ class LabelConfig(NetworkConfig):
         return Labels(self.labels, self.tags, self.several)
 
     @property
-    def rows(self) -> int:
-        return self.words
-
-    @property
     def classes(self) -> int:
         return len(self.labels) + len(self.tags)
-
-    @property
-    def inputs(self) -> int:
-        return self.embedding + self.vectors
 
     @property
     def pooled(self) -> int:
@@ -92,26 +77,20 @@ def inputs_of(stream: np.ndarray, block: Block, letters: np.ndarray | None) -> I
     """What the network reads of a block; `letters` [V + others, M] are the buckets of every word's letters."""
     ids = taken(stream, block.places).astype(np.int32)
     rest = (block.slots, block.first, block.last, block.column)
-    if letters is None:
-        return Inputs(ids, *rest)
-    numbers, words, buckets = words_of(ids, letters)
-    return Inputs(numbers, *rest, words, buckets)
+    ids, *spelt = words.inputs_of(ids, letters)
+    return Inputs(ids, *rest, *spelt)
 
 
 def init(config: LabelConfig, key: Array) -> Params:
     """Fresh parameters: as those of `model.init`, with a head for each kind of label; vectors made elsewhere are zero."""
     embedding, letters, tags, labels, *layers = jax.random.split(key, 4 + config.layers)
     params: Params = {
-        "embedding": jax.random.normal(embedding, (config.words, config.embedding)) * config.embedding**-0.5,
+        **words.init(config, embedding, letters),
         **model.init_stack(config, layers, config.inputs),
         "heads": {},
     }
     if config.direction == "both":
         params["back"] = model.init_stack(config, [jax.random.fold_in(key, 1) for key in layers], config.inputs)
-    if config.hashed:
-        params["letters"] = model.init_letters(config, letters)
-    if config.vectors:
-        params["vectors"] = jnp.zeros((config.vocab, config.vectors))
     for name, key, inputs, names in (
         ("tags", tags, config.outputs, config.tags),
         ("labels", labels, config.pooled, config.labels),
@@ -125,28 +104,10 @@ def init(config: LabelConfig, key: Array) -> Params:
     return params
 
 
-def embedded(config: LabelConfig, precision: str, params: Params, inputs: Inputs, dropout: Array | None) -> Array:
-    """The vectors [T, B, E] that the first layers read; in training, with dropout and some symbols read as UNK."""
-    words = inputs.ids if inputs.words is None else inputs.words
-    seen = jnp.where(words < config.words, words, UNK)
-    known = jnp.where(words < config.vocab, words, UNK)
-    if dropout is not None:
-        dropout, blanks = jax.random.split(dropout)
-        seen = jnp.where((seen != EOS) & jax.random.bernoulli(blanks, FORGOTTEN, seen.shape), UNK, seen)
-    if inputs.words is None:
-        rows = lookup(params["embedding"], seen, precision)
-    else:
-        rows = lookup(params["embedding"][seen] + vectors(params["letters"], inputs.buckets), inputs.ids, precision)
-        known = known[inputs.ids]
-    if config.vectors:
-        rows = jnp.concatenate([rows, params["vectors"][known]], -1)
-    return model.dropped(config, rows, dropout, 2 * config.layers)
-
-
 def read(config: LabelConfig, precision: str, params: Params, inputs: Inputs, dropout: Array | None = None) -> Array:
     """The outputs [T, B, N] of the top layers after each symbol, of both directions side by side."""
     ids, forget = inputs.ids, inputs.slots == len(inputs.first)
-    rows = embedded(config, precision, params, inputs, dropout)
+    rows = words.embedded(config, precision, params, inputs, dropout)
     start = model.start(config, ids.shape[1])
     hs = model.read_stack(config, precision, params, Rows(ids, rows), start, ids, forget, dropout)[1]
     if config.direction == "both":

@@ -84,7 +84,7 @@ def check(name: str, kind: Kind, value: Any) -> Any:
 
 MODELS = ("vocabulary", "network", "labels", "pairs", "training", "end")  # parts that make a model and its training
 SEED = Whole(0, kinds.LARGEST_SEED)
-TASK = Choice(("language", "tag", "classify", "tag-classify", "generate", "translate"))
+TASK = Choice(("language", "tag", "classify", "tag-classify", "generate", "tree", "translate"))
 UNITS = Choice(("char", "subword", "word", "word-punct", "word-only"))
 FITTED = "from the text"
 
@@ -108,7 +108,7 @@ TRAIN = (
         TASK,
         None,
         "What to learn: to write plain text (language) or by label (generate), labels of words (tag), of texts (classify) or "
-        "both (tag-classify), or to translate (translate).",
+        "both (tag-classify), of trees (tree), or to translate (translate).",
         "text",
         "from the data",
     ),

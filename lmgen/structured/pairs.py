@@ -47,10 +47,10 @@ class Pair(NamedTuple):
 class Pairs:
     """The pairs of some files, to be iterated over as often as needed; they are never held.
 
-    Each file has a pair a line, separated by a TAB or as JSON (`source` and `target`). With an `example`, a file of sources and a file
-    of targets, files have sources alone, whose targets stand line by line in the file that belongs to them in the same way. After
-    a whole pass `sha256` is the fingerprint of the bytes, and `notes` has sentences on the text. Raises
-    InputError, with file and line, for what is no pair.
+    Each file has a pair a line, separated by a TAB or as JSON (`source` and `target`). With an `example`, a file of sources and a
+    file of targets, files have sources alone, whose targets stand line by line in the file that belongs to them in the same way.
+    After a whole pass `sha256` is the fingerprint of the bytes, and `notes` has sentences on the text. Raises InputError, with
+    file and line, for what is no pair.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from typing import Any
 
 from lmgen.labelled import corpus, examples
 from lmgen.labelled.examples import Found
-from lmgen.structured import pairs
+from lmgen.structured import forest, pairs, trees
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,15 @@ LABELS = Structure(
     corpus.load,
 )
 PAIRS = Structure(("translate",), pairs.FORMS, pairs.recognise, pairs.named, pairs.open_, pairs.load)
-STRUCTURES = (LABELS, PAIRS)  # in the order in which they are recognised
+TREES = Structure(
+    (trees.TASK,),
+    ("trees in brackets",),
+    trees.recognise,
+    lambda paths: Found(trees.FORM, trees.TASK, f"--task {trees.TASK} was given"),
+    lambda paths, how: trees.Trees(paths, how.encoding, how.errors),
+    forest.load,
+)
+STRUCTURES = (TREES, LABELS, PAIRS)  # in the order in which they are recognised
 
 
 def structure_of(task: str) -> Structure:

@@ -9,6 +9,7 @@ from lmgen.tasks.label import Label
 from lmgen.tasks.language import Language
 from lmgen.tasks.task import Task
 from lmgen.tasks.translate import Translate
+from lmgen.tasks.tree import OverTrees
 
 TASKS: dict[str, type[Task]] = {
     "language": Language,
@@ -18,6 +19,7 @@ TASKS: dict[str, type[Task]] = {
     "tag-classify": Label,
     "generate": Generate,
     "translate": Translate,
+    "tree": OverTrees,
 }
 
 

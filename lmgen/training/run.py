@@ -23,6 +23,7 @@ from lmgen import loading
 from lmgen._version import __version__
 from lmgen.data.vocab import UNITS
 from lmgen.defaults import labelling, language, translating
+from lmgen.defaults import trees as of_trees
 from lmgen.defaults.config import Progress, StepReport, TrainingConfig
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.models import recurrent, schema
@@ -30,7 +31,7 @@ from lmgen.models.provenance import Provenance, TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
-from lmgen.structured.table import LABELS, PAIRS
+from lmgen.structured.table import LABELS, PAIRS, TREES
 from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
 from lmgen.tasks import task_of
 from lmgen.training import metrics
@@ -41,6 +42,7 @@ from lmgen.training.step import State, begin
 CHOICES: dict[str, Callable[..., Any]] = {  # the network and the pace for text of each structure
     **dict.fromkeys(LABELS.tasks, labelling.choose),
     **dict.fromkeys(PAIRS.tasks, translating.choose),
+    **dict.fromkeys(TREES.tasks, of_trees.choose),
 }
 SAVE_SECONDS = 30  # a snapshot is written at least so often
 Weights = tuple[arrayfile.Arrays, dict[str, Any], str]  # what becomes model.safetensors, its metadata, and README.md

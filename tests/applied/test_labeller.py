@@ -14,7 +14,7 @@ import lmgen
 from lmgen.applied.labeller import AT_ONCE, Labeller
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
-from lmgen.evaluation import labelcard
+from lmgen.evaluation.cards import labelcard
 from lmgen.labelled.corpus import UNKNOWN, encode
 from lmgen.labelled.examples import Example
 from lmgen.labelled.tagging import Span
@@ -244,5 +244,5 @@ def test_a_trained_model_predicts_what_it_learnt_from_its_directory(tmp_path):
 
 
 def test_other_models_do_not_predict(model_path):
-    with pytest.raises(InputError, match="a recurrent network and cannot predict labels: train one on labelled text"):
+    with pytest.raises(InputError, match="a recurrent network and cannot predict labels or translations: use lmgen sample"):
         lmgen.load(model_path).predict("ba")

@@ -14,7 +14,7 @@ from equations import by_hand
 from lmgen.applied.writer import Writer
 from lmgen.data.vocab import EOS, UNK, UNKNOWN_MARK, Vocab
 from lmgen.errors import InputError
-from lmgen.evaluation import bylabel
+from lmgen.evaluation.cards import bylabel
 from lmgen.evaluation.scores import scores
 from lmgen.generation.sampling import Settings, samples
 from lmgen.labelled.examples import Example

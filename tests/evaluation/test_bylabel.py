@@ -8,7 +8,7 @@ import pytest
 
 import lmgen
 from lmgen.errors import InputError
-from lmgen.evaluation import bylabel
+from lmgen.evaluation.cards import bylabel
 from lmgen.labelled.examples import Example
 
 TEXTS = [("x", "aa"), ("y", "bab"), ("x", "a"), ("y", "b"), ("x", "aaz")]

@@ -15,7 +15,7 @@ import lmgen
 from lmgen.applied.labeller import Labeller, Logits
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
-from lmgen.evaluation import labelcard
+from lmgen.evaluation.cards import labelcard
 from lmgen.labelled.examples import Example
 from lmgen.models.provenance import Provenance
 from lmgen.networks.labelling import LabelConfig

@@ -15,7 +15,8 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
-from lmgen.evaluation import nearest, paircard
+from lmgen.evaluation import nearest
+from lmgen.evaluation.cards import paircard
 from lmgen.evaluation.nearest import Nearest
 from lmgen.structured.pairs import Pair
 from support import invented_words

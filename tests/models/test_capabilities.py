@@ -8,6 +8,7 @@ import pytest
 import lmgen
 from lmgen.applied.labeller import Labeller
 from lmgen.applied.translator import Translator
+from lmgen.applied.tree import TreeLabeller
 from lmgen.applied.writer import Writer
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
@@ -35,6 +36,7 @@ ABILITIES = {
     NGramModel: {Scores, Generates, HoldsNGrams},
     Labeller: {Predicts},
     Translator: {Predicts, ScoresPairs},
+    TreeLabeller: {Predicts},
     Writer: {Scores, Generates, RunsCompiled, Conditions},
 }
 

@@ -19,7 +19,7 @@ from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import CheckpointError
 from lmgen.evaluation import compression
 from lmgen.models import facts, ngram, provenance, schema
-from lmgen.networks import labelling, writing
+from lmgen.networks import labelling, tree, writing
 from lmgen.nn import model
 from lmgen.system import arrayfile, checkpoint
 from lmgen.training import loop, run
@@ -36,6 +36,7 @@ OWN = ("format", "kind", "lmgen")  # what write_arrays says itself
         (ngram.NGramConfig, schema.OF_NGRAM),
         (labelling.LabelConfig, schema.OF_LABELLER),
         (writing.WriterConfig, schema.OF_WRITER),
+        (tree.TreeConfig, schema.OF_TREES),
         (TrainingConfig, schema.TRAINING),
         (loop.Progress, schema.PROGRESS),
         (provenance.TextSettings, schema.TEXT),

@@ -16,7 +16,7 @@ from equations import by_hand
 from lmgen.data.vocab import EOS, UNK
 from lmgen.labelled import packing, spelling
 from lmgen.labelled.packing import Packing
-from lmgen.networks import labelling
+from lmgen.networks import labelling, words
 from lmgen.networks.labelling import LabelConfig, inputs_of, nats
 from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
@@ -226,12 +226,12 @@ def test_some_symbols_are_read_as_unk_in_training_and_none_after_it():
     ids = np.random.default_rng(0).integers(2, 40, (50, 60))
     ids[0] = EOS
     inputs = labelling.Inputs(ids, ids, *(np.zeros(1, np.int32),) * 3)
-    assert (np.asarray(labelling.embedded(config, "f32", params, inputs, None)).argmax(-1) == ids).all()
-    read = np.asarray(labelling.embedded(config, "f32", params, inputs, jax.random.key(0))).argmax(-1)
+    assert (np.asarray(words.embedded(config, "f32", params, inputs, None)).argmax(-1) == ids).all()
+    read = np.asarray(words.embedded(config, "f32", params, inputs, jax.random.key(0))).argmax(-1)
     changed = read != ids
     assert set(read[changed].tolist()) == {UNK}
     assert not changed[0].any()
-    assert changed[1:].mean() == pytest.approx(labelling.FORGOTTEN, abs=0.02)
+    assert changed[1:].mean() == pytest.approx(words.FORGOTTEN, abs=0.02)
 
 
 # ---- the loss ----------------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def _put_card(card: Any) -> None:
         console.table(rows)
         terminal.put("")
         shown = part.entities or part.rows
-        head = ("entity" if part.entities else part.of[:-1], "precision", "recall", "F1", "number")
+        head = ("entity" if part.entities else part.of.removesuffix("s"), "precision", "recall", "F1", "number")
         table = [(row.label, f"{row.precision:.1%}", f"{row.recall:.1%}", f"{row.f1:.1%}", f"{row.support:,}") for row in shown]
         console.table(table, head, range(1, 5))
         if part.confusion is not None and len(part.names) <= MOST_CONFUSED:

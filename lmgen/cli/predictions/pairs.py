@@ -95,7 +95,7 @@ def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> No
 
 
 def _differences(card: Any, theirs: Any) -> dict[str, tuple[float, float]]:
-    from lmgen.evaluation import paircard
+    from lmgen.evaluation.cards import paircard
 
     return paircard.difference(card, theirs)
 

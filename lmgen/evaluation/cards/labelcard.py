@@ -121,7 +121,7 @@ class LabelCard:
         return {**head, **top, "entity_f1": self.entity_f1, **of}
 
 
-class _Tally:
+class Tally:
     """Gold and predicted labels, gathered sequence by sequence; `names` grows by gold labels that the model does not know."""
 
     def __init__(self, of: str, names: Names, several: bool, scheme: str | None):
@@ -235,14 +235,14 @@ def card(lm: Labeller, name: str, examples: Iterable[Example], baselines: bool =
     Raises InputError for a text that lacks the labels, or the tags, that the model predicts.
     """
     wanted = {"labels": (lm.config.labels, lm.config.several, None), "tags": (lm.config.tags, False, lm.labels.scheme)}
-    tallies = {of: _Tally(of, *how) for of, how in wanted.items() if how[0]}
+    tallies = {of: Tally(of, *how) for of, how in wanted.items() if how[0]}
     lack, rules = "", {}
     if baselines:
         try:
             rules = {of: _fitted(lm, of) for of in tallies}
         except InputError as error:
             lack = str(error)
-    beside = {of: {rule: _Tally(of, *wanted[of]) for rule in rules.get(of, {})} for of in tallies}
+    beside = {of: {rule: Tally(of, *wanted[of]) for rule in rules.get(of, {})} for of in tallies}
     sequences = symbols = unknown = 0
     for example, read, logits in lm.read(examples):
         if not read:

@@ -1,0 +1,42 @@
+"""What predict reads and prints for a model of trees: the tree with the label of every node. Eval prints it as for labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lmgen.cli.predictions.labels import ABSTAINED, evaluate
+from lmgen.system import terminal
+
+__all__ = ["evaluate", "inputs", "put", "record"]
+
+
+def inputs(file: str, encoding: str, errors: str) -> Iterator[Any]:
+    """The brackets of a file or of standard input; None where more of it has to be waited for."""
+    from lmgen.data import finding, reading
+    from lmgen.structured import trees
+
+    text = reading.once(file, "line", True, encoding, errors)
+    yield from trees.outlines(text, Path(finding.STDIN if file == "-" else file))
+    terminal.note(*text.notes)
+
+
+def put(one: Any, above: float) -> None:
+    """Print a tree with the predicted labels."""
+    terminal.put(one.tree.brackets([label or ABSTAINED for label in _sure(one, above)]))
+
+
+def record(one: Any, above: float) -> dict[str, Any]:
+    """A prediction as JSON: null stands for a label below `above`. A node has the words from `start` on, before `end`."""
+    labels = _sure(one, above)
+    nodes = [
+        {"label": label, "probability": p, "start": start, "end": end}
+        for label, p, (start, end) in zip(labels, one.probabilities, one.tree.spans, strict=True)
+    ]
+    root = {"label": labels[0], "probability": one.probabilities[0]}
+    return {"text": one.tree.joined, **root, "tree": one.brackets, "nodes": nodes}
+
+
+def _sure(one: Any, above: float) -> list[str | None]:
+    return [label if p >= above else None for label, p in zip(one.labels, one.probabilities, strict=True)]

@@ -1,0 +1,81 @@
+"""What networks that label read of a symbol: its own vector, the vectors of its letters, and a vector made elsewhere.
+
+Parameters: "embedding" [V, E]; with hashing "letters" [BUCKETS, E]; with vectors made elsewhere "vectors" [V, D].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from lmgen.data.vocab import EOS, UNK
+from lmgen.networks.letters import vectors, words_of
+from lmgen.nn import model
+from lmgen.nn.embedding import lookup
+from lmgen.nn.model import NetworkConfig, Params
+
+FORGOTTEN = 0.1  # the share of symbols that are read as UNK in training, so that unknown ones are learnt, too
+
+
+@dataclass(frozen=True)
+class WordsConfig(NetworkConfig):
+    """The architecture of a network that reads symbols so.
+
+    `words` is the number of rows of the embedding: the symbols that training has seen. With `hashed` a word also reads the mean
+    of the vectors of its letter n-grams; `vectors` is the size of vectors made elsewhere. Training leaves the parameters named in
+    `frozen` as they are.
+    """
+
+    words: int = 0
+    vectors: int = 0
+    frozen: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return self.words
+
+    @property
+    def inputs(self) -> int:
+        """Size of the vector of a symbol."""
+        return self.embedding + self.vectors
+
+
+def init(config: WordsConfig, embedding: Array, letters: Array) -> Params:
+    """Fresh parameters, from two random keys; vectors made elsewhere are zero."""
+    size = config.embedding
+    params: Params = {"embedding": jax.random.normal(embedding, (config.words, size)) * size**-0.5}
+    if config.hashed:
+        params["letters"] = model.init_letters(config, letters)
+    if config.vectors:
+        params["vectors"] = jnp.zeros((config.vocab, config.vectors))
+    return params
+
+
+def inputs_of(ids: np.ndarray, letters: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """The `ids`; given the buckets of every word's letters [V + others, M], numbers into `words` [U] in place of ids, these
+    words, and their `buckets` [U, M]."""
+    return (ids,) if letters is None else words_of(ids, letters)
+
+
+def embedded(config: WordsConfig, precision: str, params: Params, inputs: Any, dropout: Array | None) -> Array:
+    """The vectors [..., E] of the symbols that `inputs` names as `inputs_of` does; in training, with `dropout`, a random key,
+    some symbols are read as UNK."""
+    words = inputs.ids if inputs.words is None else inputs.words
+    seen = jnp.where(words < config.words, words, UNK)
+    known = jnp.where(words < config.vocab, words, UNK)
+    if dropout is not None:
+        dropout, blanks = jax.random.split(dropout)
+        seen = jnp.where((seen != EOS) & jax.random.bernoulli(blanks, FORGOTTEN, seen.shape), UNK, seen)
+    if inputs.words is None:
+        rows = lookup(params["embedding"], seen, precision)
+    else:
+        rows = lookup(params["embedding"][seen] + vectors(params["letters"], inputs.buckets), inputs.ids, precision)
+        known = known[inputs.ids]
+    if config.vectors:
+        rows = jnp.concatenate([rows, params["vectors"][known]], -1)
+    return model.dropped(config, rows, dropout, 2 * config.layers)
