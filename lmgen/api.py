@@ -23,9 +23,10 @@ from lmgen.applied.labeller import Prediction
 from lmgen.data import corpus, finding, inputs, reading
 from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
-from lmgen.evaluation.cards import CARDS, bylabel
+from lmgen.evaluation.cards import bylabel
 from lmgen.evaluation.cards.bylabel import OfLabel
 from lmgen.evaluation.cards.labelcard import LabelCard
+from lmgen.evaluation.cards.table import CARDS
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
 from lmgen.generation.filling import Filling, fillings

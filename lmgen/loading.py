@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lmgen.applied.graph import GraphLabeller
 from lmgen.applied.labeller import Labeller
 from lmgen.applied.translator import Translator
 from lmgen.applied.tree import TreeLabeller
@@ -21,7 +22,7 @@ from lmgen.nn.cells import CELLS
 from lmgen.system import checkpoint, devices, directories
 
 TYPES: dict[kinds.Kind, type[Model]] = {
-    each.kind: each for each in (Recurrent, Cloze, NGramModel, Labeller, Writer, TreeLabeller, Translator)
+    each.kind: each for each in (Recurrent, Cloze, NGramModel, Labeller, Writer, Translator, TreeLabeller, GraphLabeller)
 }
 
 

@@ -9,17 +9,16 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from lmgen.applied.calibrated import Calibrated
 from lmgen.data.vocab import EOS, UNITS
-from lmgen.labelled import calibration, packing, spelling, tagging
-from lmgen.labelled.corpus import UNKNOWN, Coded, encode, symbols_of
+from lmgen.labelled import packing, spelling, tagging
+from lmgen.labelled.corpus import Coded, encode, symbols_of
 from lmgen.labelled.examples import Example
 from lmgen.models import kinds
-from lmgen.models.capabilities import Predicts, Taught, finite
-from lmgen.models.recurrent import Network
+from lmgen.models.capabilities import Taught, finite
 from lmgen.networks import labelling
 from lmgen.networks.labelling import LabelConfig
 
@@ -41,7 +40,7 @@ class Prediction:
 
     `labels` are those of the sequence, the likeliest first, each with its probability, of which those in `chosen` hold: the first
     or, of several that may hold at once, all of at least 1/2. `tags` has a tag and its probability for each symbol; `entities`
-    are the spans that BIO or IOBES tags mark, each as probable as its least probable tag.
+    are the spans that BIO or IOBES tags mark, each as probable as its least probable tag. `of` names the symbols in JSON.
     """
 
     symbols: tuple[str, ...]
@@ -51,10 +50,11 @@ class Prediction:
     entities: tuple[tuple[tagging.Span, float], ...] = ()
     text: str = ""
     several: bool = False
+    of: str = "tokens"
 
 
 @dataclass(frozen=True, eq=False)
-class Labeller(Network, Taught, Predicts):
+class Labeller(Calibrated, Taught):
     """A network that labels."""
 
     kind = kinds.LABELLER
@@ -62,10 +62,6 @@ class Labeller(Network, Taught, Predicts):
     fresh = staticmethod(labelling.init)  # type: ignore[assignment]
 
     config: LabelConfig
-
-    def temperature(self, name: str) -> float:
-        """The temperature of the "labels" or the "tags", fitted on held-out text."""
-        return float((self.provenance.about.get("temperature") or {}).get(name, 1.0))
 
     def logits(self, data: Coded) -> Iterator[Logits]:
         """The logits of each sequence of a text, in order."""
@@ -99,25 +95,12 @@ class Labeller(Network, Taught, Predicts):
 
     def validate(self, data: Coded) -> tuple[float, dict[str, Any]]:
         """The mean nats of the labels of held-out text at the best temperature, summed over the heads, and these temperatures."""
-        gathered, total, temperatures = [*self.logits(data)], 0.0, {}
-        for name, gold in (("tags", data.tags), ("labels", data.labels)):
-            if gold is None:
-                continue
-            if name == "tags":
-                logits = np.concatenate([one.tags for one in gathered])
-                gold = gold[data.stream != EOS]
-            else:
-                logits = np.stack([one.labels for one in gathered])  # type: ignore[misc]
-            several = gold.ndim == 2
-            if not several:
-                logits, gold = logits[gold != UNKNOWN], gold[gold != UNKNOWN]
-            if not len(gold):
-                continue
-            fit = calibration.temperature_of_several if several else calibration.temperature
-            temperatures[name] = fit(logits, gold)
-            nats = labelling.nats(jnp.asarray(logits / temperatures[name]), jnp.asarray(gold))
-            total += float(np.asarray(nats).mean(dtype="float64"))
-        return total, {"temperature": temperatures}
+        gathered, found = [*self.logits(data)], {}
+        if data.tags is not None:
+            found["tags"] = np.concatenate([one.tags for one in gathered]), data.tags[data.stream != EOS]
+        if data.labels is not None:
+            found["labels"] = np.stack([one.labels for one in gathered]), data.labels  # type: ignore[misc]
+        return self.fitted(found)
 
     def read(self, examples: Iterable[Example | None]) -> Iterator[tuple[Example, tuple[str, ...], Logits]]:
         """Each example with its symbols and its logits, in order. Many are read at a time; None among them asks for those before
@@ -147,23 +130,13 @@ class Labeller(Network, Taught, Predicts):
         labels: tuple[tuple[str, float], ...] = ()
         chosen: tuple[str, ...] = ()
         if logits.labels is not None:
-            p = self.probabilities(logits.labels, "labels")
-            labels = tuple((self.config.labels[k], float(p[k])) for k in np.argsort(-p, kind="stable"))
-            chosen = tuple(name for name, p in labels if p >= 0.5) if several else (labels[0][0],)
+            labels, chosen = self.ranked(logits.labels)
         if logits.tags is None:
             return Prediction(symbols, labels, chosen, text=text, several=several)
         p = self.probabilities(logits.tags, "tags")
         ids = self.tags_of(p)
         tags = tuple((self.config.tags[k], float(p[i, k])) for i, k in enumerate(ids))
         return Prediction(symbols, labels, chosen, tags, self._entities(tags), text, several)
-
-    def probabilities(self, logits: np.ndarray, name: str) -> np.ndarray:
-        """The calibrated probabilities of "labels" [..., L] or "tags" [..., L]."""
-        scaled = logits.astype(np.float64) / self.temperature(name)
-        if name == "labels" and self.config.several:
-            return np.exp(-np.logaddexp(0, -scaled))
-        scaled = np.exp(scaled - scaled.max(-1, keepdims=True))
-        return scaled / scaled.sum(-1, keepdims=True)
 
     def tags_of(self, p: np.ndarray) -> np.ndarray:
         """The likeliest tags, from their probabilities [n, L], that obey the scheme of the tags, if they have one."""

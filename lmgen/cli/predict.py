@@ -8,13 +8,18 @@ import click
 
 from lmgen.cli import console
 from lmgen.cli.options import command, load, refuse_useless
-from lmgen.cli.predictions import labels, pairs, trees
+from lmgen.cli.predictions import graphs, labels, pairs, trees
 from lmgen.models import kinds
 from lmgen.options import commands
 from lmgen.system import terminal
 
 # For each kind of model a module with `inputs` (of a file), `put` and `record` (a prediction as text, as JSON), and `evaluate`.
-SHOWN: dict[kinds.Kind, Any] = {kinds.LABELLER: labels, kinds.TRANSLATOR: pairs, kinds.TREES: trees}
+SHOWN: dict[kinds.Kind, Any] = {
+    kinds.LABELLER: labels,
+    kinds.TRANSLATOR: pairs,
+    kinds.TREES: trees,
+    kinds.GRAPH: graphs,
+}
 
 
 @command(
@@ -25,7 +30,7 @@ SHOWN: dict[kinds.Kind, Any] = {kinds.LABELLER: labels, kinds.TRANSLATOR: pairs,
 @click.argument("model")
 @click.argument("file", default="-")
 def predict(model: str, file: str, encoding: str, errors: str, precision: str, json: bool, **options: Any) -> None:
-    """Predict what belongs to texts: labels, the tags of words, the labels of the nodes of trees, translations.
+    """Predict what belongs to texts, trees or graphs: labels, tags, translations.
 
     FILE has a text a line, or is text with labels or targets in any form that lmgen train reads, which are not looked at; without
     FILE standard input is read as it arrives. Prints for each text its label, the label's probability and the text; tags as

@@ -16,6 +16,7 @@ from lmgen.errors import LmgenError
 from lmgen.generation import filling
 from lmgen.labelled.corpus import LabelledCorpus
 from lmgen.models import provenance
+from lmgen.models.kinds import RECURRENT
 from lmgen.nn import model
 from lmgen.options import table
 from lmgen.system import signals
@@ -42,7 +43,7 @@ class Watcher(Observer):
 
     def begin(self, run: Run) -> None:
         self.stop.check()
-        self._text(run.data)
+        self._text(run.data, run.kind.nouns)
         network, config = run.network, run.config
         parameters = model.parameters(run.training.state.params)
         self.note(f"model: {network.describe()}, {parameters:,} parameters, dropout {network.dropout:g}")
@@ -53,8 +54,8 @@ class Watcher(Observer):
         share = run.training.batches.filler
         filler = f" ({share:.1%} of them filler)" if share else ""
         self.note(
-            f"training: {config.batch} × {config.window} symbols a step{filler}, learning rate {config.learning_rate:g}, "
-            f"{config.precision}, {' or '.join(ends)}{most}, in {run.path}"
+            f"training: {config.batch} × {config.window} {run.kind.nouns[0]}s a step{filler}, "
+            f"learning rate {config.learning_rate:g}, {config.precision}, {' or '.join(ends)}{most}, in {run.path}"
         )
 
     def resume(self, run: Run, complaints: list[str]) -> None:
@@ -117,7 +118,7 @@ class Watcher(Observer):
         self.note(f"the model is in {path}; next:")
         self.note(f"    lmgen {command}")
 
-    def _text(self, data: Any) -> None:
+    def _text(self, data: Any, nouns: tuple[str, str] = RECURRENT.nouns) -> None:
         """What was found in the text, its most serious faults, its size."""
         for sentence in data.notes:
             self.note(sentence)
@@ -127,7 +128,7 @@ class Watcher(Observer):
         if warnings:
             self.note(f"for more: {self._check()}")
         self.note(f"text: {data.summary}")
-        noun = "text" if isinstance(data, LabelledCorpus) else self.options["sequence"]
+        noun = nouns[1] or ("text" if isinstance(data, LabelledCorpus) else self.options["sequence"])
         sequences = f"{data.train.sequences:,} {noun}s"
         symbols = f"{data.train.symbols:,} of {len(data.vocab.symbols):,} kinds in {sequences} to train on"
         if data.valid:
@@ -136,7 +137,7 @@ class Watcher(Observer):
             held_out = ", none to validate"
         else:
             held_out = "; a tenth of so few is too little to validate, so the model learns all of them"
-        self.note(f"symbols, each EOS included: {symbols}{held_out}")
+        self.note(f"{nouns[0]}s{'' if nouns[1] else ', each EOS included'}: {symbols}{held_out}")
 
     def _check(self) -> str:
         """The command that checks the text, read as this training reads it."""

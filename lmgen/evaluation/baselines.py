@@ -66,14 +66,15 @@ class FrequentTag:
 
 
 class NaiveBayes:
-    """Multinomial naive Bayes on the 1- and 2-grams of symbols, add-one (McCallum and Nigam 1998).
+    """Multinomial naive Bayes on the 1- and 2-grams of symbols, or without `pairs` on the symbols alone, add-one (McCallum and
+    Nigam 1998).
 
     It predicts the likeliest label; where any sequence of the training text has several labels or none, every label that a
     sequence is likelier to have than not.
     """
 
-    def __init__(self, unit: str = "word"):
-        self.unit = unit
+    def __init__(self, unit: str = "word", pairs: bool = True):
+        self.unit, self.pairs = unit, pairs
 
     def fit(self, examples: Iterable[Example]) -> NaiveBayes:
         self.grams: dict[Gram, int] = {}
@@ -116,9 +117,9 @@ class NaiveBayes:
         return tuple(self.names[k] for k in likely)
 
     def _ids(self, example: Example, grow: bool = False) -> list[int]:
-        """The ids of the known 1- and 2-grams of an example; with `grow`, new ones become known."""
+        """The ids of the known grams of an example; with `grow`, new ones become known."""
         symbols, ids = _symbols(example, self.unit), self.grams
-        grams: Iterable[Gram] = chain(symbols, pairwise(symbols))
+        grams: Iterable[Gram] = chain(symbols, pairwise(symbols) if self.pairs else ())
         found = []
         for gram in grams:
             if grow and gram not in ids and len(ids) < MOST_GRAMS:

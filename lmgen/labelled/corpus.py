@@ -170,25 +170,17 @@ class Scan:
         known[others] = len(vocab) + np.arange(len(others))
         stream, tags = np.full(len(inner), EOS, np.int32), np.full(len(inner), UNKNOWN, np.int32)
         stream[inner] = known[ids]
-        tags[inner] = _renumbered(self.tags[within], self.tag_names, labels.tag_ids)
+        tags[inner] = renumbered(self.tags[within], self.tag_names, labels.tag_ids)
+        ids_of_labels = renumbered(self.labels[np.repeat(chosen, self.counts)], self.label_names, labels.label_ids)
         return Coded(
             stream,
             starts,
             lengths,
             tags if labels.tags else None,
-            self._labels(chosen, labels) if labels.labels else None,
+            label_array(ids_of_labels, self.counts[chosen], labels) if labels.labels else None,
             vocab.symbols,
             [symbols[k] for k in others.tolist()],
         )
-
-    def _labels(self, chosen: np.ndarray, labels: Labels) -> np.ndarray:
-        ids = _renumbered(self.labels[np.repeat(chosen, self.counts)], self.label_names, labels.label_ids)
-        counts = self.counts[chosen]
-        if not labels.several:
-            return np.append(ids, np.int32(UNKNOWN))[np.where(counts, np.cumsum(counts) - counts, -1)]
-        found = np.zeros((len(counts), len(labels.labels)), bool)
-        found[np.repeat(np.arange(len(counts)), counts)[ids != UNKNOWN], ids[ids != UNKNOWN]] = True
-        return found
 
     def names(self, chosen: np.ndarray) -> Labels:
         """The labels and tags of the chosen examples, bool [n]."""
@@ -212,9 +204,18 @@ def _numbers(names: Iterable[str], known: dict[str, int]) -> list[int]:
     return [known.setdefault(name, len(known)) for name in names]
 
 
-def _renumbered(numbers: np.ndarray, names: Iterable[str], ids: dict[str, int]) -> np.ndarray:
-    """The ids of the names with these numbers; UNKNOWN for others."""
-    return np.array([*(ids.get(name, UNKNOWN) for name in names), UNKNOWN], np.int32)[numbers]  # number −1 is the last one
+def renumbered(numbers: np.ndarray, names: Iterable[str], ids: dict[str, int], otherwise: int = UNKNOWN) -> np.ndarray:
+    """The ids of the names with these numbers; `otherwise` where a name has none, or the number is −1."""
+    return np.array([*(ids.get(name, otherwise) for name in names), otherwise], np.int32)[numbers]  # number −1 is the last one
+
+
+def label_array(ids: np.ndarray, counts: np.ndarray, labels: Labels) -> np.ndarray:
+    """The labels of n sequences, which have `counts` [n] of the ids each: the first of each [n], or with several bool [n, L]."""
+    if not labels.several:
+        return np.append(ids, np.int32(UNKNOWN))[np.where(counts, np.cumsum(counts) - counts, -1)]
+    found = np.zeros((len(counts), len(labels.labels)), bool)
+    found[np.repeat(np.arange(len(counts)), counts)[ids != UNKNOWN], ids[ids != UNKNOWN]] = True
+    return found
 
 
 def encode(examples: Iterable[Example], vocab: Vocab, labels: Labels) -> Coded:

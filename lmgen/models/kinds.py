@@ -9,7 +9,7 @@ from typing import Any
 from lmgen.errors import InputError
 from lmgen.options import table
 
-PARTS = {"n-grams", "plain", "labels", "letters", "pairs"}  # parts of options that are for some kinds of models alone
+PARTS = {"n-grams", "plain", "labels", "letters", "pairs", "graphs"}  # parts of options that are for some kinds of models alone
 NETWORK = ("layers", "size", "residual", "layer_norm", "direction", "embedding", "tie", "dropout")
 
 
@@ -19,7 +19,8 @@ class Kind:
     format of the facts; the `facts` of the configuration that `lmgen show` prints; the --direction and --cell that make it, where
     None stands for the cells of networks; the tasks, where these make it; the `parts` of options that are for such models, and
     the names of other options that are `useless` to them; whether it `counts`: it is fitted in one go, without training steps.
-    `title` heads its card, `nats` are `per` this.
+    `title` heads its card, `nats` are `per` this. `nouns` are what it reads: symbols of a text, or the parts of something that is
+    no text.
     """
 
     noun: str
@@ -35,6 +36,7 @@ class Kind:
     title: str = "A recurrent language model"
     nats: str = "nats"
     per: str = "symbol"
+    nouns: tuple[str, str] = ("symbol", "")
 
     def lacks(self, option: table.Option) -> bool:
         """Whether such a model has no use for an option."""
@@ -79,6 +81,21 @@ WRITER = Kind(
     useless=("carry", "sequence", "direction"),
     title="A language model that writes by label",
 )
+GRAPH = Kind(
+    "a network of graphs",
+    "predict",
+    "{cell} {size}, {rounds} rounds",
+    ("task", "labels", "tags", "several", "edges", "size", "rounds", "embedding", "dropout"),
+    tasks=("graph",),
+    parts=("labels", "graphs"),
+    useless=(
+        *("layers", "residual", "layer_norm", "direction", "tie", "carry", "sequence", "unit", "column", "separator"),
+        *("pool", "input", "vectors", "from_", "tune", "balance"),
+    ),
+    title="A model of graphs",
+    per="label",
+    nouns=("node", "graph"),
+)
 TRANSLATOR = Kind(
     "a network that translates",
     "predict",
@@ -103,7 +120,7 @@ TREES = Kind(
     title="A model that labels the nodes of trees",
     per="label",
 )
-STRUCTURED = (LABELLER, WRITER, TRANSLATOR, TREES)  # whose task the text may decide
+STRUCTURED = (LABELLER, WRITER, TRANSLATOR, TREES, GRAPH)  # whose task the text may decide
 KINDS = (RECURRENT, CLOZE, NGRAM, *STRUCTURED)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
-from lmgen.models.kinds import CLOZE, LABELLER, NGRAM, RECURRENT, TRANSLATOR, TREES, WRITER, kind_of
+from lmgen.models.kinds import CLOZE, GRAPH, LABELLER, NGRAM, RECURRENT, TRANSLATOR, TREES, WRITER, kind_of
 from lmgen.options import kinds, table
 from lmgen.options.kinds import LARGEST, Bounded, Choice, Duration, Flag, Kind, Text, Whole
 
@@ -136,6 +136,13 @@ OF_WRITER: Table = {
     "several": TRUTH,
     "direction": like("direction", Choice(("forward",))),
 }
+OF_GRAPH: Table = {
+    **OF_NETWORK,
+    "task": Field(Choice(GRAPH.tasks)),
+    "rounds": like("rounds"),
+    **dict.fromkeys(("labels", "tags", "edges"), LABELS),
+    "several": TRUTH,
+}
 OF_TRANSLATOR: Table = {
     **OF_NETWORK,
     "task": Field(Choice(TRANSLATOR.tasks)),
@@ -157,6 +164,7 @@ MODELS: Mapping[Any, Table] = {
     NGRAM: OF_NGRAM,
     LABELLER: OF_LABELLER,
     WRITER: OF_WRITER,
+    GRAPH: OF_GRAPH,
     TRANSLATOR: OF_TRANSLATOR,
     TREES: OF_TREES,
 }

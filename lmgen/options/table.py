@@ -20,8 +20,8 @@ class Option:
     """An option. Where `default` is None, `chosen` describes the default in words.
 
     `of` is the part that uses it: of `train` text, directory, vocabulary, network, training or end, or what some kinds of models
-    have: n-grams, labels, letters, pairs; of other commands plain (text), labels or pairs. `counts` marks the options an n-gram
-    model accepts, `resumes` those a resumed training accepts.
+    have: n-grams, labels, letters, pairs, graphs; of other commands plain (text), labels or pairs. `counts` marks the options an
+    n-gram model accepts, `resumes` those a resumed training accepts.
     """
 
     name: str
@@ -82,9 +82,9 @@ def check(name: str, kind: Kind, value: Any) -> Any:
         raise InputError(f"Invalid value for '--{name.rstrip('_').replace('_', '-')}': {error}") from None
 
 
-MODELS = ("vocabulary", "network", "labels", "pairs", "training", "end")  # parts that make a model and its training
+MODELS = ("vocabulary", "network", "labels", "pairs", "graphs", "training", "end")  # parts that make a model and its training
 SEED = Whole(0, kinds.LARGEST_SEED)
-TASK = Choice(("language", "tag", "classify", "tag-classify", "generate", "tree", "translate"))
+TASK = Choice(("language", "tag", "classify", "tag-classify", "generate", "tree", "graph", "translate"))
 UNITS = Choice(("char", "subword", "word", "word-punct", "word-only"))
 FITTED = "from the text"
 
@@ -108,7 +108,7 @@ TRAIN = (
         TASK,
         None,
         "What to learn: to write plain text (language) or by label (generate), labels of words (tag), of texts (classify) or "
-        "both (tag-classify), of trees (tree), or to translate (translate).",
+        "both (tag-classify), of trees (tree) or graphs (graph), or to translate (translate).",
         "text",
         "from the data",
     ),
@@ -170,6 +170,7 @@ TRAIN = (
     Option("vectors", Place(), None, "Word vectors made elsewhere: GloVe, word2vec or fastText.", "labels", "none"),
     Option("from_", Stored(), None, "Start from embedding and layers of this model.", "labels", "none"),
     Option("tune", Flag(), None, "Train what --vectors or --from gives, too.", "labels", "for --from"),
+    Option("rounds", Whole(1, kinds.MOST_LAYERS), None, "Rounds of messages between the nodes of a graph.", "graphs", "6"),
     Option("balance", Flag(), False, "Weight rare labels as much as frequent ones.", "labels"),
     Option("attention", Flag(), True, "Attend to the source while writing its target.", "pairs"),
     Option("copy", Flag(), False, "Copy symbols of the source by attention.", "pairs"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from lmgen.labelled import corpus, examples
 from lmgen.labelled.examples import Found
-from lmgen.structured import forest, pairs, trees
+from lmgen.structured import forest, graphs, pairs, trees
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,14 @@ LABELS = Structure(
     _examples,
     corpus.load,
 )
+GRAPHS = Structure(
+    (graphs.TASK,),
+    ("JSON objects with nodes and edges, one a line",),
+    graphs.recognise,
+    lambda paths: None,
+    lambda paths, how: graphs.Graphs(paths, how.encoding, how.errors),
+    graphs.load,
+)
 PAIRS = Structure(("translate",), pairs.FORMS, pairs.recognise, pairs.named, pairs.open_, pairs.load)
 TREES = Structure(
     (trees.TASK,),
@@ -53,7 +61,7 @@ TREES = Structure(
     lambda paths, how: trees.Trees(paths, how.encoding, how.errors),
     forest.load,
 )
-STRUCTURES = (TREES, LABELS, PAIRS)  # in the order in which they are recognised
+STRUCTURES = (TREES, GRAPHS, LABELS, PAIRS)  # in the order in which they are recognised
 
 
 def structure_of(task: str) -> Structure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lmgen.nn.model import NetworkConfig
 from lmgen.tasks.cloze import Cloze
 from lmgen.tasks.generate import Generate
+from lmgen.tasks.graph import OfGraphs
 from lmgen.tasks.label import Label
 from lmgen.tasks.language import Language
 from lmgen.tasks.task import Task
@@ -18,6 +19,7 @@ TASKS: dict[str, type[Task]] = {
     "classify": Label,
     "tag-classify": Label,
     "generate": Generate,
+    "graph": OfGraphs,
     "translate": Translate,
     "tree": OverTrees,
 }

@@ -30,12 +30,12 @@ def reading(vocab: Vocab, sequence: str, carry: bool) -> str:
     return f"{unit_noun(vocab)}s ({vocab.unit}), one {sequence} a sequence, {flow}"
 
 
-def of_text(data: Any, text: TextSettings, valid_nats: float | None, nats: str = "nats a symbol") -> dict[str, str]:
+def of_text(
+    data: Any, text: TextSettings, valid_nats: float | None, nats: str = "nats a symbol", nouns: tuple[str, str] = ("symbol", "")
+) -> dict[str, str]:
     """The rows on the text of a training."""
-    rows = {
-        "text": text.title,
-        "trained on": f"{data.train.symbols:,} symbols in {data.train.sequences:,} sequences, vocabulary {len(data.vocab):,}",
-    }
+    parts, wholes = f"{data.train.symbols:,} {nouns[0]}s", f"{data.train.sequences:,} {nouns[1] or 'sequence'}s"
+    rows = {"text": text.title, "trained on": f"{parts} in {wholes}, vocabulary {len(data.vocab):,}"}
     if valid_nats is not None and data.valid:
-        rows["validation"] = f"{valid_nats:.4f} {nats} over {data.valid.symbols:,} symbols"
+        rows["validation"] = f"{valid_nats:.4f} {nats} over {data.valid.symbols:,} {nouns[0]}s"
     return rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,8 @@ import numpy as np
 from lmgen import loading
 from lmgen._version import __version__
 from lmgen.data.vocab import UNITS
-from lmgen.defaults import labelling, language, translating
-from lmgen.defaults import trees as of_trees
+from lmgen.defaults import labelling, language
+from lmgen.defaults.choices import CHOICES
 from lmgen.defaults.config import Progress, StepReport, TrainingConfig
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.models import recurrent, schema
@@ -31,7 +31,6 @@ from lmgen.models.provenance import Provenance, TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
-from lmgen.structured.table import LABELS, PAIRS, TREES
 from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
 from lmgen.tasks import task_of
 from lmgen.training import metrics
@@ -39,11 +38,6 @@ from lmgen.training.card import card, of_text, reading
 from lmgen.training.loop import Training
 from lmgen.training.step import State, begin
 
-CHOICES: dict[str, Callable[..., Any]] = {  # the network and the pace for text of each structure
-    **dict.fromkeys(LABELS.tasks, labelling.choose),
-    **dict.fromkeys(PAIRS.tasks, translating.choose),
-    **dict.fromkeys(TREES.tasks, of_trees.choose),
-}
 SAVE_SECONDS = 30  # a snapshot is written at least so often
 Weights = tuple[arrayfile.Arrays, dict[str, Any], str]  # what becomes model.safetensors, its metadata, and README.md
 
@@ -146,10 +140,10 @@ class Run:
         rows = {
             "network": f"{network.describe()}, embedding {network.embedding}{tied}{letters}, dropout {network.dropout:g}",
             "parameters": f"{parameters:,}",
-            "read as": reading(self.data.vocab, self.text.sequence, network.carry),
-            "steps": f"{step:,} of {config.batch} × {config.window} symbols",
+            "read as": f"{kind.nouns[1]}s" if kind.nouns[1] else reading(self.data.vocab, self.text.sequence, network.carry),
+            "steps": f"{step:,} of {config.batch} × {config.window} {kind.nouns[0]}s",
             "seed": str(config.seed),
-            **of_text(self.data, self.text, valid_nats, f"{kind.nats} a {kind.per}"),
+            **of_text(self.data, self.text, valid_nats, f"{kind.nats} a {kind.per}", kind.nouns),
         }
         page = card(self.path.name, kind.title, rows, kind.command)
         return trees.flatten(params), about, page

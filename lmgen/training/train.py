@@ -136,7 +136,7 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
 
 def learnt(task: str) -> str:
     """A task as a verb."""
-    return {"tree": "label trees"}.get(task, task.replace("-", " and "))
+    return {"tree": "label trees", "graph": "label graphs"}.get(task, task.replace("-", " and "))
 
 
 def _drive(run: Run, observer: Observer) -> None:

@@ -45,7 +45,7 @@ def test_the_python_example_runs(monkeypatch, tmp_path):
 
 
 def test_the_map_names_every_file():
-    rows = re.findall(r"\| `(lmgen/[a-z]*/?)` \| .* \| (.*) \|", TEXT)
+    rows = re.findall(r"\| `(lmgen/[a-z/]*)` \| .* \| (.*) \|", TEXT)
     named = {f"{folder}{name}.py" for folder, names in rows for name in re.findall(r"`(\w+)`", names)}
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "lmgen").rglob("*.py") if path.name != "__init__.py"}
     assert named == files

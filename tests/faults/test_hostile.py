@@ -148,6 +148,9 @@ def test_configurations_that_do_not_fit_are_refused_at_once(model_path, tmp_path
         ("tags", {"labels": ["a", "b"]}),
         *(("writer", {"labels": labels}) for labels in (["a"], ["a", "a"], ["a", "b", "c"], [f"{k}" for k in range(50_000)])),
         *(("writer", change) for change in ({"direction": "both"}, {"vocab": 1 << 40}, {"task": "tag"})),
+        *(("graph", {name: names}) for name in ("labels", "tags", "edges") for names in ([1], ["a", "a"], [], "ab", [""])),
+        *(("graph", {"edges": [f"{k}" for k in range(n)]}) for n in (2, 50_000)),
+        *(("graph", change) for change in ({"rounds": 0}, {"rounds": 1 << 40}, {"rounds": 2.0}, {"size": 1 << 30})),
     ],
     ids=lambda value: str(value)[:50],
 )

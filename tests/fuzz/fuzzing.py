@@ -44,6 +44,7 @@ from lmgen.models import arpa, facts, ngram, schema
 from lmgen.models.ngram import NGramModel
 from lmgen.models.provenance import Provenance, TextSettings
 from lmgen.options import kinds
+from lmgen.structured import graphs
 from lmgen.system import arrayfile, checkpoint
 from lmgen.training import run
 from support import call
@@ -204,6 +205,38 @@ def read_labelled(drawn: dict[str, Any]) -> None:
         assert all(a.line < b.line for a, b in itertools.pairwise(seen))
         counted = report.check(read, read).labels
         assert {one.name: one.counts["training"] for one in counted} == Counter(label for one in seen for label in one.labels)
+
+
+# ---- graphs ------------------------------------------------------------------------------------------------------------
+
+WHOLE_GRAPHS = (
+    '{"nodes": ["C", ["O", "ring"], []], "edges": [[0, 1, "x"], [1, 2], [2, 2, null]], "label": "a", "tags": ["x", null, 3]}\n'
+    '{"nodes": ["N"], "directed": true, "edges": [], "labels": ["a", "b"]}\n'
+)
+graph_files = st.fixed_dictionaries(
+    {
+        "content": mutated(WHOLE_GRAPHS.encode()) | contents,
+        "encoding": st.sampled_from(ENCODINGS),
+        "errors": st.sampled_from(["strict", "replace"]),
+    }
+)
+
+
+def read_graphs(drawn: dict[str, Any]) -> None:
+    """Recognise, read and encode graphs: a second pass is as the first, arcs lead from nodes to nodes of one graph."""
+    with folder(), contextlib.suppress(LmgenError):
+        path = Path("data")
+        path.write_bytes(drawn["content"])
+        found = graphs.recognise([path])
+        assert found is None or found.task == "graph"
+        read = graphs.Graphs([path], drawn["encoding"], drawn["errors"])
+        seen = [*read]
+        assert [*read] == seen
+        data = graphs.load(read, None)
+        assert (data.train.sequences, data.train.symbols) == (len(seen), sum(len(one.nodes) for one in seen))
+        owner = np.repeat(np.arange(len(seen)), np.diff(data.train.nodes))
+        assert np.array_equal(owner[data.train.sources], owner[data.train.targets])
+        assert len(data.train.kinds) == sum(len([*one.arcs]) for one in seen)
 
 
 # ---- vocabularies ------------------------------------------------------------------------------------------------------
@@ -694,6 +727,7 @@ def run_command(drawn: tuple[list[str], bytes]) -> int:
 KINDS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any], int, int, int]] = {
     "corpora": (readings, read_corpus, 300, 20_000, 5_000),
     "labelled": (labelled, read_labelled, 300, 20_000, 5_000),
+    "graphs": (graph_files, read_graphs, 300, 20_000, 5_000),
     "vocabularies": (vocabularies, read_vocabulary, 300, 20_000, 10_000),
     "vectors": (vector_files, read_vectors, 300, 20_000, 5_000),
     "configurations": (configs, read_config, 80, 5_000, 2_500),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,7 @@ def main() -> None:
     options = {"size": 6, "embedding": 4, "batch": 4, "window": 8, "learning_rate": 0.02, "dropout": 0.1, "precision": "f32"}
     stopped(run.new(home / "network", text, **options, steps=60))
     labelled(home)
+    graphs(home)
     counting.new(directories.Place(home / "counts"), text, order=3)
     subwords(home, text)
 
@@ -44,6 +46,19 @@ def labelled(home: Path) -> None:
         text = provenance.TextSettings((file,), (file,), form=form, task=task)
         more = {} if task == "generate" else {"input": "symbol"}
         stopped(run.new(home / name, text, **options, **more, steps=60))
+
+
+def graphs(home: Path) -> None:
+    """A model of the labels of graphs and of the tags of their nodes, stopped before its end."""
+    lines = []
+    for k, a in enumerate(WORDS * 4):
+        nodes = [a, [WORDS[k % 7], WORDS[k % 3]], WORDS[k % 5]]
+        edges = [[0, 1, "near"], [2, 1]][: 1 + k % 2]
+        lines.append({"nodes": nodes, "edges": edges, "label": f"{len(edges)} edges", "tags": ["first", None, f"of {k % 2}"]})
+    Path("graphs.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
+    text = provenance.TextSettings(("graphs.jsonl",), ("graphs.jsonl",), form="graph", task="graph")
+    options = {"size": 4, "embedding": 4, "rounds": 2, "batch": 8, "window": 3, "learning_rate": 0.02, "dropout": 0.1}
+    stopped(run.new(home / "graph", text, **options, precision="f32", steps=60))
 
 
 def stopped(training: run.Run) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lmgen
+from lmgen.applied.graph import GraphLabeller
 from lmgen.applied.labeller import Labeller
 from lmgen.applied.translator import Translator
 from lmgen.applied.tree import TreeLabeller
@@ -38,6 +39,7 @@ ABILITIES = {
     Translator: {Predicts, ScoresPairs},
     TreeLabeller: {Predicts},
     Writer: {Scores, Generates, RunsCompiled, Conditions},
+    GraphLabeller: {Predicts},
 }
 
 
@@ -63,6 +65,7 @@ def test_a_configuration_names_its_kind():
     assert type_of({"cell": "ngram", "direction": "forward"}) is NGramModel
     assert type_of({"cell": "gru", "direction": "both", "task": "tag"}) is Labeller
     assert type_of({"cell": "gru", "task": "generate"}) is Writer
+    assert type_of({"cell": "gru", "task": "graph"}) is GraphLabeller
     with pytest.raises(CheckpointError, match="no cell 'grue'"):
         type_of({"cell": "grue"})
 

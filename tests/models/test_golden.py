@@ -32,6 +32,7 @@ NATS = {  # of LINES, as they were when the files were written
 SYMBOLS = {"subwords": 300}  # of words.txt; 860 characters
 CLASSES = {"bade": 0.723983, "kimo": 0.276017}
 TAGS = [("O", 0.566589), ("O", 0.449501), ("O", 0.440639)]
+GRAPH = '{"nodes": ["re", "kimo", "xyz"], "edges": [[0, 1, "near"], [1, 2]]}'
 BY_LABEL = {"bade": 30.69044, "kimo": 31.41087}
 IDENTITIES = {  # in the files that these models compress
     ("format-1", "network"): "883767ca9c06fb9d",
@@ -69,6 +70,7 @@ def test_a_training_of_every_format_is_resumed(form, tmp_path):
 
 
 LABELLED = ["format-2"]  # the formats that have had labels
+LABELLED_FILES = [("classes", "labels.tsv"), ("tags", "tags.conll"), ("writer", "labels.tsv"), ("graph", "graphs.jsonl")]
 
 
 @pytest.mark.parametrize("form", LABELLED)
@@ -79,12 +81,15 @@ def test_a_model_of_every_format_labels_as_it_did(form):
     (found,) = lmgen.load(GOLDEN / form / "tags", precision="f32").predict([("re", "kimo", "xyz")])
     assert [tag for tag, _ in found.tags] == [tag for tag, _ in TAGS]
     assert [p for _, p in found.tags] == pytest.approx([p for _, p in TAGS], rel=1e-4)
+    (found,) = lmgen.load(GOLDEN / form / "graph", precision="f32").predict([GRAPH])
+    assert dict(found.labels) == pytest.approx({"2 edges": 0.636615, "1 edges": 0.363385}, rel=1e-4)
+    assert [p for _, p in found.tags] == pytest.approx([0.454496, 0.606898, 0.596255], rel=1e-4)
     writer = lmgen.load(GOLDEN / form / "writer", precision="f32")
     assert {label: writer.by(label).score("re bade re").nats for label in BY_LABEL} == pytest.approx(BY_LABEL, rel=1e-4)
 
 
 @pytest.mark.parametrize("form", LABELLED)
-@pytest.mark.parametrize(("name", "file"), [("classes", "labels.tsv"), ("tags", "tags.conll"), ("writer", "labels.tsv")])
+@pytest.mark.parametrize(("name", "file"), LABELLED_FILES)
 def test_a_labelled_training_of_every_format_is_resumed(form, name, file, tmp_path):
     path = shutil.copytree(GOLDEN / form / name, tmp_path / "m")
     text = provenance.TextSettings((str(GOLDEN / file),), (str(GOLDEN / file),))

@@ -18,7 +18,6 @@ MOST_CONFUSED = 12  # labels of a table of confusion
 
 def inputs(file: str, encoding: str, errors: str) -> Iterator[Any]:
     """The texts of a file or of standard input; None where more of it has to be waited for."""
-    from lmgen.data import reading
     from lmgen.labelled.examples import Examples, recognise
 
     found = recognise([Path(file)]) if file != "-" and Path(file).exists() else None
@@ -26,6 +25,13 @@ def inputs(file: str, encoding: str, errors: str) -> Iterator[Any]:
         for example in Examples([Path(file)], found.form, found.column, encoding=encoding, errors=errors):
             yield example.text
         return
+    yield from lines(file, encoding, errors)
+
+
+def lines(file: str, encoding: str, errors: str) -> Iterator[str | None]:
+    """The lines of a file or of standard input; None where more of it has to be waited for."""
+    from lmgen.data import reading
+
     opened = reading.once(file, "line", False, encoding, errors)
     yield from reading.arriving(opened)
     terminal.note(*opened.notes)
@@ -47,7 +53,7 @@ def record(one: Any, top: int, above: float) -> dict[str, Any]:
         if top > 1:
             found["top"] = [{"label": name, "probability": p} for name, p in one.labels[:top]]
     if one.tags:
-        found |= {"tokens": one.symbols, "tags": [tag if p >= above else None for tag, p in one.tags]}
+        found |= {one.of: one.symbols, "tags": [tag if p >= above else None for tag, p in one.tags]}
         found["probabilities"] = [p for _, p in one.tags]
         found.setdefault("probability", min(found["probabilities"]))  # of all tags together at most
         found["entities"] = [
@@ -136,7 +142,8 @@ def _plot(card: Any, path: Path) -> None:
 
 def _put_card(card: Any) -> None:
     terminal.put(
-        f"{card.name}: {card.sequences:,} texts, {card.symbols:,} symbols, {card.unknown:,} of them not seen in training"
+        f"{card.name}: {card.sequences:,} {card.nouns[0]}, {card.symbols:,} {card.nouns[1]}, "
+        f"{card.unknown:,} of them not seen in training"
     )
     for part in card.parts:
         interval = f" [{part.interval[0]:.2%}, {part.interval[1]:.2%}]" if part.interval else ""

@@ -99,6 +99,7 @@ class LabelCard:
     labels: LabelMeasures | None
     tags: LabelMeasures | None
     lack: str = ""  # why there are no baselines
+    nouns: tuple[str, str] = ("texts", "symbols")  # what sequences and symbols are
 
     @property
     def parts(self) -> list[LabelMeasures]:
@@ -146,8 +147,9 @@ class Tally:
 
     def weigh(self, gold: list[int], p: np.ndarray) -> None:
         """The probabilities [n, K] of the labels gold [n]."""
-        known = np.array(gold) < self.known
-        right = np.where(known, p[np.arange(len(gold)), np.where(known, gold, 0)], ABSENT)
+        ids = np.array(gold, np.int64)
+        known = ids < self.known
+        right = np.where(known, p[np.arange(len(ids)), np.where(known, ids, 0)], ABSENT)
         self.nats -= float(np.log(np.maximum(right, ABSENT)).sum())
         self.brier += float((np.square(p).sum(1) - 2 * right * known + 1).sum())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class TreeCard:
     unknown: int  # words that training has not seen
     parts: list[LabelMeasures]
     lack: str = ""  # why there are no baselines
+    nouns: ClassVar[tuple[str, str]] = ("trees", "words")
 
     @property
     def accuracy(self) -> float:
