@@ -6,12 +6,8 @@ import inspect
 import os
 import secrets
 import shutil
-import signal
 import tempfile
-import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial, wraps
 from itertools import islice
@@ -30,16 +26,18 @@ from lmgen.evaluation.cards.table import CARDS
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
 from lmgen.generation.filling import Filling, fillings
+from lmgen.generation.likeliest import Ranking, likeliest
+from lmgen.generation.mixture import mixture
 from lmgen.generation.sampling import Sample, Settings, defaults, distinct_samples, samples
+from lmgen.generation.surprise import Match, match
 from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, ScoresPairs, can, require
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import commands, kinds, table
 from lmgen.structured import pairs
-from lmgen.system import directories, signals, terminal
+from lmgen.system import directories
 from lmgen.system.files import explained
 from lmgen.training import train as training
-from lmgen.training.display import Display, Loss
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -133,9 +131,9 @@ class Model:
     ) -> Iterator[Sample]:
         """`count` samples (10, or 1 with a carried state), one by one, drawn anew each time; the `seed` in each draws them again.
 
-        `settings` are the fields of `Settings`: temperature, top_k, top_p, min_p, max_length, lines, unknown. `distinct` leaves
+        `settings` are the fields of `Settings`, such as temperature, top_p, starts_with, matches, length, stop. `distinct` leaves
         out repeats, `novel` also samples that are in the corpus; there are fewer than `count` where the model draws no more.
-        Raises InputError for a setting that cannot be used.
+        Raises InputError for a setting that cannot be used, and for a constraint that no sample, or hardly one, satisfies.
         """
         count = self.defaults["count"] if count is None else table.check("count", kinds.Whole(0), count)
         prompt = table.check("prompt", kinds.Text(), prompt)
@@ -151,6 +149,29 @@ class Model:
         """
         lm: Any = require(self.lm, Conditions, "train one on labelled text with --task generate")
         return Model(lm.by(lm.parsed(label) if isinstance(label, str) else label))
+
+    @named
+    def mixed(self, other: Model | str | Path, weight: float = 0.5) -> Model:
+        """The model that writes with another: of each symbol, `weight` of the probability is the other's.
+
+        Raises InputError where the two do not have the same symbols.
+        """
+        second = other if isinstance(other, Model) else load(other)
+        return Model(mixture(self.lm, second.lm, table.check("weight", kinds.Bounded(0, 1), weight)))
+
+    @named
+    def match_surprise(self, seed: int = 0, prompt: str = "", **settings: Any) -> Match:
+        """The temperature at which samples surprise the model as much as held-out text does, all other settings as given."""
+        if (held_out := self.lm.provenance.about.get("valid_nats")) is None:
+            raise InputError("no text was held out in training, so its surprise is not known: choose a --temperature")
+        wanted = {"seed": seed, "prompt": prompt, **settings}
+        return match(lambda temperature: self.samples(10**6, **{**wanted, "temperature": temperature}), held_out)
+
+    @named
+    def top(self, count: int = 10, *, prompt: str = "", **settings: Any) -> Ranking:
+        """The `count` likeliest whole sequences, in their exact order, of those that satisfy the constraints in `settings`."""
+        wanted, prompt = table.check("count", kinds.Whole(), count), table.check("prompt", kinds.Text(), prompt)
+        return likeliest(self.lm, wanted, Settings(**settings), prompt)
 
     @named
     @wraps(samples, assigned=())  # with the same signature
@@ -326,65 +347,8 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
         return inputs.files(files, wanted), [] if valid is None else inputs.files([valid], wanted)
 
     name = training.default_name(files) if files else ""
-    path, precision = training.train(sources, name, wanted, _Caller(progress))
+    path, precision = training.train(sources, name, wanted, training.Caller(progress))
     return load(path, precision)
-
-
-class _Caller(training.Observer):
-    """A Python program that trains: it sees the training on stderr or by a function, and stops it by False or Ctrl-C."""
-
-    def __init__(self, progress: bool | Callable[[StepReport], Any]):
-        self.progress = progress
-
-    def note(self, message: str) -> None:
-        if self.progress is True:
-            terminal.note(message)
-
-    def begin(self, run: training.Run) -> None:
-        for sentence in (*run.data.notes, *(f"warning: {warning}" for warning in run.data.warnings)):
-            self.note(sentence)
-
-    def resume(self, run: training.Run, complaints: list[str]) -> None:
-        for complaint in complaints:
-            warnings.warn(complaint, stacklevel=4)
-
-    @contextmanager
-    def watch(self, run: training.Run) -> Iterator[Callable[[StepReport], bool]]:
-        with _interrupts() as self.stop, Display(Loss.of(run), quiet=self.progress is not True) as display:
-            show = self.progress if callable(self.progress) else display.show
-
-            def go_on(report: StepReport) -> bool:
-                try:
-                    return show(report) is not False and not self.stop.code
-                except BaseException:
-                    run.save()
-                    raise
-
-            yield go_on
-
-    def stopped(self, run: training.Run) -> None:
-        if self.stop.code and run.place.published:
-            way_out = f"go on with: lmgen.train(resume={str(run.path)!r})"
-            raise KeyboardInterrupt(f"stopped at step {run.progress.step:,} and saved; {way_out}")
-        self.stop.check()
-
-
-@contextmanager
-def _interrupts() -> Iterator[signals.Stop]:
-    """Make Ctrl-C wait until the step is finished; a second one ends the training at once.
-
-    Where another handler is installed, or in another thread, nothing changes.
-    """
-    stop = signals.Stop()
-    stop.finishing = True
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ours:
-        signal.signal(signal.SIGINT, stop)
-    try:
-        yield stop
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _describe(function: Any) -> None:

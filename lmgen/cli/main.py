@@ -19,7 +19,7 @@ from lmgen.cli.models import arpa, list_, remove, rename, show
 from lmgen.cli.novelty import novelty
 from lmgen.cli.options import Group, command
 from lmgen.cli.predict import predict
-from lmgen.cli.sample import fill, sample, score
+from lmgen.cli.sample import fill, sample, score, top, verify
 from lmgen.cli.train import train
 from lmgen.errors import LmgenError
 from lmgen.options import suggestions
@@ -41,7 +41,7 @@ def cli() -> None:
     """
 
 
-TEXTS = (train, sample, fill, predict, eval_, score, novelty, compress, decompress)
+TEXTS = (train, sample, top, verify, fill, predict, eval_, score, novelty, compress, decompress)
 for each in (*TEXTS, show, list_, remove, rename, cells, corpus, arpa, doctor):
     cli.add_command(each)
 

@@ -90,7 +90,7 @@ def command(
     def decorate(function: Any) -> Command:
         name = function.__name__.rstrip("_").removeprefix(f"{group.name}_" if group else "")
         for option in reversed([*options]):
-            flag, several = isinstance(option.kind, kinds.Flag), isinstance(option.kind, kinds.Files)
+            flag, several = isinstance(option.kind, kinds.Flag), isinstance(option.kind, kinds.Files | kinds.Texts)
             settings_of = {"help": option.described, "default": option.default, "required": option.required, "multiple": several}
             words = (*option.flags.split(", "), option.name)
             function = click.option(*words, is_flag=flag, type=None if flag else Typed(option.kind), **settings_of)(function)

@@ -1,7 +1,8 @@
-"""The commands that apply a model to text: sample, fill, score."""
+"""The commands that write and score text: sample, top, verify, fill, score."""
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from dataclasses import asdict, replace
@@ -11,8 +12,8 @@ from typing import Any
 import click
 
 from lmgen.cli import console, novelty
-from lmgen.cli.options import command, load, note_unknown
-from lmgen.errors import InputError
+from lmgen.cli.options import command, load, note_unknown, output_file
+from lmgen.errors import InputError, LmgenError
 from lmgen.options import commands
 from lmgen.system import terminal
 
@@ -28,9 +29,15 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
     that are in the corpus are marked. Each call draws other samples and prints the --seed that repeats them on stderr.
     """
     from lmgen.evaluation import novelty as novelties
+    from lmgen.generation import receipts
 
     loaded = load(model, precision)
+    models = [loaded.lm]
     loaded = loaded.by(options["label"]) if options["label"] is not None else loaded
+    if options["with"]:
+        other = load(options["with"][0], precision)
+        models.append(other.lm)
+        loaded = loaded.mixed(other, options["with"][1])
     prompt, ngram, json = options["prompt"], options["ngram"], options["json"]
     unknown = loaded.lm.vocab.unknown(prompt)
     if unknown and options["strict"]:
@@ -52,8 +59,12 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
         raise click.UsageError("--control is compared with the corpus of --novelty: give both, or neither")
     anew = drawing["seed"] is None
     drawing["seed"] = seed = random.SystemRandom().randrange(1 << 31) if anew else drawing["seed"]
+    if options["match_surprise"]:
+        drawing["temperature"] = _matched(loaded, drawing)
+    hashes: list[str] = []
     for one in loaded.samples(**drawing):
         found += 1
+        hashes += [receipts.hashed(one.text)] if options["receipt"] else []
         if found == 1 and (model is None or anew):
             name = loaded.lm.path.name if loaded.lm.path else "the model"
             terminal.note(f"{name}: seed {seed}" + f" (--seed {seed} repeats this)" * anew)
@@ -73,8 +84,84 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
     if (options["novel"] or options["distinct"]) and found < count:
         samples = f"{'new' if options['novel'] else 'different'} sample{'s' * (found != 1)}"
         terminal.note(f"found {found:,} {samples} of {count:,}: the model draws little else; try a higher --temperature")
+    if options["receipt"]:
+        label = {} if options["label"] is None else {"label": options["label"]}
+        weight = {"with_weight": options["with"][1]} if options["with"] else {}
+        with output_file(options["receipt"], text=True) as file:
+            file.write(receipts.receipt(models, precision, {**label, **weight, **drawing}, hashes))
     if reference and looked_up:
         novelty.put_report(looked_up, reference, ngram, json)
+
+
+def _matched(loaded: Any, drawing: dict[str, Any]) -> float:
+    """The temperature of --match-surprise, which is printed."""
+    if drawing["temperature"] != 1:
+        raise click.UsageError("--match-surprise chooses the temperature: leave out --temperature")
+    found = loaded.match_surprise(**{n: v for n, v in drawing.items() if n not in ("temperature", "count", "novel", "distinct")})
+    terminal.note(
+        f"temperature {found.temperature}: samples have {found.samples:.3f} nats per symbol, held-out text {found.held_out:.3f}"
+    )
+    return found.temperature
+
+
+@command("lmgen top cities 20", "lmgen top cities 5 --ends-with a", options=commands.TOP)
+@click.argument("model")
+@click.argument("number", type=click.IntRange(1, 10_000), default=10)
+def top(model: str, number: int, label: str | None, precision: str, json: bool, **options: Any) -> None:
+    """Print the likeliest texts.
+
+    Prints the NUMBER likeliest whole sequences of MODEL, with their probabilities, in their exact order, and on stderr how likely
+    any other can be at most.
+    """
+    loaded = load(model, precision)
+    loaded = loaded.by(label) if label is not None else loaded
+    note_unknown(loaded.lm.vocab.unknown(options["prompt"]))
+    ranking = loaded.top(number, **options)
+    for one in ranking.found:
+        if json:
+            console.put_json({**asdict(one), "probability": math.exp(-one.nats)})
+        else:
+            terminal.put(f"{math.exp(-one.nats):.3g}\t{one.text}")
+    if not ranking.whole:
+        count = f"{len(ranking.found):,} of {number:,} texts"
+        terminal.note(f"found {count} within {ranking.beginnings:,} beginnings: ask for fewer, or give a constraint")
+    other = f"no other text has a probability above {math.exp(-ranking.bound):.3g}"
+    terminal.note(other if ranking.bound < math.inf else "there is no other text")
+
+
+@command("lmgen verify receipt.json", "lmgen verify receipt.json checkpoints/cities", options=commands.VERIFY)
+@click.argument("receipt", type=click.Path(path_type=Path))
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+def verify(receipt: Path, models: tuple[str, ...], json: bool) -> None:
+    """Draw the samples of a receipt again.
+
+    RECEIPT is a file that lmgen sample --receipt wrote; MODEL, if the model has moved, where it is now. Prints the samples, or
+    says what differs.
+    """
+    from lmgen.generation import receipts
+
+    content = receipts.read(receipt)
+    names = models or [one["path"] for one in content["models"]]
+    if len(names) != len(content["models"]):
+        raise InputError(f"the receipt is of {len(content['models'])} models: name as many")
+    loaded, *others = [load(name, content["precision"]) for name in names]
+    for one, before in zip((loaded, *others), content["models"], strict=True):
+        if (now := receipts.described(one.lm)["sha256"]) != before["sha256"]:
+            raise InputError(f"{one.path} is not the model of the receipt (sha256 {before['sha256'][:12]} then, {now[:12]} now)")
+    options = dict(content["options"])
+    label, weight = options.pop("label", None), options.pop("with_weight", 0.5)
+    loaded = loaded.by(label) if label is not None else loaded
+    for other in others:
+        loaded = loaded.mixed(other, weight)
+    drawn = [one.text for one in loaded.samples(**options)]
+    if why := receipts.differences(content, [receipts.hashed(text) for text in drawn]):
+        raise LmgenError(why)
+    for text in drawn:
+        if json:
+            console.put_json({"text": text})
+        else:
+            terminal.put(text)
+    terminal.note(f"{len(drawn):,} sample{'s are' if len(drawn) != 1 else ' is'} as in the receipt")
 
 
 @command('lmgen fill blanks "em_a" "the ___ sat"', "lmgen fill blanks -n 3 < lines.txt", options=commands.FILL)

@@ -33,6 +33,7 @@ class Rows(NamedTuple):
     last: Any  # [B] the id read next
     left: Any  # [B] how many EOS are still to come; 0 ends the row
     keys: Array  # [B] random keys
+    seen: Any = None  # [B, V] the ids read, but for EOS, where a transform depends on them
 
 
 Weights = tuple[

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from typing import Any
 
@@ -22,7 +22,7 @@ from jax import Array, lax
 from lmgen.data.corpus import among
 from lmgen.data.vocab import EOS, UNK
 from lmgen.errors import InputError
-from lmgen.generation import compiled
+from lmgen.generation import compiled, conditional, constraints
 from lmgen.generation.compiled import DRAWN, Rows, uniform
 from lmgen.models.capabilities import Generates, Model, RunsCompiled, can, finite, require
 from lmgen.options import table
@@ -42,9 +42,10 @@ ALONE, CARRIED = {"count": 10, "lines": 1}, {"count": 1, "lines": 10}  # the def
 
 @dataclass(frozen=True)
 class Settings:
-    """How to draw. temperature 0 takes the likeliest symbol; top_k 0, top_p 1 and min_p 0 keep all symbols.
+    """How to draw. temperature 0 takes the likeliest symbol; top_k 0, top_p 1, min_p 0 and typical 1 keep all symbols.
 
-    A sample ends after `lines` EOS (more than one only with a carried state; None for the default) or `max_length` symbols.
+    A sample ends after `lines` EOS (more than one only with a carried state; None for the default), before a `stop`, or after
+    `max_length` symbols. The other fields say what a sample must be like: see constraints.py.
     Raises InputError for a value that cannot be used.
     """
 
@@ -52,6 +53,16 @@ class Settings:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    typical: float = 1.0
+    repetition_penalty: float = 1.0
+    starts_with: str = ""
+    ends_with: str = ""
+    contains: tuple[str, ...] | None = None
+    matches: str = ""
+    ban: tuple[str, ...] | None = None
+    length: tuple[int, int | None] | None = None
+    min_length: int = 0
+    stop: tuple[str, ...] | None = None
     max_length: int = 1000
     lines: int | None = None
     unknown: bool = False
@@ -61,7 +72,8 @@ class Settings:
             if (value := getattr(self, option.name)) is not None or option.default is not None:
                 object.__setattr__(self, option.name, table.check(option.name, option.kind, value))
         object.__setattr__(self, "temperature", min(self.temperature, HOTTEST))
-        object.__setattr__(self, "top_p", max(self.top_p, LEAST))
+        for name in ("top_p", "typical"):
+            object.__setattr__(self, name, max(getattr(self, name), LEAST))
 
 
 def defaults(lm: Model) -> dict[str, int]:
@@ -97,19 +109,39 @@ def min_p(logits: Array, value: Array) -> Array:
     return jnp.where(logits - logits.max(-1, keepdims=True) < jnp.log(value), NOTHING, logits)
 
 
+def typical(logits: Array, value: Array) -> Array:
+    """Keep the fewest whose nats are closest to their mean and whose probabilities sum to the value (Meister et al. 2023)."""
+    log_p = jax.nn.log_softmax(logits, -1)
+    p = jnp.exp(log_p)
+    unusual = jnp.abs(log_p + jnp.where(p > 0, -p * log_p, 0).sum(-1, keepdims=True))
+    order = jnp.argsort(unusual, -1)
+    sorted_p = jnp.take_along_axis(p, order, -1)
+    kept = jnp.cumsum(sorted_p, -1) - sorted_p < value
+    return jnp.where(jnp.take_along_axis(kept, jnp.argsort(order, -1), -1), logits, NOTHING)
+
+
+def repetition_penalty(logits: Array, value: Array) -> Array:
+    """Raise the probabilities to powers [B, V] (Keskar et al. 2019 scale logits, but these have no fixed zero)."""
+    return jax.nn.log_softmax(logits, -1) * value
+
+
 # In the order in which they apply, by the field of Settings; with the value that turns each off, whose type is that of the field.
 TRANSFORMS: dict[str, tuple[Callable[[Array, Array], Array], float]] = {
+    "repetition_penalty": (repetition_penalty, 1.0),
     "temperature": (temperature, 1.0),
     "top_k": (top_k, 0),
     "top_p": (top_p, 1.0),
     "min_p": (min_p, 0.0),
+    "typical": (typical, 1.0),
 }
+OF_SEEN = {"repetition_penalty"}  # those that change only the symbols that a row has read
 
 
-def transformed(logits: Array, names: tuple[str, ...], values: tuple[Array, ...]) -> Array:
-    """The logits after the named transforms."""
+def transformed(logits: Array, names: tuple[str, ...], values: tuple[Array, ...], seen: Any = True) -> Array:
+    """The logits after the named transforms, in rows that have `seen` [B, V] some symbols."""
     for name, value in zip(names, values, strict=True):
-        logits = TRANSFORMS[name][0](logits, value)
+        transform, off = TRANSFORMS[name]
+        logits = transform(logits, jnp.where(seen, value, off) if name in OF_SEEN else value)
     return logits
 
 
@@ -127,11 +159,11 @@ def draw(logits: Array, uniform: Array) -> Array:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _following(
-    names: tuple[str, ...], unknown: bool, logits: Array, values: tuple, uniforms: Array, forced: Array
+    names: tuple[str, ...], unknown: bool, logits: Array, values: tuple, uniforms: Array, forced: Array, seen: Any
 ) -> tuple[Array, Array]:
     """The next symbol of each row, and its nats by the model without transforms."""
     allowed = logits if unknown else logits.at[:, UNK].set(NOTHING)
-    following = jnp.where(forced < 0, draw(transformed(allowed, names, values), uniforms), forced)
+    following = jnp.where(forced < 0, draw(transformed(allowed, names, values, seen), uniforms), forced)
     return following, jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, following[:, None], -1)[:, 0]
 
 
@@ -154,9 +186,10 @@ def _steps(
     def one(carry: tuple) -> tuple:
         k, rows, ids, nats = carry
         state, logits = read(weights, rows.state, rows.last)
-        following, nat = _following(names, unknown, logits, values, uniforms[k], forced[k])
+        seen = rows.seen.at[jnp.arange(ROWS), rows.last].set(rows.last != EOS) if rows.seen is not None else None
+        following, nat = _following(names, unknown, logits, values, uniforms[k], forced[k], seen)
         left = rows.left - ((following == EOS) & (forced[k] < 0) & (rows.left > 0))
-        return k + 1, Rows(state, following, left, rows.keys), ids.at[k].set(following), nats.at[k].set(nat)
+        return k + 1, Rows(state, following, left, rows.keys, seen), ids.at[k].set(following), nats.at[k].set(nat)
 
     def more(carry: tuple) -> Array:
         return (carry[0] < jnp.minimum(wanted, STEPS)) & (carry[1].left > 0).any()
@@ -172,14 +205,17 @@ def _steps_outside(
     uniforms = np.asarray(uniform(rows.keys, np.int64(at), STEPS))
     state, last, left = rows.state, np.asarray(rows.last), np.array(rows.left)
     ids, nats = np.zeros((STEPS, ROWS), np.int32), np.zeros((STEPS, ROWS), np.float32)
+    seen = None if rows.seen is None else np.array(rows.seen)
     for k in range(min(wanted, STEPS)):
         if not left.any():
             break
         state, logits = lm.read(state, last[None])
-        ids[k], nats[k] = _following(names, unknown, jnp.asarray(logits[0]), values, uniforms[k], forced[k])
+        if seen is not None:
+            seen[np.arange(ROWS), last] = last != EOS
+        ids[k], nats[k] = _following(names, unknown, jnp.asarray(logits[0]), values, uniforms[k], forced[k], seen)
         last = ids[k]
         left -= (last == EOS) & (forced[k] < 0) & (left > 0)
-    return Rows(state, last, left, rows.keys), ids, nats
+    return Rows(state, last, left, rows.keys, seen), ids, nats
 
 
 @dataclass(frozen=True)
@@ -209,25 +245,70 @@ def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", want
     if lines > 1 and not lm.carry:
         raise InputError("this model carries no state from line to line, so --lines has no use: ask for more samples with -n")
     seed, prompt_ids = table.check("seed", table.SEED, seed), lm.vocab.encode(prompt).astype(np.int32)
+    between = BETWEEN[lm.sequence]
+    asked = constraints.constraint(lm.vocab, settings, prompt_ids, lines, between)
+    if asked:
+        drawing = _probabilities(_active(settings), settings.unknown), _values(settings)
+        drawn = conditional.drawn(lm, drawing, asked, prompt_ids, settings.max_length, seed)
+    else:
+        drawn = _unconditional(lm, settings, lines, seed, prompt_ids, wanted)
+    for ids, nats in drawn:
+        every, ended = np.concatenate([prompt_ids, ids]), int((ids == EOS).sum()) >= lines
+        text, known = lm.vocab.written(every, between), None
+        if not ended and settings.stop:
+            whole, text = text, constraints.cut(text, settings.stop, len(lm.vocab.decode(prompt_ids)))
+            ended = text != whole
+        if lm.known is not None:
+            parts = text.split(between) if between and settings.stop else _parts(lm, every)
+            known = all(is_known(lm, part) for part in parts)
+        yield Sample(text, float(nats.sum(dtype=np.float64)), len(ids), ended, known, seed)
+
+
+def _parts(lm: Model, ids: np.ndarray) -> Iterator[str]:
+    """The sequences of a sample."""
+    return (lm.vocab.decode(part) for part in np.split(ids, np.flatnonzero(ids == EOS) + 1) if len(part))
+
+
+def _unconditional(
+    lm: Generates, settings: Settings, lines: int, seed: int, prompt: np.ndarray, wanted: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """An endless stream of the ids and nats that the model writes behind a prompt."""
     steps, rows, length = _loop(lm, settings, wanted)
+    seen = np.zeros((rows, len(lm.vocab)), bool) if OF_SEEN & {*_active(settings)} else None
     for first in count(0, rows):
         last, left = np.full(rows, EOS, np.int32), np.full(rows, lines, np.int32)
-        start = Rows(lm.start(rows), last, left, keys(devices.random_key(seed), first + np.arange(rows)))
-        for ids, nats in _drawn(start, lines, len(prompt_ids) + settings.max_length, steps, length, prompt_ids):
-            every = np.concatenate([prompt_ids, ids])
-            parts = (part for part in np.split(every, np.flatnonzero(every == EOS) + 1) if len(part))
-            known = None if lm.known is None else all(is_known(lm, lm.vocab.decode(part)) for part in parts)
-            ended, text = int((ids == EOS).sum()) >= lines, lm.vocab.written(every, BETWEEN[lm.sequence])
-            yield Sample(text, float(nats.sum(dtype=np.float64)), len(ids), ended, known, seed)
+        start = Rows(lm.start(rows), last, left, keys(devices.random_key(seed), first + np.arange(rows)), seen)
+        yield from _drawn(start, lines, len(prompt) + settings.max_length, steps, length, prompt)
 
 
 # A function (rows, forced ids [n], place in the text, symbols wanted) -> (rows, ids [n, B], nats [n, B]).
 Steps = Callable[[Rows, np.ndarray, int, int], tuple[Rows, Any, Any]]
 
 
+def _active(settings: Settings) -> tuple[str, ...]:
+    """The transforms that change something."""
+    return tuple(name for name, (_, off) in TRANSFORMS.items() if getattr(settings, name) != off)
+
+
+def _values(settings: Settings) -> tuple[np.ndarray, ...]:
+    """Their values."""
+    types = {name: np.int32 if isinstance(TRANSFORMS[name][1], int) else np.float32 for name in _active(settings)}
+    return tuple(np.asarray(getattr(settings, name), kind) for name, kind in types.items())
+
+
+@cache
+def _probabilities(names: tuple[str, ...], unknown: bool) -> Callable[[tuple, Array, Array], tuple[Array, Array]]:
+    @jax.jit
+    def of(values: tuple, logits: Array, seen: Array) -> tuple[Array, Array]:
+        allowed = logits if unknown else logits.at[:, UNK].set(NOTHING)
+        return jax.nn.softmax(transformed(allowed, names, values, seen), -1), -jax.nn.log_softmax(logits, -1)
+
+    return of
+
+
 def _loop(lm: Any, settings: Settings, wanted: int) -> tuple[Steps, int, int]:
     """The loop for a model, compiled if the kernels have all active transforms; its number of rows and of symbols in a call."""
-    active = tuple(name for name, (_, off) in TRANSFORMS.items() if getattr(settings, name) != off)
+    active = _active(settings)
     packed = compiled.weights(lm) if compiled.TRANSFORMS.issuperset(active) else None
     if packed:
         numbers = np.array([settings.temperature, settings.top_p, settings.min_p], np.float32), np.int32(settings.top_k)
@@ -237,8 +318,7 @@ def _loop(lm: Any, settings: Settings, wanted: int) -> tuple[Steps, int, int]:
             return compiled.steps(lm.config, lm.precision, settings.unknown, packed, rows, numbers, forced[:few], at)
 
         return steps, max(1, min(wanted, COMPILED_ROWS)), COMPILED_STEPS
-    types = {name: np.int32 if isinstance(TRANSFORMS[name][1], int) else np.float32 for name in active}
-    values = tuple(np.asarray(getattr(settings, name), kind) for name, kind in types.items())
+    values = _values(settings)
     if not can(lm, RunsCompiled):
         return lambda rows, *rest: _steps_outside(lm, active, settings.unknown, rows, values, *rest), ROWS, STEPS
     weights, read = lm.stepper()

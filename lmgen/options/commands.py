@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lmgen.options import kinds, table
-from lmgen.options.kinds import LONGEST_SAMPLE, Bounded, Choice, File, Files, Flag, Place, Stored, Text, Whole
+from lmgen.options.kinds import (
+    LONGEST_SAMPLE,
+    Bounded,
+    Choice,
+    Extent,
+    File,
+    Files,
+    Flag,
+    Place,
+    Stored,
+    Text,
+    Texts,
+    Weighted,
+    Whole,
+)
 from lmgen.options.table import ENCODING, ERRORS, GLOB, PRECISION, SEED, SEQUENCE, UNITS, Option
 
 JSON = Option("json", Flag(), False, "Print one JSON object a line.")
@@ -14,12 +28,26 @@ CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen
 BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
 
 TRAIN = (*table.TRAIN, Option("quiet", Flag(), False, "Print no progress.", short="-q"))
+# What a sample must be like: exact, docs/control.md says how.
+CONSTRAINTS = (
+    Option("starts_with", Text(), "", "Only samples that start with this text."),
+    Option("ends_with", Text(), "", "Only samples that end with this text."),
+    Option("contains", Texts(), None, "Only samples that contain this text; repeatable."),
+    Option("matches", Text(), "", "Only samples that this regular expression matches as a whole."),
+    Option("ban", Texts(), None, "Only samples without this text; repeatable."),
+    Option("length", Extent(), None, "Only samples of A to B symbols, prompt included: A:B, A:, :B or A.", chosen="any"),
+    Option("min_length", Whole(0, LONGEST_SAMPLE), 0, "Shortest sample, in symbols before EOS."),
+)
 # The fields of `generation.sampling.Settings`.
 SAMPLING = (
     Option("temperature", Bounded(0), 1.0, "Sampling temperature; 0 takes the likeliest symbol.", short="-t"),
     Option("top_k", Whole(0), 0, "Draw from the k likeliest symbols; 0: from all."),
     Option("top_p", Bounded(0, 1, open_low=True), 1.0, "Draw from the fewest symbols whose probabilities sum to p."),
     Option("min_p", Bounded(0, 1), 0.0, "Draw from symbols at least p times as likely as the likeliest."),
+    Option("typical", Bounded(0, 1, open_low=True), 1.0, "Draw from the most typical symbols whose probabilities sum to this."),
+    Option("repetition_penalty", Bounded(1, 1000), 1.0, "Power of the probabilities of symbols that the sample has already."),
+    *CONSTRAINTS,
+    Option("stop", Texts(), None, "End a sample before this text; repeatable."),
     Option("max_length", Whole(1, LONGEST_SAMPLE), 1000, "Longest sample, in symbols."),
     Option("lines", Whole(1, LONGEST_SAMPLE), None, "Lines per sample of a model with carried state.", chosen="10"),
     Option("unknown", Flag(), False, "Allow UNK in samples."),
@@ -41,12 +69,24 @@ NOVELTY_OF = (
 SAMPLE = (
     LABEL,
     *DRAWING,
+    Option("with", Weighted(), None, "Write with a second model, and the weight of it: MODEL:0.3.", chosen="none; 0.5"),
+    Option("match_surprise", Flag(), False, "Fit the temperature, so that samples are as surprising as held-out text."),
+    Option("receipt", Place(), None, "Write a receipt, from which lmgen verify draws the same samples."),
     Option("novelty", Files(), None, "Compare the samples with this corpus, as lmgen novelty does; repeatable."),
     *NOVELTY_OF,
     Option("strict", Flag(), False, "Refuse a prompt with symbols unknown to the model."),
     PRECISION,
     JSON,
 )
+TOP = (
+    LABEL,
+    DRAWING[1],  # the prompt
+    *CONSTRAINTS,
+    *(option for option in SAMPLING if option.name in ("max_length", "unknown")),
+    PRECISION,
+    JSON,
+)
+VERIFY = (JSON,)
 FILL = (
     Option("count", Whole(), 5, "Number of fillings of each text.", short="-n"),
     Option("blank", Text(), "_", "Mark of a missing character; a run of marks is a missing word."),

@@ -166,6 +166,44 @@ class Text(Kind):
     accepts = str
 
 
+class Texts(Text):
+    """Strings that are not empty: one each time the option is given, or from Python one or several."""
+
+    hint = "str | Iterable[str]"
+
+    def check(self, value: Any) -> tuple[str, ...]:
+        several = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
+        texts = tuple(super(Texts, self).check(one) for one in several)
+        if "" in texts:
+            raise ValueError("'' is in every text: give one of a character or more")
+        return texts
+
+    def parse(self, text: str) -> str:
+        return self.check(text)[0]
+
+
+class Extent(Kind):
+    """A range of lengths, as A:B, A: or :B, or A alone, as a string or a pair: a tuple of two integers, the last None for any."""
+
+    word = "range"
+    hint = "str | int | tuple[int, int | None]"
+    LENGTH: ClassVar = Whole(0, LONGEST_SAMPLE)
+
+    def check(self, value: Any) -> tuple[int, int | None]:
+        ends: Any = value if isinstance(value, tuple | list) else (value, value)
+        if isinstance(value, str) and value.count(":") == 1 and value != ":":
+            first, last = value.split(":")
+            ends = first or 0, last or None
+        if len(ends) != 2 or ends[0] is None:
+            raise ValueError(f"{quoted(value)} is not a range: give for instance 5:8, 5: or :8")
+        low, high = (
+            end if end is None else (self.LENGTH.parse if isinstance(end, str) else self.LENGTH.check)(end) for end in ends
+        )
+        if high is not None and low > high:
+            raise ValueError(f"{quoted(value)} is an empty range: give the smaller number first, for instance 3:5")
+        return low or 0, high
+
+
 class Name(Text):
     """A name, in upper or lower case: others write LSTM and GRU."""
 
@@ -191,6 +229,20 @@ class Stored(Place):
     """A model directory, or the name of one in checkpoints/."""
 
     word = "model"
+
+
+class Weighted(Stored):
+    """A model with a weight, as cities:0.3; 0.5 without one."""
+
+    def check(self, value: Any) -> tuple[Path, float]:
+        text = os.fspath(super().check(value))
+        name, _, weight = text.rpartition(":")
+        try:
+            return (super().check(name), Bounded(0, 1).parse(weight)) if name else (Path(text), 0.5)
+        except ValueError:
+            if re.fullmatch(r"[-\d.]+", weight):
+                raise
+            return Path(text), 0.5
 
 
 class File(Place):

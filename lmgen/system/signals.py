@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -85,3 +86,21 @@ def heeded() -> Iterator[Stop]:
         STOP.finishing = False
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if STOP.code else handler)  # the program is about to end
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[Stop]:
+    """Make Ctrl-C wait until the step is finished; a second one ends the training at once.
+
+    Where another handler is installed, or in another thread, nothing changes.
+    """
+    stop = Stop()
+    stop.finishing = True
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield stop
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,9 +21,10 @@ from lmgen.models import kinds
 from lmgen.models.provenance import TextSettings
 from lmgen.options import table
 from lmgen.structured.table import Found, recognise, structure_of
-from lmgen.system import directories, lock
+from lmgen.system import directories, lock, signals, terminal
 from lmgen.training import counting
 from lmgen.training import run as runs
+from lmgen.training.display import Display, Loss
 from lmgen.training.run import Run
 
 Sources = Callable[[], tuple[Sequence[str], Sequence[str]]]  # the names of the training text's and the validation text's files
@@ -53,6 +55,45 @@ class Observer:
 
     def counted(self, fitted: counting.Fitted, data: Corpus) -> None:
         """An n-gram model was fitted."""
+
+
+class Caller(Observer):
+    """A Python program that trains: it sees the training on stderr or by a function, and stops it by False or Ctrl-C."""
+
+    def __init__(self, progress: bool | Callable[[StepReport], Any]):
+        self.progress = progress
+
+    def note(self, message: str) -> None:
+        if self.progress is True:
+            terminal.note(message)
+
+    def begin(self, run: Run) -> None:
+        for sentence in (*run.data.notes, *(f"warning: {warning}" for warning in run.data.warnings)):
+            self.note(sentence)
+
+    def resume(self, run: Run, complaints: list[str]) -> None:
+        for complaint in complaints:
+            warnings.warn(complaint, stacklevel=4)
+
+    @contextmanager
+    def watch(self, run: Run) -> Iterator[Callable[[StepReport], bool]]:
+        with signals.waiting() as self.stop, Display(Loss.of(run), quiet=self.progress is not True) as display:
+            show = self.progress if callable(self.progress) else display.show
+
+            def go_on(report: StepReport) -> bool:
+                try:
+                    return show(report) is not False and not self.stop.code
+                except BaseException:
+                    run.save()
+                    raise
+
+            yield go_on
+
+    def stopped(self, run: Run) -> None:
+        if self.stop.code and run.place.published:
+            way_out = f"go on with: lmgen.train(resume={str(run.path)!r})"
+            raise KeyboardInterrupt(f"stopped at step {run.progress.step:,} and saved; {way_out}")
+        self.stop.check()
 
 
 def train(sources: Sources, name: str, options: dict[str, Any], observer: Observer) -> tuple[Path, str]:

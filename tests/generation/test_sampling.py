@@ -62,10 +62,34 @@ def after(name: str, value: float) -> list[float]:
         ("min_p", 0.0, [0.5, 0.2, 0.2, 0.1]),
         ("min_p", 0.3, [0.5556, 0.2222, 0.2222, 0]),
         ("min_p", 1.0, [1, 0, 0, 0]),
+        # Nats 0.69, 1.61, 1.61 and 2.30, their mean 1.22: the second and third are closest to it, then the first.
+        ("typical", 0.1, [0, 1, 0, 0]),
+        ("typical", 0.3, [0, 0.5, 0.5, 0]),
+        ("typical", 0.5, [0.5556, 0.2222, 0.2222, 0]),
+        ("typical", 1.0, [0.5, 0.2, 0.2, 0.1]),
+        ("repetition_penalty", 1.0, [0.5, 0.2, 0.2, 0.1]),
+        ("repetition_penalty", 2.0, [0.7353, 0.1176, 0.1176, 0.0294]),  # of all symbols, it is a temperature of 1/2
     ],
 )
 def test_each_transform_gives_the_table_worked_by_hand(name, value, expected):
     assert after(name, value) == expected
+
+
+def test_a_penalty_changes_the_symbols_that_a_row_has_seen():
+    """Here the first and the last: 0.5² and 0.1² beside 0.2 and 0.2."""
+    seen = jnp.array([[True, False, False, True]])
+    p = jax.nn.softmax(transformed(jnp.log(P), ("repetition_penalty",), (np.float32(2),), seen), -1)
+    assert np.allclose(p[0], np.array([0.25, 0.2, 0.2, 0.01]) / 0.66, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["a network", "n-grams"])
+def test_a_high_penalty_repeats_no_symbol(kind, model_path, words_file, tmp_path):
+    """But for EOS, which may come at any time; the symbols of the prompt count."""
+    path = model_path
+    if kind == "n-grams":
+        path = lmgen.train(words_file, cell="ngram", order=2, output=tmp_path / "n-grams").path
+    for one in lmgen.load(path).sample(30, seed=0, prompt="ka", repetition_penalty=1000):
+        assert len({*one.text}) == len(one.text)
 
 
 def test_transforms_compose_in_the_order_of_the_table():
@@ -214,6 +238,12 @@ def test_settings_that_mean_nothing_are_refused(model_path):
         {"top_p": [1]},
         {"max_length": "9"},
         {"unknown": 1},
+        {"typical": 0},
+        {"repetition_penalty": 0.9},
+        {"starts_with": None},
+        {"stop": [""]},
+        {"length": "5:3"},
+        {"min_length": -1},
     ):
         with pytest.raises(InputError, match="Invalid value for '--"):
             Settings(**wrong)
