@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -30,25 +32,34 @@ def minutes(usual: float) -> float:
     return float(os.environ.get("LMGEN_MINUTES", usual))
 
 
+def budget(usual: float, seed: int) -> str:
+    """The options of a training."""
+    return f"--budget {60 * minutes(usual):.0f}s --seed {seed} --quiet --output model --force"
+
+
 # ---- translation -------------------------------------------------------------------------------------------------------
+
+
+def simple(text: str) -> str:
+    """A text as the tutorial reads it: words of ASCII letters without case and accents, and . ! ? apart."""
+    bare = "".join(c for c in unicodedata.normalize("NFD", text.lower()) if unicodedata.category(c) != "Mn")
+    return " ".join(re.findall(r"[a-z]+|[.!?]", bare))
 
 
 def tutorial(run: Commands, seed: int) -> list[str]:
     """The translations of the test text by the model of PyTorch's tutorial, trained for the same minutes."""
-    files = [str(PLACE / name) for name in ("train.tsv", "test.tsv")]
+    for name in ("train", "test"):
+        lines = (PLACE / f"{name}.tsv").read_text("utf-8").splitlines()
+        cut = ("\t".join(map(simple, line.split("\t")[:2])) for line in lines)
+        (run.folder / f"{name}.words").write_text("".join(f"{line}\n" for line in cut), "utf-8")
     threads = os.environ.get("LMGEN_THREADS", str(os.cpu_count()))
-    command = [str(TORCH), *files, f"{minutes(20):g}", str(seed), threads]
+    how = ["train.words", "test.words", f"{minutes(20):g}", str(seed), threads]
     python = os.environ.get("LMGEN_TORCH", sys.executable)
-    found = subprocess.run([python, *command], check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8")
-    run.done.append("python benchmarks/" + " ".join([TORCH.name, *command[1:]]).replace(str(DATA), "DATA"))
+    found = subprocess.run(
+        [python, str(TORCH), *how], cwd=run.folder, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    run.done.append(f"python {TORCH.name} {' '.join(how)}")
     return found.stdout.splitlines()
-
-
-def simple(text: str) -> str:
-    """A text without case, accents and marks other than . ! ?, as the tutorial's model reads and writes it."""
-    from translate_torch import words
-
-    return " ".join(words(text))
 
 
 # How outputs and references are compared: whether without case, and what is done to both before.
@@ -76,8 +87,7 @@ def tatoeba(run: Commands) -> Iterator[str]:
     for seed in SEEDS:
         for options, name in (("", "attention"), (" --no-attention", "no attention")):
             where = "--valid DATA/tatoeba-fr-en/valid.tsv"
-            budget = f"--budget {minutes(20):g}m --seed {seed} --quiet --output model --force"
-            run(f"train DATA/tatoeba-fr-en/train.tsv {where} {budget}{options}")
+            run(f"train DATA/tatoeba-fr-en/train.tsv {where} {budget(20, seed)}{options}")
             cards.setdefault(name, []).append(json.loads(run("eval model DATA/tatoeba-fr-en/test.tsv --json")))
             for decoding, way in (("", "greedy"), (" --beam 5", "beam 5")):
                 wrote = run(f"predict model DATA/tatoeba-fr-en/test.tsv --json{decoding}").splitlines()
@@ -93,8 +103,7 @@ def tatoeba(run: Commands) -> Iterator[str]:
         f"BLEU is that of sacrebleu (`{first['signatures']['bleu']}`). The tutorial's model writes without case, "
         "accents, and marks other than . ! ?, so the last column compares all systems and the references in this spelling."
     )
-    lengths = [table(("words and marks of the source", "pairs", *(f"BLEU, {name}" for name in cards)), *by_length(cards))]
-    yield from lengths
+    yield table(("words and marks of the source", "pairs", *(f"BLEU, {name}" for name in cards)), *by_length(cards))
     means = {name: sum(part[0] for part in found) / len(found) for name, found in outputs.items()}
     gains = {
         "beam over greedy": ("attention, beam 5", "attention, greedy", "above 0"),
@@ -110,7 +119,8 @@ def by_length(cards: dict[str, list[dict]]) -> Iterator[tuple[str, ...]]:
     """For each length of the source the BLEU of each model: the rows are the same for all, since the sources are."""
     for k, row in enumerate(next(iter(cards.values()))[0]["by_length"]):
         bleu = (spread(card["by_length"][k]["bleu"] / 100 for card in some) for some in cards.values())
-        yield f"{row['shortest']}–{row['longest']}", f"{row['pairs']:,}", *bleu
+        lengths = "–".join(map(str, dict.fromkeys([row["shortest"], row["longest"]])))
+        yield lengths, f"{row['pairs']:,}", *bleu
 
 
 # ---- made pairs --------------------------------------------------------------------------------------------------------
@@ -163,12 +173,14 @@ def made(of: Callable[[random.Random], Drawn], trained: int) -> Callable[[Comman
             (run.folder / f"{name}.jsonl").write_text("".join(some), "utf-8")
         cards = []
         for seed in SEEDS:
-            run(f"train train.jsonl --budget {minutes(3):g}m --seed {seed} --quiet --output model --force")
+            run(f"train train.jsonl {budget(3, seed)}")
             cards.append(json.loads(run("eval model test.jsonl --json")))
         rules = ", ".join(f"{rule['name']} {100 * rule['exact']:.1f}" for rule in cards[0]["baselines"])
         yield f"{seeds()} {trained:,} pairs to train on, {minutes(3):g} minutes, 1,000 other sources; the first pairs are:"
-        yield "".join(f"    {line}" for line in lines[:8])
-        yield table(("", "reached", "aim", "rules"), ("exact match", spread(card["exact"] for card in cards), "99", rules))
+        yield "".join(f"    {line}" for line in lines[:8]).rstrip()
+        yield table(
+            ("pairs", "reached", "aim", "rules"), ("exact match, %", spread(card["exact"] for card in cards), "99", rules)
+        )
 
     return measure
 

@@ -102,35 +102,37 @@ def _differences(card: Any, theirs: Any) -> dict[str, tuple[float, float]]:
 
 def _cells(one: Any, names: Iterable[str]) -> list[str]:
     """Figures of a card, a row or a baseline as text."""
-    return ["–" if getattr(one, name) is None else format(getattr(one, name), FIGURES[name][1]) for name in names]
+    return [format(getattr(one, name), FIGURES[name][1]) for name in names]
 
 
 def _put_card(card: Any) -> None:
     terminal.put(f"{card.name}: {card.pairs:,} pairs, {card.symbols:,} target symbols, {card.unknown:,} of them unknown")
     terminal.put("")
-    rows = []
-    for (name, (title, digits)), cell in zip(FIGURES.items(), _cells(card, FIGURES), strict=True):
+    rows, there = [], [name for name in FIGURES if getattr(card, name) is not None]
+    for name, cell in zip(there, _cells(card, there), strict=True):
+        title, digits = FIGURES[name]
         low, high = (format(bound, digits) for bound in card.intervals.get(name, (0, 0)))
         interval = f" [{low}, {high}]" if name in card.intervals else ""
         rows.append((f"  {title}", cell + interval + (f"   ({ABOUT[name]})" if name in ABOUT else "")))
         if name == "nats_per_symbol":
             rows.append(("  perplexity", f"{display.perplexity(card.perplexity)} per target symbol"))
     console.table(rows)
-    titles = [FIGURES[name][0] for name in QUALITY]
+    quality = [name for name in QUALITY if name in there]
+    titles = [FIGURES[name][0] for name in quality]
     if card.baselines:
         terminal.put("")
-        beside = [("this model", *_cells(card, QUALITY)), *((rule.name, *_cells(rule, QUALITY)) for rule in card.baselines)]
-        console.table(beside, ("", *titles), range(1, 4))
+        beside = [("this model", *_cells(card, quality)), *((rule.name, *_cells(rule, quality)) for rule in card.baselines)]
+        console.table(beside, ("", *titles), range(1, 1 + len(titles)))
     terminal.put("")
     table = [
         (
             f"{row.shortest}" if row.shortest == row.longest else f"{row.shortest} to {row.longest}",
             f"{row.pairs:,}",
-            *_cells(row, ("nats_per_symbol", *QUALITY)),
+            *_cells(row, ("nats_per_symbol", *quality)),
         )
         for row in card.by_length
     ]
-    console.table(table, ("symbols of the source", "pairs", "nats per symbol", *titles), range(1, 6))
+    console.table(table, ("symbols of the source", "pairs", "nats per symbol", *titles), range(1, 3 + len(titles)))
     if card.signatures:
         terminal.put("")
         console.table([(f"  {FIGURES[name][0]}", signature) for name, signature in card.signatures.items()])
