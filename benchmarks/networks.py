@@ -29,10 +29,12 @@ from lmgen.data.vocab import EOS, Vocab
 from lmgen.defaults.config import TrainingConfig
 from lmgen.generation import sampling
 from lmgen.nn import cells, model, recurrence
+from lmgen.nn.attention import Attention
 from lmgen.nn.cells import CELLS
 from lmgen.tasks import task_of
 from lmgen.training import step as training_step
 
+RECURRENT = [name for name, cell in CELLS.items() if not isinstance(cell, Attention)]
 PAGE = ROOT / "docs" / "networks.md"
 SMALL = 2.0**-10  # tanh is linear at zero: in this unit inputs, memory and outputs of the examples are whole numbers
 OPEN, CLOSED = 100.0, -100.0  # a gate before the logistic function
@@ -182,6 +184,16 @@ def composed(name: str, logits: list[float]) -> str:
     return timeline({"n": n, "h, step by step": by_steps, "h, all at once": hs.ravel()})
 
 
+def attended() -> str:
+    cell, p = Attention(context=4, heads=1), {"U": jnp.ones((1, 1)), "b_u": jnp.zeros(1)}
+    keys, values, hs = [0, 1, 0, 0, 0, 0], [8, 4, 0, 0, 2, 0], {}
+    for query in (0, 100):
+        rows = jnp.asarray([(0, query, k, v) for k, v in zip(keys, values, strict=True)], jnp.float32)[:, None]
+        _, h = recurrence.run(cell, p, cell.start(1, 1), rows, jnp.zeros((6, 1), bool), "f32")
+        hs[f"h, queries of {query}"] = h[:, 0, 0].tolist()
+    return timeline({"key": keys, "value": values, **hs})
+
+
 def chain() -> str:
     rows = []
     with jax.enable_x64(True):
@@ -250,7 +262,7 @@ def shown(name: str, norms: np.ndarray) -> tuple[str, ...]:
 
 
 def vanishing() -> str:
-    norms = {name: gradient_norms(name) for name in CELLS}
+    norms = {name: gradient_norms(name) for name in RECURRENT}
     draw_gradients(norms)
     rows = [shown(f"`{name}`", norms[name]) for name in sorted(norms, key=lambda name: -norms[name][10])]
     return (
@@ -405,7 +417,7 @@ def left(name: str, size: int = 64, steps: int = 30, columns: int = 16) -> np.nd
 
 
 def impulses() -> str:
-    shares = {name: left(name) for name in CELLS}
+    shares = {name: left(name) for name in RECURRENT}
     figure, panels = canvas(-(-len(shares) // 5), 5, 5.6)
     for axes, name in zip(panels.flat, sorted(shares, key=lambda name: -shares[name][10]), strict=False):
         (some,), shade = np.nonzero(shares[name]), colour(name)
@@ -471,6 +483,7 @@ MOMENTARY = [
     gated,
     reset,
     chain,
+    attended,
     clipped,
     drawn,
     sentences,

@@ -108,6 +108,44 @@ def delayed(p, s, x):
     return {"h": y} | {name: value.reshape(B, -1) for name, value in flat.items()}
 
 
+def norm(x, gain, shift):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * gain + shift
+
+
+def turned(x, place):
+    """Each pair of numbers, the first and the second half of x, as a complex number turned by its angle."""
+    half = x.size // 2
+    z = (x[:half] + 1j * x[half : 2 * half]) * np.exp(1j * place * 10_000.0 ** (-np.arange(half) / max(1, half)))
+    return np.concatenate([z.real, z.imag, x[2 * half :]])
+
+
+def attention(p, s, x, heads=1):
+    """One column and one head after the other, over the list of the keys that are left."""
+    x = x @ p["P"] if "P" in p else x
+    B, N = x.shape
+    qs, ks, vs = np.split(norm(x, p["gain"], p["shift"]) @ p["W"] + p["b"], 3, axis=-1)
+    keys, values = (
+        np.concatenate([s[name].reshape(B, -1, N)[:, 1:], new[:, None]], 1) for name, new in (("keys", ks), ("values", vs))
+    )
+    C, d, mean = keys.shape[1], N // heads, np.zeros((B, N))
+    length = np.minimum(np.maximum(s["length"], 0) + 1, C)
+    for b in range(B):
+        left = [place for place in range(C) if C - 1 - place < length[b, 0]]
+        for place in set(range(C)) - set(left):
+            keys[b, place] = values[b, place] = 0
+        for own in (slice(h * d, (h + 1) * d) for h in range(heads)):
+            fits = [turned(qs[b, own], C - 1) @ turned(keys[b, place, own], place) / d**0.5 for place in left]
+            mean[b, own] = sum(np.exp(fit) * values[b, place, own] for fit, place in zip(fits, left, strict=True))
+            mean[b, own] /= sum(map(np.exp, fits))
+    return {"h": x + mean @ p["U"] + p["b_u"], "keys": keys.reshape(B, -1), "values": values.reshape(B, -1), "length": length}
+
+
+def transformer(p, s, x, heads=1):
+    s = attention(p, s, x, heads)
+    a = norm(s["h"], p["gain_2"], p["shift_2"]) @ p["W_1"] + p["b_1"]
+    return s | {"h": s["h"] + a * σ((8 / np.pi) ** 0.5 * (a + 0.044715 * a**3)) @ p["W_2"] + p["b_2"]}
+
+
 EQUATIONS = {
     "lstm": lstm,
     "lstm-peephole": lstm_peephole,
@@ -124,6 +162,8 @@ EQUATIONS = {
     "jordan": jordan,
     "tdnn": delayed,
     "narx": delayed,
+    "attention": attention,
+    "transformer": transformer,
 }
 
 

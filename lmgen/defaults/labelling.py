@@ -22,13 +22,12 @@ from lmgen.options import table
 
 WORDS = {"size": 128, "embedding": 100, "dropout": 0.5}
 CHARACTERS = {"size": 128, "embedding": 64, "dropout": 0.4}
-WRITING = {"layer_norm": True, "embedding": 128}  # with which samples are more typical of their label
+WRITING = 128  # the embedding size with which, and with layer norm, samples are more typical of their label
 SYMBOLS = 640  # of a step, about
 PASSES = 40  # over the text, at most, where no end is given; validation mostly ends a training before
 LEAST_STEPS = 1_000
 AVERAGE = 0.99  # decay, a step, of the average of the weights: few held-out texts tell a better step from a lucky one
 TAKEN = ("embedding", "layers", "norms")  # from another model
-DEEP = 3  # layers that need residual connections and layer norm to train
 
 
 def start_of(wanted: dict[str, Any]) -> RunsCompiled | None:
@@ -46,18 +45,19 @@ def choose(
     """
     if task == "generate":
         given = {name: value for name, value in wanted.items() if value is not None}
-        fit, pace = language.choose(data, carry, {**WRITING, **given})
+        fit, pace = language.choose(data, carry, {"embedding": WRITING, **language.stacked(given, layer_norm=True), **given})
         names = data.labels
         return WriterConfig(len(data.vocab), **fit, labels=names.labels, several=names.several), pace
     characters = data.vocab.unit == "char"
     given = {name: value for name, value in wanted.items() if value is not None}
     if data.labels.several and given.get("balance"):
         raise InputError("--balance weighs the one label of a text, and here a text may have several: leave it out")
-    deep = given.get("layers", 1) >= DEEP
-    shape: dict[str, Any] = {**(CHARACTERS if characters else WORDS), "direction": "both", "residual": deep, "layer_norm": deep}
+    shape: dict[str, Any] = {**(CHARACTERS if characters else WORDS), "direction": "both", **language.stacked(given)}
     if start:
         shape |= {name: getattr(start.config, name) for name in ("cell", "size", "layers", "embedding", "residual", "layer_norm")}
+        shape |= {name: value for name in ("context", "heads") if (value := getattr(start.config, name)) is not None}
     shape |= {name: given[name] for name in table.names("network") if name in given}
+    shape |= language.attending(shape)
     frozen = TAKEN * (start is not None and given.get("tune") is False)
     frozen += ("vectors",) * (data.vectors is not None and not given.get("tune"))
     network = LabelConfig(

@@ -17,6 +17,7 @@ from lmgen.errors import InputError, LmgenError
 from lmgen.labelled.spelling import BUCKETS
 from lmgen.loading import choices
 from lmgen.nn import model, native
+from lmgen.nn.attention import heads_of
 from lmgen.nn.cells import CELLS
 from lmgen.nn.model import NetworkConfig
 from lmgen.options import table
@@ -53,6 +54,9 @@ CHARACTERS = (
 )
 IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for characters and a short budget
 WORDS = (Size(3e5, 128, 128, 16, 4e-3), Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True))
+ATTENTION = (Size(1e5, 128, 128, 16, 2e-3), Size(float("inf"), 128, 128, 12, 3e-3))  # for cells that normalise
+BLOCKS = {"transformer": 4}  # layers
+CONTEXT = 64  # symbols that attention sees
 # (passes over the text, dropout): the more often a text is read, the more dropout.
 DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
 
@@ -64,6 +68,12 @@ def check(wanted: Mapping[str, Any]) -> None:
         if (value := wanted.get(name)) is not None and value not in (known := choices(name)):
             meant = did_you_mean(value, known) or f": choose from {', '.join(known)}"
             raise InputError(f"there is no {name} {value!r}{meant}")
+    cell = wanted.get("cell") or NetworkConfig.cell
+    for name in ("context", "heads"):
+        if wanted.get(name) is not None and name not in getattr(CELLS.get(cell), "settings", ()):
+            raise InputError(
+                f"--{name} is a setting of attention, which {cell} has not: leave it out, or give --cell transformer"
+            )
 
 
 def memory_needed(network: NetworkConfig, config: TrainingConfig) -> int:
@@ -74,6 +84,8 @@ def memory_needed(network: NetworkConfig, config: TrainingConfig) -> int:
     head = 0 if network.tie else network.classes * network.outputs
     weights = network.rows * network.embedding + head + _layer_weights(network)
     kept = config.symbols * network.layers * network.outputs * (1 + CELLS[network.cell].gates)
+    if network.context and network.heads:  # the weights of attention
+        kept += config.symbols * network.layers * network.heads * (network.context + config.window)
     without = network.rows * network.embedding if model.reads_few_rows(network, config.symbols) else 0
     letters = BUCKETS * network.embedding if network.hashed else 0
     return 4 * ((4 + bool(config.average)) * (weights + letters) - without + kept)
@@ -117,10 +129,11 @@ def too_large(network: NetworkConfig, config: TrainingConfig, asked: int = 0) ->
 def choose(corpus: Any, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of NetworkConfig and TrainingConfig for this corpus; what `wanted` gives (not None) is kept."""
     symbols, characters = corpus.train.symbols, corpus.vocab.unit == "char"
-    fit = next(size for size in (CHARACTERS if characters else WORDS) if symbols <= size.symbols)
+    attends = CELLS[wanted.get("cell") or NetworkConfig.cell].normalises
+    fit = next(size for size in (ATTENTION if attends else CHARACTERS if characters else WORDS) if symbols <= size.symbols)
     shape = _shape(fit, not characters, wanted)
     a_second = speed(NetworkConfig(vocab=len(corpus.vocab), **shape))
-    if fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * a_second < HASTE:
+    if not attends and fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * a_second < HASTE:
         fit, shape = IN_HASTE, _shape(IN_HASTE, not characters, wanted)
     short = not carry and symbols / max(1, corpus.train.sequences) < 24
     train: dict[str, Any] = {
@@ -156,9 +169,32 @@ def _ends(train: dict[str, Any], symbols: int, validated: bool) -> dict[str, Any
 
 def _shape(fit: Size, words: bool, wanted: dict[str, Any]) -> dict[str, Any]:
     """The fields of NetworkConfig that are wanted or suit the text, without dropout where none is wanted."""
-    deep = (wanted.get("layers") or 1) >= DEEP
-    shape = {"size": fit.size, "residual": deep, "layer_norm": deep or fit.layer_norm, "embedding": fit.embedding, "tie": words}
+    shape = {"size": fit.size, "embedding": fit.embedding, "tie": words, **stacked(wanted, fit.layer_norm)}
     shape |= {name: wanted[name] for name in table.names("network") if wanted.get(name) is not None}
-    if shape["tie"] and wanted.get("embedding") is None:
+    settings = attending(shape)
+    if (shape["tie"] or settings) and wanted.get("embedding") is None:
         shape["embedding"] = shape["size"]
-    return shape
+    return shape | settings
+
+
+def stacked(wanted: Mapping[str, Any], layer_norm: bool = False) -> dict[str, Any]:
+    """The number of layers, and what stands around them: nothing around a cell that has residual connections and layer norm."""
+    cell = wanted.get("cell") or NetworkConfig.cell
+    layers = wanted.get("layers") or BLOCKS.get(cell, 1)
+    deep = layers >= DEEP
+    around = {"residual": deep, "layer_norm": deep or layer_norm}
+    return {"layers": layers, **(dict.fromkeys(around, False) if CELLS[cell].normalises else around)}
+
+
+def attending(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a cell with attention, chosen where they are not given; nothing for another cell.
+
+    Raises InputError for a number of heads that does not divide the size.
+    """
+    if "heads" not in CELLS[shape.get("cell", NetworkConfig.cell)].settings:
+        return {}
+    chosen = {"context": CONTEXT, "heads": heads_of(shape["size"])}
+    found = {name: shape.get(name, value) for name, value in chosen.items()}
+    if shape["size"] % found["heads"]:
+        raise InputError(f"--size {shape['size']} cannot be divided into {found['heads']} heads: give another --heads or --size")
+    return found

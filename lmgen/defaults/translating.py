@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmgen.defaults import language
 from lmgen.labelled.packing import sizes
 from lmgen.networks.translating import TranslatorConfig
 from lmgen.options import table
@@ -25,8 +26,8 @@ def choose(
     characters = data.vocab.unit == "char"
     shape: dict[str, Any] = CHARACTERS if characters else WORDS
     shape = shape | {name: given[name] for name in (*table.names("network"), "attention", "copy", "smoothing") if name in given}
-    deep = shape.get("layers", 1) >= 3
-    shape = {"residual": deep, "layer_norm": deep, **shape}
+    shape = {**language.stacked(given), **shape}
+    shape |= language.attending(shape)
     network = TranslatorConfig(len(data.vocab), **shape, targets=data.targets)
     rows, symbols = sizes(data.train.lengths)[0], int(data.train.lengths.sum())
     step = SYMBOLS if symbols > 200 * SYMBOLS else FEW

@@ -86,7 +86,7 @@ def _header(head: tuple[bytes, int, bytes, bytes], sizes: tuple[int, int, int], 
 def identity(lm: Model) -> bytes:
     """A hash of eight bytes of a model: of its vocabulary, its settings and its weights."""
     parts = chain(*((name.encode(), a.tobytes()) for name, a in sorted(lm.arrays().items())))
-    config = asdict(lm.config)
+    config = {name: value for name, value in asdict(lm.config).items() if value is not None}  # settings of attention
     config.pop("hashed", None)  # False: the embedding of a language model has the letters in it
     fields = ", ".join(f"{name}={value!r}" for name, value in config.items())
     settings = f"(Config({fields}), {lm.sequence!r})"  # part of the format

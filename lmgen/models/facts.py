@@ -37,6 +37,7 @@ def model(name: str) -> dict[str, Any]:
         "path": str(path),
         "cell": config["cell"],
         **{name: config[name] for name in kind_of(config).facts},
+        **{name: config[name] for name in ("context", "heads") if config.get(name)},
         "parameters": about["parameters"],
         "unit": vocab.unit,
         "sequence": text["sequence"],

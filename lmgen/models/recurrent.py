@@ -198,6 +198,10 @@ def check(config: NetworkConfig, arrays: Arrays, where: str) -> None:
             f"{where} holds {numbers:,} numbers, too few for the network in config.json ({config.describe()}, "
             f"embedding {config.embedding:,}): copy the whole directory again"
         )
+    if config.heads and config.size % config.heads:
+        raise CheckpointError(
+            f"{where} cannot be read (config.json has {config.heads} heads, {config.size} units): copy the whole directory again"
+        )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise CheckpointError(

@@ -112,6 +112,7 @@ OF_NETWORK: Table = {
     **{name: like(name) for name in ("cell", "size", "layers", "embedding", "tie", "dropout", "carry")},
     **{name: like(name, late=True) for name in ("residual", "layer_norm", "direction")},
     "hashed": Field(Flag(), late=True),
+    **{name: Field(like(name).kind, optional=True, late=True) for name in ("context", "heads")},
 }
 OF_NGRAM: Table = {
     "vocab": Field(Whole(2)),

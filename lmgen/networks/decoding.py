@@ -71,7 +71,7 @@ def decode(config: TranslatorConfig, precision: str, params: Params, inputs: Inp
 
     def log_p(hs: Array) -> tuple[Array, Array]:
         """ln p [B, K, V + S] of each next symbol and of each copy of a word that cannot be predicted; the weights [B K, S]."""
-        hs = model.normalised(params["head"], hs) if config.layer_norm else hs
+        hs = model.normalised(params["head"], hs) if config.head_norm else hs
         weights = jnp.zeros((B * K, S))
         if config.attention:
             context, looked = translating.attend(params, hs[None], memory, visible, precision)

@@ -99,7 +99,7 @@ def init(config: LabelConfig, key: Array) -> Params:
             bound = inputs**-0.5
             W = jax.random.uniform(key, (inputs, len(names)), minval=-bound, maxval=bound)
             params["heads"][name] = {"W": W, "b": jnp.zeros(len(names))}
-    if config.layer_norm:
+    if config.head_norm:
         params["heads"]["norm"] = model.init_norm(config.outputs)
     return params
 
@@ -115,7 +115,7 @@ def read(config: LabelConfig, precision: str, params: Params, inputs: Inputs, dr
         back = Rows(ids[::-1], rows[::-1])
         rights = model.read_stack(config, precision, params["back"], back, start, ids[::-1], forget[::-1], other)[1]
         hs = jnp.concatenate([hs, rights[::-1]], -1)
-    return model.normalised(params["heads"]["norm"], hs) if config.layer_norm else hs
+    return model.normalised(params["heads"]["norm"], hs) if config.head_norm else hs
 
 
 def logits(config: LabelConfig, precision: str, params: Params, inputs: Inputs, dropout: Array | None = None) -> dict[str, Array]:

@@ -98,7 +98,7 @@ def init(config: TranslatorConfig, key: Array) -> Params:
 
     params: Params = {
         "embedding": jax.random.normal(embedding, (config.rows, config.embedding)) * config.embedding**-0.5,
-        "head": {"b": jnp.zeros(config.targets)} | (model.init_norm(config.size) if config.layer_norm else {}),
+        "head": {"b": jnp.zeros(config.targets)} | (model.init_norm(config.size) if config.head_norm else {}),
         **model.init_stack(config, layers, config.embedding),
         "back": model.init_stack(config, [*jax.random.split(back, config.layers)], config.embedding),
     }
@@ -166,7 +166,7 @@ def gate(params: Params, hs: Array, precision: str) -> Array:
 def nats(config: TranslatorConfig, precision: str, params: Params, inputs: Inputs, targets: Array, key: Array | None) -> Array:
     """−ln p of each target [M]; with a key that of training, which has dropout and label smoothing."""
     _, hs, memory = sides(config, precision, params, inputs, key)
-    if config.layer_norm:
+    if config.head_norm:
         hs = model.normalised(params["head"], hs)
     T, B = inputs.ids.shape
     chosen = hs.reshape(T * B, -1)[inputs.at]

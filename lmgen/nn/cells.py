@@ -9,17 +9,14 @@ To add a cell, write its class and add it to CELLS. The command line, the tests 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-Params = dict[str, Array]
-State = dict[str, Array]
-Product = Callable[[Array, Array], Array]
-Times = Callable[[Array, str], Array]  # times(h, "U") = h U
+from lmgen.nn.attention import Attention, Transformer
+from lmgen.nn.cell import Cell, Params, Product, State, Times
 
 
 # The gradients of these two use their results, which a step keeps anyway. Automatic differentiation would keep more arrays.
@@ -37,50 +34,6 @@ def tanh(a: Array) -> Array:
 
 sigmoid.defvjp(lambda a: (s := sigmoid(a), s), lambda s, g: (g * s * (1 - s),))
 tanh.defvjp(lambda a: (t := tanh(a), t), lambda t, g: (g * (1 - t * t),))
-
-
-class Cell:
-    """A recurrent cell. Its state is a dict of [B, …] arrays; "h" [B, N] is the output.
-
-    Most cells define an elementwise `update` of the sum of the inputs and one recurrent product, h_{t-1} U; the others define
-    `step`. Sizes are in units of N.
-    """
-
-    gates: int = 1
-    biases: tuple[float, ...] = ()  # the initial bias of each gate; 0 without it
-    recurrent: ClassVar[dict[str, int]] = {"U": 1}  # recurrent matrices, [N, size N]
-    memory: ClassVar[dict[str, int]] = {"h": 1}  # arrays of the state, [B, size N]
-
-    def init(self, key: Array, inputs: int, size: int) -> Params:
-        """Initial parameters: matrices uniform in ±1/√N, as in PyTorch, and `vectors`."""
-        shapes = {"W": (inputs, self.gates * size)} | {name: (size, n * size) for name, n in self.recurrent.items()}
-        keys = jax.random.split(key, len(shapes))
-        bound = size**-0.5
-        matrices = {
-            name: jax.random.uniform(k, shape, minval=-bound, maxval=bound)
-            for k, (name, shape) in zip(keys, shapes.items(), strict=True)
-        }
-        return {**matrices, **self.vectors(size)}
-
-    def vectors(self, size: int) -> Params:
-        """The initial biases and other vectors."""
-        return {"b": jnp.repeat(jnp.array(self.biases or (0.0,) * self.gates), size)}
-
-    def start(self, batch: int, size: int, dtype: Any = jnp.float32) -> State:
-        """The initial state: zeros."""
-        return {name: jnp.zeros((batch, n * size), dtype) for name, n in self.memory.items()}
-
-    def inputs(self, p: Params, xs: Array, product: Product) -> Array:
-        """The input part of the step, for all time steps at once: W x + b [..., G N] of xs [..., D], row by row."""
-        return product(xs, p["W"]) + p["b"]
-
-    def step(self, p: Params, state: State, x: Array, times: Times) -> State:
-        """The state after one step, from a row x [B, G N] of `inputs`. Recurrent products must use `times`."""
-        return self.update(p, state, x + times(state["h"], "U"))
-
-    def update(self, p: Params, state: State, a: Array) -> State:
-        """The state after one step, from a = W x_t + U h_{t-1} + b [B, G N]."""
-        raise NotImplementedError
 
 
 # ---- simple networks ---------------------------------------------------------------------------------------------------
@@ -352,4 +305,6 @@ CELLS: dict[str, Cell] = {
     "jordan": Jordan(),
     "tdnn": TDNN(),
     "narx": NARX(),
+    "attention": Attention(),
+    "transformer": Transformer(),
 }

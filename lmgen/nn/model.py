@@ -17,8 +17,10 @@ from jax import Array
 from lmgen.data.vocab import EOS, UNK
 from lmgen.labelled.spelling import BUCKETS
 from lmgen.nn import cross_entropy, recurrence
-from lmgen.nn.cells import CELLS, State
+from lmgen.nn.cell import Cell, State
+from lmgen.nn.cells import CELLS
 from lmgen.nn.embedding import Rows, lookup
+from lmgen.nn.norm import init_norm, normalised
 from lmgen.nn.precision import product
 
 Params = dict[str, Any]
@@ -33,7 +35,8 @@ class NetworkConfig:
 
     `residual` adds a layer's input to its output, from the second layer on (He et al. 2015); with `layer_norm` every layer and
     the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model. With `hashed` a word is
-    read with its letters, the vectors of whose n-grams are learnt, too.
+    read with its letters, the vectors of whose n-grams are learnt, too. Cells with attention see `context` symbols by `heads`
+    heads.
     """
 
     vocab: int
@@ -48,11 +51,18 @@ class NetworkConfig:
     layer_norm: bool = False
     direction: str = "forward"
     hashed: bool = False
+    context: int | None = None
+    heads: int | None = None
 
     def describe(self) -> str:
         """In words: cell, layers × size, and what is unusual."""
         unusual = {"residual": self.residual, "layer norm": self.layer_norm, "both directions": self.direction == "both"}
         return ", ".join([f"{self.cell} {self.layers} × {self.size}", *(name for name, on in unusual.items() if on)])
+
+    @property
+    def head_norm(self) -> bool:
+        """Whether the head reads normalised vectors."""
+        return self.layer_norm or CELLS[self.cell].normalises
 
     @property
     def task(self) -> str:
@@ -91,7 +101,7 @@ def init(config: NetworkConfig, key: Array) -> Params:
     bound = config.size**-0.5
     params: Params = {
         "embedding": jax.random.normal(embedding, (config.vocab, config.embedding)) * config.embedding**-0.5,
-        "head": {"b": jnp.zeros(config.vocab)} | (init_norm(config.outputs) if config.layer_norm else {}),
+        "head": {"b": jnp.zeros(config.vocab)} | (init_norm(config.outputs) if config.head_norm else {}),
         **init_stack(config, layers, config.embedding),
     }
     if not config.tie or config.outputs != config.embedding:
@@ -107,7 +117,7 @@ def init(config: NetworkConfig, key: Array) -> Params:
 def init_stack(config: NetworkConfig, keys: list[Array], size: int) -> Params:
     """The fresh layers of one direction, the first of which reads vectors of this size."""
     inputs = [size] + [config.size] * (config.layers - 1)
-    stack: Params = {"layers": [CELLS[config.cell].init(k, d, config.size) for k, d in zip(keys, inputs, strict=True)]}
+    stack: Params = {"layers": [cell_of(config).init(k, d, config.size) for k, d in zip(keys, inputs, strict=True)]}
     return stack | ({"norms": [init_norm(d) for d in inputs]} if config.layer_norm else {})
 
 
@@ -115,8 +125,11 @@ def init_letters(config: NetworkConfig, key: Array) -> Array:
     return jax.random.normal(key, (BUCKETS, config.embedding)) * config.embedding**-0.5
 
 
-def init_norm(size: int) -> Params:
-    return {"gain": jnp.ones(size), "shift": jnp.zeros(size)}
+def cell_of(config: NetworkConfig) -> Cell:
+    """The cell, with those of its settings that the configuration gives."""
+    cell: Any = CELLS[config.cell]
+    given = {name: value for name in cell.settings if (value := getattr(config, name)) is not None}
+    return replace(cell, **given) if given else cell
 
 
 def parameters(params: Params) -> int:
@@ -126,7 +139,7 @@ def parameters(params: Params) -> int:
 
 def start(config: NetworkConfig, batch: int) -> States:
     """The state before anything is read."""
-    return [CELLS[config.cell].start(batch, config.size) for _ in range(config.layers)]
+    return [cell_of(config).start(batch, config.size) for _ in range(config.layers)]
 
 
 def read(
@@ -135,8 +148,8 @@ def read(
     """Read ids [T, B]; return the state after them and the head's inputs [T, B, N].
 
     `dropout` is a random key in training and None otherwise. The outputs of every layer are dropped (Zaremba et al. 2014), after
-    the layer norm: before it, the norm would divide by the larger spread that dropped outputs have in training only. `params` may
-    hold `Rows`, those of the ids, in place of the embedding.
+    the layer norm: before it, the norm would divide by the larger spread that dropped outputs have in training only. Of a cell
+    that normalises what it adds to its input is dropped. `params` may hold `Rows`, those of the ids, in place of the embedding.
     """
     after, hs = read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout)
     return after, head_inputs(config, params, hs, dropout)
@@ -164,10 +177,13 @@ def read_stack(
         named = ids
     else:
         hs = lookup(table, ids, precision)
+    cell = cell_of(config)
     for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
         rows = normalised(stack["norms"][k], hs) if config.layer_norm else hs
-        rows = dropped(config, rows, dropout, k - 1) if k else rows
-        s, outputs = recurrence.layer(CELLS[config.cell], p, s, rows, named, forget, precision)
+        rows = dropped(config, rows, dropout, k - 1) if k and not cell.normalises else rows
+        s, outputs = recurrence.layer(cell, p, s, rows, named, forget, precision)
+        if k and cell.normalises and dropout is not None and config.dropout:  # not what it adds to
+            outputs = rows + dropped(config, outputs - rows, dropout, config.layers + k)
         hs, named = hs + outputs if config.residual and k else outputs, None
         after.append(s)
     return after, hs
@@ -175,7 +191,7 @@ def read_stack(
 
 def head_inputs(config: NetworkConfig, params: Params, hs: Array, dropout: Array | None) -> Array:
     """The top layer's outputs, normalised, and with dropout in training."""
-    return dropped(config, normalised(params["head"], hs) if config.layer_norm else hs, dropout, config.layers - 1)
+    return dropped(config, normalised(params["head"], hs) if config.head_norm else hs, dropout, config.layers - 1)
 
 
 def dropped(config: NetworkConfig, rows: Array, dropout: Array | None, layer: int) -> Array:
@@ -230,12 +246,6 @@ def read_back(
 def counted(config: NetworkConfig, targets: Array) -> Array:
     """Which targets are counted: all but EOS in a cloze model of independent sequences, whose ends are given."""
     return (targets != EOS) if config.direction == "both" and not config.carry else jnp.ones(targets.shape, bool)
-
-
-def normalised(p: Params, rows: Array) -> Array:
-    """Each row with mean 0 and deviation 1, times gain, plus shift (Ba et al. 2016)."""
-    centred = rows - rows.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * p["gain"] + p["shift"]
 
 
 def _factors(params: Params, hs: Array, precision: str) -> tuple[Array, Array, bool]:

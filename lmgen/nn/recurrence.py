@@ -1,10 +1,11 @@
 """The time loop: the step of a cell over a window, and its gradient.
 
-There are four implementations, tested equal:
+There are five implementations, tested equal:
 * `plain` is lax.scan with automatic differentiation, for every cell.
 * `hoisted` moves the weight gradients out of the backward loop: for a recurrent product u_t = a_t U, one product
   dU = Σ_t a_tᵀ du_t replaces T small ones. If the step depends only on x_t + u_t, du_t is dx_t.
 * `parallel` computes all time steps of a linear cell by an associative scan.
+* `attended` computes all time steps of a cell with attention.
 * `compiled` computes a whole layer of LSTM or GRU with the kernels of native/.
 
 Shapes: T time, B batch, N cell size, G gates. xs [T, B, G N] are the input products, forget [T, B] is true where the state is
@@ -20,7 +21,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from lmgen.nn import native
-from lmgen.nn.cells import GRU, LSTM, Cell, LinearCell, Params, State
+from lmgen.nn.attention import Attention
+from lmgen.nn.cell import Cell, Params, State
+from lmgen.nn.cells import GRU, LSTM, LinearCell
 from lmgen.nn.embedding import lookup
 from lmgen.nn.precision import product, weight_gradient
 
@@ -40,6 +43,8 @@ def run(cell: Cell, p: Params, state: State, xs: Array, forget: Array, precision
     """The state after a window and the outputs h [T, B, N], by the fastest implementation for the cell."""
     if isinstance(cell, LinearCell) and len(xs) > 1:
         return parallel(cell, precision, p, state, xs, forget)
+    if isinstance(cell, Attention):
+        return attended(cell, precision, p, state, xs, forget)
     return hoisted(cell, precision, p, state, xs, forget)
 
 
@@ -154,6 +159,11 @@ def _composed_backward(kept, dhs):
 
 
 _composed.defvjp(lambda keep, write: (hs := _scan(keep, write), (keep, hs)), _composed_backward)
+
+
+def attended(cell: Attention, precision: str, p: Params, state: State, xs: Array, forget: Array) -> tuple[State, Array]:
+    """As `plain`, for a cell with attention, which sees the whole window."""
+    return cell.window(p, state, xs, forget, lambda a, name: product(a, p[name], precision))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -148,6 +148,8 @@ TRAIN = (
     Option("layers", Whole(1, kinds.MOST_LAYERS), None, "Number of layers.", "network", "1"),
     Option("residual", Flag(), None, "Residual connections.", "network", "from 3 layers on"),
     Option("layer_norm", Flag(), None, "Layer normalisation before each layer and the head.", "network", FITTED),
+    Option("context", Whole(1, kinds.MOST_CONTEXT), None, "Symbols that attention sees.", "network", "64"),
+    Option("heads", Whole(), None, "Heads of attention.", "network", "size / 32"),
     Option(
         "direction",
         Choice(("forward", "both")),

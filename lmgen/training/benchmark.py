@@ -14,6 +14,7 @@ import numpy as np
 
 from lmgen.defaults.config import TrainingConfig
 from lmgen.nn import model, recurrence
+from lmgen.nn.attention import Attention
 from lmgen.nn.cells import CELLS
 from lmgen.nn.precision import precision_of
 from lmgen.tasks import task_of
@@ -46,9 +47,10 @@ def cost(name: str, size: int = 8) -> Cost:
     x = jax.eval_shape(lambda p: cell.inputs(p, jnp.zeros((1, size)), jnp.matmul), p)
     blocks = {key: w.size // size**2 for key, w in p.items() if w.ndim == 2}
     vectors = sum(w.size // size for w in p.values() if w.ndim == 1)
-    products = [blocks[key] for key, _ in recurrence.products(cell, p, state, x)]
+    products = [] if isinstance(cell, Attention) else [blocks[key] for key, _ in recurrence.products(cell, p, state, x)]
     about = inspect.getdoc(type(cell)) or ""
-    return Cost(name, about, sum(blocks.values()), vectors, blocks["W"], sum(products), len(products))
+    weights = sum(blocks.values())
+    return Cost(name, about, weights, vectors, weights - sum(products), sum(products), len(products))
 
 
 def speeds(names: Iterable[str], size: int, precision: str = "auto") -> Iterator[float]:

@@ -4,9 +4,9 @@ from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
+from lmgen.defaults.config import TrainingConfig
 
 from lmgen.defaults import language
-from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError
 from lmgen.nn import model
 from lmgen.options import table
@@ -38,10 +38,35 @@ def test_what_is_asked_for_stands():
     for unit in ("char", "word"):
         chosen = language.choose(corpus(50_000, unit), False, shape | train)
         assert chosen == (shape, train)
-    assert {*shape, *train, "epochs", "budget"} >= {
+    assert {*shape, *train, "epochs", "budget", "context", "heads"} >= {
         *table.names("training", "end"),
         *(f.name for f in fields(model.NetworkConfig)),
     } - {"vocab", "carry", "hashed"}
+
+
+def test_settings_of_attention_stand_and_are_chosen_where_they_are_missing():
+    """Heads of 32 units, the embedding as large as the stream that it begins, and nothing around the blocks."""
+    shape = language.choose(corpus(50_000), False, {"cell": "transformer", "size": 96, "steps": 5})[0]
+    assert (shape["context"], shape["heads"], shape["layers"], shape["embedding"]) == (language.CONTEXT, 3, 4, 96)
+    assert not shape["residual"]
+    assert not shape["layer_norm"]
+    wanted = {"cell": "attention", "context": 7, "heads": 2, "layers": 3, "residual": True, "layer_norm": True}
+    assert wanted.items() <= language.choose(corpus(50_000, "word"), False, wanted)[0].items()
+    recurrent = language.choose(corpus(50_000), False, {})[0]
+    assert not recurrent.keys() & {"context", "heads"}
+
+
+@pytest.mark.parametrize("name", ["context", "heads"])
+def test_settings_of_attention_are_refused_for_other_cells(name):
+    for cell in (None, "gru", "ngram"):
+        with pytest.raises(InputError, match=f"--{name} is a setting of attention, which {cell or 'lstm'} has not"):
+            language.check({"cell": cell, name: 4})
+    language.check({"cell": "transformer", name: 4})
+
+
+def test_heads_that_do_not_divide_the_size_are_refused():
+    with pytest.raises(InputError, match="--size 100 cannot be divided into 3 heads: give another --heads or --size"):
+        language.choose(corpus(50_000), False, {"cell": "attention", "size": 100, "heads": 3})
 
 
 @pytest.mark.parametrize("unit", ["char", "word"])

@@ -30,6 +30,7 @@ LABELLED: list[dict[str, Any]] = [
     {"task": "classify", "cell": "lstm"},
     {"task": "classify", "cell": "gru", "input": "symbol", "pool": "last", "balance": True},
     {"task": "tag", "cell": "gru", "layers": 3},
+    {"task": "tag-classify", "cell": "transformer", "layers": 2},
     {"task": "tag-classify", "cell": "elman", "direction": "forward"},
     {"task": "generate", "cell": "lstm"},
     {"task": "classify", "cell": "gru", "unit": "subword"},

@@ -89,7 +89,7 @@ def by_definition(config, params, ids):
     hs = top(p, E)
     if config.direction == "both":
         hs = np.concatenate([hs, top(p["back"], E[::-1])[::-1]], 1)
-    hs = (norm(p["heads"]["norm"], hs) if config.layer_norm else hs)[1:-1]
+    hs = (norm(p["heads"]["norm"], hs) if config.layer_norm or CELLS[config.cell].normalises else hs)[1:-1]
     last = np.concatenate([hs[-1, : config.size], hs[0, config.size :]])
     pooled = {"last": [last], "mean": [hs.mean(0)], "both": [last, hs.mean(0)]}[config.pool]
     heads = {"tags": hs, "labels": np.concatenate(pooled)}

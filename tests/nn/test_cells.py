@@ -122,13 +122,14 @@ def test_forgetting_makes_the_past_irrelevant(name):
 
 @every_cell
 def test_weights_start_small_and_states_start_at_zero(name):
-    """Uniform in ±1/√N, as PyTorch draws them: the deviation is 1/√(3 N)."""
+    """Uniform in ±1/√N, as PyTorch draws them: the deviation is 1/√(3 N). W_2 reads 4 N units."""
     p = CELLS[name].init(jax.random.key(3), 20, 64)
-    matrices = [w for w in p.values() if w.ndim == 2]
-    assert len(matrices) == 1 + len(CELLS[name].recurrent)
-    for matrix in matrices:
-        assert abs(matrix).max() <= 64**-0.5
-        assert float(matrix.std()) == pytest.approx((3 * 64) ** -0.5, rel=0.05)
+    matrices = {key: w for key, w in p.items() if w.ndim == 2}
+    assert matrices.keys() == {"W", *CELLS[name].recurrent, *({"P"} if CELLS[name].normalises else ())}
+    for key, matrix in matrices.items():
+        inputs = 4 * 64 if key == "W_2" else 64
+        assert abs(matrix).max() <= inputs**-0.5
+        assert float(matrix.std()) == pytest.approx((3 * inputs) ** -0.5, rel=0.05)
     state = CELLS[name].start(2, 64)
     assert state["h"].shape == (2, 64)
     assert not any(s.any() for s in state.values())
@@ -223,6 +224,8 @@ def test_linear_chain_explodes_or_vanishes(w, reached):
         ("gru-simple", (2, 2, 2), 0),
         ("min-gru", (2, 0, 2), 0),
         ("min-lstm", (3, 0, 3), 0),
+        ("attention", (1, 4, 3), 3),
+        ("transformer", (1, 12, 3), 10),
     ],
 )
 def test_size_of_a_layer_worked_by_hand(name, times, besides):
@@ -244,7 +247,9 @@ def test_vectors_start_at_zero_and_the_forget_bias_at_one(name):
     p = CELLS[name].init(jax.random.key(0), 2, 3)
     wanted = np.repeat(FIRST_BIASES.get(name, [0] * (p["b"].size // 3)), 3)
     np.testing.assert_array_equal(p["b"], wanted)
-    assert not any(w.any() for key, w in p.items() if w.ndim == 1 and key != "b")
+    gains = {key for key in p if key.startswith("gain")}
+    assert all((p[key] == 1).all() for key in gains)
+    assert not any(w.any() for key, w in p.items() if w.ndim == 1 and key not in {"b", *gains})
 
 
 @pytest.mark.parametrize(("name", "reach"), [("tdnn", 4), ("narx", 99), ("elman", 99)])

@@ -5,13 +5,16 @@ Shapes: T time, B batch, D inputs, N cell size, G gates, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lmgen.defaults.config import TrainingConfig
-from lmgen.nn import model
+from lmgen.nn import attention, model, recurrence
 from lmgen.nn.cells import CELLS
 from lmgen.training import optimiser
 
@@ -111,6 +114,53 @@ def test_layers_equal_those_of_pytorch(name):
         if key.startswith("bias_hh"):  # only that of the candidate is ours
             ours, slopes[key] = ours[-N:], slopes[key][-N:]
         agree(ours, slopes[key])
+
+
+@pytest.mark.parametrize("name", ["attention", "transformer"])
+def test_attention_equals_that_of_pytorch_where_positions_are_left_out(name, monkeypatch):
+    """Outputs, and the gradients with respect to inputs and all weights: MultiheadAttention after a layer norm, with the input
+    added; and the block of TransformerEncoderLayer that normalises first."""
+    monkeypatch.setattr(attention, "turned", lambda x, first: x)
+    N, H = 6, 2
+    cell = replace(CELLS[name], context=T, heads=H)
+    p, inputs, outputs = random_like(
+        (jax.eval_shape(lambda key: cell.init(key, N, N), jax.random.key(0)), *[jax.ShapeDtypeStruct((T, B, N), float)] * 2)
+    )
+
+    def read(p, inputs):
+        xs = cell.inputs(p, inputs, jnp.matmul)
+        return recurrence.run(cell, p, cell.start(B, N, float), xs, jnp.zeros((T, B), bool), "f32")[1]
+
+    with jax.enable_x64(True):
+        hs, pullback = jax.vjp(read, p, inputs)
+        slopes, inputs_slope = pullback(jnp.asarray(outputs))
+
+    theirs, later = tensor(inputs), torch.triu(torch.ones(T, T, dtype=bool), 1)
+    names = {"in_proj_weight": "W", "in_proj_bias": "b", "out_proj.weight": "U", "out_proj.bias": "b_u"}
+    if name == "attention":
+        peer, norm = torch.nn.MultiheadAttention(N, H).double(), torch.nn.LayerNorm(N).double()
+        weights = {names[key]: w for key, w in peer.named_parameters()} | {"gain": norm.weight, "shift": norm.bias}
+    else:
+        gelu = partial(torch.nn.functional.gelu, approximate="tanh")
+        peer = torch.nn.TransformerEncoderLayer(N, H, 4 * N, 0.0, gelu, norm_first=True).double()
+        names = {f"self_attn.{key}": ours for key, ours in names.items()}
+        names |= {"linear1.weight": "W_1", "linear1.bias": "b_1", "linear2.weight": "W_2", "linear2.bias": "b_2"}
+        names |= {"norm1.weight": "gain", "norm1.bias": "shift", "norm2.weight": "gain_2", "norm2.bias": "shift_2"}
+        weights = {names[key]: w for key, w in peer.named_parameters()}
+    assert weights.keys() == p.keys()
+    with torch.no_grad():
+        for key, w in weights.items():
+            w.copy_(torch.tensor(p[key].T))
+    if name == "attention":
+        rows = norm(theirs)
+        wanted = theirs + peer(rows, rows, rows, attn_mask=later, need_weights=False)[0]
+    else:
+        wanted = peer(theirs, src_mask=later)
+    (wanted * torch.tensor(outputs)).sum().backward()
+    agree(hs, wanted)
+    agree(inputs_slope, theirs.grad)
+    for key, w in weights.items():
+        agree(slopes[key].T, w.grad)
 
 
 def test_nats_are_the_cross_entropy_of_pytorch():

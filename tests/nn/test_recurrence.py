@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from lmgen.nn import recurrence
+from lmgen.nn.attention import Attention
 from lmgen.nn.cells import CELLS, LinearCell
 from support import operations
 
 LINEAR = [name for name, cell in CELLS.items() if isinstance(cell, LinearCell)]
+ATTENDING = [name for name, cell in CELLS.items() if isinstance(cell, Attention)]
 FED_BACK = [name for name, cell in CELLS.items() if cell.recurrent]
 SIZES = [(1, 3, 2), (7, 1, 1), (13, 4, 9)]  # T, B, N
 
@@ -29,7 +31,8 @@ def problem(name, T, B, N, seed=0, dtype=np.float32):
     cell = CELLS[name]
     shapes = jax.eval_shape(lambda key: cell.init(key, N, N), jax.random.key(0)), jax.eval_shape(lambda: cell.start(B, N))
     p, state, last = jax.tree.map(lambda a: rng.normal(0, 0.8 * N**-0.5, a.shape).astype(dtype), (*shapes, shapes[1]))
-    xs, outputs = (rng.normal(size=(T, B, n)).astype(dtype) for n in (p["W"].shape[1], N))
+    wide = jax.eval_shape(lambda p: cell.inputs(p, jnp.zeros((1, N)), jnp.matmul), p).shape[1]
+    xs, outputs = (rng.normal(size=(T, B, n)).astype(dtype) for n in (wide, N))
     del p["W"]  # xs are its products already
     return (p, state, xs), rng.random((T, B)) < 0.2, (last, outputs)
 
@@ -56,7 +59,12 @@ def close(ours, theirs, tolerance):
 
 
 @pytest.mark.parametrize(
-    ("way", "name"), [*((recurrence.hoisted, name) for name in CELLS), *((recurrence.parallel, name) for name in LINEAR)]
+    ("way", "name"),
+    [
+        *((recurrence.hoisted, name) for name in CELLS),
+        *((recurrence.parallel, name) for name in LINEAR),
+        *((recurrence.attended, name) for name in ATTENDING),
+    ],
 )
 @pytest.mark.parametrize(("T", "B", "N"), SIZES)
 def test_every_way_equals_plain(way, name, T, B, N):
@@ -71,10 +79,10 @@ def test_every_way_equals_plain(way, name, T, B, N):
 @every_cell
 @pytest.mark.parametrize("T", [1, 2])
 def test_each_cell_takes_its_fastest_way(name, T, monkeypatch):
-    """Those linear in their state take all times at once, but for a single step, as in sampling."""
-    for way in ("hoisted", "plain", "parallel"):
+    """Those linear in their state take all times at once, but for a single step, as in sampling; those with attention always."""
+    for way in ("hoisted", "plain", "parallel", "attended"):
         monkeypatch.setattr(recurrence, way, lambda *_, way=way: way)
-    wanted = "parallel" if name in LINEAR and T > 1 else "hoisted"
+    wanted = "attended" if name in ATTENDING else "parallel" if name in LINEAR and T > 1 else "hoisted"
     assert recurrence.run(CELLS[name], {}, {}, np.zeros((T, 1, 1)), None, "f32") == wanted
 
 

@@ -24,6 +24,8 @@ from lmgen.training import benchmark
         ("tdnn", 5, 1, 5, 0, 0),
         ("narx", 9, 1, 5, 4, 1),
         ("min-lstm", 3, 3, 3, 0, 0),
+        ("attention", 4, 6, 4, 0, 0),
+        ("transformer", 12, 13, 12, 0, 0),
     ],
 )
 def test_costs_worked_by_hand(name, weights, vectors, of_input, of_state, in_turn):
