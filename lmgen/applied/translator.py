@@ -106,8 +106,9 @@ class Translator(Network, Taught, ScoresPairs):
         data = encode(((self.vocab.split(source), ()) for source in sources), self.vocab)
         if (longest := int(data.sources.max())) > LONGEST:
             raise InputError(f"a source of {longest:,} symbols is too long to be read whole: give its parts as sources")
-        found: list[Any] = [None] * len(sources)
+        found: list[Any] = [Translation(source, "", 0.0, (), (), np.zeros((0, 0), np.float32)) for source in sources]
         order = np.argsort(data.sources, kind="stable")
+        order = order[data.sources[order] > 0]  # a blank line has a blank translation
         for first in range(0, len(order), WIDTH):
             chosen = order[first : first + WIDTH]
             rows = ROUND * -(-(int(data.sources[chosen].max()) + 2) // ROUND)

@@ -28,6 +28,7 @@ _PLACES = (Path(__file__).parents[1] / "corpora", Path(__file__).parents[2] / "c
 CORPORA = next((place for place in _PLACES if place.is_dir()), Path("corpora"))
 SHIPPED = {
     "cities": "names of cities and towns of the world",
+    "dates": "dates in words and figures, and the same dates as 2021-03-04, for translation",
     "names": "given names from many languages",
     "names-by-language": "given names and the language each is most at home in, for classification",
     "python-reference": "The reference pages of the Python language, as `help()` shows them",

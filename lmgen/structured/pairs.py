@@ -27,7 +27,7 @@ from lmgen.labelled.examples import Found, Head, are_numbers, head_of
 from lmgen.labelled.forms import Example, Source, wrong
 
 FORMS = ("tsv", "jsonl", "parallel")
-RARE = 2  # a word of a target that is seen less often cannot be predicted, but its source may be copied
+RARE = 2  # where words come often, one that is seen less often is unknown; it may be copied from the source
 LONGEST = 2_048  # symbols of a pair: attention costs their square
 
 
@@ -328,6 +328,6 @@ def _vocabulary(
     rest = of_sources + of_targets
     for symbol in targets.symbols:
         del rest[symbol]
-    kept = [s for s, n in sorted(rest.items(), key=lambda one: (-one[1], one[0])) if n >= min_count and s not in targets.ids]
+    kept = [s for s, n in sorted(rest.items(), key=lambda one: (-one[1], one[0])) if n >= least and s not in targets.ids]
     kept = kept[: None if size is None else max(0, size - len(targets))]
     return Vocab(unit, (*targets.symbols, *kept), unk_token), len(targets)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from datetime import date
 
 from lmgen.data.finding import shipped
 
@@ -16,6 +18,17 @@ def test_each_line_of_names_by_language_is_a_language_and_one_of_the_names():
     names = [name for _, name in rows]
     assert len(set(names)) == len(names)
     assert set(names) <= set(shipped("names").read_text("utf-8").splitlines())
+
+
+def test_each_line_of_dates_is_a_date_and_the_same_in_the_iso_form():
+    rows = [line.split("\t") for line in shipped("dates").read_text("utf-8").splitlines()]
+    assert len({source for source, _ in rows}) == len(rows) == 4000
+    for source, target in rows:
+        day = date.fromisoformat(target)
+        assert str(day.year) in source
+        name = f"{day:%B}"
+        assert name[:3] in source or str(day.month) in re.findall("[1-9][0-9]*", source)
+        assert str(day.day) in re.findall("[1-9][0-9]*", source)
 
 
 def test_names_by_language_has_enough_names_of_each_language():

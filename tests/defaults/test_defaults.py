@@ -4,9 +4,9 @@ from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
-from lmgen.defaults.config import TrainingConfig
 
 from lmgen.defaults import language
+from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError
 from lmgen.nn import model
 from lmgen.options import table

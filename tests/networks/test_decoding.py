@@ -128,6 +128,12 @@ def test_an_endless_translation_is_cut_and_says_so():
     assert len(found.text) > 20
 
 
+def test_a_blank_source_has_a_blank_translation():
+    found = [*model_of().predict(["ab", "", "c"])]
+    assert [bool(one.text) for one in found] == [True, False, True]
+    assert [one.text for one in model_of().predict([""])] == [""]
+
+
 def test_too_long_a_source_is_a_sentence():
     with pytest.raises(InputError, match="too long to be read whole"):
         next(model_of().predict(["ab" * 2000]))

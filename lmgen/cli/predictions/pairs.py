@@ -36,7 +36,7 @@ def inputs(file: str, encoding: str, errors: str) -> Iterator[Any]:
         for pair in Pairs([Path(file)], encoding=encoding, errors=errors):
             yield pair.source
         return
-    opened = reading.once(file, "line", False, encoding, errors)
+    opened = reading.once(file, "line", True, encoding, errors)  # a blank line for a blank line
     yield from reading.arriving(opened)
     terminal.note(*opened.notes)
 
