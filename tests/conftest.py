@@ -5,11 +5,13 @@ With LMGEN_TESTS_MASKED=1 the tests run as where the system is not POSIX (masked
 
 from __future__ import annotations
 
+import gc
 import getpass
 import io
 import os
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 
 import jax
@@ -32,6 +34,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(tempfile.gettempdir(), f"lmge
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
+MOST_MAPS = 25_000
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -49,6 +52,14 @@ def _at_home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("NO_COLOR", "TERM", "COLUMNS", "LC_ALL"):
         monkeypatch.delenv(name, raising=False)
+
+
+def pytest_runtest_teardown(item, _ran=count(1)):
+    """Forget compiled programs in time: each takes some of the 65,530 memory maps that a process may have."""
+    maps = Path("/proc/self/maps")
+    if next(_ran) % 25 == 0 and maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
