@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lmgen.defaults import language
+from lmgen.errors import InputError
 from lmgen.labelled.packing import sizes
 from lmgen.networks.translating import TranslatorConfig
 from lmgen.options import table
@@ -21,8 +22,13 @@ LEAST_STEPS = 1_000
 def choose(
     data: PairCorpus, task: str, carry: bool, wanted: dict[str, Any], start: None
 ) -> tuple[TranslatorConfig, dict[str, Any]]:
-    """The network and the fields of TrainingConfig for this text; what `wanted` gives (not None) is kept."""
+    """The network and the fields of TrainingConfig for this text; what `wanted` gives (not None) is kept.
+
+    Raises InputError for copying without attention.
+    """
     given = {name: value for name, value in wanted.items() if value is not None}
+    if given.get("copy") and given.get("attention") is False:
+        raise InputError("--copy copies what attention looks at: leave out --no-attention, or --copy")
     characters = data.vocab.unit == "char"
     shape: dict[str, Any] = CHARACTERS if characters else WORDS
     shape = shape | {name: given[name] for name in (*table.names("network"), "attention", "copy", "smoothing") if name in given}

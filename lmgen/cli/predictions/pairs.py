@@ -58,6 +58,8 @@ def record(one: Any, weights: bool, plot: str | None) -> dict[str, Any]:
     found = {"text": one.text, "source": one.source, "probability": exp(-one.nats), "nats": one.nats}
     others = [{"text": each.text, "probability": exp(-each.nats), "nats": each.nats} for each in one.others]
     if weights:
+        if one.text and not one.weights.any():
+            raise click.UsageError("this model attends to nothing: leave out --weights, or train one with --attention")
         found |= {"symbols": [*one.symbols, ""], "read": one.read, "weights": one.weights.round(4).tolist()}
     return found | ({"others": others} if others else {})
 
