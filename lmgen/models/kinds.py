@@ -118,6 +118,7 @@ TREES = Kind(
         *("pool", "from_", "balance", "window", "top"),
     ),
     title="A model that labels the nodes of trees",
+    nouns=("node", "tree"),
     per="label",
 )
 STRUCTURED = (LABELLER, WRITER, TRANSLATOR, TREES, GRAPH)  # whose task the text may decide

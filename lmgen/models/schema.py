@@ -10,13 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
 from lmgen.models.kinds import CLOZE, GRAPH, LABELLER, NGRAM, RECURRENT, TRANSLATOR, TREES, WRITER, kind_of
 from lmgen.options import kinds, table
-from lmgen.options.kinds import LARGEST, Bounded, Choice, Duration, Flag, Kind, Text, Whole
+from lmgen.options.kinds import LARGEST, Bounded, Choice, Duration, Flag, Kind, Place, Text, Whole
+from lmgen.structured.table import STRUCTURES, structure_of
 
 FLOAT32 = 3.4e38  # about the largest of 32 bits
 
@@ -39,13 +40,15 @@ class Field:
         return ""
 
 
+@dataclass(frozen=True)
 class Names(Kind):
-    """A list of names."""
+    """A list of names, at least so many."""
 
-    noun = "a list of names"
+    least: int = 0
+    noun: ClassVar[str] = "a list of names"
 
     def fits(self, value: Any) -> bool:
-        return isinstance(value, list | tuple) and all(type(name) is str for name in value)
+        return isinstance(value, list | tuple) and len(value) >= self.least and all(type(name) is str for name in value)
 
 
 class DifferentNames(Names):
@@ -91,7 +94,7 @@ class Temperatures(Kind):
 
     def check(self, value: Any) -> Any:
         for temperature in super().check(value).values():
-            Bounded(0, FLOAT32, open_low=True).check(temperature)
+            Bounded(1 / FLOAT32, FLOAT32).check(temperature)  # so that no quotient overflows
         return value
 
 
@@ -154,7 +157,9 @@ OF_TRANSLATOR: Table = {
 OF_TREES: Table = {
     **OF_NETWORK,
     "task": Field(Choice(TREES.tasks)),
-    **dict.fromkeys(("labels", "frozen"), LABELS),
+    "cell": like("cell", Choice(("lstm", "elman"))),  # as networks.tree.CELLS, which needs JAX
+    "labels": Field(DifferentNames(1)),
+    "frozen": LABELS,
     "hashed": TRUTH,
     "words": Field(Whole(2)),
     "vectors": COUNT,
@@ -191,7 +196,15 @@ PROGRESS: Table = {
     "scale": Field(Bounded(0, FLOAT32), late=True),
     "finished": WORDS,
 }
-LABELLED = {"form": Text(), "column": Whole(), "separator": Text(), "task": Text(), "target": Text()}  # how it is read
+FORMS = dict.fromkeys(form for structure in STRUCTURES for form in structure.forms)
+TASKS = dict.fromkeys(task for structure in STRUCTURES for task in structure.tasks)
+LABELLED = {  # how it is read
+    "form": Choice(tuple(FORMS)),
+    "column": Whole(),
+    "separator": Text(),
+    "task": Choice(tuple(TASKS)),
+    "target": Place(),
+}
 TEXT: Table = {
     "files": Field(Names()),
     "valid_files": Field(Names()),
@@ -199,6 +212,21 @@ TEXT: Table = {
     "split": Field(Division(), late=True),
     **{name: Field(kind, optional=True, late=True) for name, kind in LABELLED.items()},
 }
+
+
+def text_of(task: str | None, form: Any) -> Table:
+    """The fields that say how the text of a model was read: with the model's task and one of its forms; plain text has none."""
+    if task is None:
+        return {**TEXT, **dict.fromkeys(("form", "task", "target"), Field(Choice(()), optional=True, late=True))}
+    return {
+        **TEXT,
+        "files": Field(Names(1)),
+        "form": Field(Choice(tuple(structure_of(task).forms))),
+        "task": Field(Choice((task,))),
+        "target": Field(Place(), optional=form != "parallel", late=True),
+    }
+
+
 WEIGHTS: Table = {
     "step": COUNT,
     "valid_nats": NATS,
@@ -233,13 +261,19 @@ def settings(path: Path, texts: Mapping[str, str]) -> tuple[Vocab, dict[str, Any
     try:
         content = json.loads(texts.get("config.json", ""))
         kind = kind_of(content["model"])
-        tables = {"model": MODELS[kind], "train": {} if kind.counts else TRAINING, "text": TEXT}
+        model, task = content["model"], content["model"]["task"] if kind.tasks else None
+        text = text_of(task, content["text"].get("form"))
+        tables = {"model": MODELS[kind], "train": {} if kind.counts else TRAINING, "text": text}
         if whys := [why for name, fields in tables.items() if (why := wrong(content[name], fields))]:
             raise ValueError(whys[0])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path / 'config.json'} is damaged ({error}): copy the model again") from None
-    if (symbols := content["model"]["vocab"]) != len(vocab):
-        raise CheckpointError(
-            f"{path}: config.json says {symbols} symbols, vocab.json holds {len(vocab)}: copy the whole directory again"
-        )
+    symbols, targets = model["vocab"], model.get("targets", 0)
+    faults = {
+        f"{symbols} symbols, vocab.json holds {len(vocab)}": symbols != len(vocab),
+        f"{targets} targets of {symbols} symbols": targets > symbols,
+        "copy without attention": model.get("copy") and not model["attention"],
+    }
+    if whys := [why for why, holds in faults.items() if holds]:
+        raise CheckpointError(f"{path}: config.json says {whys[0]}: copy the whole directory again")
     return vocab, content

@@ -5,7 +5,7 @@ To add one: a module that recognises, reads and encodes it, and its entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,15 @@ from lmgen.structured import forest, graphs, pairs, trees
 
 @dataclass(frozen=True)
 class Structure:
-    """A structure of data: the `tasks` that can be learnt of it, its `forms`, and functions that recognise it in files, open the
-    files as a stream of examples (with `sha256` and `notes` after a pass), read as the fields of TextSettings say, and load such
-    a stream in numbers.
+    """A structure of data: the `tasks` that can be learnt of it, its `forms` with the words of a message for each, and functions
+    that recognise it in files, open the files as a stream of examples (with `sha256` and `notes` after a pass), read as the
+    fields of TextSettings say, and load such a stream in numbers.
 
     `named` is asked where a task of the structure was named and nothing is recognised.
     """
 
     tasks: tuple[str, ...]
-    forms: tuple[str, ...]
+    forms: Mapping[str, str]
     recognise: Callable[[Sequence[Path]], Found | None]
     named: Callable[[Sequence[Path]], Found | None]
     open: Callable[[Sequence[Path], Any], Any]
@@ -38,7 +38,7 @@ def _examples(paths: Sequence[Path], how: Any) -> examples.Examples:
 
 LABELS = Structure(
     ("tag", "classify", "tag-classify", "generate"),
-    tuple(examples.FORMS),
+    {form: form for form in examples.FORMS},
     examples.recognise,
     examples.named,
     _examples,
@@ -46,16 +46,16 @@ LABELS = Structure(
 )
 GRAPHS = Structure(
     (graphs.TASK,),
-    ("JSON objects with nodes and edges, one a line",),
+    {graphs.FORM: "JSON objects with nodes and edges, one a line"},
     graphs.recognise,
     lambda paths: None,
     lambda paths, how: graphs.Graphs(paths, how.encoding, how.errors),
     graphs.load,
 )
-PAIRS = Structure(("translate",), pairs.FORMS, pairs.recognise, pairs.named, pairs.open_, pairs.load)
+PAIRS = Structure(("translate",), {form: form for form in pairs.FORMS}, pairs.recognise, pairs.named, pairs.open_, pairs.load)
 TREES = Structure(
     (trees.TASK,),
-    ("trees in brackets",),
+    {trees.FORM: "trees in brackets"},
     trees.recognise,
     lambda paths: Found(trees.FORM, trees.TASK, f"--task {trees.TASK} was given"),
     lambda paths, how: trees.Trees(paths, how.encoding, how.errors),

@@ -165,7 +165,7 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     if found is None:
         if task in (None, "language"):
             return {}
-        way = f"give text in one of the forms {', '.join(structure_of(task).forms)}, or leave out --task"
+        way = f"give text in one of the forms {', '.join(structure_of(task).forms.values())}, or leave out --task"
         raise InputError(f"{finding.names_of(paths)} has nothing to {learnt(task)}: {way}")
     task = task or found.task
     if not {*task.replace("generate", "classify").split("-")} <= {*found.task.split("-")}:

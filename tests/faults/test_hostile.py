@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import hostile
+import jax
 import numpy as np
 import pytest
 import save
@@ -21,10 +22,11 @@ import lmgen
 from lmgen import loading
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.evaluation.compression import HEADER, MAGIC, checksum, compress, decompress, identity
-from lmgen.system import arrayfile, checkpoint, files, lock
+from lmgen.system import arrayfile, checkpoint, files, lock, trees
 from lmgen.training import run
 
 SECONDS, MEMORY = 1.0, 200e6  # of the processor: how long it takes on the clock is for benchmarks/trust.py to say
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "format-2"
 WORDS = ("W", "b", "__metadata__", "lmgen", "dtype", "shape", "data_offsets")
 
 
@@ -157,18 +159,66 @@ def test_configurations_that_do_not_fit_are_refused_at_once(model_path, tmp_path
         *(("graph", {name: names}) for name in ("labels", "tags", "edges") for names in ([1], ["a", "a"], [], "ab", [""])),
         *(("graph", {"edges": [f"{k}" for k in range(n)]}) for n in (2, 50_000)),
         *(("graph", change) for change in ({"rounds": 0}, {"rounds": 1 << 40}, {"rounds": 2.0}, {"size": 1 << 30})),
+        *(("pairs", {"targets": targets}) for targets in (0, 1, 8, 14, 1 << 40, 7.0, "7", None)),
+        *(("pairs", {"smoothing": smoothing}) for smoothing in (-0.1, 1.0, 1e30, float("nan"), "0.1", True)),
+        *(("pairs", change) for change in ({"attention": 1}, {"attention": False}, {"copy": "yes"}, {"direction": "both"})),
+        *(("pairs", change) for change in ({"labels": ["a"]}, {"vocab": 1 << 40}, {"task": "tree"}, {"task": None})),
+        *(("trees", {"labels": labels}) for labels in ([1, 2], ["a", "a"], ["", "b"], ["a"], [], "ab", None)),
+        *(("trees", {"labels": [f"label {k}" for k in range(n)]}) for n in (3, 50_000)),
+        *(("trees", {"words": words}) for words in (1, 3, 1 << 20, 1 << 40, "12")),
+        *(("trees", change) for change in ({"cell": "gru"}, {"hashed": True}, {"vectors": 1 << 40}, {"task": "translate"})),
     ],
     ids=lambda value: str(value)[:50],
 )
 def test_forged_labels_are_refused_at_once(tmp_path, name, change):
     """Names that are no strings or are equal or too many, an embedding larger than the vocabulary, other tasks."""
-    golden = Path(__file__).resolve().parents[1] / "golden" / "format-2" / name
-    path = altered(golden, tmp_path / "m", config=of_model(golden, **change))
+    path = altered(GOLDEN / name, tmp_path / "m", config=of_model(GOLDEN / name, **change))
     start = time.process_time()
     with pytest.raises(CheckpointError) as error:
         loading.load(path)
     assert time.process_time() - start < SECONDS
     assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("pairs", {"targets": 14}),
+        ("pairs", {"attention": False, "copy": True}),
+        ("trees", {"labels": []}),
+    ],
+)
+def test_networks_whose_weights_fit_and_that_mean_nothing_are_refused(tmp_path, name, change):
+    """An id that can be predicted and is no symbol, copies of nothing, no label to choose from."""
+    config = of_model(GOLDEN / name, **change)
+    kind = loading.type_of(config["model"])
+    weights = trees.flatten(kind.fresh(kind.configuration(**config["model"]), jax.random.key(0)))
+    path = altered(GOLDEN / name, tmp_path / "m", config, arrays=lambda arrays: weights)
+    with pytest.raises(CheckpointError, match=r"config\.json (says|is damaged)"):
+        loading.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *(("pairs", {"form": form}) for form in ("lstm", "trees", "csv", None, 3, ["tsv"])),
+        *(("pairs", {"task": task}) for task in ("tree", "classify", None, ["translate"])),
+        *(("pairs", {"form": "parallel", "target": target}) for target in (None, 3, "", "\0", ["a.txt"])),
+        *(("pairs", change) for change in ({"target": 3}, {"files": []})),
+        *(("trees", change) for change in ({"form": "tsv"}, {"form": None}, {"task": "tag"}, {"files": []})),
+        *(("graph", change) for change in ({"form": "trees"}, {"task": "classify"})),
+        *(("classes", change) for change in ({"form": "parallel"}, {"form": "lstm"}, {"task": "tag"})),
+        ("network", {"form": "tsv"}),
+        ("network", {"task": "classify"}),
+    ],
+    ids=str,
+)
+def test_a_forged_way_of_reading_is_refused(tmp_path, name, change):
+    """The form and the task of another structure than the model's, or of none; files that are not named."""
+    text = json.loads((GOLDEN / name / "config.json").read_text())["text"]
+    path = altered(GOLDEN / name, tmp_path / "m", config={"text": text | change})
+    with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
+        loading.load(path)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from lmgen.checks import labels as report
 from lmgen.checks import plain as check
 from lmgen.cli import main
 from lmgen.data import corpus, reading
-from lmgen.data.vocab import UNITS, UNK, Vocab
+from lmgen.data.vocab import EOS, UNITS, UNK, Vocab
 from lmgen.errors import LmgenError
 from lmgen.evaluation import compression, scores
 from lmgen.labelled import examples, forms, vectors
@@ -44,7 +44,7 @@ from lmgen.models import arpa, facts, ngram, schema
 from lmgen.models.ngram import NGramModel
 from lmgen.models.provenance import Provenance, TextSettings
 from lmgen.options import kinds
-from lmgen.structured import graphs
+from lmgen.structured import forest, graphs, pairs, trees
 from lmgen.system import arrayfile, checkpoint
 from lmgen.training import run
 from support import call
@@ -239,6 +239,72 @@ def read_graphs(drawn: dict[str, Any]) -> None:
         assert len(data.train.kinds) == sum(len([*one.arcs]) for one in seen)
 
 
+# ---- pairs and trees -----------------------------------------------------------------------------------------------------
+
+WHOLE_PAIRS = [
+    "a b\tc d\n",
+    "é\t\tx\n",
+    '{"source": "a", "target": "b\\nc"}\n{"target": "\\ud800", "source": "é"}\n',
+    "a b\n\nc\n",
+]
+pair_files = st.fixed_dictionaries(
+    {
+        "form": st.sampled_from(pairs.FORMS),
+        "content": st.sampled_from(WHOLE_PAIRS).flatmap(lambda whole: mutated(whole.encode() * 3)) | contents,
+        "target": st.sampled_from([b"c d\n\ne\n" * 3, b"\xff\n", b"a\r\nb"]) | contents,
+        "unit": st.sampled_from([None, *UNITS]),
+        "encoding": st.sampled_from(ENCODINGS),
+        "errors": st.sampled_from(["strict", "replace"]),
+    }
+)
+WHOLE_TREES = "(3 (2 It) (4 (2 's) (3 good)))\n(1 (1 a)\n  (0 b)) (2 -LRB-)\n(S (NP (D the) (N cat) (PP (P of))) (S (V sat)))\n"
+tree_files = st.fixed_dictionaries(
+    {
+        "content": mutated(WHOLE_TREES.encode() * 2) | contents | st.text("()ab 1\n", max_size=60).map(str.encode),
+        "encoding": st.sampled_from(ENCODINGS),
+        "errors": st.sampled_from(["strict", "replace"]),
+    }
+)
+
+
+def read_pairs(drawn: dict[str, Any]) -> None:
+    """Recognise, read and encode pairs: a second pass is as the first, the stream has each source, SEP and target once."""
+    with folder(), contextlib.suppress(LmgenError):
+        path, target = Path("data.a"), Path("data.b")
+        path.write_bytes(drawn["content"])
+        target.write_bytes(drawn["target"])
+        found = pairs.recognise([path])
+        assert found is None or (found.task, found.form in pairs.FORMS) == ("translate", True)
+        how = TextSettings(("data.a",), (), "line", drawn["encoding"], drawn["errors"], form=drawn["form"], target="data.b")
+        read = pairs.open_([path], how)
+        seen = [*read]
+        assert [*read] == seen
+        assert all(pair.source.strip() and pair.target.strip() for pair in seen)
+        data = pairs.load(read, None, "translate", drawn["unit"])
+        assert (data.train.sequences, data.train.stream[0], data.train.stream[-1]) == (len(seen), EOS, EOS)
+        separators = np.flatnonzero(data.train.stream == len(data.vocab))
+        assert np.array_equal(separators, data.train.starts + data.train.sources)
+        assert data.targets <= len(data.vocab)
+
+
+def read_trees(drawn: dict[str, Any]) -> None:
+    """Recognise, read and encode trees: brackets are read as they are printed, and each node comes after its children."""
+    with folder(), contextlib.suppress(LmgenError):
+        path = Path("data")
+        path.write_bytes(drawn["content"])
+        found = trees.recognise([path])
+        assert found is None or (found.task, found.form) == (trees.TASK, trees.FORM)
+        read = trees.Trees([path], drawn["encoding"], drawn["errors"])
+        seen = [*read]
+        assert [*read] == seen
+        Path("again").write_text("\n".join(tree.brackets() for tree in seen), "utf-8", "surrogatepass")
+        assert [tree.brackets() for tree in trees.Trees([Path("again")])] == [tree.brackets() for tree in seen]
+        data = forest.load(read, None, trees.TASK, None)
+        assert (data.train.sequences, int(data.train.own.sum())) == (len(seen), sum(len(tree.parents) for tree in seen))
+        steps = forest.steps(data.train, np.arange(len(seen)), 4)
+        assert np.array_equal(np.sort(steps.nodes[steps.nodes >= 0]), np.arange(len(data.train.left)))
+
+
 # ---- vocabularies ------------------------------------------------------------------------------------------------------
 
 json_values = st.recursive(
@@ -307,6 +373,13 @@ SMALL = {"steps": 2, "size": 4, "embedding": 4, "batch": 2, "window": 4, "precis
 TEXT = "the cat sat\non the mat\n\nthe dog ran\nto the cat, and the <unk> sat\n" * 4
 
 
+GOLDEN: dict[str, tuple[str, Callable[[Any], Any]]] = {  # models with a structure: what is predicted of, and its probabilities
+    "pairs": ("re then the", lambda one: [one.probability]),
+    "trees": ("(0 (1 re) (1 the))", lambda one: one.probabilities),
+    "graph": ('{"nodes": ["re", "the"], "edges": [[0, 1, "x"]]}', lambda one: [p for _, p in (*one.labels, *one.tags)]),
+}
+
+
 @cache
 def models() -> Path:
     """A folder with a text and checkpoints/ with small models of several kinds, made once; to be copied."""
@@ -327,6 +400,8 @@ def models() -> Path:
         lmgen.train("tags.conll", output="checkpoints/tagger", **SMALL)
         lmgen.train("classes.tsv", output="checkpoints/classes", task="classify", input="symbol", **SMALL)
         lmgen.train("classes.tsv", output="checkpoints/writer", task="generate", **SMALL)
+        for name in GOLDEN:
+            shutil.copytree(Path(__file__).resolve().parents[1] / "golden" / "format-2" / name, f"checkpoints/{name}")
         with open("grams.arpa", "w", encoding="utf-8") as file:
             arpa.write(lmgen.load("grams").lm, file)
         Path("packed.lmz").write_bytes(compression.compress(lmgen.load("grams").lm, TEXT.encode()))
@@ -354,9 +429,10 @@ OF_VOCABULARY = ("unit", "unk_token", "symbols")
 KEYS = ["model", "train", "text", "progress", *OF_VOCABULARY, *sorted({name for table in TABLES for name in table})]
 VALUES = [None, True, 0, 1, -1, 4, 5, 1 << 20, 1 << 31, 1 << 62, 1 << 70, 0.5, 1e308, float("nan"), "", "lstm", "gru", "ngram"]
 VALUES += ["classify", "tag", "generate", ["a", "a"], ["x"] * 300, [""], ["B-a", "I-b"], ["good", 1], {"labels": 1e-40}]
+VALUES += ["translate", "tree", "graph", "tsv", "parallel", {"nodes": 1e-320}, 12, 14]
 VALUES += ["both", "forward", "line", "file", "utf-8", "\x1b[31m", [], {}, [1], ["text.txt"], ["\0"], [None], {"a": 1}]
 configs = st.tuples(
-    st.sampled_from(["net", "grams", "subwords", "cloze", "tagger", "classes", "writer"]),
+    st.sampled_from(["net", "grams", "subwords", "cloze", "tagger", "classes", "writer", *GOLDEN]),
     st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES) | json_values), min_size=1, max_size=3)
     | st.binary(max_size=60),
 )
@@ -378,10 +454,10 @@ def read_config(drawn: tuple[str, list[tuple[str, Any]] | bytes]) -> None:
             config.write_text(json.dumps(settings))
             vocabulary.write_text(json.dumps(spelt))
         _tied(Path("m"), [] if isinstance(changes, bytes) else changes)
-        _use("m")
+        _use("m", name)
 
 
-def _use(name: str) -> None:
+def _use(name: str, kind: str) -> None:
     """What commands do with a model: show it, load it, write, measure, go on training."""
     with contextlib.suppress(LmgenError):
         found = facts.model(name)
@@ -392,8 +468,9 @@ def _use(name: str) -> None:
         model = lmgen.load(name)
         repr(model)
         if model.predicts:
-            for one in model.predict(["the cat", "é", ""]):
-                assert all(0 <= p <= 1 for _, p in (*one.labels, *one.tags))
+            text, of = GOLDEN.get(kind, ("the cat", GOLDEN["graph"][1]))
+            for one in model.predict([text] if kind in GOLDEN else [text, "é", ""]):
+                assert all(0 <= p <= 1 for p in of(one))
             return
         model = model.by({model.lm.config.labels[0]: 1.0}) if model.conditions and model.lm.config.labels else model
         assert all(np.isfinite(one.nats) for one in model.score(["the cat", "é"]))
@@ -472,7 +549,7 @@ def _forged(flags: int, length: int, sequences: int, rest: Any, words: bytes) ->
 
 
 checkpoints = st.one_of(
-    st.tuples(st.sampled_from(["net", "grams", "cloze", "tagger", "classes", "writer"]), _damage()),
+    st.tuples(st.sampled_from(["net", "grams", "cloze", "tagger", "classes", "writer", *GOLDEN]), _damage()),
     st.tuples(
         st.just("arpa"), st.deferred(lambda: mutated((models() / "grams.arpa").read_bytes()[:3000]) | st.binary(max_size=80))
     ),
@@ -544,7 +621,7 @@ def read_checkpoint(drawn: tuple[str, Any]) -> None:
         else:
             shutil.copytree(models() / "checkpoints" / kind, "m")
             change(Path("m"))
-            _use("m")
+            _use("m", kind)
 
 
 @cache
@@ -728,6 +805,8 @@ KINDS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any], int, int, i
     "corpora": (readings, read_corpus, 300, 20_000, 5_000),
     "labelled": (labelled, read_labelled, 300, 20_000, 5_000),
     "graphs": (graph_files, read_graphs, 300, 20_000, 5_000),
+    "pairs": (pair_files, read_pairs, 300, 20_000, 5_000),
+    "trees": (tree_files, read_trees, 300, 20_000, 5_000),
     "vocabularies": (vocabularies, read_vocabulary, 300, 20_000, 10_000),
     "vectors": (vector_files, read_vectors, 300, 20_000, 5_000),
     "configurations": (configs, read_config, 80, 5_000, 2_500),

@@ -25,6 +25,7 @@ def test_any_input_works_or_is_refused_in_a_sentence(kind):
 FOUND = [
     ("vocabularies", (b"\x80", "")),
     ("configurations", ("net", [("seed", 1 << 70)])),
+    ("configurations", ("trees", [("temperature", {"nodes": 5e-324})])),
     ("options", (["compress", "running", "/dev/zero", "--output", "x"], b"")),
     ("options", (["score", "grams", "folder"], b"")),
     ("options", (["train", "text.txt", "--output", "."], b"")),

@@ -24,6 +24,8 @@ def main() -> None:
     stopped(run.new(home / "network", text, **options, steps=60))
     labelled(home)
     graphs(home)
+    pairs(home)
+    trees(home)
     counting.new(directories.Place(home / "counts"), text, order=3)
     subwords(home, text)
 
@@ -59,6 +61,24 @@ def graphs(home: Path) -> None:
     text = provenance.TextSettings(("graphs.jsonl",), ("graphs.jsonl",), form="graph", task="graph")
     options = {"size": 4, "embedding": 4, "rounds": 2, "batch": 8, "window": 3, "learning_rate": 0.02, "dropout": 0.1}
     stopped(run.new(home / "graph", text, **options, precision="f32", steps=60))
+
+
+def pairs(home: Path) -> None:
+    """A model that writes the last word three times, and copies it where it is unknown, stopped before its end."""
+    Path("pairs.tsv").write_text("".join(f"{a} then {b}\t{b} {b} {b}\n" for a in WORDS for b in WORDS[::2]), "utf-8")
+    text = provenance.TextSettings(("pairs.tsv",), ("pairs.tsv",), form="tsv", task="translate")
+    options = {"size": 6, "embedding": 4, "copy": True, "smoothing": 0.1, "batch": 8, "window": 8, "dropout": 0.0}
+    stopped(run.new(home / "pairs", text, **options, unit="word", learning_rate=0.05, precision="f32", steps=60))
+
+
+def trees(home: Path) -> None:
+    """A model of the labels of the nodes of trees, stopped before its end."""
+    leaves = [f"({k % 2} {a})" for k, a in enumerate(WORDS)]
+    lines = [f"({b[1]} {a} {b})\n({b[1]} ({b[1]} (1 re) {b}) {a})\n" for a in leaves for b in leaves[:3]]
+    Path("trees.txt").write_text("".join(lines), "utf-8")
+    text = provenance.TextSettings(("trees.txt",), ("trees.txt",), form="trees", task="tree")
+    options = {"size": 4, "embedding": 4, "input": "symbol", "batch": 8, "learning_rate": 0.02, "dropout": 0.1}
+    stopped(run.new(home / "trees", text, **options, precision="f32", steps=60))
 
 
 def stopped(training: run.Run) -> None:

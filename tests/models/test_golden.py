@@ -16,6 +16,7 @@ from lmgen import loading
 from lmgen.errors import CheckpointError, InputError
 from lmgen.evaluation.compression import identity
 from lmgen.models import provenance
+from lmgen.structured.pairs import Pair
 from lmgen.system import arrayfile
 from lmgen.training import run
 
@@ -33,6 +34,8 @@ SYMBOLS = {"subwords": 300}  # of words.txt; 860 characters
 CLASSES = {"bade": 0.723983, "kimo": 0.276017}
 TAGS = [("O", 0.566589), ("O", 0.449501), ("O", 0.440639)]
 GRAPH = '{"nodes": ["re", "kimo", "xyz"], "edges": [[0, 1, "near"], [1, 2]]}'
+TREE = "(0 (0 (0 tila) (1 re)) (1 xyz))"
+TARGETS = {"xyz": 1.652489, "re": 12.887368, "bade tila": 13.468865}  # of a source whose last word is unknown
 BY_LABEL = {"bade": 30.69044, "kimo": 31.41087}
 IDENTITIES = {  # in the files that these models compress
     ("format-1", "network"): "883767ca9c06fb9d",
@@ -71,6 +74,7 @@ def test_a_training_of_every_format_is_resumed(form, tmp_path):
 
 LABELLED = ["format-2"]  # the formats that have had labels
 LABELLED_FILES = [("classes", "labels.tsv"), ("tags", "tags.conll"), ("writer", "labels.tsv"), ("graph", "graphs.jsonl")]
+LABELLED_FILES += [("pairs", "pairs.tsv"), ("trees", "trees.txt")]
 
 
 @pytest.mark.parametrize("form", LABELLED)
@@ -84,8 +88,22 @@ def test_a_model_of_every_format_labels_as_it_did(form):
     (found,) = lmgen.load(GOLDEN / form / "graph", precision="f32").predict([GRAPH])
     assert dict(found.labels) == pytest.approx({"2 edges": 0.636615, "1 edges": 0.363385}, rel=1e-4)
     assert [p for _, p in found.tags] == pytest.approx([0.454496, 0.606898, 0.596255], rel=1e-4)
+    (found,) = lmgen.load(GOLDEN / form / "trees", precision="f32").predict([TREE])
+    assert found.brackets == "(0 (0 (0 tila) (0 re)) (0 xyz))"
+    assert found.probabilities == pytest.approx([0.805165, 0.614206, 0.571674, 0.590517, 0.607972], rel=1e-4)
     writer = lmgen.load(GOLDEN / form / "writer", precision="f32")
     assert {label: writer.by(label).score("re bade re").nats for label in BY_LABEL} == pytest.approx(BY_LABEL, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", LABELLED)
+def test_a_model_of_every_format_translates_as_it_did(form):
+    """The scores as they were when the files were written; an unknown word is copied, and the longest text cut where it was."""
+    model = lmgen.load(GOLDEN / form / "pairs", precision="f32")
+    scores = model.lm.score(Pair("re then xyz", target) for target in TARGETS)
+    assert {one.text: one.nats for one in scores} == pytest.approx(TARGETS, rel=1e-4)
+    (found,) = model.predict(["re then xyz"])
+    assert ({*found.text.split()}, found.ended) == ({"xyz"}, False)
+    assert found.nats == pytest.approx(21.22756, rel=1e-4)
 
 
 @pytest.mark.parametrize("form", LABELLED)

@@ -19,7 +19,7 @@ from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import CheckpointError
 from lmgen.evaluation import compression
 from lmgen.models import facts, ngram, provenance, schema
-from lmgen.networks import labelling, tree, writing
+from lmgen.networks import graph, labelling, translating, tree, writing
 from lmgen.nn import model
 from lmgen.system import arrayfile, checkpoint
 from lmgen.training import loop, run
@@ -37,6 +37,8 @@ OWN = ("format", "kind", "lmgen")  # what write_arrays says itself
         (labelling.LabelConfig, schema.OF_LABELLER),
         (writing.WriterConfig, schema.OF_WRITER),
         (tree.TreeConfig, schema.OF_TREES),
+        (translating.TranslatorConfig, schema.OF_TRANSLATOR),
+        (graph.GraphConfig, schema.OF_GRAPH),
         (TrainingConfig, schema.TRAINING),
         (loop.Progress, schema.PROGRESS),
         (provenance.TextSettings, schema.TEXT),
@@ -45,6 +47,10 @@ OWN = ("format", "kind", "lmgen")  # what write_arrays says itself
 def test_every_field_has_a_row(kind, table):
     """Whoever adds a field says in lmgen/schema.py what it may hold, and that it came `later`."""
     assert {field.name for field in fields(kind)} == table.keys()
+
+
+def test_the_cells_that_read_trees_are_those_of_their_network():
+    assert schema.OF_TREES["cell"].kind.names == tuple(tree.CELLS)
 
 
 def forged(source: Path, path: Path, file: str, change: dict[str, Any]) -> Path:

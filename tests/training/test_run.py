@@ -72,6 +72,7 @@ def test_resume_is_exact_to_the_bit(tmp_path, words_file, cell, unit, carry):
         {"direction": "both"},
         {"cell": "narx", "layers": 3},
         {"cell": "min-lstm", "carry": True},
+        {"cell": "transformer", "carry": True, "heads": 3, "context": 5},
         {"unit": "word", "input": "hash", "tie": True, "embedding": None},
     ],
 )

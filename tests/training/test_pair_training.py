@@ -1,0 +1,67 @@
+"""Trainings on pairs are resumed to the bit."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmgen.models.provenance import TextSettings
+from lmgen.system import arrayfile, checkpoint
+from lmgen.training import run
+from support import invented_words
+
+SMALL = {"size": 8, "embedding": 6, "batch": 8, "window": 16, "learning_rate": 1e-2, "dropout": 0.3}
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    """Names, and the same backwards."""
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{word}\t{word[::-1]}\n" for word in invented_words(700)))
+    return path
+
+
+def advance(training: run.Run, steps: int | None = None) -> None:
+    """Take some steps, or all, and save."""
+    with closing(iter(training)) as reports:
+        for report in reports:
+            if report.step == steps:
+                break
+    training.save()
+
+
+def everything(path: Path) -> dict[str, object]:
+    """All that two equal trainings must share."""
+    best, about = arrayfile.read_arrays(path / "model.safetensors", "model")
+    logged = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for line in logged:
+        del line["seconds"], line["symbols_per_second"]
+    arrays = arrayfile.read_arrays(checkpoint.snapshots(path)[0], "training")[0] | {f"best/{n}": a for n, a in best.items()}
+    assert all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f")
+    return {"arrays": {n: (a.dtype.str, a.tobytes()) for n, a in sorted(arrays.items())}, "lines": logged, "about": about}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"copy": True, "smoothing": 0.1, "tie": True},
+        {"attention": False, "cell": "gru", "layers": 2, "unit": "subword", "vocab_size": 280},
+    ],
+    ids=["copying", "subwords"],
+)
+def test_resume_is_exact_to_the_bit(tmp_path, path, options):
+    """With dropout, over the end of an epoch, with validations."""
+    text, options = TextSettings((str(path),), form="tsv", task="translate"), SMALL | options
+    begun = [run.new(tmp_path / name, text, steps=120, **options) for name in ("once", "twice")]
+    assert begun[0].data.valid
+    assert begun[0].training.batches.per_epoch < 110
+    advance(begun[0])
+    advance(begun[1], 37)
+    resumed, complaints = run.resume(tmp_path / "twice")
+    assert not complaints
+    advance(resumed)
+    assert everything(tmp_path / "once") == everything(tmp_path / "twice")
