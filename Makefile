@@ -12,8 +12,11 @@ demo: $(VENV)/lmgen ## train on the cities for half a minute, write 20 new ones,
 	$(BIN)/lmgen sample demo --count 20 --novel
 	$(BIN)/lmgen eval demo
 
-test: $(VENV)/test ## run the tests (those that compare with PyTorch are skipped where it is missing)
-	$(BIN)/python -m pytest -n 2 $(TESTS)
+test: $(VENV)/test ## run the tests (those that compare with PyTorch are skipped where it is missing; the longest are in make slow)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(TESTS)
+
+slow: $(VENV)/test ## run the tests that take longest: every example of the help pages, the tour of the README, builds (ten minutes)
+	$(BIN)/python -m pytest -n 2 -m slow
 
 check: $(VENV)/test ## lint, formatting, types
 	$(BIN)/ruff check .
@@ -61,5 +64,5 @@ $(VENV)/bench: $(VENV)/test
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
-.PHONY: help demo test check faults fuzz oracle bench matrix clean
+.PHONY: help demo test slow check faults fuzz oracle bench matrix clean
 .DEFAULT_GOAL := help
