@@ -24,7 +24,7 @@ SHOWN: dict[kinds.Kind, Any] = {
 
 @command(
     "echo Giovanni | lmgen predict languages --top 3",
-    "lmgen predict french sentences.txt --beam 5",
+    "lmgen predict languages names.txt",
     options=commands.PREDICT,
 )
 @click.argument("model")
