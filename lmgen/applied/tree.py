@@ -98,7 +98,7 @@ class TreeLabeller(Network, Taught, Predicts):
 
     def predict(self, texts: Iterable[Tree | Outline | str | None]) -> Iterator[TreePrediction]:
         """The predictions for trees, or for brackets, with labels or without, as a text may have several; None among them asks
-        for those before it. Raises InputError for what is not a tree."""
+        for those before it. Raises InputError for a text that is not a tree."""
         waiting: list[Tree] = []
         for one in chain(self._trees(texts), [None]):
             if one:

@@ -82,7 +82,7 @@ class Text:
             digests.append(fingerprint.hexdigest())
         if blank:
             self.notes[f"passed over {blank:,} blank line{'s' * (blank > 1)}"] = None
-        self.sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+        self.sha256 = combined(digests)
 
     def _blocks(self, path: Path, fingerprint: hashlib._Hash) -> Iterator[str]:
         """The text of one file in blocks, with "\\n" for "\\r\\n" and without a byte-order mark; "" before each wait."""
@@ -208,6 +208,11 @@ def arriving(pieces: Iterable[Piece]) -> Iterator[str | None]:
 def whole(pieces: Iterable[Piece]) -> Iterator[str]:
     """The sequences of a text, each in one string."""
     return (sequence for sequence in arriving(pieces) if sequence is not None)
+
+
+def combined(digests: list[str]) -> str:
+    """The fingerprint of a text of some files, from those of the files: of one file its own."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def known_encoding(name: str) -> str:

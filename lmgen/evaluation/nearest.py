@@ -51,7 +51,7 @@ class Nearest:
             yield self.targets[self._nearest(*np.unique(grams[first:end], return_counts=True))] if self.targets else ""
 
     def _nearest(self, grams: np.ndarray, times: np.ndarray) -> int:
-        """The place of the source that is nearest to one with some n-grams, each so many times."""
+        """The place of the source that is nearest to one that has the n-grams `grams`, each as often as `times` says."""
         having = self._starts[grams + 1] - self._starts[grams]
         rarest = np.argsort(having, kind="stable")
         rarest = rarest[having[rarest] > 0]

@@ -56,7 +56,7 @@ class Constraint:
         return len(self.fewest) - 1
 
     def allowed(self, states: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        """Which ids [B, V] may follow in these states, behind so many symbols [B]."""
+        """Which ids [B, V] may follow in these states, after `drawn` [B] symbols."""
         after = self.next[states]
         if not self.whole:
             return (after != DEAD)[:, self.class_of]

@@ -41,7 +41,8 @@ class Likely:
 class Ranking:
     """The likeliest sequences in their order; no other has fewer nats than `bound`, which is infinite if there is no other.
 
-    It is not `whole` where the search stopped before it found as many as wanted, after reading so many `beginnings`.
+    It is not `whole` where the search stopped before it had found all that were wanted. `beginnings` is the number of beginnings
+    of sequences that it read.
     """
 
     found: list[Likely]

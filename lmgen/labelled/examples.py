@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import NamedTuple
 from lmgen.data import formats
 from lmgen.data.advice import FINAL, number
 from lmgen.data.finding import name_of, opened
-from lmgen.data.reading import known_encoding
+from lmgen.data.reading import combined, known_encoding
 from lmgen.errors import InputError
 from lmgen.labelled.forms import (
     FOLDER,
@@ -75,7 +74,7 @@ class Examples:
         digests: list[str] = []
         for path in self.paths:
             yield from self.of(path, digests)
-        self.sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+        self.sha256 = combined(digests)
 
     def of(self, path: Path, digests: list[str] | None = None) -> Iterator[Example]:
         """The examples of one of the paths; `digests` gets the fingerprints of its files."""

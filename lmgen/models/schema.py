@@ -42,7 +42,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Names(Kind):
-    """A list of names, at least so many."""
+    """A list of at least `least` names."""
 
     least: int = 0
     noun: ClassVar[str] = "a list of names"

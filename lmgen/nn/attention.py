@@ -20,7 +20,7 @@ from lmgen.nn.norm import normalised
 
 HEAD = 32  # the size of a head, about, where their number is not given
 BLOCK, BLOCKS = 32, 8  # times that attend together, at least, and the most such blocks: what none of them sees is left out
-LONGEST = 10_000  # the slowest pair of numbers turns once in about 2π times so many symbols
+LONGEST = 10_000  # the slowest pair of numbers turns once in about 2π × LONGEST symbols
 
 
 def heads_of(size: int) -> int:

@@ -65,8 +65,8 @@ class Option:
         return self.help + (f"  [default: {self.default_in_words}]" if self.default_in_words else "")
 
     def is_asked(self, value: Any) -> bool:
-        """Whether a value asks for something: it is not None, nor False for a flag that is off by default."""
-        return value is not None and (value is not False or self.default is None)
+        """Whether a value asks for something: it is not None, nor the default of a flag."""
+        return value is not None and not (isinstance(self.kind, Flag) and value == self.default)
 
     def check(self, value: Any) -> Any:
         """Return the value in the form the program uses; None stands for the default. Raises InputError for an invalid value."""

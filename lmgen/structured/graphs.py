@@ -9,7 +9,6 @@ where it is unknown.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from array import array
@@ -24,7 +23,7 @@ import numpy as np
 
 from lmgen.data import formats
 from lmgen.data.finding import name_of, names_of, opened, readable
-from lmgen.data.reading import known_encoding
+from lmgen.data.reading import combined, known_encoding
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
@@ -146,7 +145,7 @@ class Graphs:
                     yield parsed(line, number)
                 except ValueError as error:
                     raise wrong(path, number, str(error)) from None
-        self.sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+        self.sha256 = combined(digests)
 
 
 def recognise(paths: Sequence[Path]) -> Found | None:

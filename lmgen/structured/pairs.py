@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from array import array
 from collections import Counter
@@ -18,7 +17,7 @@ import numpy as np
 from lmgen.data import subword
 from lmgen.data.advice import number
 from lmgen.data.finding import names_of
-from lmgen.data.reading import known_encoding
+from lmgen.data.reading import combined, known_encoding
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
 from lmgen.errors import InputError
@@ -50,7 +49,7 @@ class Pairs:
     Each file has a pair a line, separated by a TAB or as JSON (`source` and `target`). With an `example`, a file of sources and a
     file of targets, files have sources alone, whose targets stand line by line in the file that belongs to them in the same way.
     After a whole pass `sha256` is the fingerprint of the bytes, and `notes` has sentences on the text. Raises InputError, with
-    file and line, for what is no pair.
+    file and line, for a line that is not a pair.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Pairs:
         for path in self.paths:
             source = Source(path, None, "", self.encoding, self.errors, self.notes, digests)
             yield from _beside(source, beside(path, *self.example)) if self.example else _of_lines(source)
-        self.sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+        self.sha256 = combined(digests)
 
 
 def open_(paths: Sequence[Path], how: Any) -> Pairs:

@@ -6,7 +6,6 @@ children, one or more. A tree may take several lines. What stands for a bracket 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import NamedTuple
 from lmgen.data import formats
 from lmgen.data.advice import number
 from lmgen.data.finding import name_of, opened
-from lmgen.data.reading import PAUSE, Piece, Text, known_encoding
+from lmgen.data.reading import PAUSE, Piece, Text, combined, known_encoding
 from lmgen.errors import InputError, printable
 from lmgen.labelled.examples import Found
 from lmgen.labelled.forms import wrong
@@ -174,7 +173,7 @@ def bare(outline: Outline) -> Tree | str:
 
 def tree_of(outline: Outline, known: Collection[str] | None = None) -> Tree:
     """The tree of an outline. Given the labels that are `known`, it need not be labelled: where none of its labels is known, its
-    tokens are words. Raises InputError, with file and line, for what is not a tree."""
+    tokens are words. Raises InputError, with file and line, for text that is not a tree."""
     found = labelled(outline)
     if known is not None and (isinstance(found, str) or not any(label in known for label in found.labels)):
         found = bare(outline)
@@ -189,7 +188,7 @@ class Trees:
     """The labelled trees of some files, to be iterated over as often as needed; they are never held.
 
     After a whole pass `sha256` is the fingerprint of the bytes (of several files, of their fingerprints) and `notes` has
-    sentences on the text. Raises InputError, with file and line, for what is not a tree.
+    sentences on the text. Raises InputError, with file and line, for text that is not a tree.
     """
 
     def __init__(self, paths: Sequence[Path], encoding: str = "utf-8", errors: str = "strict"):
@@ -204,7 +203,7 @@ class Trees:
             yield from map(tree_of, filter(None, outlines(text, path)))
             self.notes.update(text.notes)
             digests.append(text.sha256)
-        self.sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+        self.sha256 = combined(digests)
 
 
 def recognise(paths: Sequence[Path]) -> Found | None:

@@ -80,6 +80,7 @@ def test_the_command_line_says_the_same(option, value):
         ("--cell lstmm", {"cell": "lstmm"}),
         ("--resume m --size 9", {"resume": "m", "size": 9}),
         ("--resume m --unit char", {"resume": "m", "unit": "char"}),
+        ("--resume m --no-attention", {"resume": "m", "attention": False}),
         ("--encoding klingon", {"encoding": "klingon"}),
     ],
 )
