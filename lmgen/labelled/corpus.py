@@ -257,9 +257,8 @@ def load(
     unit = unit or (vocab.unit if vocab else "char" if writes else unit_of(examples))
     hashes, known = array("Q"), set[int]()
 
-    def noted() -> Iterator[Example]:
-        for example in examples:
-            hashes.append(fingerprint(example.joined))
+    def known_too() -> Iterator[Example]:
+        for example in noted(examples, hashes):
             known.update([fingerprint(labelled(name, example.joined)) for name in example.labels] if writes else hashes[-1:])
             yield example
 
@@ -267,14 +266,12 @@ def load(
         raise InputError(f"a tag belongs to a word, and --unit {unit} cuts words: leave that out")
     if vectors_of and UNITS[unit].learns:
         raise InputError(f"the vectors of --vectors are those of words, and --unit {unit} cuts words: leave one of them out")
-    scan = Scan(noted(), vocab or Vocab(unit, (), unk_token))
+    scan = Scan(known_too(), vocab or Vocab(unit, (), unk_token))
     if "tag" in task and unit == "char" and not scan.tag_names:
         raise InputError(f"the tokens of {names_of(examples.paths)} are longer than a character: leave out --unit char")
     written = scan.lengths > 0
     split = split or (WHOLE if valid else share_of(int(written.sum())))
-    held = np.fromiter(map(split.holds_out, hashes), bool, len(hashes))
-    if not (written & ~held).any():
-        split, held = WHOLE, np.zeros(len(hashes), bool)
+    split, held = held_out(hashes, split, written)
     chosen = written & ~held
     if not chosen.any():
         raise InputError(f"there is no text in {names_of(examples.paths)}: give a file with at least one line of it")
@@ -298,10 +295,31 @@ def load(
         scan = Scan(valid, vocab)
         held = scan.lengths > 0
     rest = scan.coded(held & (scan.lengths > 0), vocab, labels) if held.any() else None
-    texts = [examples, valid] if valid else [examples]
-    sha256, notes = "+".join(text.sha256 for text in texts), [*(note for text in texts for note in text.notes), *notes]
+    sha256, said = origin(examples, valid)
     fingerprints = np.sort(np.fromiter(known, np.uint64, len(known)))
-    return LabelledCorpus(train, rest, vocab, labels, fingerprints, sha256, tuple(notes), split, seen, matrix)
+    return LabelledCorpus(train, rest, vocab, labels, fingerprints, sha256, (*said, *notes), split, seen, matrix)
+
+
+def noted(examples: Iterable[Any], hashes: array[int]) -> Iterator[Any]:
+    """Examples as they pass by; `hashes` gets the fingerprint of each."""
+    for example in examples:
+        hashes.append(fingerprint(example.joined))
+        yield example
+
+
+def held_out(hashes: array[int], split: Split, usable: np.ndarray | None = None) -> tuple[Split, np.ndarray]:
+    """The split and the examples that it holds out, bool [n], from their fingerprints; nothing is held out where none of those
+    that are `usable` would be left."""
+    held = np.fromiter(map(split.holds_out, hashes), bool, len(hashes))
+    if (~held if usable is None else usable & ~held).any():
+        return split, held
+    return WHOLE, np.zeros(len(hashes), bool)
+
+
+def origin(*texts: Any) -> tuple[str, tuple[str, ...]]:
+    """The fingerprint of the texts that were read, and their notes; None stands for no text."""
+    there = [text for text in texts if text]
+    return "+".join(text.sha256 for text in there), tuple(note for text in there for note in text.notes)
 
 
 def with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarray, str]:

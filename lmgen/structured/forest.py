@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lmgen.data.finding import names_of
-from lmgen.data.split import WHOLE, Split, fingerprint
+from lmgen.data.split import WHOLE, Split
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import InputError
 from lmgen.labelled import spelling, vectors
-from lmgen.labelled.corpus import UNKNOWN, LabelledCorpus, Labels, share_of, with_vectors
+from lmgen.labelled.corpus import UNKNOWN, LabelledCorpus, Labels, held_out, noted, origin, share_of, with_vectors
 from lmgen.structured.trees import DEEPEST, TASK, Tree, Trees
 
 NONE = -1  # stands for a child that is not there
@@ -174,19 +174,12 @@ def load(
     """
     hashes = array("Q")
 
-    def noted() -> Iterator[Tree]:
-        for tree in trees:
-            hashes.append(fingerprint(tree.joined))
-            yield tree
-
-    scan = Scan(noted())
+    scan = Scan(noted(trees, hashes))
     where = names_of(trees.paths)
     if not hashes:
         raise InputError(f"there is no tree in {where}: give a file with at least one")
     split = split or (WHOLE if valid else share_of(len(hashes)))
-    held = np.fromiter(map(split.holds_out, hashes), bool, len(hashes))
-    if held.all():
-        split, held = WHOLE, np.zeros(len(hashes), bool)
+    split, held = held_out(hashes, split)
     if labels is None:
         labels = Labels(scan.label_names(~held))
         if len(labels.labels) < 2:
@@ -202,10 +195,9 @@ def load(
         scan = Scan(valid)
         held = np.ones(len(scan.own), bool)
     rest = scan.coded(held, vocab, labels) if held.any() else None
-    texts = [trees, valid] if valid else [trees]
-    sha256, notes = "+".join(text.sha256 for text in texts), [*(note for text in texts for note in text.notes), *notes]
+    sha256, said = origin(trees, valid)
     known = np.unique(np.array(hashes, np.uint64))
-    return LabelledCorpus(train, rest, vocab, labels, known, sha256, tuple(notes), split, seen, matrix)
+    return LabelledCorpus(train, rest, vocab, labels, known, sha256, (*said, *notes), split, seen, matrix)
 
 
 class Steps(NamedTuple):

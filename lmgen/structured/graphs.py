@@ -24,10 +24,10 @@ import numpy as np
 from lmgen.data import formats
 from lmgen.data.finding import name_of, names_of, opened, readable
 from lmgen.data.reading import combined, known_encoding
-from lmgen.data.split import WHOLE, Split, fingerprint
+from lmgen.data.split import WHOLE, Split
 from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
-from lmgen.labelled.corpus import UNKNOWN, LabelledCorpus, Labels, label_array, renumbered, share_of
+from lmgen.labelled.corpus import UNKNOWN, LabelledCorpus, Labels, held_out, label_array, noted, origin, renumbered, share_of
 from lmgen.labelled.examples import Found
 from lmgen.labelled.forms import Source, labels_of, wrong
 from lmgen.options.kinds import quoted
@@ -330,18 +330,11 @@ def load(
     """
     hashes = array("Q")
 
-    def noted() -> Iterator[Graph]:
-        for graph in graphs:
-            hashes.append(fingerprint(graph.joined))
-            yield graph
-
-    scan, where = Scan(noted()), names_of(graphs.paths)
+    scan, where = Scan(noted(graphs, hashes)), names_of(graphs.paths)
     if not len(scan):
         raise InputError(f"there are no graphs in {where}: give a file with at least one line of JSON")
     split = split or (WHOLE if valid else share_of(len(scan)))
-    held = np.fromiter(map(split.holds_out, hashes), bool, len(hashes))
-    if held.all():
-        split, held = WHOLE, np.zeros(len(hashes), bool)
+    split, held = held_out(hashes, split)
     names = labels or scan.names(~held)
     if max(len(names.labels), len(names.tags)) < 2:
         found = ("label", names.labels), ("tag", names.tags)
@@ -351,7 +344,6 @@ def load(
     vocab = vocab or Vocab.of(scan.feature_counts(~held), unit or "word", min_count, vocab_size, unk_token)
     train = scan.coded(~held, vocab, names)
     rest = encode(valid, vocab, names) if valid else scan.coded(held, vocab, names) if held.any() else None
-    texts = [graphs, valid] if valid else [graphs]
-    sha256, notes = "+".join(text.sha256 for text in texts), tuple(note for text in texts for note in text.notes)
+    sha256, notes = origin(graphs, valid)
     known = np.unique(np.array(hashes, np.uint64))
     return GraphCorpus(train, rest, vocab, names, known, sha256, notes, split, len(vocab))

@@ -21,7 +21,7 @@ from lmgen.data.reading import combined, known_encoding
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
 from lmgen.errors import InputError
-from lmgen.labelled.corpus import share_of, sides, unit_of
+from lmgen.labelled.corpus import origin, share_of, sides, unit_of
 from lmgen.labelled.examples import Found, Head, are_numbers, head_of
 from lmgen.labelled.forms import Example, Source, wrong
 
@@ -308,11 +308,10 @@ def load(
     if not train.sequences:
         raise InputError(f"all pairs of {names_of(pairs.paths)} are too long: give parts of at most {LONGEST:,} symbols")
     rest = coded(valid or pairs, True, vocab) if valid or split != WHOLE else None
-    texts = [pairs, valid] if valid else [pairs]
-    sha256, said = "+".join(text.sha256 for text in texts), [*(note for text in texts for note in text.notes), *notes]
+    sha256, said = origin(pairs, valid)
     fingerprints = np.sort(np.fromiter(known, np.uint64, len(known)))
     rest = rest if rest and rest.sequences else None
-    return PairCorpus(train, rest, vocab, labels or len(vocab), fingerprints, sha256, tuple(said), split)
+    return PairCorpus(train, rest, vocab, labels or len(vocab), fingerprints, sha256, (*said, *notes), split)
 
 
 def _vocabulary(
