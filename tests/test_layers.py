@@ -33,6 +33,7 @@ LAYERS = [
     "structured",
     "labelled",
     "data",
+    "pages",
     "system",
     "options",
     "errors",

@@ -1,0 +1,1 @@
+"""What pages look like: one style sheet and one scale of surprise for reports, notebooks, exported files and the served page."""
