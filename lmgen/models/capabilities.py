@@ -162,6 +162,14 @@ class RunsCompiled(Generates):
         raise NotImplementedError
 
 
+class ShowsUnits(Model):
+    """Is a network whose units can be watched, as `evaluation.inspection` does, from left to right and, with params["back"], from
+    right to left."""
+
+    params: Any
+    precision: str
+
+
 class Fills(Model):
     """Predicts a symbol from those on both sides of it."""
 
@@ -204,6 +212,7 @@ VERBS: dict[type[Model], str] = {
     Scores: "score a text",
     Generates: "predict from left to right",
     RunsCompiled: "run in a compiled loop",
+    ShowsUnits: "show its units",
     Fills: "fill blanks",
     Predicts: "predict labels or translations",
     ScoresPairs: "score pairs",
