@@ -18,6 +18,7 @@ FOLDER = Path(lmgen.__file__).parent
 LAYERS = [
     "__main__",
     "cli",
+    "serving",
     "api",
     "evaluation",
     "training",

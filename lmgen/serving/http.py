@@ -1,0 +1,85 @@
+"""JSON over HTTP: bodies within their bounds, and errors as the clients of OpenAI's API read them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, NoReturn
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from lmgen.errors import LmgenError
+from lmgen.serving.settings import Settings
+
+TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class Refused(Exception):  # noqa: N818
+    """A request that is not served: a status, one sentence (what, why, the way out), and the field it is about."""
+
+    def __init__(self, status: int, sentence: str, param: str | None = None, headers: dict[str, str] | None = None):
+        super().__init__(sentence)
+        self.status, self.sentence, self.param, self.headers = status, sentence, param, headers
+
+
+def error(status: int, sentence: str, param: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The response that says why a request is not served."""
+    kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return JSONResponse({"error": {"message": sentence, "type": kind, "param": param, "code": None}}, status, headers)
+
+
+async def on_refused(request: Request, refused: Any) -> JSONResponse:
+    return error(refused.status, refused.sentence, refused.param, refused.headers)
+
+
+async def on_lmgen_error(request: Request, why: Exception) -> JSONResponse:
+    return error(400, str(why))
+
+
+async def on_http_error(request: Request, why: Any) -> JSONResponse:
+    sentences = {
+        404: f"there is nothing at {request.url.path[:100]}: see docs/serve.md for what is",
+        405: f"{request.url.path[:100]} does not answer {request.method[:20]}",
+    }
+    return error(why.status_code, sentences.get(why.status_code, why.detail), headers=why.headers)
+
+
+async def on_failure(request: Request, why: Exception) -> JSONResponse:
+    return error(500, "the server failed, and its log says why")
+
+
+HANDLERS: dict[Any, Any] = {
+    Refused: on_refused,
+    LmgenError: on_lmgen_error,
+    HTTPException: on_http_error,
+    Exception: on_failure,
+}
+
+
+async def body(request: Request, settings: Settings) -> dict[str, Any]:
+    """The JSON object of a request. Raises Refused for one that is too large, too slow, or none."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "send JSON, with the header Content-Type: application/json")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(settings.body_seconds):
+            async for part in request.stream():
+                parts.append(part)
+                size += len(part)
+                if size > settings.max_body:
+                    raise Refused(413, f"the body has more than {settings.max_body:,} bytes: send less at a time")
+    except TimeoutError:
+        raise Refused(408, f"the body did not arrive within {settings.body_seconds:g} seconds: send it faster") from None
+    try:
+        content = json.loads(b"".join(parts).decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body is not JSON in UTF-8") from None
+    if not isinstance(content, dict):
+        raise Refused(400, 'the body is not a JSON object: send one, such as {"prompt": "San"}')
+    return content
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
