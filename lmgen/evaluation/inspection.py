@@ -5,6 +5,7 @@ Shapes: T symbols of the text, N units of a layer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -70,25 +71,46 @@ def spelt(vocab: Vocab, sequence: str, text: str) -> tuple[list[str], np.ndarray
     return pieces, np.concatenate(ids).astype(np.int32)
 
 
+def layers(lm: Model) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The title of each layer, and the names of what is held by its N units; nothing is computed.
+
+    Raises InputError for a model that has no units to show.
+    """
+    lm = _shows_units(lm)
+    ids = jax.ShapeDtypeStruct((1, 1), np.int32)
+    found = jax.eval_shape(partial(_traced, lm.config, lm.precision), lm.params, ids, jax.ShapeDtypeStruct((1, 1), bool))
+    return tuple((title, tuple(sorted(values, key=SHOWN.index))) for title, values in _titled(found))
+
+
 def trace(lm: Model, text: str) -> Trace:
     """What every layer of a network holds after each symbol of a text.
 
     Raises InputError for a model that has no units to show, and for a text without symbols.
     """
-    lm = require(lm, ShowsUnits, "choose a recurrent language model or a cloze model")
+    lm = _shows_units(lm)
     pieces, ids = spelt(lm.vocab, lm.sequence, text)
     if not pieces:
         raise InputError("there is no symbol in this text: write some")
     rows = max(LEAST_ROWS, 1 << len(ids).bit_length())
     window = np.full((rows, 1), EOS, np.int32)
     window[1 : len(ids) + 1, 0] = ids
-    stacks = _traced(lm.config, lm.precision, lm.params, window, np.arange(rows)[:, None] > len(ids))
-    layers = []
-    for stack, side in zip(stacks, ("", ", from the right"), strict=False):
+    found = _traced(lm.config, lm.precision, lm.params, window, np.arange(rows)[:, None] > len(ids))
+    read = []
+    for title, values in _titled(found):
+        arrays = {name: finite(np.asarray(values[name]))[1 : len(ids) + 1, 0] for name in sorted(values, key=SHOWN.index)}
+        read.append(Layer(title, arrays))
+    return Trace(tuple(pieces), tuple(read))
+
+
+def _shows_units(lm: Model) -> ShowsUnits:
+    return require(lm, ShowsUnits, "choose a recurrent language model or a cloze model")
+
+
+def _titled(stacks: list[list[Any]]) -> Iterator[tuple[str, Any]]:
+    """The layers of both stacks with their titles."""
+    for stack, side in zip(stacks, ("", ", from the right"), strict=True):
         for number, each in enumerate(stack, 1):
-            values = {name: finite(np.asarray(each[name]))[1 : len(ids) + 1, 0] for name in sorted(each, key=SHOWN.index)}
-            layers.append(Layer(f"layer {number}{side}", values))
-    return Trace(tuple(pieces), tuple(layers))
+            yield f"layer {number}{side}", each
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -1,0 +1,285 @@
+"""The page: its files, and what it asks of the models beside the endpoints that everyone uses.
+
+Each endpoint below /page/ takes a JSON object, in which "model" names a model, and answers one. VIEWS says what a model must be
+for a view of the page.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from importlib import resources
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from lmgen.api import Model
+from lmgen.applied.labeller import Labeller
+from lmgen.applied.translator import Translator
+from lmgen.data.reading import Piece
+from lmgen.data.vocab import EOS, UNK
+from lmgen.errors import InputError, LmgenError
+from lmgen.evaluation import explanation, inspection
+from lmgen.generation import filling, holding, sampling
+from lmgen.models.capabilities import Conditions, Fills, Generates, Scores, ShowsUnits, Taught, can, finite, require
+from lmgen.nn import model as networks
+from lmgen.options import kinds, table
+from lmgen.serving.house import House
+from lmgen.serving.http import Refused
+
+TEXT = 4000  # characters of a text that is shown symbol by symbol
+LENGTH = 1000  # symbols that are written on the page at most …
+HELD = 200  # … and while a unit is held, which is slower
+SHOWN = 40  # of the likeliest next symbols, and of the labels
+ALTERNATIVES = 10
+MATCHES = 16  # units of a selection
+EXAMPLE, SEQUENCES = 200, 3  # characters and sequences of the text that a view begins with
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+
+VIEWS: dict[str, Callable[[Any], bool]] = {
+    "write": lambda lm: can(lm, Generates),
+    "surprise": lambda lm: can(lm, Scores),
+    "temperature": lambda lm: can(lm, Generates),
+    "memory": lambda lm: can(lm, ShowsUnits),
+    "units": lambda lm: can(lm, ShowsUnits),
+    "blanks": lambda lm: can(lm, Fills),
+    "labels": lambda lm: isinstance(lm, Labeller),
+    "pairs": lambda lm: isinstance(lm, Translator),
+}
+
+Asked = dict[str, Any]
+
+
+def routes(house: House) -> list[Route]:
+    """The routes of the page."""
+    folders = resources.files("lmgen") / "pages", resources.files("lmgen.serving") / "static"
+    found = {file.name: file.read_bytes() for folder in folders for file in folder.iterdir()}
+    files = {name: (data, kind) for name, data in found.items() if (kind := KINDS.get(name[name.rfind(".") :]))}
+
+    def sent(name: str) -> Response:
+        if name not in files:
+            raise Refused(404, f"there is no file {name[:100]!r}")
+        data, kind = files[name]
+        return Response(data, media_type=f"{kind}; charset=utf-8")
+
+    async def index(request: Request) -> Response:
+        return sent("index.html")
+
+    async def static(request: Request) -> Response:
+        return sent(request.path_params["name"])
+
+    async def models(request: Request) -> JSONResponse:
+        bounds = {"text": TEXT, "length": min(LENGTH, house.settings.max_length), "texts": min(20, house.settings.max_sequences)}
+        found = [await house.compute(_about, name, model) for name, model in house.models.items()]
+        return JSONResponse({"models": found, "bounds": bounds})
+
+    def answering(function: Callable[[Any, Asked], Any]) -> Callable[[Request], Awaitable[JSONResponse]]:
+        async def endpoint(request: Request) -> JSONResponse:
+            asked = await house.body(request)
+            model = house.model(asked.get("model"))[1]
+            return JSONResponse(await house.compute(function, _by_label(model, asked), asked))
+
+        return endpoint
+
+    asked = [Route(f"/page/{name}", answering(function), methods=["POST"]) for name, function in ENDPOINTS.items()]
+    return [Route("/", index), Route("/static/{name}", static), Route("/page/models", models), *asked]
+
+
+# ---- what is asked ---------------------------------------------------------------------------------------------------------
+
+
+def _text(asked: Asked, name: str = "text") -> str:
+    """A text within the bounds. Raises Refused for another."""
+    text = asked.get(name, "")
+    if not isinstance(text, str):
+        raise Refused(400, f"{name} is not a text: send a string", name)
+    if len(text) > TEXT:
+        raise Refused(413, f"a text of {len(text):,} characters is too long for this page: send at most {TEXT:,}", name)
+    return text.replace("\r\n", "\n").encode("utf-8", "replace").decode()  # half of a character has no bytes
+
+
+def _whole(asked: Asked, name: str, low: int, high: int, default: int) -> int:
+    return table.check(name, kinds.Whole(low, high), asked.get(name, default))
+
+
+def _by_label(model: Model, asked: Asked) -> Any:
+    """The network of a model, or, of one that writes by label, that of the label."""
+    if not can(model.lm, Conditions):
+        return model.lm
+    label = asked.get("label") or model.lm.labels.labels[0]
+    return model.by({_text({"label": label}, "label"): 1.0}).lm
+
+
+def _parts(lm: Any, text: str) -> list[str]:
+    """The sequences of a text."""
+    between = sampling.BETWEEN[lm.sequence]
+    return text.split(between) if between else [text]
+
+
+# ---- what is answered ------------------------------------------------------------------------------------------------------
+
+
+def _about(name: str, model: Model) -> dict[str, Any]:
+    """What the page must know of a model."""
+    lm = model.lm
+    views = [view for view, serves in VIEWS.items() if serves(lm)]
+    parameters = f", {networks.parameters(lm.params):,} parameters" if hasattr(lm, "params") else ""
+    trained = f", trained on {title}" if (title := lm.provenance.text.title) else ""
+    noun = lm.kind.noun.partition(" ")[2]
+    found: dict[str, Any] = {
+        "name": name,
+        "about": f"{noun[:1].upper()}{noun[1:]} ({lm.config.describe()}{parameters}), {len(lm.vocab):,} symbols{trained}",
+        "views": views,
+        "unit": lm.vocab.unit,
+        "between": sampling.BETWEEN[lm.sequence],
+        "count": 10 if sampling.defaults(lm)["lines"] == 1 else 1,
+        "length": 200 if sampling.defaults(lm)["lines"] == 1 else 400,
+        "labels": list(lm.labels.labels) if can(lm, Conditions) else None,
+        "attends": isinstance(lm, Translator) and bool(lm.config.attention),
+    }
+    found["example"] = example = _example(lm)
+    found["blanked"] = (filling.blanked(_parts(lm, example)[0], lm.vocab.unit) or "") if can(lm, Fills) else ""
+    if can(lm, ShowsUnits):
+        found["layers"] = [{"title": title, "names": names, "units": lm.config.size} for title, names in inspection.layers(lm)]
+    return found
+
+
+def _example(lm: Any) -> str:
+    """The beginning of the training text, where that is at hand, for the views to begin with."""
+    try:
+        if isinstance(lm, Taught):
+            one = next(iter(lm.provenance.text.examples()[0]))
+            return (one.source if isinstance(lm, Translator) else one.joined)[:EXAMPLE]
+        pieces = (piece.text for piece in lm.provenance.text.open(lm.carry)[0] if piece.text.strip())
+        return sampling.BETWEEN[lm.sequence].join(islice(pieces, 1 if lm.carry else SEQUENCES))[:EXAMPLE]
+    except (LmgenError, StopIteration, OSError):
+        return ""
+
+
+def explain(lm: Any, asked: Asked) -> dict[str, Any]:
+    """What was expected of each symbol of a text; with "compare" also what the n-gram expected, and what is copied."""
+    pieces = [Piece(part, True, True, 1) for part in _parts(lm, _text(asked))]
+    behind = _background(lm) if asked.get("compare") else explanation.Background()
+    symbols, copies = [], []
+    for number, one in enumerate(explanation.explanations(lm, pieces, behind, ALTERNATIVES)):
+        last = number == len(pieces) - 1
+        for symbol in one:
+            ends = symbol.symbol == ""
+            symbols.append(
+                {
+                    "text": symbol.before + symbol.symbol if not ends else "" if last else sampling.BETWEEN[lm.sequence],
+                    "symbol": symbol.symbol,
+                    "nats": symbol.nats,
+                    "rank": symbol.rank,
+                    "known": symbol.known,
+                    "copied": symbol.copied,
+                    "alternatives": symbol.alternatives,
+                    "ngram": vars(symbol.ngram) if symbol.ngram else None,
+                }
+            )
+        copies += [{"text": span.text, "line": span.line} for span in one.copies]
+    return {"symbols": symbols, "copies": copies, "lacks": behind.lacks}
+
+
+@lru_cache(maxsize=8)
+def _background(lm: Any) -> explanation.Background:
+    return explanation.background(lm)
+
+
+def following(lm: Any, asked: Asked) -> dict[str, Any]:
+    """The symbols that may follow a text, the likeliest first: −ln p of all, without UNK, and the spelling of the first."""
+    lm = _generates(lm)
+    state = lm.start(1)
+    for id in [EOS, *lm.vocab.encode(_text(asked)).tolist()]:
+        state, logits = lm.read(state, np.array([[id]], np.int32))
+    logits = finite(np.asarray(logits, np.float64)).reshape(-1)
+    logits[UNK] = -np.inf
+    order = np.argsort(-logits, kind="stable")[: len(logits) - 1]
+    nats = np.logaddexp.reduce(logits[order]) - logits[order]
+    symbols = [lm.vocab.shown(lm.vocab.spell(id)) for id in order[:SHOWN].tolist()]
+    return {"symbols": symbols, "nats": nats.round(4).tolist()}
+
+
+def _generates(lm: Any) -> Generates:
+    return require(lm, Generates, "choose a model that writes")
+
+
+@lru_cache(maxsize=4)
+def _trace(lm: Any, text: str) -> inspection.Trace:
+    return inspection.trace(lm, text)
+
+
+def states(lm: Any, asked: Asked) -> dict[str, Any]:
+    """What a layer held after each symbol of a text, by one name: a byte a number, symbol after symbol; 127 stands for `scale`."""
+    found = _trace(lm, _text(asked))
+    layer = found.layers[_whole(asked, "layer", 0, len(found.layers) - 1, 0)]
+    of = table.check("of", kinds.Choice(tuple(layer.units)), asked.get("of", "h"))
+    values = layer.units[of]
+    scale = float(np.abs(values).max()) or 1.0
+    numbers = np.rint(values / scale * 127).astype(np.int8)
+    return {
+        "pieces": found.pieces,
+        "units": values.shape[1],
+        "scale": scale,
+        "values": base64.b64encode(numbers.tobytes()).decode(),
+    }
+
+
+def units(lm: Any, asked: Asked) -> dict[str, Any]:
+    """The units that tell the symbols from `start` to `end` of a text from the others best."""
+    found = _trace(lm, _text(asked))
+    start, end = (_whole(asked, name, 0, TEXT, 0) for name in ("start", "end"))
+    return {"matches": [match._asdict() for match in inspection.matches(found, start, end)[:MATCHES]]}
+
+
+def hold(lm: Any, asked: Asked) -> dict[str, Any]:
+    """What a network writes, free and while units are held: with the same seed, by the same loop."""
+    prompt, seed, holds = _text(asked, "prompt"), table.check("seed", table.SEED, asked.get("seed", 0)), []
+    settings = sampling.Settings(max_length=HELD)
+    for one in asked.get("holds") if isinstance(asked.get("holds"), list) else []:
+        place = one if isinstance(one, dict) else {}
+        value = table.check("value", kinds.Bounded(-holding.MOST, holding.MOST), place.get("value"))
+        holds.append(holding.Hold(_whole(place, "layer", 0, 1 << 16, 0), _whole(place, "unit", 0, 1 << 20, 0), value))
+    drawn = {"free": holding.holding(lm, []), "held": holding.holding(lm, holds)}
+    return {name: next(sampling.samples(one, settings, seed, prompt)).text for name, one in drawn.items()}
+
+
+def fill(lm: Any, asked: Asked) -> dict[str, Any]:
+    """The likeliest fillings of the blanks of a text."""
+    lm = require(lm, Fills, "choose a cloze model")
+    found = filling.fillings(lm, _text(asked), _whole(asked, "count", 1, SHOWN, 10))
+    return {"fillings": [vars(one) for one in found]}
+
+
+def labels(lm: Any, asked: Asked) -> dict[str, Any]:
+    """The labels and tags of a text."""
+    if not isinstance(lm, Labeller):
+        raise InputError("this model does not label texts: choose one that does")
+    one = next(lm.predict([_text(asked)]))
+    return {"symbols": one.symbols, "labels": one.labels[:SHOWN], "chosen": one.chosen, "tags": one.tags}
+
+
+def translate(lm: Any, asked: Asked) -> dict[str, Any]:
+    """What is written for a source, and where each of its symbols looked."""
+    if not isinstance(lm, Translator):
+        raise InputError("this model does not write for a source: choose one of pairs")
+    one = next(lm.predict([_text(asked)]))
+    weights = one.weights.round(3).tolist() if one.weights.any() else []
+    return {"text": one.text, "nats": one.nats, "symbols": one.symbols, "read": one.read, "weights": weights}
+
+
+ENDPOINTS: dict[str, Callable[[Any, Asked], dict[str, Any]]] = {
+    "explain": explain,
+    "next": following,
+    "states": states,
+    "units": units,
+    "hold": hold,
+    "fill": fill,
+    "labels": labels,
+    "translate": translate,
+}
