@@ -37,6 +37,7 @@ LENGTH = 1000  # symbols that are written on the page at most …
 HELD = 200  # … and while a unit is held, which is slower
 SHOWN = 40  # of the likeliest next symbols, and of the labels
 ALTERNATIVES = 10
+BLOCK = 64  # symbols of a prompt that are read at once
 MATCHES = 16  # units of a selection
 EXAMPLE, SEQUENCES = 200, 3  # characters and sequences of the text that a view begins with
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -162,26 +163,24 @@ def _example(lm: Any) -> str:
 
 
 def explain(lm: Any, asked: Asked) -> dict[str, Any]:
-    """What was expected of each symbol of a text; with "compare" also what the n-gram expected, and what is copied."""
-    pieces = [Piece(part, True, True, 1) for part in _parts(lm, _text(asked))]
+    """What was expected of each symbol of a text; with "compare" also what the n-gram expected, and what is copied. An end of a
+    sequence that is given, and not predicted, has no nats."""
+    lm = require(lm, Scores, "choose a model of text")
+    between = sampling.BETWEEN[lm.sequence]
+    parts = [Piece(part, True, True, 1) for part in _parts(lm, _text(asked))]
     behind = _background(lm) if asked.get("compare") else explanation.Background()
-    symbols, copies = [], []
-    for number, one in enumerate(explanation.explanations(lm, pieces, behind, ALTERNATIVES)):
-        last = number == len(pieces) - 1
+    symbols: list[dict[str, Any]] = []
+    copies = []
+    for number, one in enumerate(explanation.explanations(lm, parts, behind, ALTERNATIVES), 1):
         for symbol in one:
-            ends = symbol.symbol == ""
-            symbols.append(
-                {
-                    "text": symbol.before + symbol.symbol if not ends else "" if last else sampling.BETWEEN[lm.sequence],
-                    "symbol": symbol.symbol,
-                    "nats": symbol.nats,
-                    "rank": symbol.rank,
-                    "known": symbol.known,
-                    "copied": symbol.copied,
-                    "alternatives": symbol.alternatives,
-                    "ngram": vars(symbol.ngram) if symbol.ngram else None,
-                }
-            )
+            about = {name: getattr(symbol, name) for name in ("symbol", "nats", "rank", "known", "alternatives")}
+            ngram = symbol.ngram and {name: getattr(symbol.ngram, name) for name in ("nats", "rank", "alternatives")}
+            copied = symbol.copied is not None
+            symbols.append({"text": symbol.before + symbol.symbol, **about, "copied": copied, "ngram": ngram})
+        if number < len(parts):
+            if not lm.counted(np.array([EOS]))[0]:
+                symbols.append({"text": "", "symbol": "", "nats": None})
+            symbols[-1]["text"] = between
         copies += [{"text": span.text, "line": span.line} for span in one.copies]
     return {"symbols": symbols, "copies": copies, "lacks": behind.lacks}
 
@@ -193,20 +192,18 @@ def _background(lm: Any) -> explanation.Background:
 
 def following(lm: Any, asked: Asked) -> dict[str, Any]:
     """The symbols that may follow a text, the likeliest first: −ln p of all, without UNK, and the spelling of the first."""
-    lm = _generates(lm)
-    state = lm.start(1)
-    for id in [EOS, *lm.vocab.encode(_text(asked)).tolist()]:
-        state, logits = lm.read(state, np.array([[id]], np.int32))
-    logits = finite(np.asarray(logits, np.float64)).reshape(-1)
+    lm = require(lm, Generates, "choose a model that writes")
+    ids, state = np.array([[EOS], *lm.vocab.encode(_text(asked))[:, None]], np.int32), lm.start(1)
+    whole = len(ids) // BLOCK * BLOCK
+    for block in [*np.split(ids[:whole], whole // BLOCK or 1), *ids[whole:, None]]:  # two shapes to compile
+        if len(block):
+            state, logits = lm.read(state, block)
+    logits = finite(np.asarray(logits, np.float64))[-1, 0]
     logits[UNK] = -np.inf
     order = np.argsort(-logits, kind="stable")[: len(logits) - 1]
     nats = np.logaddexp.reduce(logits[order]) - logits[order]
     symbols = [lm.vocab.shown(lm.vocab.spell(id)) for id in order[:SHOWN].tolist()]
     return {"symbols": symbols, "nats": nats.round(4).tolist()}
-
-
-def _generates(lm: Any) -> Generates:
-    return require(lm, Generates, "choose a model that writes")
 
 
 @lru_cache(maxsize=4)
@@ -215,7 +212,7 @@ def _trace(lm: Any, text: str) -> inspection.Trace:
 
 
 def states(lm: Any, asked: Asked) -> dict[str, Any]:
-    """What a layer held after each symbol of a text, by one name: a byte a number, symbol after symbol; 127 stands for `scale`."""
+    """What a layer held after each symbol of a text, by one name: [T, N] numbers of a byte, of which 127 stands for `scale`."""
     found = _trace(lm, _text(asked))
     layer = found.layers[_whole(asked, "layer", 0, len(found.layers) - 1, 0)]
     of = table.check("of", kinds.Choice(tuple(layer.units)), asked.get("of", "h"))

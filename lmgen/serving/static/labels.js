@@ -7,7 +7,6 @@ export function labels(section, page) {
   const { text } = section.querySelector("form").elements;
   const [list, tags] = ["[data-labels]", "[data-tags]"].map((name) => section.querySelector(name));
   const run = latest(section.querySelector("[role=status]"), async (signal) => {
-    page.text = text.value;
     const found = text.value.trim() ? await ask("/page/labels", page.question({ text: text.value }), signal) : { labels: [], tags: [] };
     list.className = "bars wide";
     list.replaceChildren(
@@ -21,7 +20,11 @@ export function labels(section, page) {
     );
   });
   section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
-  text.addEventListener("input", later(250, run));
+  const soon = later(250, run);
+  text.addEventListener("input", () => {
+    page.text = text.value;
+    soon();
+  });
   return {
     reset() {},
     show() {

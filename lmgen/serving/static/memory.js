@@ -29,7 +29,6 @@ export function memory(section, page) {
   let of = "h";
 
   const run = latest(section.querySelector("[role=status]"), async (signal) => {
-    page.text = text.value;
     map.hidden = !text.value;
     if (!text.value) return "";
     found = await states(page, text.value, layer.selectedIndex, of, signal);
@@ -178,9 +177,15 @@ export function memory(section, page) {
     run();
   });
   sorted.addEventListener("change", () => {
-    if (found) arrange();
+    if (!found) return;
+    arrange();
+    choose(at.column, at.row);
   });
-  text.addEventListener("input", later(300, run));
+  const soon = later(300, run);
+  text.addEventListener("input", () => {
+    page.text = text.value;
+    soon();
+  });
   dark.addEventListener("change", draw);
   new ResizeObserver(() => draw()).observe(section);
   return {

@@ -9,7 +9,6 @@ export function pairs(section, page) {
   const result = section.querySelector("[data-result]");
   const table = section.querySelector("[data-alignment]");
   const run = latest(section.querySelector("[role=status]"), async (signal) => {
-    page.text = source.value;
     const found = await ask("/page/translate", page.question({ text: source.value }), signal);
     result.textContent = found.text;
     align(found);
@@ -33,6 +32,7 @@ export function pairs(section, page) {
     event.preventDefault();
     run();
   });
+  source.addEventListener("input", () => (page.text = source.value));
   source.addEventListener("keydown", (event) => {
     if (!sends(event)) return;
     event.preventDefault();

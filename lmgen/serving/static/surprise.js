@@ -21,9 +21,9 @@ export function surprise(section, page) {
   );
 
   const run = latest(section.querySelector("[role=status]"), async (signal) => {
-    page.text = text.value;
     if (!text.value) {
       symbols.set([]);
+      copies.replaceChildren();
       details.replaceChildren(...empty);
       return "";
     }
@@ -40,21 +40,25 @@ export function surprise(section, page) {
       if (chosen !== null) detail(chosen);
       copied();
     }
-    const bits = found.symbols.reduce((sum, { nats }) => sum + nats * BITS, 0);
-    const lacks = found.lacks.length ? ` · ${found.lacks.join(" · ")}` : "";
-    return `${found.symbols.length} symbols, ${(bits / found.symbols.length).toFixed(2)} bits each${lacks}`;
+    const predicted = found.symbols.filter(({ nats }) => nats !== null);
+    const bits = predicted.reduce((sum, { nats }) => sum + nats * BITS, 0) / predicted.length;
+    return [`${predicted.length} symbols, ${bits.toFixed(2)} bits each`, ...found.lacks].join(" · ");
   });
 
   function look(k) {
     const { text, nats, known, copied } = found.symbols[k];
+    if (nats === null) return { classes: "", name: "end of a sequence, given" };
     const bits = nats * BITS;
-    const classes = [`s${Math.min(9, Math.floor(bits))}`, copied !== null && "copied", !known && "unknown"].filter(Boolean).join(" ");
-    const notes = [copied !== null && "copied", !known && "unknown"].filter(Boolean).map((note) => `, ${note}`).join("");
-    return { classes, name: `${shown(text)}, ${bits.toFixed(1)} bits${notes}` };
+    const notes = [copied && "copied", !known && "unknown"].filter(Boolean);
+    return { classes: [`s${Math.min(9, Math.floor(bits))}`, ...notes].join(" "), name: [shown(text), `${bits.toFixed(1)} bits`, ...notes].join(", ") };
   }
 
   function detail(k) {
     const symbol = found.symbols[k];
+    if (symbol.nats === null) {
+      details.replaceChildren(element("p", { class: "faint" }, "A sequence ends here: that is given, not predicted."));
+      return;
+    }
     const figures = [
       ["probability", percent(Math.exp(-symbol.nats))],
       ["surprise", `${(symbol.nats * BITS).toFixed(1)} bits`],
@@ -94,6 +98,7 @@ export function surprise(section, page) {
     undo.hidden = false;
     const asked = page.question({ prompt, max_tokens: page.model.length, seed: Math.floor(Math.random() * 2 ** 31), stream: true });
     for await (const [, part] of completions(asked, signal)) text.value += part;
+    page.text = text.value;
     await run();
     symbols.select(k);
   });
@@ -105,6 +110,7 @@ export function surprise(section, page) {
 
   const soon = later(250, run);
   text.addEventListener("input", () => {
+    page.text = text.value;
     own = null;
     undo.hidden = true;
     soon();

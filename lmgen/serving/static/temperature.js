@@ -20,7 +20,8 @@ function drawnFrom(nats, temperature, topP) {
 
 export function temperature(section, page) {
   const [form, seeds] = section.querySelectorAll("form");
-  const { prompt, temperature, top_p, shown: value, shown_p } = form.elements;
+  const { prompt, temperature, top_p } = form.elements;
+  const [value, valueOfP] = form.querySelectorAll("[data-value]");
   const bars = section.querySelector("[data-bars]");
   const choices = section.querySelector("[data-choices]");
   const grid = section.querySelector("[data-grid]");
@@ -37,7 +38,7 @@ export function temperature(section, page) {
   function draw() {
     value.textContent = chosen().toFixed(2);
     temperature.setAttribute("aria-valuetext", value.textContent);
-    shown_p.textContent = top_p.valueAsNumber.toFixed(2);
+    valueOfP.textContent = top_p.valueAsNumber.toFixed(2);
     if (!found) return;
     const own = drawnFrom(found.nats, 1, 1).p;
     const { p, kept } = drawnFrom(found.nats, chosen(), top_p.valueAsNumber);

@@ -8,7 +8,8 @@ import { Symbols } from "./symbols.js";
 export function units(section, page) {
   const text = section.querySelector("[name=text]");
   const form = section.querySelector("[data-hold]");
-  const { layer, unit, value, prompt, seed, shown: output } = form.elements;
+  const { layer, unit, value, prompt, seed } = form.elements;
+  const output = form.querySelector("[data-value]");
   const [matches, hint, both] = ["matches", "shown", "both"].map((name) => section.querySelector(`[data-${name}]`));
   const [status, written] = section.querySelectorAll("[role=status]");
   const symbols = new Symbols(section.querySelector("[data-symbols]"), "Text by a unit", true, (from, to) => match(from, to));
@@ -17,7 +18,6 @@ export function units(section, page) {
   let found = null; // the states of the layer whose unit is shown
 
   const read = latest(status, async (signal) => {
-    page.text = text.value;
     matches.replaceChildren(element("p", { class: "faint" }, "Nothing is chosen yet."));
     found = text.value ? await states(page, text.value, layer.selectedIndex, "h", signal) : null;
     symbols.set(found ? found.pieces : []);
@@ -81,7 +81,11 @@ export function units(section, page) {
     return free === held ? "the same text" : "";
   });
 
-  text.addEventListener("input", later(300, read));
+  const soon = later(300, read);
+  text.addEventListener("input", () => {
+    page.text = text.value;
+    soon();
+  });
   unit.addEventListener("input", paint);
   layer.addEventListener("change", () => {
     found = null;
