@@ -73,8 +73,9 @@ class Engine:
         self._thread.start()
 
     def end(self) -> None:
-        """Finish the jobs and end the thread."""
+        """End the thread after the turn of a job; the others are dropped."""
         with self._changed:
+            self._jobs.clear()
             self._ending = True
             self._changed.notify()
         self._thread.join()
@@ -104,10 +105,9 @@ class Engine:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._jobs:
-                    if self._ending:
-                        return
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._jobs or self._ending)
+                if self._ending:
+                    return
                 job = self._jobs.popleft()
             if next(job, END) is not END:
                 with self._changed:
