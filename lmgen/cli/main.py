@@ -20,6 +20,7 @@ from lmgen.cli.novelty import novelty
 from lmgen.cli.options import Group, command
 from lmgen.cli.predict import predict
 from lmgen.cli.sample import fill, sample, score, top, verify
+from lmgen.cli.serve import serve
 from lmgen.cli.train import train
 from lmgen.errors import LmgenError
 from lmgen.options import suggestions
@@ -42,7 +43,7 @@ def cli() -> None:
 
 
 TEXTS = (train, sample, top, verify, fill, predict, eval_, score, novelty, compress, decompress)
-for each in (*TEXTS, show, list_, remove, rename, cells, corpus, arpa, doctor):
+for each in (*TEXTS, serve, show, list_, remove, rename, cells, corpus, arpa, doctor):
     cli.add_command(each)
 
 

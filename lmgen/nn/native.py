@@ -242,9 +242,9 @@ def pack(w: Array, gates: int = 0, transposed: bool = False, *, precision: str) 
 def sample(weights: list[Array], layers: list[dict[str, Array]], states: list[dict[str, Array]], **settings: Any) -> list[Array]:
     """Generate text: ids and nats [steps, B], the next inputs [B], the number of EOS still to draw [B], the states.
 
-    weights: input products of the first layer by symbol [V, G, P] stored, packed head, its bias, forced ids [steps], uniforms
-    [steps, B], (temperature, top p, min p), top k, next inputs and EOS still to draw [B], gain and shift of the head's norm or
-    [0].
+    weights: input products of the first layer by symbol [V, G, P] stored, packed head, its bias, forced ids and uniforms [steps,
+    B], (temperature, top p, min p) [3, B], (top k, whether UNK may be drawn) [2, B], next inputs and EOS still to draw [B], gain
+    and shift of the head's norm or [0].
     layers: packed U and, from the second on, packed W and b; b_u for GRU; gain and shift for layer norm. states: h and c [B, N].
     """
     none, empty = jnp.zeros(0), jnp.zeros((0, 0))

@@ -9,6 +9,7 @@ from lmgen.options.kinds import (
     LONGEST_SAMPLE,
     Bounded,
     Choice,
+    Duration,
     Extent,
     File,
     Files,
@@ -142,6 +143,19 @@ SCORE = (
     ERRORS,
     PRECISION,
     JSON,
+)
+SERVE = (
+    Option("host", Text(), "127.0.0.1", "Address to listen on; one that others reach needs a key."),
+    Option("port", Whole(0, 65535), 8000, "Port to listen on; 0: any that is free.", short="-p"),
+    Option("key_file", File(), None, "File with the key that requests must send as Authorization: Bearer KEY.", chosen="none"),
+    Option(
+        "allow_host", Texts(), None, "Name by which requests may call this server, beside localhost and addresses; repeatable."
+    ),
+    Option("allow_origin", Texts(), None, "Origin of pages of other sites that may ask, such as https://a.org; repeatable."),
+    Option("max_length", Whole(1, LONGEST_SAMPLE), 4096, "Most symbols written for a text."),
+    Option("queue", Whole(), 1024, "Most texts that are written or wait; more are refused."),
+    Option("time_limit", Duration(), 120, "Longest time for a request."),
+    PRECISION,
 )
 NOVELTY = (
     Option("corpus", Files(), None, "Training text of the model; repeatable.", required=True),

@@ -7,7 +7,7 @@ import json
 from typing import Any, NoReturn
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from lmgen.errors import LmgenError
@@ -26,8 +26,13 @@ class Refused(Exception):  # noqa: N818
 
 def error(status: int, sentence: str, param: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
     """The response that says why a request is not served."""
+    return JSONResponse(content(status, sentence, param), status, headers)
+
+
+def content(status: int, sentence: str, param: str | None = None) -> dict[str, Any]:
+    """The same as JSON."""
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return JSONResponse({"error": {"message": sentence, "type": kind, "param": param, "code": None}}, status, headers)
+    return {"error": {"message": sentence, "type": kind, "param": param, "code": None}}
 
 
 async def on_refused(request: Request, refused: Any) -> JSONResponse:
@@ -46,15 +51,15 @@ async def on_http_error(request: Request, why: Any) -> JSONResponse:
     return error(why.status_code, sentences.get(why.status_code, why.detail), headers=why.headers)
 
 
-async def on_failure(request: Request, why: Exception) -> JSONResponse:
-    return error(500, "the server failed, and its log says why")
+async def on_disconnect(request: Request, why: Exception) -> JSONResponse:
+    return error(400, "the client is gone")
 
 
 HANDLERS: dict[Any, Any] = {
+    ClientDisconnect: on_disconnect,
     Refused: on_refused,
     LmgenError: on_lmgen_error,
     HTTPException: on_http_error,
-    Exception: on_failure,
 }
 
 
@@ -73,12 +78,16 @@ async def body(request: Request, settings: Settings) -> dict[str, Any]:
     except TimeoutError:
         raise Refused(408, f"the body did not arrive within {settings.body_seconds:g} seconds: send it faster") from None
     try:
-        content = json.loads(b"".join(parts).decode(), parse_constant=_no_constant)
+        found = await asyncio.to_thread(_parsed, b"".join(parts))
     except (ValueError, RecursionError):
         raise Refused(400, "the body is not JSON in UTF-8") from None
-    if not isinstance(content, dict):
+    if not isinstance(found, dict):
         raise Refused(400, 'the body is not a JSON object: send one, such as {"prompt": "San"}')
-    return content
+    return found
+
+
+def _parsed(text: bytes) -> Any:
+    return json.loads(text.decode(), parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -15,11 +15,12 @@ class Settings:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     max_body: int = 1 << 20  # bytes
-    max_prompts: int = 64  # prompts, or texts, of a request …
+    max_prompts: int = 64  # prompts, or texts to predict for, in a request …
     max_sequences: int = 128  # … and prompts times n
-    max_symbols: int = 1 << 17  # of all its sequences, prompts included
+    max_length: int = 4096  # symbols written behind a prompt
     max_logprobs: int = 20
-    max_length: int = 4096  # symbols written for a sequence
-    queue: int = 1024  # sequences that are computed or wait
-    seconds: float = 120.0  # for a request, and for what is in flight when the server ends
+    max_numbers: int = 1 << 19  # symbols of a request, prompts included, times 1 + logprobs
+    queue: int = 1024  # texts that are written or wait
+    max_requests: int = 512  # in flight
+    seconds: float = 120.0  # for a request, and for those in flight when the server ends
     body_seconds: float = 10.0  # in which the body of a request arrives
