@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from itertools import islice
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
@@ -17,12 +17,15 @@ from typing import Any, ParamSpec, TypeVar, overload
 from lmgen import loading
 from lmgen.applied.labeller import Prediction
 from lmgen.data import corpus, finding, inputs, reading
+from lmgen.data.reading import Piece
 from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
 from lmgen.evaluation.cards import bylabel
 from lmgen.evaluation.cards.bylabel import OfLabel
 from lmgen.evaluation.cards.labelcard import LabelCard
 from lmgen.evaluation.cards.table import CARDS
+from lmgen.evaluation.contrast import Contrast, contrast
+from lmgen.evaluation.explanation import COPIED, Background, Explanation, background, explanations
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
 from lmgen.generation.filling import Filling, fillings
@@ -218,6 +221,30 @@ class Model:
                 yield one
 
         return of(strings())
+
+    @cached_property
+    def _background(self) -> Background:
+        return background(self.lm)
+
+    @named
+    def explain(self, text: str, top: int = 5, copied: int = COPIED, background: bool = True) -> Explanation:
+        """How likely each symbol of a text is, and which `top` symbols are likeliest in its place; with `background` also what an
+        n-gram model of the training text expected, and the spans of at least `copied` characters that the training text has.
+
+        Raises InputError for a model that does not score texts.
+        """
+        lm = require(self.lm, Scores, "use lmgen {command}, or train one with --task language")
+        text, top = table.check("text", kinds.Text(), text), table.check("top", kinds.Whole(1, kinds.MOST_ALTERNATIVES), top)
+        copied = table.check("copied", kinds.Whole(), copied)
+        behind = self._background if background else Background()
+        return next(explanations(lm, [Piece(text, True, True, 1)], behind, top, copied))
+
+    def compare(self, a: str, b: str, **how: Any) -> Contrast:
+        """Which of two texts is likelier, where they differ, and by how much; `how` is as in `explain`.
+
+        Raises InputError for a model that does not score texts, and for texts that are too long.
+        """
+        return contrast(self.explain(a, **how), self.explain(b, **how))
 
     @overload
     def predict(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]

@@ -129,6 +129,10 @@ class Scores(Model):
         """The state after each window of the columns, and −ln p [T, B] of its symbols."""
         raise NotImplementedError
 
+    def logits_of_columns(self, columns: Columns, state: State) -> Iterator[tuple[State, ArrayLike]]:
+        """The state after each window of the columns, and the logits [T, B, V] of its symbols."""
+        raise NotImplementedError
+
     def counted(self, targets: np.ndarray) -> np.ndarray:
         """Which symbols are predicted; all, unless a kind of model says otherwise."""
         return np.ones(targets.shape, bool)
@@ -149,6 +153,11 @@ class Generates(Scores):
         for row, length in columns.windows:
             state, nats = self.nats(state, columns.ids(row, length + 1)[0])
             yield state, nats
+
+    def logits_of_columns(self, columns: Columns, state: State) -> Iterator[tuple[State, ArrayLike]]:
+        for row, length in columns.windows:
+            state, logits = self.read(state, columns.ids(row, length)[0])
+            yield state, logits
 
 
 class RunsCompiled(Generates):

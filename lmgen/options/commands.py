@@ -18,6 +18,7 @@ from lmgen.options.kinds import (
     Stored,
     Text,
     Texts,
+    TwoTexts,
     Weighted,
     Whole,
 )
@@ -156,6 +157,19 @@ SERVE = (
     Option("queue", Whole(), 1024, "Most texts that are written or wait; more are refused."),
     Option("time_limit", Duration(), 120, "Longest time for a request."),
     PRECISION,
+)
+EXPLAIN = (
+    Option("compare", TwoTexts(), None, "Compare two sequences, given as A B in place of FILE."),
+    Option("top", Whole(1, kinds.MOST_ALTERNATIVES), 5, "Number of the likeliest symbols to show in each place."),
+    Option("background", Flag(), True, "Show what an n-gram model of the training text expected, and spans copied from there."),
+    Option("copied", Whole(), 30, "Shortest span that counts as copied, in characters."),
+    Option("table", Flag(), False, "Print a table of the symbols on a terminal, too."),
+    replace(OUTPUT, help="New HTML page, in one file; - for stdout.", chosen="the terminal"),
+    replace(LABEL, help="Label to explain by, of a model that writes by label."),
+    ENCODING,
+    ERRORS,
+    PRECISION,
+    JSON,
 )
 NOVELTY = (
     Option("corpus", Files(), None, "Training text of the model; repeatable.", required=True),
