@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmgen.data.vocab import EOS, UNITS, Vocab
+from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import InputError
 from lmgen.generation.sampling import BETWEEN
 from lmgen.models.capabilities import Model, ShowsUnits, finite, require
@@ -58,15 +58,18 @@ def spelt(vocab: Vocab, sequence: str, text: str) -> tuple[list[str], np.ndarray
 
     A text of several sequences is cut where these end in the corpus; of what follows the last end, no EOS is read.
     """
-    unit, between = UNITS[vocab.unit], BETWEEN[sequence]
+    between = BETWEEN[sequence]
     pieces: list[str] = []
     ids: list[np.ndarray] = []
     for number, part in enumerate(text.split(between) if between else [text]):
         if number:
             pieces.append(between)
             ids.append(np.array([EOS], vocab.dtype))
-        symbols = [vocab.shown(symbol) for symbol in vocab.split(part)]
-        pieces += [unit.glue * bool(k) + (symbol if k else symbol.removeprefix(unit.lead)) for k, symbol in enumerate(symbols)]
+        last = 0
+        for symbol, (start, end) in zip(vocab.split(part), vocab.places(part).tolist(), strict=True):
+            shown = vocab.shown(symbol)  # of a part of a character its bytes
+            pieces.append(part[last:start] + (part[start:end] if shown == symbol else shown))
+            last = end
         ids.append(vocab.encode(part))
     return pieces, np.concatenate(ids).astype(np.int32)
 

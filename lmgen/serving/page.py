@@ -6,6 +6,7 @@ for a view of the page.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
@@ -23,7 +24,7 @@ from lmgen.applied.labeller import Labeller
 from lmgen.applied.translator import Translator
 from lmgen.data.reading import Piece
 from lmgen.data.vocab import EOS, UNK
-from lmgen.errors import InputError, LmgenError
+from lmgen.errors import LmgenError
 from lmgen.evaluation import explanation, inspection
 from lmgen.generation import filling, holding, sampling
 from lmgen.models.capabilities import Conditions, Fills, Generates, Scores, ShowsUnits, Taught, can, finite, require
@@ -35,7 +36,7 @@ from lmgen.serving.http import Refused
 TEXT = 4000  # characters of a text that is shown symbol by symbol
 LENGTH = 1000  # symbols that are written on the page at most …
 HELD = 200  # … and while a unit is held, which is slower
-SHOWN = 40  # of the likeliest next symbols, and of the labels
+SHOWN = 40  # of the likeliest next symbols, and fillings at most
 ALTERNATIVES = 10
 BLOCK = 64  # symbols of a prompt that are read at once
 MATCHES = 16  # units of a selection
@@ -82,8 +83,12 @@ def routes(house: House) -> list[Route]:
     def answering(function: Callable[[Any, Asked], Any]) -> Callable[[Request], Awaitable[JSONResponse]]:
         async def endpoint(request: Request) -> JSONResponse:
             asked = await house.body(request)
-            model = house.model(asked.get("model"))[1]
-            return JSONResponse(await house.compute(function, _by_label(model, asked), asked))
+            name, model = house.model(asked.get("model"))
+            if "label" in asked:
+                model = house.by(name, table.check("label", kinds.Text(), asked["label"]))
+            if asked.get("compare"):
+                await asyncio.to_thread(_background, model.lm)  # which takes no turn of the models
+            return JSONResponse(await house.finished(request, house.compute(function, model.lm, asked)))
 
         return endpoint
 
@@ -106,14 +111,6 @@ def _text(asked: Asked, name: str = "text") -> str:
 
 def _whole(asked: Asked, name: str, low: int, high: int, default: int) -> int:
     return table.check(name, kinds.Whole(low, high), asked.get(name, default))
-
-
-def _by_label(model: Model, asked: Asked) -> Any:
-    """The network of a model, or, of one that writes by label, that of the label."""
-    if not can(model.lm, Conditions):
-        return model.lm
-    label = asked.get("label") or model.lm.labels.labels[0]
-    return model.by({_text({"label": label}, "label"): 1.0}).lm
 
 
 def _parts(lm: Any, text: str) -> list[str]:
@@ -140,7 +137,7 @@ def _about(name: str, model: Model) -> dict[str, Any]:
         "between": sampling.BETWEEN[lm.sequence],
         "count": 10 if sampling.defaults(lm)["lines"] == 1 else 1,
         "length": 200 if sampling.defaults(lm)["lines"] == 1 else 400,
-        "labels": list(lm.labels.labels) if can(lm, Conditions) else None,
+        "labels": lm.config.labels if can(lm, Conditions) else None,
         "attends": isinstance(lm, Translator) and bool(lm.config.attention),
     }
     found["example"] = example = _example(lm)
@@ -182,7 +179,7 @@ def explain(lm: Any, asked: Asked) -> dict[str, Any]:
                 symbols.append({"text": "", "symbol": "", "nats": None})
             symbols[-1]["text"] = between
         copies += [{"text": span.text, "line": span.line} for span in one.copies]
-    return {"symbols": symbols, "copies": copies, "lacks": behind.lacks}
+    return {"symbols": symbols, "copies": copies, "compared": not behind.lacks}
 
 
 @lru_cache(maxsize=8)
@@ -238,7 +235,8 @@ def hold(lm: Any, asked: Asked) -> dict[str, Any]:
     """What a network writes, free and while units are held: with the same seed, by the same loop."""
     prompt, seed, holds = _text(asked, "prompt"), table.check("seed", table.SEED, asked.get("seed", 0)), []
     settings = sampling.Settings(max_length=HELD)
-    for one in asked.get("holds") if isinstance(asked.get("holds"), list) else []:
+    given = asked.get("holds")
+    for one in given if isinstance(given, list) else []:
         place = one if isinstance(one, dict) else {}
         value = table.check("value", kinds.Bounded(-holding.MOST, holding.MOST), place.get("value"))
         holds.append(holding.Hold(_whole(place, "layer", 0, 1 << 16, 0), _whole(place, "unit", 0, 1 << 20, 0), value))
@@ -253,23 +251,6 @@ def fill(lm: Any, asked: Asked) -> dict[str, Any]:
     return {"fillings": [vars(one) for one in found]}
 
 
-def labels(lm: Any, asked: Asked) -> dict[str, Any]:
-    """The labels and tags of a text."""
-    if not isinstance(lm, Labeller):
-        raise InputError("this model does not label texts: choose one that does")
-    one = next(lm.predict([_text(asked)]))
-    return {"symbols": one.symbols, "labels": one.labels[:SHOWN], "chosen": one.chosen, "tags": one.tags}
-
-
-def translate(lm: Any, asked: Asked) -> dict[str, Any]:
-    """What is written for a source, and where each of its symbols looked."""
-    if not isinstance(lm, Translator):
-        raise InputError("this model does not write for a source: choose one of pairs")
-    one = next(lm.predict([_text(asked)]))
-    weights = one.weights.round(3).tolist() if one.weights.any() else []
-    return {"text": one.text, "nats": one.nats, "symbols": one.symbols, "read": one.read, "weights": weights}
-
-
 ENDPOINTS: dict[str, Callable[[Any, Asked], dict[str, Any]]] = {
     "explain": explain,
     "next": following,
@@ -277,6 +258,4 @@ ENDPOINTS: dict[str, Callable[[Any, Asked], dict[str, Any]]] = {
     "units": units,
     "hold": hold,
     "fill": fill,
-    "labels": labels,
-    "translate": translate,
 }

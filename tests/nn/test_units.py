@@ -74,7 +74,7 @@ def test_the_gates_make_the_memory(name):
     if memory == "c":
         np.testing.assert_allclose(seen["o"] * np.tanh(seen["c"]), hs, atol=1e-5)
     for gate in {"i", "f", "o", "z", "r"} & set(seen):
-        assert seen[gate].min() >= 0 and seen[gate].max() <= 1
+        assert ((seen[gate] >= 0) & (seen[gate] <= 1)).all()
     if "r" in seen:
         own = slice(N, 2 * N)
         r = σ(inputs @ p["W"][:, own] + before["h"] @ p["U"][:, own] + p["b"][own])

@@ -3,23 +3,25 @@
 import { ask } from "./api.js";
 import { bar, element, later, latest, percent } from "./dom.js";
 
+const MOST = 40;
+
 export function labels(section, page) {
   const { text } = section.querySelector("form").elements;
-  const [list, tags] = ["[data-labels]", "[data-tags]"].map((name) => section.querySelector(name));
+  const [list, tagged] = ["[data-labels]", "[data-tags]"].map((name) => section.querySelector(name));
   const run = latest(section.querySelector("[role=status]"), async (signal) => {
-    const found = text.value.trim() ? await ask("/page/labels", page.question({ text: text.value }), signal) : { labels: [], tags: [] };
-    list.className = "bars wide";
+    const answer = text.value.trim() ? await ask("/predict", { model: page.model.name, texts: text.value, top: MOST }, signal) : { predictions: [{}] };
+    const [{ label, labels, top = [], tokens = [], tags = [], probabilities = [] }] = answer.predictions;
+    const chosen = labels?.map((one) => one.label) ?? [label];
     list.replaceChildren(
-      ...found.labels.map(([name, p]) => bar(name, p, { classes: found.chosen.includes(name) ? "chosen" : "" })),
+      ...top.map((one) => bar(one.label, one.probability, { classes: chosen.includes(one.label) ? "chosen" : "" })),
     );
-    tags.hidden = !found.tags.length;
-    tags.replaceChildren(
-      ...found.tags.map(([tag, p], k) =>
-        element("li", { class: tag === "O" ? "" : "marked" }, element("span", { class: "text" }, found.symbols[k]), element("small", {}, `${tag} ${percent(p)}`)),
+    tagged.hidden = !tags.length;
+    tagged.replaceChildren(
+      ...tags.map((tag, k) =>
+        element("li", { class: tag === "O" ? "" : "marked" }, element("span", { class: "text" }, tokens[k]), element("small", {}, `${tag} ${percent(probabilities[k])}`)),
       ),
     );
   });
-  section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
   const soon = later(250, run);
   text.addEventListener("input", () => {
     page.text = text.value;

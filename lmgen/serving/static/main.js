@@ -27,7 +27,7 @@ const page = {
     else location.hash = view;
   },
 };
-const [chooser, label, list] = ["model", "label", "views"].map((id) => document.getElementById(id));
+const [chooser, label, list, failure] = ["model", "label", "views", "failure"].map((id) => document.getElementById(id));
 const opened = Object.fromEntries(
   Object.entries(VIEWS).map(([name, view]) => [name, view(document.getElementById(name), page)]),
 );
@@ -41,6 +41,8 @@ function show() {
     else link.removeAttribute("aria-current");
   }
   document.title = current ? `${list.querySelector("[aria-current]").textContent} · ${page.model.name} · lmgen` : "lmgen";
+  failure.hidden = page.model.views.length > 0;
+  failure.textContent = "The page has no view for such a model: ask the server's /predict.";
   opened[current]?.show();
 }
 
@@ -70,7 +72,6 @@ async function start() {
 }
 
 start().catch((error) => {
-  const failure = document.getElementById("failure");
   failure.textContent = error.message;
   failure.hidden = false;
 });

@@ -9,19 +9,20 @@ export function pairs(section, page) {
   const result = section.querySelector("[data-result]");
   const table = section.querySelector("[data-alignment]");
   const run = latest(section.querySelector("[role=status]"), async (signal) => {
-    const found = await ask("/page/translate", page.question({ text: source.value }), signal);
+    const asked = { model: page.model.name, texts: source.value, ...(page.model.attends && source.value.trim() ? { weights: true } : {}) };
+    const [found] = (await ask("/predict", asked, signal)).predictions;
     result.textContent = found.text;
     align(found);
-    return `probability ${percent(Math.exp(-found.nats))}`;
+    return `probability ${percent(found.probability)}`;
   });
 
-  function align({ weights, symbols, read }) {
+  function align({ weights = [], symbols = [], read = [] }) {
     table.classList.toggle("tall", read.some((symbol) => symbol.length > 2));
     table.replaceChildren(
       element("caption", { class: "faint" }, weights.length ? "Attention in percent" : ""),
       element("thead", {}, element("tr", {}, element("td", {}), read.map((symbol) => element("th", { scope: "col" }, shown(symbol))))),
       element("tbody", {}, weights.map((row, k) =>
-        element("tr", {}, element("th", { scope: "row" }, shown(symbols[k] ?? "")), row.map((weight) =>
+        element("tr", {}, element("th", { scope: "row" }, shown(symbols[k])), row.map((weight) =>
           element("td", { class: `s${Math.min(9, Math.floor(10 * weight))}` }, weight >= 0.05 ? String(Math.round(100 * weight)) : ""),
         )),
       )),

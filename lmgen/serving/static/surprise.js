@@ -10,6 +10,7 @@ export function surprise(section, page) {
   const text = section.querySelector("[name=text]");
   const details = section.querySelector("[data-details]");
   const copies = section.querySelector("[data-copies]");
+  const lacks = section.querySelector("[data-lacks]");
   const undo = section.querySelector("[data-undo]");
   const symbols = new Symbols(section.querySelector("[data-symbols]"), "Text by surprise", false, (k) => detail(k));
   const empty = [...details.childNodes];
@@ -42,7 +43,8 @@ export function surprise(section, page) {
     }
     const predicted = found.symbols.filter(({ nats }) => nats !== null);
     const bits = predicted.reduce((sum, { nats }) => sum + nats * BITS, 0) / predicted.length;
-    return [`${predicted.length} symbols, ${bits.toFixed(2)} bits each`, ...found.lacks].join(" · ");
+    lacks.hidden = found.compared;
+    return `${predicted.length} symbols, ${bits.toFixed(2)} bits each`;
   });
 
   function look(k) {
@@ -92,11 +94,9 @@ export function surprise(section, page) {
     own ??= text.value;
     const before = found.symbols.slice(0, k).map(({ text }) => text).join("");
     const start = before + (k && found.symbols[k].text.startsWith(" ") && !other.startsWith(" ") ? " " : "") + other;
-    const begins = page.model.between ? start.lastIndexOf(page.model.between) : -1;
-    const prompt = begins < 0 ? start : start.slice(begins + page.model.between.length);
     text.value = start;
     undo.hidden = false;
-    const asked = page.question({ prompt, max_tokens: page.model.length, seed: Math.floor(Math.random() * 2 ** 31), stream: true });
+    const asked = page.question({ prompt: start, max_tokens: page.model.length, seed: Math.floor(Math.random() * 2 ** 31), stream: true });
     for await (const [, part] of completions(asked, signal)) text.value += part;
     page.text = text.value;
     await run();
