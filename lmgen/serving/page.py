@@ -36,6 +36,7 @@ from lmgen.serving.http import Refused
 TEXT = 4000  # characters of a text that is shown symbol by symbol
 LENGTH = 1000  # symbols that are written on the page at most …
 HELD = 200  # … and while a unit is held, which is slower
+PAIRS = 8  # texts free and held, of a model that ends them itself
 SHOWN = 40  # of the likeliest next symbols, and fillings at most
 ALTERNATIVES = 10
 BLOCK = 64  # symbols of a prompt that are read at once
@@ -232,7 +233,7 @@ def units(lm: Any, asked: Asked) -> dict[str, Any]:
 
 
 def hold(lm: Any, asked: Asked) -> dict[str, Any]:
-    """What a network writes, free and while units are held: with the same seed, by the same loop."""
+    """Texts that a network writes free and while units are held: with the same seed, by the same loop."""
     prompt, seed, holds = _text(asked, "prompt"), table.check("seed", table.SEED, asked.get("seed", 0)), []
     settings = sampling.Settings(max_length=HELD)
     given = asked.get("holds")
@@ -241,7 +242,10 @@ def hold(lm: Any, asked: Asked) -> dict[str, Any]:
         value = table.check("value", kinds.Bounded(-holding.MOST, holding.MOST), place.get("value"))
         holds.append(holding.Hold(_whole(place, "layer", 0, 1 << 16, 0), _whole(place, "unit", 0, 1 << 20, 0), value))
     drawn = {"free": holding.holding(lm, []), "held": holding.holding(lm, holds)}
-    return {name: next(sampling.samples(one, settings, seed, prompt)).text for name, one in drawn.items()}
+    count = 1 if lm.carry else PAIRS
+    return {
+        name: [text.text for text in islice(sampling.samples(one, settings, seed, prompt), count)] for name, one in drawn.items()
+    }
 
 
 def fill(lm: Any, asked: Asked) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -290,13 +291,13 @@ def test_hold_a_unit_and_see_the_text_change(visit, models):
     view.get_by_label("Seed").fill("3")
     view.get_by_role("slider", name="Value").press("End")
     view.get_by_role("button", name="Write both").click()
-    expect(view.get_by_role("heading", name="unit 5 held at +3.00")).to_be_visible(timeout=PATIENCE)
+    expect(view.get_by_role("columnheader", name="unit 5 held at +3.00")).to_be_visible(timeout=PATIENCE)
     lm = models["words"].lm
-    models = [holding.holding(lm, holds) for holds in ([], [holding.Hold(0, 4, 3.0)])]
-    expected = [next(samples(one, Settings(max_length=200), 3, "b")).text for one in models]
-    assert view.locator(".pair .text").all_text_contents() == expected
-    assert expected[0] != expected[1]
-    assert view.locator(".pair mark").first.text_content()
+    for column, holds in enumerate([[], [holding.Hold(0, 4, 3.0)]], 1):
+        expected = islice(samples(holding.holding(lm, holds), Settings(max_length=200), 3, "b"), 8)
+        assert view.locator(f"[data-both] td:nth-child({column})").all_text_contents() == [one.text for one in expected]
+    expect(view.locator("[data-both] mark").filter(has_text=re.compile(".")).first).to_be_visible()
+    expect(view.get_by_role("status").last).to_have_text(re.compile(r"\d of 8 texts changed"))
 
 
 # ---- other kinds of models -------------------------------------------------------------------------------------------------

@@ -74,11 +74,17 @@ export function units(section, page) {
     const holds = [{ layer: layer.selectedIndex, unit: unit.valueAsNumber - 1, value: value.valueAsNumber }];
     const asked = page.question({ prompt: prompt.value, seed: seed.valueAsNumber, holds });
     const { free, held } = await ask("/page/hold", asked, signal);
-    let same = 0;
-    while (same < free.length && free[same] === held[same]) same++;
-    const side = (title, written) => element("div", {}, element("h4", {}, title), element("p", { class: "text" }, written.slice(0, same), element("mark", {}, written.slice(same))));
-    both.replaceChildren(side("free", free), side(`unit ${holds[0].unit + 1} held at ${figure(holds[0].value)}`, held));
-    return free === held ? "the same text" : "";
+    const row = (one, k) => {
+      const other = held[k];
+      let same = 0;
+      while (same < one.length && one[same] === other[same]) same++;
+      const cells = [one, other].map((text) => element("td", {}, text.slice(0, same), element("mark", {}, text.slice(same))));
+      return element("tr", {}, cells);
+    };
+    const heads = ["free", `unit ${holds[0].unit + 1} held at ${figure(holds[0].value)}`].map((title) => element("th", { scope: "col" }, title));
+    both.replaceChildren(element("thead", {}, element("tr", {}, heads)), element("tbody", {}, free.map(row)));
+    const changed = free.filter((one, k) => one !== held[k]).length;
+    return free.length > 1 ? `${changed} of ${free.length} texts changed` : changed ? "" : "the same text";
   });
 
   const soon = later(300, read);
