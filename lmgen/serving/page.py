@@ -81,15 +81,20 @@ def routes(house: House) -> list[Route]:
         found = [await house.compute(_about, name, model) for name, model in house.models.items()]
         return JSONResponse({"models": found, "bounds": bounds})
 
+    comparing = asyncio.Lock()
+
     def answering(function: Callable[[Any, Asked], Any]) -> Callable[[Request], Awaitable[JSONResponse]]:
-        async def endpoint(request: Request) -> JSONResponse:
-            asked = await house.body(request)
+        async def answer(asked: Asked) -> JSONResponse:
             name, model = house.model(asked.get("model"))
             if "label" in asked:
                 model = house.by(name, table.check("label", kinds.Text(), asked["label"]))
             if asked.get("compare"):
-                await asyncio.to_thread(_background, model.lm)  # which takes no turn of the models
-            return JSONResponse(await house.finished(request, house.compute(function, model.lm, asked)))
+                async with comparing:  # beside the models, since it takes long the first time
+                    await asyncio.to_thread(_background, model.lm)
+            return JSONResponse(await house.compute(function, model.lm, asked))
+
+        async def endpoint(request: Request) -> JSONResponse:
+            return await house.finished(request, answer(await house.body(request)))
 
         return endpoint
 

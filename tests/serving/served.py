@@ -13,7 +13,7 @@ import jax
 import uvicorn
 
 import lmgen
-from lmgen.data.vocab import Vocab
+from lmgen.data.vocab import UNITS, Vocab
 from lmgen.models.recurrent import Cloze, Recurrent
 from lmgen.nn import model
 from lmgen.nn.model import NetworkConfig
@@ -24,16 +24,23 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "format-2"
 LETTERS = Vocab("char", tuple("abcdefghijklmnopqrstuvwxyz _<>="))
 
 
-def untrained(kind: Any = Recurrent, **options: Any) -> lmgen.Model:
-    """A network of letters with random weights."""
-    config = NetworkConfig(**{"vocab": len(LETTERS), "size": 8, "embedding": 6} | options)
-    return lmgen.Model(kind(config, model.init(config, jax.random.key(7)), LETTERS))
+def untrained(kind: Any = Recurrent, vocab: Vocab = LETTERS, **options: Any) -> lmgen.Model:
+    """A network with random weights."""
+    config = NetworkConfig(**{"vocab": len(vocab), "size": 8, "embedding": 6} | options)
+    return lmgen.Model(kind(config, model.init(config, jax.random.key(7)), vocab))
+
+
+def of_words(unit: str) -> lmgen.Model:
+    """A network of words with random weights."""
+    lead = UNITS[unit].lead
+    return untrained(vocab=Vocab(unit, tuple(lead + word for word in ("re", "kimo", "bade"))))
 
 
 def every_kind() -> dict[str, lmgen.Model]:
     """A model of each kind that the page has a view for."""
     golden = {name: lmgen.load(GOLDEN / name, precision="f32") for name in ("counts", "tags", "classes", "pairs", "writer")}
-    return {"deep": untrained(cell="gru", layers=2), "cloze": untrained(Cloze, direction="both"), **golden}
+    networks = {"deep": untrained(cell="gru", layers=2), "cloze": untrained(Cloze, direction="both")}
+    return {**networks, **{unit: of_words(unit) for unit in ("word", "word-punct")}, **golden}
 
 
 @contextmanager

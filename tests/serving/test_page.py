@@ -90,6 +90,8 @@ VIEWS = {
     "words": ["write", "surprise", "temperature", "memory", "units"],
     "deep": ["write", "surprise", "temperature", "memory", "units"],
     "cloze": ["surprise", "memory", "units", "blanks"],
+    "word": ["write", "surprise", "temperature", "memory", "units"],
+    "word-punct": ["write", "surprise", "temperature", "memory", "units"],
     "counts": ["write", "surprise", "temperature"],
     "tags": ["labels"],
     "classes": ["labels"],

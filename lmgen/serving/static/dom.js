@@ -13,9 +13,12 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
+export const UNKNOWN = "\ufffd"; // how the server spells a symbol that is not in the vocabulary
+
 /** A symbol for people, where it stands alone: what cannot be seen has a sign or a name. */
 export function shown(symbol) {
   if (symbol === "") return "end";
+  if (symbol.trim() === UNKNOWN) return "unknown";
   return symbol.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥");
 }
 

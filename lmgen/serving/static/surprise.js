@@ -1,7 +1,7 @@
 // Surprise: a text coloured by what the model expected, and the alternatives of each symbol.
 
 import { ask, completions } from "./api.js";
-import { bar, element, later, latest, percent, shown } from "./dom.js";
+import { bar, element, later, latest, percent, shown, UNKNOWN } from "./dom.js";
 import { Symbols } from "./symbols.js";
 
 const BITS = 1 / Math.LN2;
@@ -81,7 +81,7 @@ export function surprise(section, page) {
   function expected(name, alternatives, symbol, choose = null) {
     const rows = alternatives.map(([other, p]) =>
       bar(shown(other), p, {
-        choose: choose && other !== "" ? () => choose(other) : null,
+        choose: choose && other !== "" && other.trim() !== UNKNOWN ? () => choose(other) : null,
         name: `Write on with ${shown(other)}`,
         classes: other === symbol.symbol ? "chosen" : "",
       }),
@@ -93,7 +93,7 @@ export function surprise(section, page) {
   const writeOn = latest(section.querySelector("[role=status]"), async (signal, k, other) => {
     own ??= text.value;
     const before = found.symbols.slice(0, k).map(({ text }) => text).join("");
-    const start = before + (k && found.symbols[k].text.startsWith(" ") && !other.startsWith(" ") ? " " : "") + other;
+    const start = before + spaced(k, other);
     text.value = start;
     undo.hidden = false;
     const asked = page.question({ prompt: start, max_tokens: page.model.length, seed: Math.floor(Math.random() * 2 ** 31), stream: true });
@@ -102,6 +102,13 @@ export function surprise(section, page) {
     await run();
     symbols.select(k);
   });
+
+  /** A symbol as it stands in the text: words have their space before them, but at the beginning of a sequence. */
+  function spaced(k, symbol) {
+    const begins = k === 0 || found.symbols[k - 1].symbol === "";
+    if (begins && page.model.unit === "word-punct") return symbol.trimStart() || symbol;
+    return !begins && (page.model.unit === "word" || page.model.unit === "word-only") ? ` ${symbol}` : symbol;
+  }
 
   function copied() {
     const spans = found.copies.map(({ text, line }) => element("li", {}, element("span", { class: "text copied" }, text), text === line ? " is in the corpus" : " is copied from ", text === line ? null : element("span", { class: "text faint" }, line)));

@@ -4,6 +4,7 @@ import { ask, completions } from "./api.js";
 import { bar, element, later, latest, percent, shown } from "./dom.js";
 
 const SHOWN = 16;
+const MOST = 24; // characters of the prompt in the heading
 const TEMPERATURES = [0.3, 0.7, 1, 1.5];
 const SEEDS = 4;
 
@@ -23,6 +24,7 @@ export function temperature(section, page) {
   const { prompt, temperature, top_p } = form.elements;
   const [value, valueOfP] = form.querySelectorAll("[data-value]");
   const bars = section.querySelector("[data-bars]");
+  const heading = section.querySelector("[data-heading]");
   const choices = section.querySelector("[data-choices]");
   const grid = section.querySelector("[data-grid]");
   const [status, written] = section.querySelectorAll("[role=status]");
@@ -31,7 +33,9 @@ export function temperature(section, page) {
   const chosen = () => Math.round(10 ** temperature.valueAsNumber * 100) / 100;
 
   const run = latest(status, async (signal) => {
-    found = await ask("/page/next", page.question({ text: prompt.value }), signal);
+    const text = prompt.value;
+    found = await ask("/page/next", page.question({ text }), signal);
+    heading.textContent = text ? `The next symbol after “${shown(text.slice(-MOST))}”` : "The first symbol";
     draw();
   });
 
