@@ -19,7 +19,7 @@ from lmgen.data.vocab import EOS
 from lmgen.evaluation.alternatives import Likely, Reader
 from lmgen.generation.constraints import cut
 from lmgen.generation.spelling import Speller, name_of
-from lmgen.serving.engine import Channel, Engine
+from lmgen.serving.engine import Channel
 from lmgen.serving.house import House
 from lmgen.serving.requests import Asked, completion
 from lmgen.serving.writing import Waiting
@@ -76,8 +76,8 @@ class Part(NamedTuple):
 class Choice:
     """One text of an answer: spelt, judged, and cut at a stop, as its ids come."""
 
-    def __init__(self, asked: Asked, index: int, engine: Engine):
-        self.asked, self.index, self._engine = asked, index, engine
+    def __init__(self, asked: Asked, index: int, house: House):
+        self.asked, self.index, self._engine, self._metrics = asked, index, house.engine, house.metrics
         self.finish: str | None = None
         self.drawn = 0
         self._vocab = asked.model.lm.vocab
@@ -128,6 +128,7 @@ class Choice:
         spelt = zip(ids.tolist(), self._speller.parts(ids.tolist()), strict=True)
         for likely in reader.read(ids):
             yield [self._symbol(likely, k, *next(spelt)) for k in range(len(likely.log_p))]
+            self._metrics.read.inc(len(likely.log_p))
 
     def _symbol(self, likely: Likely, k: int, id: int, text: str) -> Symbol:
         pairs = zip(likely.ids[k].tolist(), likely.of_ids[k].tolist(), strict=True)
@@ -142,7 +143,7 @@ class Answer:
 
     def __init__(self, house: House, asked: Asked):
         self.asked, self._house = asked, house
-        self._choices = [Choice(asked, index, house.engine) for index in range(len(asked.prompts) * asked.n)]
+        self._choices = [Choice(asked, index, house) for index in range(len(asked.prompts) * asked.n)]
         self._about = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time())}
         self._channel, self._begun = Channel(), time.monotonic()
         self._texts = [
@@ -169,10 +170,11 @@ class Answer:
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """It in parts, as they come."""
-        first = True
+        waited = False
         async for part in self._parts(PACE):
-            if first and (first := not part.text) is False:
+            if not waited and self._choices[part.choice].drawn:
                 self._house.metrics.first.observe(time.monotonic() - self._begun)
+                waited = True
             yield self._message([part.shown(self.asked.logprobs is not None)])
         if self.asked.usage:
             yield self._message([]) | {"usage": self._usage()}

@@ -78,7 +78,8 @@ class Engine:
             self._jobs.clear()
             self._ending = True
             self._changed.notify()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def add(self, job: Iterator[Any]) -> None:
         """Give a generator its turns until it ends; what it yields is dropped, and it may not raise."""

@@ -13,6 +13,7 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmgen.serving.http import error
@@ -73,7 +74,7 @@ class Guard:
             await error(status, sentence, headers=wanted)(scope, receive, sending)
         elif shared and scope["method"] == "OPTIONS":
             allowed = {"access-control-allow-methods": METHODS, "access-control-allow-headers": "authorization, content-type"}
-            await error(204, "", headers=allowed)(scope, receive, sending)
+            await Response(status_code=204, headers=allowed)(scope, receive, sending)
         else:
             await self.app(scope, receive, sending)
 
@@ -83,9 +84,8 @@ class Guard:
         if len(hosts) != 1 or not self._is_host(hosts[0]):
             named = repr(hosts[0][:100]) if hosts else "no host"
             return 403, f"this server does not answer requests to {named}: ask it by its address, or start it with --allow-host"
-        if origins and not (len(origins) == 1 and self._is_origin(origins[0], hosts[0])):
-            return 403, "this server does not answer pages of other sites: start it with --allow-origin to let one ask"
-        if not origins and headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+        ours = self._is_origin(origins[0], hosts[0]) if len(origins) == 1 else not origins and _is_our_fetch(headers)
+        if not ours:
             return 403, "this server does not answer pages of other sites: start it with --allow-origin to let one ask"
         opened = method == "OPTIONS" or (method in ("GET", "HEAD") and (path in OPEN or path.startswith(STATIC)))
         if self._key and not opened and not self._has_key(headers.get("authorization", "")):
@@ -104,6 +104,12 @@ class Guard:
         scheme, _, key = authorization.partition(" ")
         given = sha256(key.strip().encode("utf-8", "surrogateescape")).digest()  # of equal length, so that no length leaks
         return hmac.compare_digest(given, self._key or b"") and scheme.lower() == "bearer"
+
+
+def _is_our_fetch(headers: Headers) -> bool:
+    """Whether what a browser asks for without naming an origin, as pictures, is for a page of ours, or is a page."""
+    site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode")
+    return site in ("none", "same-origin") or mode == "navigate"
 
 
 def _hostname(url: str) -> str:

@@ -21,7 +21,7 @@ from lmgen.serving.house import House
 from lmgen.serving.http import Refused
 from lmgen.serving.settings import Settings as Bounds
 
-STOPS = 16
+MOST_STOPS = 16
 DRAWING = {option.name: option.kind for option in SAMPLING if option.name in (*TRANSFORMS, "lines", "unknown")}
 # Fields of OpenAI's that this server has no use for, with the values that ask for nothing.
 WITHOUT = {
@@ -49,8 +49,13 @@ def fields(asked: Mapping[str, Any], known: Mapping[str, kinds.Kind]) -> dict[st
     return found
 
 
-class Anything(kinds.Kind):
-    """Any value, which is checked where it is used."""
+class Stops(kinds.Texts):
+    """Texts to stop at, one or a list."""
+
+    def check(self, value: Any) -> tuple[str, ...]:
+        if isinstance(value, str) or (isinstance(value, list) and len(value) <= MOST_STOPS):
+            return super().check(value)
+        raise ValueError(f"{kinds.quoted(value)} cannot be used: give a text, or a list of {MOST_STOPS} at most")
 
 
 @dataclass(frozen=True)
@@ -99,13 +104,13 @@ def completion(asked: Mapping[str, Any], house: House) -> Asked:
     known = {
         **DRAWING,
         "model": kinds.Text(),
-        "prompt": Anything(),
+        "prompt": kinds.Kind(),
         "label": kinds.Text(),
         "max_tokens": kinds.Whole(0, bounds.max_length),
         "n": kinds.Whole(1, bounds.max_sequences),
         "echo": kinds.Flag(),
         "logprobs": kinds.Whole(0, bounds.max_logprobs),
-        "stop": kinds.Texts(),
+        "stop": Stops(),
         "seed": table.SEED,
         "stream": kinds.Flag(),
         "user": kinds.Text(),
@@ -132,9 +137,6 @@ def completion(asked: Mapping[str, Any], house: House) -> Asked:
         raise Refused(
             400, f"this asks for up to {numbers:,} numbers, and {bounds.max_numbers:,} is the most: ask for less at a time"
         )
-    stop = given.get("stop", ())
-    if len(stop) > STOPS:
-        raise Refused(400, f"{len(stop)} texts to stop at are too many: give {STOPS} at most", "stop")
     heads = tuple(int(len(prompt) > 0 and prompt[0] == EOS) for prompt in prompts)
     return Asked(
         name,
@@ -150,7 +152,7 @@ def completion(asked: Mapping[str, Any], house: House) -> Asked:
         n,
         given.get("echo", False),
         logprobs,
-        stop,
+        given.get("stop", ()),
         given.get("stream", False),
         bool((given.get("stream_options") or {}).get("include_usage")),
     )

@@ -89,7 +89,10 @@ def serve(models: Mapping[str, Model], listening: socket.socket, settings: Setti
     )
     ready()
     with signals.ignored():  # but for the handlers of the server, which raises them again at its end
-        _Server(config, app.state.house).run([listening])
+        try:
+            _Server(config, app.state.house).run([listening])
+        finally:
+            app.state.house.engine.end()  # where the server was ended at once
 
 
 def warm(model: Model) -> None:
