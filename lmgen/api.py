@@ -37,6 +37,7 @@ from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, Score
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.options import commands, kinds, table
+from lmgen.pages import notebook
 from lmgen.structured import pairs
 from lmgen.system import directories
 from lmgen.system.files import explained
@@ -73,6 +74,16 @@ class Model:
     def __repr__(self) -> str:
         config = self.lm.config
         return f"<lmgen.Model {config.describe()}, {config.vocab} symbols, {self.lm.path}>"
+
+    def _repr_html_(self) -> str:
+        about, config = self.lm.provenance.about, self.lm.config
+        rows = {
+            "model": config.describe(),
+            "symbols": f"{config.vocab:,}",
+            "trained on": self.trained_on.title,
+            "path": self.path,
+        }
+        return notebook.facts("lmgen.Model", rows | {f"validation {self.lm.kind.nats}": about.get("valid_nats")})
 
     @property
     def fills(self) -> bool:
@@ -180,7 +191,7 @@ class Model:
     @wraps(samples, assigned=())  # with the same signature
     def sample(self, *args: Any, **options: Any) -> list[Sample]:
         """What `samples` gives, in a list."""
-        return list(self.samples(*args, **options))
+        return notebook.Several(self.samples(*args, **options))
 
     @named
     def fill(self, text: str, count: int = 5, blank: str = "_") -> list[Filling]:
@@ -234,10 +245,8 @@ class Model:
         Raises InputError for a model that does not score texts.
         """
         lm = require(self.lm, Scores, "use lmgen {command}, or train one with --task language")
-        text, top = table.check("text", kinds.Text(), text), table.check("top", kinds.Whole(1, kinds.MOST_ALTERNATIVES), top)
-        copied = table.check("copied", kinds.Whole(), copied)
-        behind = self._background if background else Background()
-        return next(explanations(lm, [Piece(text, True, True, 1)], behind, top, copied))
+        piece = Piece(table.check("text", kinds.Text(), text), True, True, 1)
+        return next(explanations(lm, [piece], self._background if background else Background(), top, copied))
 
     def compare(self, a: str, b: str, **how: Any) -> Contrast:
         """Which of two texts is likelier, where they differ, and by how much; `how` is as in `explain`.

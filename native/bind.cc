@@ -292,8 +292,8 @@ struct TableGradient {
 };
 
 // [nats, rate], count [], then weights, means, squares, gradients (n of each), ids [rows] or [0] -> weights, means, squares in
-// place, finite []. The gradient number `table` is sparse: it has one row for each id. If the nats or the gradient norm is not
-// finite, nothing changes.
+// place, the global norm of the gradients []. The gradient number `table` is sparse: it has one row for each id. If the nats or
+// the norm is not finite, nothing changes.
 ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float clip, float beta1, float beta2, float epsilon,
                  int64_t table, ffi::Span<const float> decay) {
   const Kernels* kernels = kernels_for(false);
@@ -331,7 +331,7 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
     all.push_back(leaf);
     total += size, pieces += kernels->pieces(size);
   }
-  uint8_t* finite = arrays.out<uint8_t>(3 * leaves, DataType::PRED, {});
+  float* const global = arrays.out<float>(3 * leaves, DataType::F32, {});
   std::vector<float> sums(size_t(pieces), 0.0f);
   return run(arrays, double(total), [&](const Worker& worker) {
     if (rows) kernels->sum_rows(rows->task, worker), worker.wait();
@@ -344,9 +344,8 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
     double squared = 0;
     for (float sum : sums) squared += sum;
     const double norm = std::sqrt(squared);
-    const bool good = std::isfinite(norm) && std::isfinite(scalars[0]);
-    if (worker.number == 0) *finite = good;
-    if (!good) return;
+    if (worker.number == 0) *global = float(norm);
+    if (!std::isfinite(float(norm)) || !std::isfinite(scalars[0])) return;
     const double steps = double(*count) + 1;
     const AdamWStep step{float(norm < clip ? 1.0 : clip / norm),
                          scalars[1],

@@ -15,7 +15,7 @@ from lmgen.cli.about import cells, doctor
 from lmgen.cli.compress import compress, decompress
 from lmgen.cli.corpus import corpus
 from lmgen.cli.evaluate import eval_
-from lmgen.cli.explain import explain
+from lmgen.cli.explanations.explain import explain
 from lmgen.cli.models import arpa, list_, remove, rename, show
 from lmgen.cli.novelty import novelty
 from lmgen.cli.options import Group, command

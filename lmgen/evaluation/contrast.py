@@ -9,6 +9,8 @@ from typing import Any
 
 from lmgen.errors import InputError
 from lmgen.evaluation.explanation import Explanation
+from lmgen.pages import notebook
+from lmgen.pages.surprise import named, visible
 
 MOST = 2_000  # symbols of a text; finding what two share takes the square of that
 
@@ -27,6 +29,12 @@ class Part:
         """The nats that the second text costs more here than the first."""
         return self.nats[1] - self.nats[0]
 
+    def row(self) -> list[str]:
+        """Both texts, each with its nats, and the difference, for people."""
+        sides = zip(self.texts, self.nats, strict=True)
+        cells = [cell for text, nats in sides for cell in (visible(text) if self.same else named(text), f"{nats:.2f}")]
+        return [*cells, f"{self.difference:+.2f}"]
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -44,6 +52,10 @@ class Contrast:
     def likelier(self) -> int | None:
         """0 if the first text is likelier, 1 if the second is, None if neither."""
         return None if self.difference == 0 else int(self.difference < 0)
+
+    def _repr_html_(self) -> str:
+        rows = [part.row() for part in self.parts]
+        return notebook.Several(self.sides)._repr_html_() + notebook.table(("A", "nats", "B", "nats", "difference"), rows)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""

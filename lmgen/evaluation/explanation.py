@@ -25,6 +25,9 @@ from lmgen.evaluation.novelty import Index, Matches, Span
 from lmgen.models import columns
 from lmgen.models.capabilities import Conditions, HoldsNGrams, Scores, State, can, finite
 from lmgen.models.scoring import BATCH, WINDOW
+from lmgen.options import kinds, table
+from lmgen.pages import notebook
+from lmgen.pages.surprise import named
 from lmgen.training import counting
 
 COPIED = 30  # characters from which on a span counts as copied
@@ -131,6 +134,10 @@ class Explanation(Sequence[Symbol]):
     def __repr__(self) -> str:
         return f"<Explanation {self.text[:40]!r}, {self.nats:.2f} nats, {len(self):,} symbols>"
 
+    def _repr_html_(self) -> str:
+        symbols = ((one.before, one.symbol, one.nats, _said(one)) for one in self)
+        return notebook.coloured(symbols, f"{self.nats:.2f} {'pseudo-nats' if self.pseudo else 'nats'}")
+
     @property
     def nats(self) -> float:
         """−ln p of the text."""
@@ -156,6 +163,12 @@ class Explanation(Sequence[Symbol]):
 
     def _spell(self, id: int) -> str:
         return self.vocab.shown(self.vocab.spell(id))
+
+
+def _said(one: Symbol) -> str:
+    """What a pointer sees of a symbol."""
+    likeliest = " ".join(f"{named(symbol)}:{p:.2f}" for symbol, p in one.alternatives)
+    return f"{named(one.symbol)} {one.probability:.3g}, {one.nats:.2f} nats, rank {one.rank}; {likeliest}"
 
 
 @dataclass(frozen=True)
@@ -212,6 +225,8 @@ def explanations(
     With a carried state each sequence continues the one before; a cloze model needs whole sequences, with a carried state all of
     them before it explains the first.
     """
+    top = table.check("top", kinds.Whole(1, kinds.MOST_ALTERNATIVES), top)
+    copied = table.check("copied", kinds.Whole(), copied)
     models = [_Reader(one, min(top, len(lm.vocab))) for one in (lm, behind.ngram) if one is not None]
     held: list[tuple[Piece, np.ndarray]] = []
     symbols, largest = 0, math.inf if lm.carry and lm.pseudo else BATCH * WINDOW
@@ -264,11 +279,11 @@ class _Reader:
         alone = lm.pseudo or (begins and ends and not lm.carry)  # nothing is carried over its edges
         cut = columns.whole(stream, lm.carry, self.batch, self.window) if alone else columns.continued(stream, self.window)
         for part in cut:
-            state = lm.start(part.count) if alone or self.state is None else self.state
-            for window, (state, logits) in zip(part.windows, lm.logits_of_columns(part, state), strict=True):
+            before = lm.start(part.count) if alone or self.state is None else self.state
+            for window, (after, logits) in zip(part.windows, lm.logits_of_columns(part, before), strict=True):
                 for found, array in zip(_seen(logits, part.ids(window[0] + 1, window[1])[0], k), out, strict=True):
                     part.put(np.asarray(found), window, array)
-            self.state = self.state if alone else state
+                self.state = self.state if alone else after
         finite(out.nats)
         return out
 

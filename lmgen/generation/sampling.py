@@ -29,6 +29,7 @@ from lmgen.nn.attention import Attention
 from lmgen.nn.cells import CELLS
 from lmgen.options import table
 from lmgen.options.commands import SAMPLING
+from lmgen.pages import notebook
 from lmgen.system import devices
 
 ROWS = 16  # sequences side by side: always as many for a model, because a product of another shape differs in its last bits
@@ -235,8 +236,15 @@ class Sample:
     seed: int | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
+        return f"Sample({self.text!r}, {self._notes})"
+
+    @property
+    def _notes(self) -> str:
         notes = ["in the corpus" if self.known else "new"] * (self.known is not None) + ["cut off"] * (not self.ended)
-        return f"Sample({', '.join([repr(self.text), f'{self.nats:.2f} nats', f'{self.symbols:,} symbols', *notes])})"
+        return ", ".join([f"{self.nats:.2f} nats", f"{self.symbols:,} symbols", *notes])
+
+    def _repr_html_(self) -> str:
+        return notebook.text(self.text, self._notes)
 
 
 def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", wanted: int = ROWS) -> Iterator[Sample]:

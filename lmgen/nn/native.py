@@ -211,7 +211,8 @@ def head(h: Array, W: Array, b: Array, targets: Array, precision: str, transpose
 def adamw(
     scalars: Array, count: Array, arrays: list[Array], decay: list[float], ids: Any = None, table: int = -1, **numbers: float
 ) -> list[Array]:
-    """A step of AdamW with clipping by the global norm: weights, means and squares, and whether the gradient was finite.
+    """A step of AdamW with clipping by the global norm: weights, means and squares, and that norm; unless that and the loss are
+    finite nothing changes.
 
     scalars are the loss and the learning rate, count the previous steps; `arrays` are all weights, means, squares and gradients,
     `decay` the weight decay of each array of weights; `numbers` are clip, beta1, beta2 and epsilon. Weights and moments are
@@ -219,7 +220,7 @@ def adamw(
     """
     assert library().functions, library().lack
     n = 3 * len(decay)
-    results = [*(ShapeDtypeStruct(a.shape, a.dtype) for a in arrays[:n]), ShapeDtypeStruct((), jnp.bool_)]
+    results = [*(ShapeDtypeStruct(a.shape, a.dtype) for a in arrays[:n]), ShapeDtypeStruct((), jnp.float32)]
     call = jax.ffi.ffi_call("lmgen_adamw", results, input_output_aliases={2 + i: i for i in range(n)})
     attributes: dict[str, Any] = {name: np.float32(value) for name, value in numbers.items()}
     ids = jnp.zeros(0, jnp.int32) if ids is None else ids

@@ -159,7 +159,7 @@ SERVE = (
     PRECISION,
 )
 EXPLAIN = (
-    Option("compare", TwoTexts(), None, "Compare two sequences, given as A B in place of FILE."),
+    Option("compare", TwoTexts(), None, "Compare two texts: which is likelier, and where they differ."),
     Option("top", Whole(1, kinds.MOST_ALTERNATIVES), 5, "Number of the likeliest symbols to show in each place."),
     Option("background", Flag(), True, "Show what an n-gram model of the training text expected, and spans copied from there."),
     Option("copied", Whole(), 30, "Shortest span that counts as copied, in characters."),

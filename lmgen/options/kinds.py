@@ -172,6 +172,7 @@ class Text(Kind):
 class TwoTexts(Text):
     """Two strings."""
 
+    word = "A B"
     words = 2
 
 

@@ -45,7 +45,8 @@ class Training:
         self.state = state or begin(task, config)
         self.progress = progress or Progress()
         self._started = time.monotonic() - self.progress.seconds
-        self._pending: Array | None = None  # the loss of the last step
+        self._pending: list[Array] | None = None  # the loss and the gradient norm of the last step
+        self._norm: float | None = None  # of the last step that was waited for
         self._compiled: tuple[int, float] | None = None  # step and seconds when everything was compiled
 
     @property
@@ -84,9 +85,9 @@ class Training:
                 self.settle()
             if k < first + FRESH:
                 memory.give_back()
-            self.state, nats = step(self.task, config.optimiser, self.state, self.batches[k], rate, k)
+            self.state, *pending = step(self.task, config.optimiser, self.state, self.batches[k], rate, k)
             self.settle()  # waiting for the step before keeps the device busy with this one
-            self._pending, progress.step = nats, k + 1
+            self._pending, progress.step = pending, k + 1
             if self._compiled is None:
                 self.settle()
                 self._compiled = progress.step, self.seconds
@@ -100,7 +101,7 @@ class Training:
             report = StepReport(progress.step, symbols, self.seconds, min(1.0, self.done()[0]), speed, rate)
             if has_loss:
                 mean = progress.sum_nats / progress.counted if progress.counted else None
-                report = replace(report, train_nats=mean, skipped=int(self.state.skipped))
+                report = replace(report, train_nats=mean, gradient_norm=self._norm, skipped=int(self.state.skipped))
                 progress.sum_nats, progress.counted, last = 0.0, 0, (progress.step, self.seconds)
                 if int(self.state.bad) >= BAD_STEPS:
                     raise DivergedError(
@@ -117,9 +118,12 @@ class Training:
 
     def settle(self) -> None:
         """Wait for the last step and add its loss to the mean."""
-        if self._pending is not None and math.isfinite(nats := float(self._pending)):
-            self.progress.sum_nats += nats
-            self.progress.counted += 1
+        if self._pending is not None:
+            nats, norm = map(float, self._pending)
+            self._norm = norm if math.isfinite(norm) else None
+            if math.isfinite(nats):
+                self.progress.sum_nats += nats
+                self.progress.counted += 1
         self._pending = None
 
     def _validated(self, report: StepReport, validate: Callable[[Params], float]) -> StepReport:

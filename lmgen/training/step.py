@@ -55,8 +55,8 @@ def begin(task: Task, config: TrainingConfig) -> State:
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def step(
     task: Task, config: optimiser.OptimiserConfig, state: State, batch: Batch, rate: Array, number: Array
-) -> tuple[State, Array]:
-    """One update; the new state, and the mean nats of the targets before it, weighted.
+) -> tuple[State, Array, Array]:
+    """One update; the new state, the mean nats of the targets before it, weighted, and the norm of the gradient, not clipped.
 
     `number` is that of the step. A gradient that is not finite leaves everything but the counts as it was.
     """
@@ -73,13 +73,14 @@ def step(
     learnt = _learnt(task, state.params)
     frozen = {name: p for name, p in state.params.items() if name not in learnt}
     (nats, after), gradient = _gradient(loss, learnt, task.rows_read(batch))
-    params, moments, fine = optimiser.updated(config, learnt, state.optimiser, gradient, nats, rate)
+    params, moments, norm = optimiser.updated(config, learnt, state.optimiser, gradient, nats, rate)
+    fine = jnp.isfinite(nats) & jnp.isfinite(norm)
     carried, bad = jax.tree.map(lambda a: jnp.where(fine, a, 0), after), jnp.where(fine, 0, state.bad + 1)
     average = state.average
     if config.average:
         decay = jnp.where(fine, jnp.minimum(config.average, number / (number + WARM)), 1)
         average = jax.tree.map(lambda a, p: p + decay * (a - p), average, params)
-    return State({**frozen, **params}, moments, carried, state.key, bad, state.skipped + ~fine, average), nats
+    return State({**frozen, **params}, moments, carried, state.key, bad, state.skipped + ~fine, average), nats, norm
 
 
 def _learnt(task: Task, params: Params) -> Params:
