@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from importlib import resources
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,8 @@ Asked = dict[str, Any]
 
 def routes(house: House) -> list[Route]:
     """The routes of the page."""
-    folders = resources.files("lmgen") / "pages", resources.files("lmgen.serving") / "static"
-    found = {file.name: file.read_bytes() for folder in folders for file in folder.iterdir()}
-    files = {name: (data, kind) for name, data in found.items() if (kind := KINDS.get(name[name.rfind(".") :]))}
+    sources = resources.files("lmgen.pages") / "base.css", *(resources.files("lmgen.serving") / "static").iterdir()
+    files = {one.name: (one.read_bytes(), KINDS[Path(one.name).suffix]) for one in sources}
 
     def sent(name: str) -> Response:
         if name not in files:
@@ -209,7 +209,7 @@ def following(lm: Any, asked: Asked) -> dict[str, Any]:
     return {"symbols": symbols, "nats": nats.round(4).tolist()}
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # of a text of 4,000 symbols they take megabytes
 def _trace(lm: Any, text: str) -> inspection.Trace:
     return inspection.trace(lm, text)
 

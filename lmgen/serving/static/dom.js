@@ -54,11 +54,14 @@ export function later(wait, run) {
   };
 }
 
+/** Why a call is cancelled that a newer one replaces. */
+export const REPLACED = "replaced";
+
 /** A function that asks the server, of which only the newest call counts: it cancels the one before, and says what went wrong. */
 export function latest(status, work) {
   let control = null;
   const run = async (...given) => {
-    control?.abort();
+    control?.abort(REPLACED);
     const own = (control = new AbortController());
     status.classList.remove("wrong");
     const waiting = setTimeout(() => (status.textContent = "computing …"), 400);

@@ -54,21 +54,23 @@ export function units(section, page) {
     );
   });
 
-  async function pick(number, one, row) {
+  function pick(number, one, row) {
     for (const other of matches.querySelectorAll("tr.now")) other.className = "";
     row.className = "now";
     unit.valueAsNumber = one + 1;
-    await inLayer(number);
+    if (number === layer.selectedIndex) paint();
+    else {
+      layer.selectedIndex = number;
+      colour();
+    }
   }
 
-  /** Show a layer's unit; the chosen part of the text stays. */
-  async function inLayer(number) {
-    if (number !== layer.selectedIndex || !found) {
-      layer.selectedIndex = number;
-      found = await states(page, text.value, number, "h");
-    }
+  /** Colour the text by a unit of another layer; the chosen part of the text stays. */
+  const colour = latest(status, async (signal) => {
+    if (!text.value) return;
+    found = await states(page, text.value, layer.selectedIndex, "h", signal);
     paint();
-  }
+  });
 
   const hold = latest(written, async (signal) => {
     const holds = [{ layer: layer.selectedIndex, unit: unit.valueAsNumber - 1, value: value.valueAsNumber }];
@@ -93,10 +95,7 @@ export function units(section, page) {
     soon();
   });
   unit.addEventListener("input", paint);
-  layer.addEventListener("change", () => {
-    found = null;
-    inLayer(layer.selectedIndex);
-  });
+  layer.addEventListener("change", colour);
   value.addEventListener("input", () => (output.textContent = figure(value.valueAsNumber)));
   form.addEventListener("submit", (event) => {
     event.preventDefault();

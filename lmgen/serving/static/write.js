@@ -1,7 +1,7 @@
 // Write: texts that arrive symbol by symbol.
 
 import { completions } from "./api.js";
-import { element, latest, sends } from "./dom.js";
+import { element, latest, REPLACED, sends } from "./dom.js";
 
 export function write(section, page) {
   const form = section.querySelector("form");
@@ -18,7 +18,7 @@ export function write(section, page) {
       const asked = page.question({ prompt: prompt.value, stream: true, ...settings });
       for await (const [index, part, ended] of completions(asked, signal)) texts[index].add(part, ended);
     } finally {
-      if (!signal.aborted || !run.again) stop.hidden = !(go.hidden = false);
+      if (signal.reason !== REPLACED) stop.hidden = !(go.hidden = false);
     }
     return texts.length === 1 ? "written" : `${texts.length} texts`;
   });
