@@ -202,7 +202,7 @@ class HoldsNGrams(Model):
 
 VERBS: dict[type[Model], str] = {
     Scores: "score a text",
-    Generates: "predict from left to right",
+    Generates: "write plain text",
     RunsCompiled: "run in a compiled loop",
     Fills: "fill blanks",
     Predicts: "predict labels or translations",
