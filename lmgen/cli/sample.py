@@ -121,7 +121,7 @@ def top(model: str, number: int, label: str | None, precision: str, json: bool, 
         if json:
             console.put_json({**asdict(one), "probability": math.exp(-one.nats)})
         else:
-            terminal.put(f"{math.exp(-one.nats):.3g}\t{one.text}")
+            terminal.put(f"{math.exp(-one.nats):.3g}\t{one.text or '<EOS>'}")
     if not ranking.whole:
         count = f"{len(ranking.found):,} of {number:,} texts"
         terminal.note(f"found {count} within {ranking.beginnings:,} beginnings: ask for fewer, or give a constraint")

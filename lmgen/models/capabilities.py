@@ -219,7 +219,7 @@ class HoldsNGrams(Model):
 
 VERBS: dict[type[Model], str] = {
     Scores: "score a text",
-    Generates: "predict from left to right",
+    Generates: "write plain text",
     RunsCompiled: "run in a compiled loop",
     ShowsUnits: "show its units",
     Fills: "fill blanks",

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from lmgen.data.vocab import EOS
 from lmgen.evaluation.alternatives import Likely, Reader
 from lmgen.generation.constraints import cut
-from lmgen.generation.spelling import Speller, name_of
+from lmgen.models.spelling import Speller, name_of
 from lmgen.serving.engine import Channel
 from lmgen.serving.house import House
 from lmgen.serving.requests import Asked, completion

@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from lmgen.applied.records import RECORDS
 from lmgen.generation.sampling import BETWEEN
-from lmgen.generation.spelling import EOS_NAME, decode, encode
 from lmgen.models.capabilities import VERBS, Conditions, Predicts, can, require
+from lmgen.models.spelling import EOS_NAME, decode, encode
 from lmgen.options import commands, kinds
 from lmgen.serving.house import House
 from lmgen.serving.http import Refused

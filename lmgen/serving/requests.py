@@ -13,8 +13,8 @@ from lmgen.api import Model
 from lmgen.data.vocab import EOS
 from lmgen.errors import InputError
 from lmgen.generation.sampling import BETWEEN, TRANSFORMS, Settings, defaults
-from lmgen.generation.spelling import encode
 from lmgen.models.capabilities import Generates, require
+from lmgen.models.spelling import encode
 from lmgen.options import kinds, table
 from lmgen.options.commands import SAMPLING
 from lmgen.serving.house import House

@@ -136,7 +136,7 @@ MISTAKES = {
     "score pairs sources.txt": "line 1: no source, TAB and target: put one TAB between them",
     "sample pairs": "use lmgen predict",
     "eval pairs plain.txt": "plain.txt, line 1: no source, TAB and target",
-    "eval text plain.txt --beam 3": "--beam means nothing for a recurrent network",
+    "eval text plain.txt --beam 3": "--beam means nothing for a language model",
     "predict text plain.txt": "use lmgen sample",
 }
 
