@@ -33,6 +33,7 @@ from lmgen.generation.likeliest import Ranking, likeliest
 from lmgen.generation.mixture import mixture
 from lmgen.generation.sampling import Sample, Settings, defaults, distinct_samples, samples
 from lmgen.generation.surprise import Match, match
+from lmgen.models import facts
 from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, ScoresPairs, can, require
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
@@ -76,14 +77,10 @@ class Model:
         return f"<lmgen.Model {config.describe()}, {config.vocab} symbols, {self.lm.path}>"
 
     def _repr_html_(self) -> str:
-        about, config = self.lm.provenance.about, self.lm.config
-        rows = {
-            "model": config.describe(),
-            "symbols": f"{config.vocab:,}",
-            "trained on": self.trained_on.title,
-            "path": self.path,
-        }
-        return notebook.facts("lmgen.Model", rows | {f"validation {self.lm.kind.nats}": about.get("valid_nats")})
+        about, kind, config = self.lm.provenance.about, self.lm.kind, self.lm.config
+        rows = {"model": config.describe(), "symbols": config.vocab, f"validation {kind.nats}": about.get("valid_nats")}
+        rows |= {"trained on": self.trained_on.title, "path": self.path}
+        return notebook.facts("lmgen.Model", {name: facts.words(value) for name, value in rows.items()})
 
     @property
     def fills(self) -> bool:

@@ -56,9 +56,8 @@ def surprise(symbols: Iterable[tuple[str, float]], note: str = "") -> str:
 
 def facts(title: str, rows: Mapping[str, object]) -> str:
     """Names and values, side by side."""
-    cells = "".join(
-        f"<tr><th {_CELL}>{escape(name)}</th><td {_CELL}>{escape(visible(str(v)))}</td></tr>" for name, v in rows.items()
-    )
+    pairs = ((escape(visible(str(part))) for part in row) for row in rows.items())
+    cells = "".join(f"<tr><th {_CELL}>{name}</th><td {_CELL}>{value}</td></tr>" for name, value in pairs)
     return f"<div><strong>{escape(visible(title))}</strong><table>{cells}</table></div>"
 
 

@@ -135,7 +135,9 @@ def test_a_plot_is_a_picture_and_overwrites_nothing(lmgen, model_path):
     assert lmgen("show", model_path, "--plot", "curves.xyz")[0] == 2
     assert not Path("curves.xyz").exists()
     assert lmgen("show", model_path, "--plot", "curves.svg")[0] == 0
-    drawn = {name: name in Path("curves.svg").read_text() for name in ("training", "validation", "gradient norm", "learning rate")}
+    drawn = {
+        name: name in Path("curves.svg").read_text() for name in ("training", "validation", "gradient norm", "learning rate")
+    }
     assert all(drawn.values()), drawn
 
 
