@@ -33,6 +33,7 @@ LAYERS = [
     "checks",
     "structured",
     "labelled",
+    "constraints",
     "data",
     "pages",
     "system",

@@ -19,10 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from lmgen.constraints.constraint import constraint, cut
 from lmgen.data.corpus import among
 from lmgen.data.vocab import EOS, UNK
 from lmgen.errors import InputError
-from lmgen.generation import compiled, conditional, constraints
+from lmgen.generation import compiled, conditional
 from lmgen.generation.compiled import DRAWN, Rows, uniform
 from lmgen.models.capabilities import Generates, Model, RunsCompiled, can, finite, require
 from lmgen.nn.attention import Attention
@@ -49,7 +50,7 @@ class Settings:
     """How to draw. temperature 0 takes the likeliest symbol; top_k 0, top_p 1, min_p 0 and typical 1 keep all symbols.
 
     A sample ends after `lines` EOS (more than one only with a carried state; None for the default), before a `stop`, or after
-    `max_length` symbols. The other fields say what a sample must be like: see constraints.py.
+    `max_length` symbols. The other fields say what a sample must be like: see `constraints.constraint`.
     Raises InputError for a value that cannot be used.
     """
 
@@ -258,7 +259,7 @@ def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", want
         raise InputError("this model carries no state from line to line, so --lines has no use: ask for more samples with -n")
     seed, prompt_ids = table.check("seed", table.SEED, seed), lm.vocab.encode(prompt).astype(np.int32)
     between = BETWEEN[lm.sequence]
-    asked = constraints.constraint(lm.vocab, settings, prompt_ids, lines, between)
+    asked = constraint(lm.vocab, settings, prompt_ids, lines, between)
     if asked:
         drawing = _probabilities(active(settings), settings.unknown), values_of([settings])
         drawn = conditional.drawn(lm, drawing, asked, prompt_ids, settings.max_length, seed)
@@ -268,7 +269,7 @@ def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", want
         every, ended = np.concatenate([prompt_ids, ids]), int((ids == EOS).sum()) >= lines
         text, known = lm.vocab.written(every, between), None
         if not ended and settings.stop:
-            whole, text = text, constraints.cut(text, settings.stop, len(lm.vocab.decode(prompt_ids)))
+            whole, text = text, cut(text, settings.stop, len(lm.vocab.decode(prompt_ids)))
             ended = text != whole
         if lm.known is not None:
             parts = text.split(between) if between and settings.stop else _parts(lm, every)

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from lmgen.constraints.constraint import cut
 from lmgen.data.vocab import EOS
 from lmgen.evaluation.alternatives import Likely, Reader
-from lmgen.generation.constraints import cut
 from lmgen.models.spelling import Speller, name_of
 from lmgen.serving.engine import Channel
 from lmgen.serving.house import House

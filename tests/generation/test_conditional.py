@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmgen as library
+from lmgen.constraints.constraint import constraint
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import scores
 from lmgen.generation import conditional
-from lmgen.generation.constraints import constraint
 from lmgen.generation.sampling import Settings, samples
 from lmgen.models import ngram
 from lmgen.models.recurrent import Recurrent

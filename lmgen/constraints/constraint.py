@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from lmgen.constraints import automata, utf8
+from lmgen.constraints.automata import ANYTHING, DEAD, MOST_CELLS, Automaton, TooLargeError
 from lmgen.data import subword
 from lmgen.data.vocab import UNITS, UNK, Vocab
 from lmgen.errors import InputError
-from lmgen.generation import automata, utf8
-from lmgen.generation.automata import ANYTHING, DEAD, MOST_CELLS, Automaton, TooLargeError
 
 # The texts that an option allows; those of several values must all.
 EXPRESSIONS: dict[str, Callable[[str], str]] = {

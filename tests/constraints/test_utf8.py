@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lmgen.constraints import automata, utf8
+from lmgen.constraints.constraint import constraint
 from lmgen.data import subword
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import InputError
-from lmgen.generation import automata, utf8
-from lmgen.generation.constraints import constraint
 from lmgen.generation.sampling import Settings
 
 EDGES = "\x00a_ \n\x7f\x80é\u07ff\u0800中\ud7ff\ue000\uffff\U00010000😀\U0010ffff"  # of 1, 2, 3 and 4 bytes

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lmgen.generation.automata import DEAD, MOST_CELLS, MOST_STATES, Automaton, TooLargeError, leaves
+from lmgen.constraints.automata import DEAD, MOST_CELLS, MOST_STATES, Automaton, TooLargeError, leaves
 
 CODE_POINTS = 0x110000
 CONTINUED = 64  # bytes that can continue a character: 80 to BF

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lmgen.constraints import automata
+from lmgen.constraints.constraint import constraint, cut
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import InputError
-from lmgen.generation import automata
-from lmgen.generation.constraints import constraint, cut
 from lmgen.generation.sampling import Settings
 
 ALPHABET = "ab-\n"
