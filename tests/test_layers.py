@@ -19,6 +19,7 @@ LAYERS = [
     "__main__",
     "cli",
     "api",
+    "exporting",
     "evaluation",
     "training",
     "generation",
