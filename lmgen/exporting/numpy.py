@@ -11,8 +11,7 @@ from importlib import resources
 from typing import Any
 
 from lmgen._version import __version__
-from lmgen.exporting.target import Contents, Target, described
-from lmgen.labelled import tagging
+from lmgen.exporting.target import Contents, Target, described, rules
 from lmgen.models import kinds
 
 PARTS = ("given", "norms", "cells", "network", "ngrams", "symbols", "writing", "between", "labels", "pairs", "program")
@@ -31,9 +30,7 @@ ROW = 120  # characters of a line of weights
 def contents(lm: Any) -> Contents:
     """The program of a model."""
     about = {**described(lm), "reads": "ngrams" if lm.kind.counts else "network"}
-    arrays = dict(lm.arrays())
-    if (scheme := tagging.scheme(about.get("tags", ()))) is not None:
-        arrays["follows"] = tagging.allowed(about["tags"], scheme)
+    arrays = {**lm.arrays(), **rules(lm)}
     wanted = {
         "CELLS": (about["cell"],),
         "UNITS": (about["unit"],),

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lmgen.generation.sampling import BETWEEN
+from lmgen.labelled import tagging
 from lmgen.models.kinds import Kind
 from lmgen.nn.attention import Attention, heads_of
 from lmgen.nn.model import cell_of
+from lmgen.system.arrayfile import Arrays
 
 Contents = Mapping[str, bytes]
 
@@ -71,6 +73,13 @@ def _network(config: Any) -> dict[str, Any]:
         **({"context": cell.context, "heads": cell.heads or heads_of(config.size)} if attends else {}),
         **({"words": config.words} if hasattr(config, "words") else {}),
     }
+
+
+def rules(lm: Any) -> Arrays:
+    """Which tag may follow which, where a scheme says it: "follows", as `tagging.allowed` gives it."""
+    tags = getattr(lm.config, "tags", ())
+    scheme = tagging.scheme(tags)
+    return {} if scheme is None else {"follows": tagging.allowed(tags, scheme)}
 
 
 def default_path(lm: Any, target: Target) -> Path:
