@@ -7,8 +7,8 @@ import shutil
 from itertools import islice
 
 import pytest
-
 from exports import BYTES, drawn
+
 from lmgen.data.vocab import Vocab
 from lmgen.evaluation.scores import scores
 from lmgen.exporting import table
@@ -16,10 +16,21 @@ from lmgen.generation import sampling
 from lmgen.generation.sampling import Settings
 
 playwright = pytest.importorskip("playwright.sync_api")
-FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync".split()
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 HOSTILE = Vocab(
     "word",
-    ("</script>", "<!--<script>", "<img/src=x/onerror=alert(1)>", "\u202eabc", "\0\x1b[2J", "&lt;", "\ud800", "a\u2028b", "${x}`", "'\"\\"),
+    (
+        "</script>",
+        "<!--<script>",
+        "<img/src=x/onerror=alert(1)>",
+        "\u202eabc",
+        "\0\x1b[2J",
+        "&lt;",
+        "\ud800",
+        "a\u2028b",
+        "${x}`",
+        "'\"\\",
+    ),
 )
 
 

@@ -273,9 +273,8 @@ async function follow(item, source, forced, going) {
 
 // ---- the page ----------------------------------------------------------------------------------------------------------
 
-const size = MODEL.arrays.reduce((sum, [, , shape]) => sum + shape.reduce((a, b) => a * b, 1), 0);
 $("#about").textContent =
-  `${MODEL.summary}, ${size.toLocaleString("en")} parameters${MODEL.text ? `, trained on ${MODEL.text}` : ""}` +
+  `${MODEL.summary}${MODEL.parameters ? `, ${MODEL.parameters.toLocaleString("en")} parameters` : ""}${MODEL.text ? `, trained on ${MODEL.text}` : ""}` +
   `${MODEL.valid_nats === null ? "" : `; ${MODEL.valid_nats.toFixed(3)} nats on held-out text`}. It computes here: nothing leaves this page.`;
 if (["language", "generate"].includes(MODEL.task)) setUpWriting($("#write"));
 if (["language", "cloze"].includes(MODEL.task)) whenChanged($("#read"), colour);
