@@ -94,6 +94,7 @@ function showChoices(span, p, choices, says, taken) {
     span.focus();
   };
   box.after(panel);
+  panel.scrollIntoView({ block: "nearest" });
 }
 
 /** Run a generator to its end, a slice of time after the other; `each` gets what it yields. Ends early where `going` is false. */
