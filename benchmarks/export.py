@@ -84,8 +84,8 @@ def export(run: Commands) -> Iterator[str]:
             rows.append((*row, *measured(RUN[format](path, lines), texts, expected)) if format in RUN else (*row, *[""] * 4))
     yield table(*rows)
     yield (
-        f"Symbols a second, and how many of the texts are not those of `lmgen sample` for the seed: of {TEXTS:,} texts, one after "
-        f"the other. Differences in nats: over the symbols of {LINES} lines of the corpus. lmgen computes with 32 bits."
+        f"Symbols a second, and how many of the texts are not those of `lmgen sample` for the seed: of {TEXTS:,} texts, one "
+        f"after the other. Differences in nats: over the symbols of {LINES} lines of the corpus. lmgen computes with 32 bits."
     )
 
 

@@ -130,8 +130,9 @@ def export(model: str, output: Path | None, format: str | None, force: bool, **s
             raise InputError("this format is a directory, which cannot be piped: give --output a name")
         terminal.put_bytes(made[""])
         return
+    format = table.format_of(format, output)
     path = table.export(lm, output, format, force, **settings)
-    terminal.note(f"wrote {path}")
+    terminal.note(f"wrote {path}, {table.TARGETS[format].about}")
 
 
 @command("lmgen arpa write trigrams -o trigrams.arpa", "lmgen arpa read trigrams.arpa", cls=Group)

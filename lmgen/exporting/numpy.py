@@ -88,15 +88,7 @@ def _program(wanted: Mapping[str, Iterable[str]]) -> Iterator[str]:
         used = {node.id for node in ast.walk(defined[name][1]) if isinstance(node, ast.Name)}
         waiting += [other for other in used & defined.keys() if other not in needed]
     used = {node.id for name in needed for node in ast.walk(defined[name][1]) if isinstance(node, ast.Name)}
-    imports = {
-        ast.unparse(node): None
-        for tree in trees.values()
-        for node in tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        and not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("lmgen", "__future__", "typing")))
-        and used & {alias.asname or alias.name for alias in node.names}
-    }
-    yield "from __future__ import annotations\n\n" + "\n".join(sorted(imports, key=lambda line: ("numpy" in line, line)))
+    yield "\n\n".join(("from __future__ import annotations", *_imports(trees.values(), used)))
     for tree in trees.values():
         title, given = (ast.get_docstring(tree) or "").splitlines()[0], ("MODEL", "W")
         found = dict.fromkeys(
@@ -104,6 +96,17 @@ def _program(wanted: Mapping[str, Iterable[str]]) -> Iterator[str]:
         )
         if found:
             yield f"# ---- {title}\n\n\n" + "\n\n\n".join(found)
+
+
+def _imports(trees: Iterable[ast.Module], used: set[str]) -> Iterator[str]:
+    """The imports of the names that are used: those of the standard library, then NumPy."""
+    lines: set[str] = set()
+    for node in (node for tree in trees for node in tree.body):
+        own = isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("lmgen", "__future__", "typing"))
+        if isinstance(node, ast.Import | ast.ImportFrom) and not own:
+            lines |= {ast.unparse(node)} if used & {alias.asname or alias.name for alias in node.names} else set()
+    numpy = {line for line in lines if line.startswith("import numpy")}
+    yield from ("\n".join(sorted(some, key=lambda line: (line.startswith("from"), line))) for some in (lines - numpy, numpy))
 
 
 def _names(node: ast.stmt) -> list[str]:
@@ -123,5 +126,5 @@ def _text(node: ast.stmt, source: str) -> str:
 def _entries(node: Any, wanted: Iterable[str], source: str) -> tuple[str, ast.AST]:
     """A table with some of its entries alone."""
     kept = {key.value: value for key, value in zip(node.value.keys, node.value.values, strict=True) if key.value in wanted}
-    lines = [f"    {name!r}: {ast.get_source_segment(source, value)},\n".replace("'", '"', 2) for name, value in kept.items()]
+    lines = [f'    "{name}": {ast.get_source_segment(source, value)},\n' for name, value in kept.items()]
     return f"{_names(node)[0]} = {{\n{''.join(lines)}}}", ast.Tuple([*kept.values()], ast.Load())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmgen.errors import printable
 from lmgen.generation.sampling import BETWEEN
 from lmgen.labelled import tagging
 from lmgen.models.kinds import Kind
@@ -45,7 +46,7 @@ def described(lm: Any) -> dict[str, Any]:
     return {
         "name": lm.path.name if lm.path else "model",
         "summary": config.describe(),
-        "text": lm.provenance.text.title,
+        "text": printable(lm.provenance.text.title),
         "parameters": about.get("parameters"),
         "valid_nats": about.get("valid_nats"),
         "task": config.task if network else "language",

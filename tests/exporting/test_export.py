@@ -48,7 +48,8 @@ def test_the_options_name_every_format():
 
 
 def test_a_model_becomes_a_page_of_its_name(lmgen, model_path):
-    assert lmgen("export", model_path) == (0, "", f"wrote {model_path.name}.html\n")
+    note = f"wrote {model_path.name}.html, one page that writes, scores and explains in a browser, without a network\n"
+    assert lmgen("export", model_path) == (0, "", note)
     assert Path(f"{model_path.name}.html").read_bytes() == table.contents(library.load(model_path).lm, "html")[""]
 
 
