@@ -166,6 +166,18 @@ def test_every_kind_of_model_is_a_program(name, words, stdin, tmp_path):
     assert run(path, *words, stdin=f"{stdin}\n").strip()
 
 
+def test_a_mistake_in_a_program_gives_a_sentence(tmp_path):
+    for name, label, sentence in (
+        ("writer", "bad", "there is no label 'bad': give one of bade, kimo"),
+        ("network", "x", "does not write"),
+    ):
+        path = library.load(GOLDEN / name).export(tmp_path / f"{name}.py")
+        words = [sys.executable, path, "sample", "--label", label]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert sentence in done.stderr
+
+
 @pytest.mark.parametrize("kind", exports.KINDS)
 def test_a_program_imports_numpy_alone_and_defines_what_it_uses(kind):
     tree = ast.parse(table.contents(drawn(kind), "numpy")[""])
