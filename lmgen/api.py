@@ -28,6 +28,7 @@ from lmgen.evaluation.contrast import Contrast, contrast
 from lmgen.evaluation.explanation import COPIED, Background, Explanation, background, explanations
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
+from lmgen.exporting import table as exporting
 from lmgen.generation.filling import Filling, fillings
 from lmgen.generation.likeliest import Ranking, likeliest
 from lmgen.generation.mixture import mixture
@@ -128,6 +129,16 @@ class Model:
                 copy = shutil.copytree(self.path, Path(part, target.name), ignore=shutil.ignore_patterns(".*", "lock"))
                 copy.rename(target)
         return target
+
+    def export(self, path: str | Path | None = None, *, format: str | None = None, force: bool = False, **settings: Any) -> Path:
+        """Write the model as files that run without lmgen, and return where: docs/export.md shows each format.
+
+        `settings` are the other options of lmgen export. Raises InputError for a model that the format does not hold and, without
+        `force`, for a path that is taken.
+        """
+        table.refuse_unknown(settings, [option.name for option in commands.EXPORT])
+        target = None if path is None else Path(table.check("path", kinds.Place(), path))
+        return exporting.export(self.lm, target, format, force, **settings)
 
     @named
     def samples(

@@ -20,6 +20,7 @@ LAYERS = [
     "cli",
     "serving",
     "api",
+    "exporting",
     "evaluation",
     "training",
     "generation",

@@ -16,7 +16,7 @@ from lmgen.cli.compress import compress, decompress
 from lmgen.cli.corpus import corpus
 from lmgen.cli.evaluate import eval_
 from lmgen.cli.explanations.explain import explain
-from lmgen.cli.models import arpa, list_, remove, rename, show
+from lmgen.cli.models import arpa, export, list_, remove, rename, show
 from lmgen.cli.novelty import novelty
 from lmgen.cli.options import Group, command
 from lmgen.cli.predict import predict
@@ -44,7 +44,7 @@ def cli() -> None:
 
 
 TEXTS = (train, sample, top, verify, fill, predict, eval_, score, explain, novelty, compress, decompress)
-for each in (*TEXTS, serve, show, list_, remove, rename, cells, corpus, arpa, doctor):
+for each in (*TEXTS, serve, export, show, list_, remove, rename, cells, corpus, arpa, doctor):
     cli.add_command(each)
 
 

@@ -184,6 +184,15 @@ NOVELTY = (
 )
 COMPRESS = (replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),)
 DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"),)
+FORMAT = Option(
+    "format", Choice(("html", "numpy")), None, "Format to write.", chosen="by the suffix of the output, or html"
+)
+EXPORT = (
+    FORMAT,
+    replace(OUTPUT, help="Output file, or directory; - for stdout.", chosen="the model's name in this folder"),
+    Option("bits", Choice(("16", "8")), None, "Bits of a weight in an html page.", chosen="16"),
+    Option("force", Flag(), False, "Replace what an export wrote there."),
+)
 SHOW = (Option("plot", File(), None, "Draw the training curves to a .png, .svg or .pdf file."), JSON)
 REMOVE = (Option("yes", Flag(), False, "Remove without asking.", short="-y"),)
 CELLS = (
