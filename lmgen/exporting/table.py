@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from lmgen.errors import InputError
-from lmgen.exporting import numpy
+from lmgen.exporting import numpy, onnx
 from lmgen.exporting.target import Contents, Target, default_path
 from lmgen.options import commands, table
 from lmgen.system import files
 
 TARGETS: dict[str, Target] = {
     "numpy": numpy.TARGET,
+    "onnx": onnx.TARGET,
 }
 
 

@@ -157,7 +157,7 @@ NOVELTY = (
 COMPRESS = (replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),)
 DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"),)
 FORMAT = Option(
-    "format", Choice(("numpy",)), None, "Format to write.", chosen="by the suffix of the output, or the first"
+    "format", Choice(("numpy", "onnx")), None, "Format to write.", chosen="by the suffix of the output, or the first"
 )
 EXPORT = (
     FORMAT,
