@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lmgen._version import __version__
@@ -29,7 +31,7 @@ def contents(lm: Any) -> Contents:
         raise InputError("--format onnx needs onnx and onnxruntime: pip install 'lmgen[onnx]'") from None
     from lmgen.exporting import onnxgraph, onnxnetworks
 
-    lm = replace(lm, precision="f32")
+    lm = replace(lm, precision="f32", params=jax.tree.map(jnp.asarray, lm.params))
     network = onnxnetworks.NETWORKS[lm.kind](lm)
     about = {name: value for name, value in described(lm).items() if name != "state"}
     model = onnxgraph.model(network.graph, network.inputs, network.outputs, about["name"])

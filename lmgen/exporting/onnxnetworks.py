@@ -18,6 +18,7 @@ from jax import Array, lax
 
 from lmgen.data.vocab import EOS, UNK
 from lmgen.exporting.onnxgraph import BATCH, TIME, WORDS, Graph, Value, onnx_type
+from lmgen.exporting.target import regrouped
 from lmgen.labelled import spelling
 from lmgen.labelled.corpus import Coded
 from lmgen.models import kinds
@@ -112,15 +113,12 @@ def _operator(graph: Graph, cell: Cell, p: Params, state: Any, rows: Value, reve
     kind, attributes, gates = OPERATORS[type(cell)]
     size, direction = state["h"].shape[-1], "reverse" if reverse else "forward"
 
-    def laid_out(a: Any) -> np.ndarray:  # [..., G N] -> [1, G N, ...]
-        parts = np.split(np.asarray(a), len(gates), axis=-1)
-        return np.concatenate([sign * parts[place] for place, sign in gates], axis=-1).T[None]
-
-    biases = np.concatenate([laid_out(p["b"]), np.zeros((1, len(gates) * size), np.float32)], axis=1)
-    biases[0, -size:] += p.get("b_u", np.float32(0))
+    W, U, b = (regrouped(p[name], gates)[None] for name in ("W", "U", "b"))
+    of_state = np.zeros_like(b)
+    of_state[0, -size:] = p.get("b_u", 0)
     names = [name for name in ("h", "c") if name in state]
     before = [graph.op("Unsqueeze", state[name].name, np.array([0])) for name in names]
-    operands = rows.name, laid_out(p["W"]), laid_out(p["U"]), biases, "", *before
+    operands = rows.name, W, U, np.concatenate([b, of_state], axis=1), "", *before
     hs, *last = graph.op(kind, *operands, outputs=1 + len(names), hidden_size=size, direction=direction, **attributes)
     after = {
         name: replace(state[name], name=graph.op("Squeeze", one, np.array([0]))) for name, one in zip(names, last, strict=True)

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from lmgen.errors import InputError
-from lmgen.exporting import numpy, onnx
+from lmgen.exporting import html, hub, numpy, onnx, torch
 from lmgen.exporting.target import Contents, Target, default_path
 from lmgen.options import commands, table
 from lmgen.system import files
 
 TARGETS: dict[str, Target] = {
+    "html": html.TARGET,
     "numpy": numpy.TARGET,
     "onnx": onnx.TARGET,
+    "torch": torch.TARGET,
+    "hub": hub.TARGET,
 }
 
 
@@ -55,6 +58,6 @@ def export(lm: Any, path: Path | None = None, format: str | None = None, force: 
     """
     format = format_of(format, path)
     made = contents(lm, format, **settings)
-    path = path or default_path(lm, TARGETS[format])
+    path = path or default_path(lm, TARGETS[format].suffix or f"-{format}")
     files.put(path, made, force)
     return path

@@ -12,13 +12,11 @@ from lmgen.exporting.portable.symbols import encode, spell
 
 def pseudo_score(text):
     """The symbols of a text, each with its nats given all others before it and after it."""
-    ids = [EOS, *encode(text), EOS]
+    ids = [EOS, *encode(text), EOS] + [EOS] * MODEL["carry"]  # the last one is given
     xs = W["embedding"][ids]
     lefts, rights = outputs(W, xs)[1], outputs(W["back"], xs[::-1])[1][::-1]
-    rights = np.vstack([rights, np.zeros_like(rights[:1])])
-    last = len(ids) if MODEL["carry"] else len(ids) - 1  # the ends of independent texts are given
     found = []
-    for at in range(1, last):
+    for at in range(1, len(ids) - 1):
         h = head_input(np.append(lefts[at - 1], rights[at + 1]))
         found.append((spell(ids[at]), float(-log_softmax(logits(h))[ids[at]])))
     return found

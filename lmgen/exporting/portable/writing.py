@@ -66,24 +66,24 @@ def vector_of(label):
 
 def transformed(logits, temperature, top_k, top_p, min_p):
     """The logits without UNK, at a temperature, of the likeliest symbols alone where less than all are asked for."""
-    z = logits.copy()
+    z = logits.astype(float)
     z[UNK] = -1e30
-    z = (z - z.max()) / np.float32(max(temperature, 1e-30))
+    z = (z - z.max()) / max(temperature, 1e-30)
     if top_k:
         z[z < np.sort(z)[-min(top_k, len(z))]] = -1e30
     if top_p < 1:
         order = np.argsort(-z, kind="stable")
         p = softmax(z)[order]
-        z[order[np.cumsum(p) - p >= np.float32(top_p)]] = -1e30
+        z[order[np.cumsum(p) - p >= top_p]] = -1e30
     if min_p:
-        z[z - z.max() < np.log(np.float32(min_p))] = -1e30
+        z[z - z.max() < np.log(min_p)] = -1e30
     return z
 
 
 def draw(logits, number):
     """A symbol, by inverting the cumulated probabilities at a number in [0, 1)."""
     cumulated = np.cumsum(softmax(logits))
-    return int(np.argmax(cumulated > min(number * cumulated[-1], np.nextafter(cumulated[-1], np.float32(0)))))
+    return int(np.argmax(cumulated > number * cumulated[-1]))
 
 
 def key_of(seed):
