@@ -49,6 +49,7 @@ def described(lm: Any) -> dict[str, Any]:
         "name": lm.path.name if lm.path else "model",
         "summary": config.describe(),
         "text": lm.provenance.text.title,
+        "parameters": about.get("parameters"),
         "valid_nats": about.get("valid_nats"),
         "task": config.task if network else "language",
         "cell": config.cell,

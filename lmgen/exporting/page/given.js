@@ -6,6 +6,8 @@
 const EOS = 0, UNK = 1; // the id that begins and ends a text, and that of any unknown symbol
 const MOST_CHOICES = 10; // symbols that are shown of those that could stand at a place
 
+const TYPES = { f4: Float32Array, i2: Int16Array, i1: Int8Array, u2: Uint16Array, u4: Uint32Array };
+
 /** A matrix by rows; `columns` has it by columns. */
 class Matrix {
   constructor(data, height, width) {
@@ -25,7 +27,7 @@ class Matrix {
 const MODEL = JSON.parse(document.getElementById("model").textContent);
 const W = unpacked(MODEL.arrays, document.getElementById("weights").textContent);
 
-/** Arrays in objects by the parts of their names. A matrix of whole numbers has before it a scale for each row. */
+/** Arrays in objects by the parts of their names. A matrix is whole numbers, and before them a scale for each row. */
 function unpacked(arrays, text) {
   const bytes = Uint8Array.from(atob(text.trim()), (c) => c.charCodeAt(0)), found = {};
   let at = 0;
@@ -37,10 +39,10 @@ function unpacked(arrays, text) {
   for (const [path, kind, shape] of arrays) {
     const folders = path.split("/"), name = folders.pop(), count = shape.reduce((a, b) => a * b, 1);
     const place = folders.reduce((folder, next) => (folder[next] ??= {}), found);
-    if (kind === "f4") {
-      place[name] = taken(Float32Array, count);
+    if (shape.length < 2) {
+      place[name] = taken(TYPES[kind], count);
     } else {
-      const scales = taken(Float32Array, shape[0]), whole = taken(kind === "i2" ? Int16Array : Int8Array, count);
+      const scales = taken(Float32Array, shape[0]), whole = taken(TYPES[kind], count);
       place[name] = new Matrix(Float32Array.from(whole, (w, k) => w * scales[Math.floor(k / shape[1])]), ...shape);
     }
   }

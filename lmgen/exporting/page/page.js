@@ -83,7 +83,7 @@ function showChoices(span, p, choices, says, taken) {
   const items = choices.map(([symbol, q]) => {
     const button = element("button", { type: "button", onclick: () => taken(symbol) }, ...shown(symbol), ` ${percent(q)}`);
     button.setAttribute("aria-label", `${spoken(symbol)}, ${percent(q)}: ${says}`);
-    button.style.boxShadow = `inset 0 -.2em var(--paper), inset ${6 * q}em -.2em var(--heat)`;
+    button.style.backgroundSize = `${100 * q}% 4px`;
     return element("li", {}, button);
   });
   const panel = element("section", { className: "choices" }, element("p", {}, `Probability ${percent(p)}, ${bits(p).toFixed(2)} bits. ${says[0].toUpperCase()}${says.slice(1)}:`), element("ul", {}, ...items));
@@ -112,9 +112,7 @@ async function drained(generator, each, going) {
 // ---- write -------------------------------------------------------------------------------------------------------------
 
 const MOST = 20_000; // symbols of a text that are coloured
-let turn_ = 0; // each run ends those before it
-
-const read_ = (ids, by) => (MODEL.task === "cloze" ? scoredBetween(ids) : scored(ids, by));
+let run = 0; // each ends those before it
 
 function setUpWriting(section) {
   const form = $("form", section), status = $("[role=status]", section), list = $(".results", section), fields = form.elements;
@@ -132,8 +130,8 @@ function setUpWriting(section) {
     const box = textOf("Text", (at, span) => {
       const probabilities = [...scored(ids.slice(0, at), how.by)].at(-1).p;
       showChoices(span, probabilities[ids[at]], choicesOf(probabilities), "write on from here with", async (symbol) => {
-        const mine = ++turn_, id = symbol === "" ? EOS : IDS.get(symbol) ?? UNK;
-        const made = await write([...ids.slice(0, at), id], number, settings(), seed, () => mine === turn_, item);
+        const mine = ++run, id = idOf(symbol);
+        const made = await write([...ids.slice(0, at), id], number, settings(), seed, () => mine === run, item);
         $(".symbol", made)?.focus();
       });
     });
@@ -148,13 +146,13 @@ function setUpWriting(section) {
 
   form.onsubmit = async (event) => {
     event.preventDefault();
-    const mine = ++turn_, going = () => mine === turn_, prompt = encode(fields.prompt.value), count = fields.count.valueAsNumber;
+    const mine = ++run, going = () => mine === run, prompt = encode(fields.prompt.value), count = fields.count.valueAsNumber;
     const seed = fields.seed.valueAsNumber, how = settings(), begun = performance.now();
     list.replaceChildren();
     fields.stop.hidden = false;
     status.textContent = "Writing …";
     for (let number = 0; number < count && going(); number++) await write(prompt, number, how, seed, going);
-    if (mine !== turn_) return;
+    if (mine !== run) return;
     fields.stop.hidden = true;
     const symbols = list.querySelectorAll(".symbol").length, seconds = (performance.now() - begun) / 1000;
     status.textContent = `Wrote ${count} text${count === 1 ? "" : "s"} of ${symbols.toLocaleString("en")} symbols in ${seconds.toFixed(1)} s.`;
@@ -164,7 +162,7 @@ function setUpWriting(section) {
     form.requestSubmit();
   };
   fields.stop.onclick = () => {
-    turn_++;
+    run++;
     fields.stop.hidden = true;
     status.textContent = "Stopped.";
   };
@@ -192,29 +190,37 @@ function whenChanged(section, show) {
   };
 }
 
-/** The ids of a text whose sequences are parted as in the corpus. */
-function idsOf(text) {
-  return MODEL.between ? text.split(MODEL.between).flatMap((part, k) => (k ? [EOS, ...encode(part)] : encode(part))) : encode(text);
+/** The symbols of a text whose sequences are parted as in the corpus, "" between them. */
+function symbolsOf(text) {
+  return MODEL.between ? text.split(MODEL.between).flatMap((part, k) => (k ? ["", ...split(part)] : split(part))) : split(text);
+}
+
+const idOf = (symbol) => (symbol === "" ? EOS : IDS.get(symbol) ?? UNK);
+
+/** The text of symbols, in which "" parts sequences. */
+function textOfSymbols(symbols) {
+  const at = symbols.indexOf("");
+  return at < 0 ? join(symbols) : join(symbols.slice(0, at)) + MODEL.between + textOfSymbols(symbols.slice(at + 1));
 }
 
 async function colour(text, result, status, going, field) {
-  const ids = idsOf(text).slice(0, MOST), found = [];
+  const symbols = symbolsOf(text).slice(0, MOST), ids = symbols.map(idOf), found = [], between = MODEL.task === "cloze";
+  const probabilities = () => (between ? scoredBetween(ids) : scored(ids));
   let nats = 0;
-  const between = MODEL.task === "cloze";
   const box = textOf("Coloured text", (at, span) => {
-    const p = found[at], probabilities = [...(between ? read_(ids) : scored(ids.slice(0, at)))].at(between ? at : -1).p;
-    showChoices(span, p, choicesOf(probabilities), between ? "put here instead" : "go on from here with", (symbol) => {
-      const id = symbol === "" ? EOS : IDS.get(symbol) ?? UNK;
-      field.value = decode([...ids.slice(0, at), id, ...(between ? ids.slice(at + 1) : [])]);
+    const others = between ? [...scoredBetween(ids)][at].p : [...scored(ids.slice(0, at))][at].p;
+    showChoices(span, found[at], choicesOf(others), between ? "put here instead" : "go on from here with", (symbol) => {
+      const all = [...symbols.slice(0, at), symbol, ...(between ? symbols.slice(at + 1) : [])];
+      field.value = textOfSymbols(all);
       field.dispatchEvent(new Event("input"));
       field.focus();
     });
   });
   result.append(box);
-  const whole = await drained(read_(ids), ({ id, p }) => {
+  const whole = await drained(probabilities(), ({ id, p }) => {
+    put(box, symbols[found.length] ?? "", p[id]);
     found.push(p[id]);
     nats -= Math.log(p[id]);
-    put(box, spell(id), p[id]);
   }, going);
   if (!whole) return;
   const unknown = ids.filter((id) => id === UNK).length, each = (nats * BITS) / Math.max(1, found.length);
@@ -267,9 +273,8 @@ async function follow(item, source, forced, going) {
 
 // ---- the page ----------------------------------------------------------------------------------------------------------
 
-const size = MODEL.arrays.reduce((sum, [, , shape]) => sum + shape.reduce((a, b) => a * b, 1), 0);
 $("#about").textContent =
-  `${MODEL.summary}, ${size.toLocaleString("en")} parameters${MODEL.text ? `, trained on ${MODEL.text}` : ""}` +
+  `${MODEL.summary}${MODEL.parameters ? `, ${MODEL.parameters.toLocaleString("en")} parameters` : ""}${MODEL.text ? `, trained on ${MODEL.text}` : ""}` +
   `${MODEL.valid_nats === null ? "" : `; ${MODEL.valid_nats.toFixed(3)} nats on held-out text`}. It computes here: nothing leaves this page.`;
 if (["language", "generate"].includes(MODEL.task)) setUpWriting($("#write"));
 if (["language", "cloze"].includes(MODEL.task)) whenChanged($("#read"), colour);

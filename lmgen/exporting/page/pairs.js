@@ -1,12 +1,15 @@
 // Targets for sources: one stack reads `EOS source SEP target`, another the source from the right.
 
-const SEPARATOR = W.embedding.height - 1; // ids behind it are symbols of a pair that are not in the vocabulary
+/** The id of SEP; those behind it are symbols of a pair that are not in the vocabulary. */
+function separator() {
+  return W.embedding.height - 1;
+}
 
 /** The symbols that greedy search finds for a source behind those of `forced`, one by one, each with its probability and the
  * likeliest that could stand there. */
 function* translated(source, forced = []) {
   const others = [], ids = numbered(split(source), others), given = numbered(forced, others);
-  const spelt = (id) => (id > SEPARATOR ? others[id - SEPARATOR - 1] : spell(id));
+  const spelt = (id) => (id > separator() ? others[id - separator() - 1] : spell(id));
   let [state, h, memory] = readSource(ids);
   const longest = 16 * Math.ceil((32 * Math.ceil((ids.length + 2) / 16) + 20) / 16); // as lmgen has it
   for (let at = 0; ids.length && at < longest + given.length; at++) {
@@ -43,17 +46,17 @@ function numbered(symbols, others) {
   return symbols.map((symbol) => {
     if (IDS.has(symbol)) return IDS.get(symbol);
     if (!others.includes(symbol)) others.push(symbol);
-    return SEPARATOR + 1 + others.indexOf(symbol);
+    return separator() + 1 + others.indexOf(symbol);
   });
 }
 
 function vectorOfId(id) {
-  return W.embedding.row(id <= SEPARATOR ? id : UNK);
+  return W.embedding.row(id <= separator() ? id : UNK);
 }
 
 /** The state and the output [N] of the first stack after a source and SEP, and the vectors [n, 2 N] to attend to. */
 function readSource(ids) {
-  const xs = ids.map(vectorOfId), end = vectorOfId(SEPARATOR);
+  const xs = ids.map(vectorOfId), end = vectorOfId(separator());
   const [state, lefts] = outputs(W, [vectorOfId(EOS), ...xs, end]);
   const rights = outputs(W.back, [end, ...xs.toReversed()])[1].slice(1).reverse();
   return [state, lefts.at(-1), rights.map((right, k) => joined(lefts[k + 1], right))];
