@@ -89,7 +89,8 @@ def card(lm: Any) -> str:
         + "".join(f"{field}: {json.dumps(value, ensure_ascii=False)}\n" for field, value in head.items())
         + "# license: yours to choose, such as mit\n---\n\n"
         + f"# {escaped(name)}\n\n{kind.title} made by lmgen {printable(about['lmgen'])}.\n\n| | |\n|---|---|\n{table}\n\n"
-        + f"    pip install lmgen\n    lmgen {kind.command} {folder}\n    lmgen eval {folder} FILE\n\n"
+        + f"    pip install lmgen huggingface_hub\n    hf download OWNER/{repository(name)} --local-dir {folder}\n"
+        + f"    lmgen {kind.command} {folder}\n    lmgen eval {folder} FILE\n\n"
         + "The text itself is not here. known.safetensors holds 64-bit hashes of its sequences, which tell new samples from\n"
         + "copies, and whether someone's guess of a sequence was in the text; the model works without that file, too.\n"
     )
@@ -97,13 +98,12 @@ def card(lm: Any) -> str:
 
 def escaped(text: str) -> str:
     """A text in which nothing is Markdown or HTML."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    return re.sub(r"([\\`*_~#|<>&@:{}\[\]])", r"\\\1", text)
 
 
-def upload(lm: Any, path: Path) -> str:
-    """The user's own command for it."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", described(lm)["name"]).strip("-") or "model"
-    return f"upload it with: hf upload YOUR-NAME/{name} {shlex.quote(str(path))}"
+def repository(name: str) -> str:
+    """A name for the model on the Hub, where fewer characters are allowed."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "model"
 
 
 TARGET = Target(
@@ -111,5 +111,5 @@ TARGET = Target(
     "",
     kinds.KINDS,
     contents,
-    then=upload,
+    then=lambda lm, path: f"upload it with: hf upload YOUR-NAME/{repository(described(lm)['name'])} {shlex.quote(str(path))}",
 )

@@ -27,9 +27,8 @@ def contents(lm: Any, format: str, **settings: Any) -> Contents:
     """
     target = TARGETS[format]
     if why := lack(lm, target):
-        others = [name for name, other in TARGETS.items() if not lack(lm, other)]
-        way_out = f"choose another --format ({', '.join(others)})" if others else "no format holds it"
-        raise InputError(f"this model {why}, which --format {format} does not hold: {way_out}")
+        others = ", ".join(name for name, other in TARGETS.items() if not lack(lm, other))
+        raise InputError(f"this model {why}, which --format {format} does not hold: choose another --format ({others})")
     given = {name: value for name, value in settings.items() if value is not None}
     if useless := sorted(given.keys() - {*target.settings}):
         flag = useless[0].replace("_", "-")
