@@ -1,4 +1,4 @@
-"""The command export, and what it promises of any format: whole files, nothing overwritten, a sentence for what it cannot hold."""
+"""The command export, and what any format promises: whole files, nothing overwritten, a sentence for what it cannot hold."""
 
 from __future__ import annotations
 

@@ -81,20 +81,20 @@ function attention(p, s, a) {
 
 /** The product of a query with a key that is some symbols back, by d units of a head: pairs are turned (rotary positions). */
 function fit(q, key, first, d, back) {
-  const pairs = d >> 1;
+  const pairs = d >> 1, { cos, sin } = turn(back, pairs);
   let sum = d % 2 ? q[first + d - 1] * key[first + d - 1] : 0;
   for (let i = 0, at = first; i < pairs; i++, at++) {
-    const [cos, sin] = turn(back, i, pairs), a = key[at], b = key[at + pairs];
-    sum += q[at] * (a * cos + b * sin) + q[at + pairs] * (b * cos - a * sin);
+    const a = key[at], b = key[at + pairs];
+    sum += q[at] * (a * cos[i] + b * sin[i]) + q[at + pairs] * (b * cos[i] - a * sin[i]);
   }
   return sum;
 }
 
-const turns = new Map();
-function turn(back, i, pairs) {
-  const name = back * pairs + i;
-  if (!turns.has(name)) turns.set(name, [Math.cos, Math.sin].map((f) => f(back * 10000 ** (-i / pairs))));
-  return turns.get(name);
+const turns = []; // by the number of symbols
+
+function turn(back, pairs) {
+  const angle = (i) => back * 10000 ** (-i / pairs);
+  return (turns[back] ??= { cos: vector(pairs, (i) => Math.cos(angle(i))), sin: vector(pairs, (i) => Math.sin(angle(i))) });
 }
 
 function transformer(p, s, a) {

@@ -17,7 +17,7 @@ const JOINERS = "\u200c\u200d";
 
 /** What shows a symbol: characters that cannot be seen become signs. */
 function shown(symbol) {
-  if (symbol === "") return [element("span", { className: "sign", textContent: "end" })];
+  if (symbol === "") return [element("span", { className: "sign", textContent: MODEL.carry ? "↵" : "end" })];
   return Array.from(symbol, (character) => {
     if (!UNSEEN.test(character) || JOINERS.includes(character)) return character;
     const code = character.codePointAt(0), signs = { "\n": "↵", "\t": "⇥" };
@@ -94,6 +94,7 @@ function showChoices(span, p, choices, says, taken) {
     span.focus();
   };
   box.after(panel);
+  panel.scrollIntoView({ block: "nearest" });
 }
 
 /** Run a generator to its end, a slice of time after the other; `each` gets what it yields. Ends early where `going` is false. */
@@ -111,7 +112,7 @@ async function drained(generator, each, going) {
 
 // ---- write -------------------------------------------------------------------------------------------------------------
 
-const MOST = 20_000; // symbols of a text that are coloured
+const MOST = 5_000; // symbols of a text that are coloured
 let run = 0; // each ends those before it
 
 function setUpWriting(section) {
@@ -155,7 +156,10 @@ function setUpWriting(section) {
     if (mine !== run) return;
     fields.stop.hidden = true;
     const symbols = list.querySelectorAll(".symbol").length, seconds = (performance.now() - begun) / 1000;
-    status.textContent = `Wrote ${count} text${count === 1 ? "" : "s"} of ${symbols.toLocaleString("en")} symbols in ${seconds.toFixed(1)} s.`;
+    const unknown = [...new Set(split(fields.prompt.value))].filter((symbol) => !IDS.has(symbol)).map(spoken).join(" ");
+    status.textContent =
+      `Wrote ${count} text${count === 1 ? "" : "s"} of ${symbols.toLocaleString("en")} symbols in ${seconds.toFixed(1)} s.` +
+      (unknown ? ` The model does not know ${unknown}.` : "");
   };
   fields.anew.onclick = () => {
     fields.seed.value = crypto.getRandomValues(new Uint32Array(1))[0] >>> 1;
@@ -197,36 +201,46 @@ function symbolsOf(text) {
 
 const idOf = (symbol) => (symbol === "" ? EOS : IDS.get(symbol) ?? UNK);
 
-/** The text of symbols, in which "" parts sequences. */
-function textOfSymbols(symbols) {
-  const at = symbols.indexOf("");
-  return at < 0 ? join(symbols) : join(symbols.slice(0, at)) + MODEL.between + textOfSymbols(symbols.slice(at + 1));
+/** The symbols of a text with what could stand there; to a network that reads from both sides, the ends of its sequences are
+ * given. */
+function* judged(ids) {
+  if (MODEL.task !== "cloze") return yield* scored(ids);
+  if (MODEL.carry) return yield* scoredBetween(ids);
+  let from = 0;
+  for (let end; (end = ids.indexOf(EOS, from)) >= 0; from = end + 1) {
+    yield* scoredBetween(ids.slice(from, end));
+    yield { id: EOS, p: vector(MODEL.symbols.length + 2, (k) => (k === EOS ? 1 : 0)), given: true };
+  }
+  yield* scoredBetween(ids.slice(from));
 }
 
 async function colour(text, result, status, going, field) {
   const symbols = symbolsOf(text).slice(0, MOST), ids = symbols.map(idOf), found = [], between = MODEL.task === "cloze";
-  const probabilities = () => (between ? scoredBetween(ids) : scored(ids));
-  let nats = 0;
+  let nats = 0, counted = 0;
   const box = textOf("Coloured text", (at, span) => {
-    const others = between ? [...scoredBetween(ids)][at].p : [...scored(ids.slice(0, at))][at].p;
+    const from = MODEL.carry ? 0 : ids.slice(0, at).lastIndexOf(EOS) + 1; // where its sequence begins
+    const others = between ? [...judged(ids)][at].p : [...scored(ids.slice(from, at))].at(-1).p;
     showChoices(span, found[at], choicesOf(others), between ? "put here instead" : "go on from here with", (symbol) => {
       const all = [...symbols.slice(0, at), symbol, ...(between ? symbols.slice(at + 1) : [])];
-      field.value = textOfSymbols(all);
+      field.value = joinAll(symbol === "" && !between ? [...all, ""] : all); // a line that ends makes room for the next
       field.dispatchEvent(new Event("input"));
       field.focus();
     });
   });
   result.append(box);
-  const whole = await drained(probabilities(), ({ id, p }) => {
+  const whole = await drained(judged(ids), ({ id, p, given }) => {
     put(box, symbols[found.length] ?? "", p[id]);
     found.push(p[id]);
+    if (given) return;
     nats -= Math.log(p[id]);
+    counted++;
   }, going);
   if (!whole) return;
-  const unknown = ids.filter((id) => id === UNK).length, each = (nats * BITS) / Math.max(1, found.length);
+  const unknown = ids.filter((id) => id === UNK).length, each = (nats * BITS) / Math.max(1, counted);
   status.textContent =
-    `${nats.toFixed(3)} ${between ? "pseudo-nats" : "nats"}, ${each.toFixed(2)} bits a symbol over ${found.length.toLocaleString("en")} symbols` +
-    (unknown ? `, ${unknown} of them unknown.` : ".");
+    `${nats.toFixed(3)} ${between ? "pseudo-nats" : "nats"}, ${each.toFixed(2)} bits a symbol over ${counted.toLocaleString("en")} symbols` +
+    (unknown ? `, ${unknown} of them unknown.` : ".") +
+    (ids.length === MOST ? ` A text is coloured up to ${MOST.toLocaleString("en")} symbols.` : "");
 }
 
 function label(text, result) {

@@ -47,12 +47,17 @@ function join(symbols) {
   return UNIT.textOf ? UNIT.textOf(own) : own;
 }
 
-/** The text of ids, with what stands between sequences for each EOS but the last. */
-function decode(ids) {
+/** The text of symbols, of which "" ends a sequence, with what stands between sequences for each of these but the last. */
+function joinAll(symbols) {
   const sequences = [[]];
-  for (const id of ids) id === EOS ? sequences.push([]) : sequences.at(-1).push(spell(id));
+  for (const symbol of symbols) symbol === "" ? sequences.push([]) : sequences.at(-1).push(symbol);
   if (sequences.length > 1 && !sequences.at(-1).length) sequences.pop();
   return sequences.map(join).join(MODEL.between);
+}
+
+/** The text of ids. */
+function decode(ids) {
+  return joinAll(ids.map(spell));
 }
 
 let subwords; // the place of each subword, by its bytes
