@@ -50,7 +50,7 @@ def contents(lm: Any) -> Contents:
         source.docstring(about["name"], "a network of PyTorch: `network`, and what it does with texts", commands[0], "model.py"),
         *source.cut(MODULES, ("main", "load", "arrays", "settings"), wanted, given=("MODEL", "W", "network")),
         f"# {'-' * 118}\n\nMODEL = settings()\nnetwork = load()\nW = arrays()",
-        'if __name__ == "__main__":\n    main()',
+        'if __name__ == "__main__":\n    torch.set_num_threads(1)  # one symbol at a time gains nothing from more\n    main()',
     ]
     return {
         "model.py": ("\n\n\n".join(code) + "\n").encode(),
