@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmgen._version import __version__
-from lmgen.errors import InputError, LmgenError
+from lmgen.errors import InputError, LmgenError, printable
 from lmgen.exporting.target import Contents, Target, described
 from lmgen.models import kinds
 
@@ -34,7 +34,7 @@ def contents(lm: Any) -> Contents:
     lm = replace(lm, precision="f32", params=jax.tree.map(jnp.asarray, lm.params))
     network = onnxnetworks.NETWORKS[lm.kind](lm)
     about = {name: value for name, value in described(lm).items() if name != "state"}
-    model = onnxgraph.model(network.graph, network.inputs, network.outputs, about["name"])
+    model = onnxgraph.model(network.graph, network.inputs, network.outputs, printable(about["name"]))
     model.producer_name, model.producer_version, model.doc_string = "lmgen", __version__, network.use
     onnx.helper.set_model_props(model, {"use": network.use, "lmgen": json.dumps(about)})
     if (size := model.ByteSize()) > LARGEST:

@@ -13,6 +13,7 @@ import math
 import os
 import re
 import secrets
+import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -55,7 +56,7 @@ class TensorBoard:
 
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self._writer = EventFileWriter(str(run.path / "train"))
-        self.look = f"tensorboard --logdir {run.path}"
+        self.look = f"tensorboard --logdir {shlex.quote(str(run.path))}"
 
     def put(self, step: int, points: dict[str, float]) -> None:
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in points.items()]
@@ -79,7 +80,8 @@ class WeightsAndBiases:
         self._run = wandb.init(
             project=PROJECT, name=run.path.name, id=self.id, resume="allow", mode=mode, config=settings(run), settings=how
         )
-        self.look = f"wandb sync {Path(self._run.dir).parent}" if mode == "offline" else str(self._run.url)
+        synced = f"wandb sync {shlex.quote(str(Path(self._run.dir).parent))}"
+        self.look = synced if mode == "offline" else self._run.url or f"WANDB_MODE is {mode}"
 
     def put(self, step: int, points: dict[str, float]) -> None:
         self._run.log(points, step=step)

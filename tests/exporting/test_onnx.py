@@ -9,6 +9,7 @@ import json
 import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from exports import LETTERS, drawn, ngrams
 from lmgen.data.vocab import EOS
 from lmgen.errors import InputError, LmgenError
 from lmgen.evaluation.scores import scores
-from lmgen.exporting import table
+from lmgen.exporting import onnx, table
 from lmgen.labelled import spelling
+from lmgen.models.provenance import Provenance
 from lmgen.nn.cells import CELLS
 from lmgen.structured.pairs import Pair
 
@@ -189,12 +191,20 @@ def test_a_file_that_computes_something_else_is_not_written(monkeypatch):
 
 def test_the_file_says_what_it_holds_and_how_to_use_it():
     hostile = replace(LETTERS, symbols=('"', "\\", "\u2028", "</script>", "\ud800", "🙂", "\0"))
-    file = session(drawn("language", vocab=hostile))
+    provenance = Provenance(path=Path("a\udcff\n<b>"))
+    file = session(replace(drawn("language", vocab=hostile), provenance=provenance))
     meta = file.get_modelmeta()
     assert "log_p" in meta.description
     assert meta.description == meta.custom_metadata_map["use"]
+    assert meta.graph_name == "a??<b>"
     assert tuple(about(file)["symbols"]) == hostile.symbols
     assert {name: about(file)[name] for name in ("cell", "carry", "unit")} == {"cell": "lstm", "carry": False, "unit": "char"}
+
+
+def test_a_file_that_protobuf_cannot_hold_is_refused(monkeypatch):
+    monkeypatch.setattr(onnx, "LARGEST", 1000)
+    with pytest.raises(InputError, match=r"2 GiB at most, .*: choose another --format"):
+        table.contents(drawn("language"), "onnx")
 
 
 def test_the_same_model_gives_the_same_file():
