@@ -10,7 +10,7 @@ import importlib.util
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,17 +36,42 @@ class Measured(NamedTuple):
     nats: list[list[float]]
 
 
-def of_program(path: Path, lines: list[str]) -> Measured:
-    """A program in NumPy, imported here."""
+def of_program(path: Path, lines: list[str], instead: Mapping[str, Any] | None = None) -> Measured:
+    """A program, imported here, in which the definitions in `instead` replace its own."""
     spec = importlib.util.spec_from_file_location("exported", path)
     if not (spec and spec.loader):
         raise SystemExit(f"{path} is no module")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    vars(module).update(instead or {})
     begun = time.perf_counter()
     texts = module.sample(TEXTS, seed=1)
     speed = sum(len(text) + 1 for text in texts) / (time.perf_counter() - begun)
     return Measured(texts, speed, [[nats for _, nats in module.score(line)] for line in lines])
+
+
+def of_torch(path: Path, lines: list[str]) -> Measured:
+    """A directory of PyTorch, as the program in it, with one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    return of_program(path / "model.py", lines)
+
+
+def of_onnx(path: Path, lines: list[str]) -> Measured:
+    """An ONNX file by ONNX Runtime, one symbol a call and one thread, in the program in NumPy."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, settings)
+    zeros = {one.name: np.zeros((1, one.shape[1]), np.float32) for one in session.get_inputs() if one.name != "ids"}
+
+    def read(states: dict[str, np.ndarray], id: int, by: float) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        log_p, *after = session.run(None, {"ids": np.array([[id]]), **states})
+        return dict(zip(zeros, after, strict=True)), log_p[0, 0]
+
+    return of_program(path.with_name("exported-numpy.py"), lines, {"READERS": {"network": (lambda: zeros, read)}})
 
 
 def of_page(path: Path, lines: list[str]) -> Measured:
@@ -63,7 +88,12 @@ def of_page(path: Path, lines: list[str]) -> Measured:
     return found
 
 
-RUN: dict[str, Callable[[Path, list[str]], Measured]] = {"html": of_page, "numpy": of_program}
+RUN: dict[str, Callable[[Path, list[str]], Measured]] = {
+    "html": of_page,
+    "numpy": of_program,
+    "onnx": of_onnx,
+    "torch": of_torch,
+}
 VARIANTS = {"html": ("--bits 16", "--bits 8")}  # options of a format that change what is measured
 
 

@@ -123,16 +123,18 @@ def export(model: str, output: Path | None, format: str | None, force: bool, **s
     """
     from lmgen.exporting import table
 
-    lm = load(model).lm
+    lm, format = load(model).lm, table.format_of(format, output)
     if output is not None and str(output) == "-":
-        made = table.contents(lm, table.format_of(format, None), **settings)
+        made = table.contents(lm, format, **settings)
         if "" not in made:
             raise InputError("this format is a directory, which cannot be piped: give --output a name")
         terminal.put_bytes(made[""])
         return
     format = table.format_of(format, output)
     path = table.export(lm, output, format, force, **settings)
-    terminal.note(f"wrote {path}, {table.TARGETS[format].about}")
+    target = table.TARGETS[format]
+    then = target.then(lm, path)
+    terminal.note(f"wrote {path}, {target.about}" + f"; {then}" * bool(then))
 
 
 @command("lmgen arpa write trigrams -o trigrams.arpa", "lmgen arpa read trigrams.arpa", cls=Group)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lmgen.errors import InputError
-from lmgen.exporting import html, numpy
+from lmgen.exporting import html, hub, numpy, onnx, torch
 from lmgen.exporting.target import Contents, Target, default_path
 from lmgen.options import commands, table
 from lmgen.system import files
@@ -14,6 +14,9 @@ from lmgen.system import files
 TARGETS: dict[str, Target] = {
     "html": html.TARGET,
     "numpy": numpy.TARGET,
+    "onnx": onnx.TARGET,
+    "torch": torch.TARGET,
+    "hub": hub.TARGET,
 }
 
 
@@ -24,9 +27,8 @@ def contents(lm: Any, format: str, **settings: Any) -> Contents:
     """
     target = TARGETS[format]
     if why := lack(lm, target):
-        others = [name for name, other in TARGETS.items() if not lack(lm, other)]
-        way_out = f"choose another --format ({', '.join(others)})" if others else "no format holds it"
-        raise InputError(f"this model {why}, which --format {format} does not hold: {way_out}")
+        others = ", ".join(name for name, other in TARGETS.items() if not lack(lm, other))
+        raise InputError(f"this model {why}, which --format {format} does not hold: choose another --format ({others})")
     given = {name: value for name, value in settings.items() if value is not None}
     if useless := sorted(given.keys() - {*target.settings}):
         flag = useless[0].replace("_", "-")
@@ -55,6 +57,6 @@ def export(lm: Any, path: Path | None = None, format: str | None = None, force: 
     """
     format = format_of(format, path)
     made = contents(lm, format, **settings)
-    path = path or default_path(lm, TARGETS[format])
+    path = path or default_path(lm, TARGETS[format].suffix or f"-{format}")
     files.put(path, made, force)
     return path

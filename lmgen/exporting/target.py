@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lmgen.errors import printable
 from lmgen.generation.sampling import BETWEEN
@@ -25,7 +27,7 @@ class Target:
     `contents` makes the files of a model: of a format of one file its bytes under the name ""; of a directory the bytes of each
     file under its name. It takes the options in `settings` by name. `kinds` are the kinds of models that the format holds, and
     `lack` says what else of a model it cannot hold, as in "has no copying"; empty where it holds all. `suffix` ends the names of
-    its files, and is empty for a directory.
+    its files, and is empty for a directory. `then` says what a user may do next with a model at a path.
     """
 
     about: str
@@ -34,6 +36,7 @@ class Target:
     contents: Callable[..., Contents]
     settings: tuple[str, ...] = ()
     lack: Callable[[Any], str] = lambda lm: ""
+    then: Callable[[Any, Path], str] = lambda lm, path: ""
 
 
 def described(lm: Any) -> dict[str, Any]:
@@ -84,6 +87,12 @@ def rules(lm: Any) -> Arrays:
     return {} if scheme is None else {"follows": tagging.allowed(tags, scheme)}
 
 
-def default_path(lm: Any, target: Target) -> Path:
-    """Where a model goes unless the user says otherwise: a file of its name in this folder."""
-    return Path((lm.path.name if lm.path else "model") + (target.suffix or "-export"))
+def regrouped(a: Any, gates: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Weights [..., G N] as other libraries have them, [G N, ...]; for each of their gates the place of ours and its sign."""
+    parts = np.split(np.asarray(a), len(gates), axis=-1)
+    return np.concatenate([sign * parts[place] for place, sign in gates], axis=-1).T
+
+
+def default_path(lm: Any, ending: str) -> Path:
+    """Where a model goes unless the user says otherwise: a file or a directory of its name in this folder."""
+    return Path((lm.path.name if lm.path else "model") + ending)

@@ -185,7 +185,11 @@ NOVELTY = (
 COMPRESS = (replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),)
 DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"),)
 FORMAT = Option(
-    "format", Choice(("html", "numpy")), None, "Format to write.", chosen="by the suffix of the output, or html"
+    "format",
+    Choice(("html", "numpy", "onnx", "torch", "hub")),
+    None,
+    "Format to write.",
+    chosen="by the suffix of the output, or html",
 )
 EXPORT = (
     FORMAT,

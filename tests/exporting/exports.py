@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,13 @@ def ngrams(order: int = 3, carry: bool = False) -> NGramModel:
     stream[-1] = 0
     levels = smoothed(Counts(stream, len(LETTERS), carry), order)
     return NGramModel(NGramConfig(len(LETTERS), order, carry), levels, LETTERS)
+
+
+def folder_of(contents: Mapping[str, bytes], folder: Path) -> ModuleType:
+    """The program of an exported directory as a module, with the other files beside it."""
+    for name in contents.keys() - {"model.py"}:
+        (folder / name).write_bytes(contents[name])
+    return program(contents["model.py"], folder)
 
 
 def program(content: bytes, folder: Path) -> ModuleType:

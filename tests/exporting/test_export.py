@@ -94,7 +94,8 @@ def test_a_mistake_gives_a_sentence(lmgen, model_path, words, sentence):
 def test_what_a_format_does_not_hold_is_refused(lmgen):
     for kind, noun in (("trees", "a network over trees"), ("graph", "a network of graphs")):
         code, _, err = lmgen("export", GOLDEN / kind)
-        assert (code, err) == (2, f"lmgen: this model is {noun}, which --format html does not hold: no format holds it\n")
+        why = f"this model is {noun}, which --format html does not hold"
+        assert (code, err) == (2, f"lmgen: {why}: choose another --format (hub)\n")
 
 
 def test_a_damaged_model_is_refused(lmgen, model_path, tmp_path):

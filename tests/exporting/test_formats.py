@@ -8,7 +8,7 @@ import exports
 import jax
 import numpy as np
 import pytest
-from exports import drawn, in_node, ngrams, program
+from exports import drawn, folder_of, in_node, ngrams, program
 
 from lmgen.data.vocab import UNITS
 from lmgen.evaluation.scores import scores
@@ -65,6 +65,14 @@ class Numpy:
         return self.module.encode(text)
 
 
+class Torch(Numpy):
+    """A model by its network in PyTorch."""
+
+    def __init__(self, lm, folder):
+        pytest.importorskip("torch")
+        self.module = folder_of(table.contents(lm, "torch"), folder)
+
+
 class Page:
     """A model by the engine of its page, with weights of 16 bits."""
 
@@ -109,10 +117,10 @@ class Page:
         return in_node(self.page, "encode(a)", text)
 
 
-FORMATS = {"numpy": Numpy, "html": Page}
+FORMATS = {"numpy": Numpy, "html": Page, "torch": Torch}
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(params=["numpy", "html", pytest.param("torch", marks=pytest.mark.oracle)])
 def exported(request, tmp_path):
     """A function that exports a model to each of the formats."""
     return lambda lm: FORMATS[request.param](lm, tmp_path)
