@@ -100,8 +100,7 @@ def _put_contrast(loaded: Model, found: Contrast, options: dict[str, Any]) -> No
     for name, side in zip("AB", found.sides, strict=True):
         terminal.put(f"{name}: {side.nats:.2f} {loaded.lm.kind.nats}, {len(side):,} symbols: {visible(side.text)}")
     terminal.put(f"{explained.verdict(value)}\n")
-    rows = [["same" if part.same else "other", *part.row()] for part in found.parts]
-    console.table(rows, head=("symbols", "A", "nats", "B", "nats", "difference"), numbers=(2, 4, 5))
+    console.table([*map(explained.cells, value["parts"])], head=explained.HEAD, numbers=(2, 4, 5))
 
 
 def _name(loaded: Model) -> str:
