@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
+from itertools import chain
 from typing import Any
 
 from lmgen.errors import InputError
-from lmgen.evaluation.explanation import Explanation
-from lmgen.pages import notebook
-from lmgen.pages.surprise import named, visible
+from lmgen.evaluation.explanation import Explanation, Symbol
+from lmgen.pages import explained, notebook
 
 MOST = 2_000  # symbols of a text; finding what two share takes the square of that
 
 
 @dataclass(frozen=True)
 class Part:
-    """A run of symbols of both texts: the text of each and its nats. What both have in common costs differently, too, where it
-    follows something else."""
+    """A run of words that both texts have or that differ: of each text its part, the number of its symbols, and their nats. What
+    both have in common costs differently, too, where it follows something else."""
 
     same: bool
     texts: tuple[str, str]
+    symbols: tuple[int, int]
     nats: tuple[float, float]
 
     @property
@@ -29,11 +30,9 @@ class Part:
         """The nats that the second text costs more here than the first."""
         return self.nats[1] - self.nats[0]
 
-    def row(self) -> list[str]:
-        """Both texts, each with its nats, and the difference, for people."""
-        sides = zip(self.texts, self.nats, strict=True)
-        cells = [cell for text, nats in sides for cell in (visible(text) if self.same else named(text), f"{nats:.2f}")]
-        return [*cells, f"{self.difference:+.2f}"]
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {**asdict(self), "difference": self.difference}
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,12 @@ class Contrast:
         return None if self.difference == 0 else int(self.difference < 0)
 
     def _repr_html_(self) -> str:
-        rows = [part.row() for part in self.parts]
-        return notebook.Several(self.sides)._repr_html_() + notebook.table(("A", "nats", "B", "nats", "difference"), rows)
+        rows = [explained.cells(part.as_dict()) for part in self.parts]
+        return notebook.Several(self.sides)._repr_html_() + notebook.table(explained.HEAD, rows)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        parts = [{**asdict(part), "difference": part.difference} for part in self.parts]
-        texts = [side.as_dict() for side in self.sides]
+        parts, texts = ([one.as_dict() for one in some] for some in (self.parts, self.sides))
         return {"likelier": self.likelier, "difference": self.difference, "parts": parts, "texts": texts}
 
 
@@ -75,10 +73,24 @@ def contrast(a: Explanation, b: Explanation) -> Contrast:
 
 
 def _parts(a: Explanation, b: Explanation) -> Iterator[Part]:
-    symbols = [[*side] for side in (a, b)]
-    first, second = ([one.symbol for one in side] for side in symbols)
+    by_word = any(len(side.text.split()) > 1 for side in (a, b))
+    sides = [_words(side, by_word) for side in (a, b)]
+    first, second = ([_text(word).lstrip() or _text(word) for word in side] for side in sides)
     for kind, *edges in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
-        runs = [side[low:high] for side, low, high in zip(symbols, edges[::2], edges[1::2], strict=True)]
-        one, other = ("".join(s.before * (k > 0) + s.symbol for k, s in enumerate(run)) for run in runs)
-        nats, others = (sum(s.nats for s in run) for run in runs)
-        yield Part(kind == "equal", (one, other), (nats, others))
+        one, other = ([*chain(*side[low:high])] for side, low, high in zip(sides, edges[::2], edges[1::2], strict=True))
+        nats = sum(symbol.nats for symbol in one), sum(symbol.nats for symbol in other)
+        yield Part(kind == "equal", (_text(one), _text(other)), (len(one), len(other)), nats)
+
+
+def _words(side: Explanation, by_word: bool) -> list[list[Symbol]]:
+    """The symbols of a text in groups: those of each word with the space before it, EOS alone; or each symbol alone."""
+    groups: list[list[Symbol]] = []
+    for one in side:
+        if not (groups and by_word and one.symbol) or (one.before + one.symbol)[0].isspace():
+            groups.append([])
+        groups[-1].append(one)
+    return groups
+
+
+def _text(symbols: list[Symbol]) -> str:
+    return "".join(one.before + one.symbol for one in symbols)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +33,7 @@ from lmgen.training import counting
 
 COPIED = 30  # characters from which on a span counts as copied
 LONGEST = 1 << 14  # characters of a part of a sequence
+AT_ONCE = 1 << 10  # symbols that are made from the arrays at a time
 MOST_LOGITS = 1 << 22  # numbers held at a time
 SLOW = 1 << 20  # symbols of a training text that take seconds to read …
 MOST_COUNTED, MOST_INDEXED = 1 << 22, 1 << 26  # … and its most symbols to fit n-grams to, and bytes to look for copies in
@@ -80,15 +82,16 @@ class Seen(NamedTuple):
     ids: np.ndarray
     likeliest: np.ndarray
 
-    def guess(self, number: int, spell: Callable[[int], str]) -> dict[str, Any]:
-        """The fields of a `Guess`."""
-        likeliest = np.exp(-self.likeliest[number].astype(np.float64)).tolist()
-        alternatives = tuple(zip(map(spell, self.ids[number].tolist()), likeliest, strict=True))
-        return {"nats": float(self.nats[number]), "rank": int(self.ranks[number]), "alternatives": alternatives}
-
     def part(self, begin: int, end: int) -> Seen:
         """That of the symbols from `begin` to `end`."""
         return Seen(*(array[begin:end] for array in self))
+
+    def guesses(self, spell: Callable[[int], str]) -> Iterator[dict[str, Any]]:
+        """The fields of a `Guess` for each symbol."""
+        probabilities = np.exp(-self.likeliest.astype(np.float64)).tolist()
+        rows = zip(self.nats.tolist(), self.ranks.tolist(), self.ids.tolist(), probabilities, strict=True)
+        for nats, rank, ids, likeliest in rows:
+            yield {"nats": nats, "rank": rank, "alternatives": tuple(zip(map(spell, ids), likeliest, strict=True))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +99,13 @@ class Explanation(Sequence[Symbol]):
     """A text as a model expects it, symbol by symbol; the last one is EOS, but where a cloze model is given it.
 
     `copies` are the spans that the training text has, too. A very long sequence comes in parts, of which the first `begins` and
-    the last `ends` it. The nats of a cloze model are pseudo-nats.
+    the last `ends` it. The nats of a cloze model are pseudo-nats. `spell` is how a symbol is shown.
     """
 
     text: str
     vocab: Vocab
     ids: np.ndarray
+    spell: Callable[[int], str]
     seen: Seen
     ngram: Seen | None = None
     copies: tuple[Span, ...] = ()
@@ -116,20 +120,19 @@ class Explanation(Sequence[Symbol]):
         if isinstance(number, slice):
             return [self[k] for k in range(len(self))[number]]
         k = range(len(self))[number]
-        eos, last = k == len(self.ids), int(self._places[k - 1, 1]) if k else 0
-        start, end = (len(self.text), len(self.text)) if eos else self._places[k].tolist()
-        around = [number for number, span in enumerate(self.copies) if span.start <= start < end <= span.start + len(span.text)]
-        return Symbol(
-            **self.seen.guess(k, self._spell),
-            symbol="" if eos else self._symbols[k],
-            before=self.text[last:start],
-            known=eos or bool(self.ids[k] != UNK),
-            copied=around[0] if around else None,
-            ngram=Guess(**self.ngram.guess(k, self._spell)) if self.ngram else None,
-        )
+        return next(self._made(k, k + 1))
 
     def __iter__(self) -> Iterator[Symbol]:
-        return map(self.__getitem__, range(len(self)))
+        return chain.from_iterable(self._made(k, k + AT_ONCE) for k in range(0, len(self), AT_ONCE))
+
+    def _made(self, begin: int, end: int) -> Iterator[Symbol]:
+        """The symbols from `begin` to `end`."""
+        seen = self.seen.part(begin, end).guesses(self.spell)
+        ngrams = (Guess(**one) for one in self.ngram.part(begin, end).guesses(self.spell)) if self.ngram else repeat(None)
+        last = self._symbols[begin - 1].end if begin else 0
+        for place, guess, ngram in zip(self._symbols[begin:end], seen, ngrams, strict=False):
+            before, last = self.text[last : place.start], place.end
+            yield Symbol(**guess, symbol=place.symbol, before=before, known=place.known, copied=place.copied, ngram=ngram)
 
     def __repr__(self) -> str:
         return f"<Explanation {self.text[:40]!r}, {self.nats:.2f} nats, {len(self):,} symbols>"
@@ -151,18 +154,27 @@ class Explanation(Sequence[Symbol]):
         return {"text": self.text, **part, **nats, "symbols": [one.as_dict() for one in self], "copies": copies}
 
     @cached_property
-    def _places(self) -> np.ndarray:
-        return self.vocab.places(self.text, self.begins)
+    def _symbols(self) -> list[_Place]:
+        """The symbols as the text has them, a part of a character as its byte; EOS last."""
+        places, split = self.vocab.places(self.text, self.begins), self.vocab.split(self.text, self.begins)
+        copied: list[int | None] = [None] * len(places)
+        for number, span in reversed([*enumerate(self.copies)]):
+            inside = (span.start <= places[:, 0]) & (places[:, 1] <= span.start + len(span.text))
+            for k in np.flatnonzero(inside).tolist():
+                copied[k] = number
+        found = []
+        for symbol, (start, end), known, copy in zip(split, places.tolist(), (self.ids != UNK).tolist(), copied, strict=True):
+            shown = self.vocab.shown(symbol)
+            found.append(_Place(self.text[start:end] if shown == symbol else shown, start, end, known, copy))
+        return [*found, _Place("", len(self.text), len(self.text), True, None)]
 
-    @cached_property
-    def _symbols(self) -> list[str]:
-        """As the text has them; a part of a character as its byte."""
-        split = self.vocab.split(self.text, self.begins)
-        places = self._places.tolist()
-        return [self.text[a:b] if (s := self.vocab.shown(one)) == one else s for one, (a, b) in zip(split, places, strict=True)]
 
-    def _spell(self, id: int) -> str:
-        return self.vocab.shown(self.vocab.spell(id))
+class _Place(NamedTuple):
+    symbol: str
+    start: int
+    end: int
+    known: bool
+    copied: int | None
 
 
 def _said(one: Symbol) -> str:
@@ -228,6 +240,7 @@ def explanations(
     top = table.check("top", kinds.Whole(1, kinds.MOST_ALTERNATIVES), top)
     copied = table.check("copied", kinds.Whole(), copied)
     models = [_Reader(one, min(top, len(lm.vocab))) for one in (lm, behind.ngram) if one is not None]
+    spell = cache(lambda id: lm.vocab.shown(lm.vocab.spell(id)))
     held: list[tuple[Piece, np.ndarray]] = []
     symbols, largest = 0, math.inf if lm.carry and lm.pseudo else BATCH * WINDOW
     for piece in pieces:
@@ -235,13 +248,18 @@ def explanations(
             held.append((piece, lm.vocab.encode(piece.text, piece.begins)))
             symbols += len(held[-1][1]) + piece.ends
         if symbols >= largest or (piece is PAUSE and held and largest < math.inf):
-            yield from _explained(lm, held, models, behind.index, copied)
+            yield from _explained(lm, held, models, spell, behind.index, copied)
             held, symbols = [], 0
-    yield from _explained(lm, held, models, behind.index, copied) if held else ()
+    yield from _explained(lm, held, models, spell, behind.index, copied) if held else ()
 
 
 def _explained(
-    lm: Scores, held: list[tuple[Piece, np.ndarray]], models: list[_Reader], index: Index | None, copied: int
+    lm: Scores,
+    held: list[tuple[Piece, np.ndarray]],
+    models: list[_Reader],
+    spell: Callable[[int], str],
+    index: Index | None,
+    copied: int,
 ) -> Iterator[Explanation]:
     stream = np.concatenate([part for piece, ids in held for part in (ids, np.full(int(piece.ends), EOS, ids.dtype))])
     read = [model.read(stream, held[0][0].begins, held[-1][0].ends) for model in models]
@@ -249,7 +267,7 @@ def _explained(
     for piece, ids in held:
         seen, *ngram = (one.part(at, at + len(ids) + (ends and piece.ends)) for one in read)
         copies = _copies(index, piece, copied) if index else ()
-        found = Explanation(piece.text, lm.vocab, ids, seen, ngram[0] if ngram else None, copies)
+        found = Explanation(piece.text, lm.vocab, ids, spell, seen, ngram[0] if ngram else None, copies)
         yield replace(found, begins=piece.begins, ends=piece.ends, pseudo=lm.pseudo)
         at += len(ids) + piece.ends
 

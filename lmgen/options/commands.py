@@ -163,7 +163,7 @@ EXPLAIN = (
     Option("top", Whole(1, kinds.MOST_ALTERNATIVES), 5, "Number of the likeliest symbols to show in each place."),
     Option("background", Flag(), True, "Show what an n-gram model of the training text expected, and spans copied from there."),
     Option("copied", Whole(), 30, "Shortest span that counts as copied, in characters."),
-    Option("table", Flag(), False, "Print a table of the symbols on a terminal, too."),
+    Option("table", Flag(), False, "Print an aligned table of the symbols, on a terminal and elsewhere."),
     replace(OUTPUT, help="New HTML page, in one file; - for stdout.", chosen="the terminal"),
     replace(LABEL, help="Label to explain by, of a model that writes by label."),
     ENCODING,

@@ -7,7 +7,6 @@ import hashlib
 import html
 import json
 from collections.abc import Iterable, Iterator
-from importlib import resources
 from typing import Any
 
 escape = html.escape
@@ -15,6 +14,8 @@ escape = html.escape
 
 def asset(name: str) -> str:
     """A style sheet or a script of this package."""
+    from importlib import resources
+
     return resources.files("lmgen.pages").joinpath(name).read_text("utf-8")
 
 

@@ -13,6 +13,7 @@ from lmgen.pages.surprise import EOS, LEVELS, in_text, level, named, visible
 
 MOST = 50_000  # symbols of a page; a browser with many more is slow
 SURPRISING = 20  # symbols in the table of those that surprised the model most
+HEAD = ("words", "A", "nats", "B", "nats", "difference")  # of the parts of two texts
 CONTEXT = 20  # symbols before one in that table
 
 Values = Mapping[str, Any]
@@ -117,14 +118,24 @@ def legend() -> str:
     return f'<p class="legend">Bits of surprise: {steps}<br>{marks}.</p>\n'
 
 
+def cells(part: Values) -> list[str]:
+    """A part of two texts under `HEAD`."""
+    texts = (
+        visible(text.strip()) or (named(text) if count else "–")
+        for text, count in zip(part["texts"], part["symbols"], strict=True)
+    )
+    (a, b), (first, second) = texts, part["nats"]
+    difference = f"{round(part['difference'], 2) + 0:+.2f}"
+    return ["same" if part["same"] else "other", a, f"{first:.2f}", b, f"{second:.2f}", difference]
+
+
 def differences(value: Values) -> str:
     """What two texts have that the other has not, as HTML."""
-    rows = [_row("th", "symbols", "A", "nats", "B", "nats", "difference")]
+    rows = [_row("th", *HEAD)]
     for part in value["parts"]:
-        a, b = (_cell(visible(text) if part["same"] else named(text)) for text in part["texts"])
-        first, second = (_number(f"{nats:.2f}") for nats in part["nats"])
-        difference = _number(f"{part['difference']:+.2f}")
-        rows.append(f"<tr><td>{'same' if part['same'] else 'other'}</td>{a}{first}{b}{second}{difference}</tr>")
+        kind, a, first, b, second, difference = cells(part)
+        texts = _cell(a) + _number(first) + _cell(b) + _number(second)
+        rows.append(f"<tr><td>{kind}</td>{texts}{_number(difference)}</tr>")
     return _table(verdict(value), rows)
 
 
@@ -133,8 +144,9 @@ def verdict(value: Values) -> str:
     if value["likelier"] is None:
         return "A and B are equally likely"
     nats = abs(value["difference"])
-    times = f"{math.exp(nats):,.3g} times" if nats < 20 else f"e^{nats:.1f} times"
-    return f"{'AB'[value['likelier']]} is likelier, {times} ({nats:.2f} nats)"
+    times = float(f"{math.exp(min(nats, 20)):.3g}")
+    much = f"e^{nats:.1f}" if nats > 20 else f"{times:,.0f}" if times >= 100 else f"{times:g}"
+    return f"{'AB'[value['likelier']]} is likelier, {much} times ({nats:.2f} nats)"
 
 
 def _table(title: str, rows: list[str]) -> str:

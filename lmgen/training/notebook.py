@@ -11,15 +11,14 @@ from lmgen.system.terminal import duration
 
 if TYPE_CHECKING:
     from lmgen.defaults.config import StepReport
-    from lmgen.training.display import Loss
 
 PAUSE = 0.5  # seconds between two pictures
 
 
 class Output:
-    """What a notebook shows of a training: its curves and where it is."""
+    """What a notebook shows of a training: its curves and where it is; `loss` is how its nats are written."""
 
-    def __init__(self, loss: Loss):
+    def __init__(self, loss: Any):
         from IPython.display import display
 
         self.loss, self.drawn = loss, 0.0
@@ -56,7 +55,7 @@ class Output:
         return notebook.facts("training", rows) + notebook.curves(self.training, self.validation, "nats per symbol by step")
 
 
-def here(loss: Loss) -> Output | None:
+def here(loss: Any) -> Output | None:
     """The output in a notebook; None elsewhere. IPython is not imported where it is not there already."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return Output(loss) if hasattr(shell, "kernel") else None

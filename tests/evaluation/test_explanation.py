@@ -256,10 +256,21 @@ def test_the_parts_of_two_texts_are_the_texts_and_their_nats(models, name):
     found = models[name].compare(a, b)
     for side, text in enumerate((a, b)):
         assert sum(part.nats[side] for part in found.parts) == pytest.approx(found.sides[side].nats, abs=1e-3)
-        assert "".join(part.texts[side] for part in found.parts).replace(" ", "") == text.replace(" ", "")
+        assert "".join(part.texts[side] for part in found.parts) == text
+        assert sum(part.symbols[side] for part in found.parts) == len(found.sides[side])
     assert found.difference == pytest.approx(models[name].score(b).nats - models[name].score(a).nats, abs=1e-3)
     assert found.likelier == int(found.difference < 0)
-    assert all((part.texts[0] == part.texts[1]) == part.same for part in found.parts)
+    assert all((part.texts[0].strip() == part.texts[1].strip()) == part.same for part in found.parts)
+
+
+def test_texts_of_several_words_are_compared_by_word_and_of_one_by_symbol(models):
+    texts = [
+        [part.texts for part in models["recurrent"].compare(*pair).parts]
+        for pair in (("ra bada ki", "ra bado ki"), ("bada", "bado"))
+    ]
+    assert texts == [[("ra", "ra"), (" bada", " bado"), (" ki", " ki")], [("bad", "bad"), ("a", "o"), ("", "")]]
+    spaced = models["recurrent"].compare("ra  ki", "ra ki").parts
+    assert [part.texts for part in spaced if not part.same] == [(" ", "")]
 
 
 def test_equal_texts_are_equally_likely_and_very_long_ones_are_refused(models):

@@ -115,7 +115,7 @@ def test_no_text_becomes_markup():
     parts = {
         "likelier": 0,
         "difference": 1.0,
-        "parts": [{"same": False, "texts": [HOSTILE, ""], "nats": [1.0, 2.0], "difference": 1.0}],
+        "parts": [{"same": False, "texts": [HOSTILE, ""], "symbols": [9, 0], "nats": [1.0, 2.0], "difference": 1.0}],
     }
     hostile = Elements(page(text, model=HOSTILE, below=differences(parts)))
     tame = Elements(page({**text, "symbols": [{**one, "symbol": "a", "before": ""}]}, below=differences(parts)))
@@ -144,6 +144,7 @@ def test_a_page_holds_so_many_symbols_and_says_so():
 
 def test_the_sentence_on_two_texts():
     assert verdict({"likelier": 0, "difference": math.log(3)}) == "A is likelier, 3 times (1.10 nats)"
+    assert verdict({"likelier": 0, "difference": math.log(12_345)}) == "A is likelier, 12,300 times (9.42 nats)"
     assert verdict({"likelier": 1, "difference": -50.0}) == "B is likelier, e^50.0 times (50.00 nats)"
     assert verdict({"likelier": None, "difference": 0.0}) == "A and B are equally likely"
 
@@ -228,7 +229,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_a_telephone(opened, scheme)
     parts = {
         "likelier": 0,
         "difference": 1.0,
-        "parts": [{"same": True, "texts": ["a" * 60] * 2, "nats": [1.0, 2.0], "difference": 1.0}],
+        "parts": [{"same": True, "texts": ["a" * 60] * 2, "symbols": [60, 60], "nats": [1.0, 2.0], "difference": 1.0}],
     }
     tab = opened(page(*words, below=differences(parts)), 360, scheme)
     tab.focus("#text")

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def explain(model: str, file: str, compare: tuple[str, str] | None, label: str | None, precision: str, **options: Any) -> None:
     """Show how surprising each symbol of a text is.
 
-    Prints the text of FILE (or standard input) coloured by the bits that each symbol costs MODEL; into a pipe, and with --table,
-    a line for each symbol: its probability, its rank, the likeliest symbols in its place, what an n-gram model of the training
-    text expected, and whether the training text has it in a longer span, too. EOS is shown as ⏎.
+    Prints the text of FILE (or standard input) coloured by the bits that each symbol costs MODEL. Into a pipe, and with --table,
+    it prints a line for each symbol: its probability, its rank, the likeliest symbols in its place, what an n-gram model of the
+    training text expected, and whether it is in a span that the training text has, too. EOS is shown as ⏎.
     """
     if compare and file != "-":
         raise click.UsageError("--compare takes the two texts itself: leave FILE out")
@@ -74,7 +74,7 @@ def _put(loaded: Model, found: Iterable[Explanation], options: dict[str, Any]) -
         for one in found:
             console.put_json(one.as_dict())
     elif options["table"] or terminal.plain(sys.stdout):
-        shown.tables(found)
+        shown.tables(found, aligned=options["table"] or sys.stdout.isatty())
     else:
         shown.coloured(found)
 
@@ -100,8 +100,7 @@ def _put_contrast(loaded: Model, found: Contrast, options: dict[str, Any]) -> No
     for name, side in zip("AB", found.sides, strict=True):
         terminal.put(f"{name}: {side.nats:.2f} {loaded.lm.kind.nats}, {len(side):,} symbols: {visible(side.text)}")
     terminal.put(f"{explained.verdict(value)}\n")
-    rows = [["same" if part.same else "other", *part.row()] for part in found.parts]
-    console.table(rows, head=("symbols", "A", "nats", "B", "nats", "difference"), numbers=(2, 4, 5))
+    console.table([*map(explained.cells, value["parts"])], head=explained.HEAD, numbers=(2, 4, 5))
 
 
 def _name(loaded: Model) -> str:

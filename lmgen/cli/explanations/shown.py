@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lmgen.evaluation.explanation import Explanation, Symbol
 
 HEAD = ("symbol", "probability", "nats", "rank", "likeliest", "n-gram", "notes")
-PALEST, HEAT = (255, 240, 225), (226, 96, 58)  # the colours of one bit and of nine
+PALEST, HEAT = (255, 240, 225), (235, 80, 50)  # the colours of one bit and of nine, all different in 256 colours, too
 
 
 def coloured(found: Iterable[Explanation]) -> None:
@@ -45,9 +45,8 @@ def coloured(found: Iterable[Explanation]) -> None:
     put(("\nbits of surprise ", Style()), *scale, *marks)
 
 
-def tables(found: Iterable[Explanation]) -> None:
-    """Write a line for each symbol and an empty one after each text: aligned on a terminal, elsewhere with tabs between cells."""
-    aligned = sys.stdout.isatty()
+def tables(found: Iterable[Explanation], aligned: bool) -> None:
+    """Write a line for each symbol, with tabs between cells or `aligned`, and an empty one after each text."""
     if not aligned:
         terminal.put("\t".join(HEAD))
     for one in found:
