@@ -8,6 +8,7 @@ C classes of ids that no state tells apart; EOS is the last class.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from lmgen.data.vocab import UNITS, UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.generation import automata, utf8
 from lmgen.generation.automata import ANYTHING, DEAD, MOST_CELLS, Automaton, TooLargeError
+from lmgen.models.spelling import Speller
 
 # The texts that an option allows; those of several values must all.
 EXPRESSIONS: dict[str, Callable[[str], str]] = {
@@ -78,6 +80,21 @@ def cut(text: str, stops: Iterable[str], start: int) -> str:
     """A text that a stop ended, without that stop, which is not looked for before a place."""
     found = [(text.find(stop, start) + len(stop), -len(stop)) for stop in stops if stop in text[start:]]
     return text[: sum(min(found))] if found else text
+
+
+def until(vocab: Vocab, ids: np.ndarray, stops: Iterable[str], prompt: np.ndarray, between: str) -> int:
+    """The number of ids behind a prompt up to the end of the stop that ends first; all of them where there is none."""
+    speller = Speller(vocab, between)
+    speller.parts(prompt.tolist())
+    parts = speller.parts(ids.tolist())
+    text, ends = "".join(parts), [*accumulate(map(len, parts))]
+    found = min((text.find(stop) + len(stop) for stop in stops if stop in text), default=None)
+    return len(ids) if found is None else bisect_left(ends, found) + 1
+
+
+def asks(settings: Any) -> bool:
+    """Whether settings ask for more than where a text ends."""
+    return any(getattr(settings, name) for name in (*EXPRESSIONS, "length", "min_length"))
 
 
 def constraint(vocab: Vocab, settings: Any, prompt: np.ndarray, lines: int = 1, between: str = "\n") -> Constraint | None:

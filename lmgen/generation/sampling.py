@@ -250,13 +250,17 @@ def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", want
         raise InputError("this model carries no state from line to line, so --lines has no use: ask for more samples with -n")
     seed, prompt_ids = table.check("seed", table.SEED, seed), lm.vocab.encode(prompt).astype(np.int32)
     between = BETWEEN[lm.sequence]
-    asked = constraints.constraint(lm.vocab, settings, prompt_ids, lines, between)
+    asks = constraints.asks(settings)
+    asked = constraints.constraint(lm.vocab, settings, prompt_ids, lines, between) if asks else None
     if asked:
         drawing = _probabilities(active(settings), settings.unknown), values_of([settings])
         drawn = conditional.drawn(lm, drawing, asked, prompt_ids, settings.max_length, seed)
     else:
         drawn = _unconditional(lm, settings, lines, seed, prompt_ids, wanted)
     for ids, nats in drawn:
+        if settings.stop and not asked:
+            end = constraints.until(lm.vocab, ids, settings.stop, prompt_ids, between)
+            ids, nats = ids[:end], nats[:end]
         every, ended = np.concatenate([prompt_ids, ids]), int((ids == EOS).sum()) >= lines
         text, known = lm.vocab.written(every, between), None
         if not ended and settings.stop:
