@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,21 +37,26 @@ def run(command: str, folder: Path, fails: bool) -> list[str]:
     return (done.stderr + done.stdout).rstrip().splitlines()
 
 
+def filled(text: str, folder: str, changed: Callable[[str], str] = lambda command: command) -> str:
+    """A page with the output of its commands, which are run as `changed` gives them."""
+
+    def ran(match: re.Match[str]) -> str:
+        lines = []
+        for command, fails in commands(match[0]):
+            output = run(changed(command), Path(folder), fails)
+            shown = output if len(output) <= MOST_LINES else [*output[:3], "…", *output[-4:]]
+            lines += [f"$ {command}", *(line.replace(folder, "…") for line in shown)]
+            print(*lines[-1 - len(shown) :], sep="\n", flush=True)
+        return "```console\n" + "\n".join(lines) + "\n```"
+
+    return BLOCK.sub(ran, text)
+
+
 def main() -> None:
     for page in [Path(name).resolve() for name in sys.argv[1:]] or PAGES:
         text = page.read_text("utf-8")
         with tempfile.TemporaryDirectory() as folder:
-
-            def filled(match: re.Match[str], folder: str = folder) -> str:
-                lines = []
-                for command, fails in commands(match[0]):
-                    output = run(command, Path(folder), fails)
-                    shown = output if len(output) <= MOST_LINES else [*output[:3], "…", *output[-4:]]
-                    lines += [f"$ {command}", *(line.replace(folder, "…") for line in shown)]
-                    print(*lines[-1 - len(shown) :], sep="\n", flush=True)
-                return "```console\n" + "\n".join(lines) + "\n```"
-
-            page.write_text(BLOCK.sub(filled, text), "utf-8")
+            page.write_text(filled(text, folder), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""Measures lmgen serve with many clients at once, beside one batch of lmgen sample, and writes the results into RESULTS.md."""
+"""Measures lmgen serve with many clients at once, beside one batch of lmgen sample, and writes the results into RESULTS.md.
+
+    python benchmarks/serve.py [page]
+
+With `page`, it runs the commands of docs/serve.md instead, and writes their output below them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +24,14 @@ from itertools import islice
 from pathlib import Path
 from urllib.request import urlopen
 
+import readme
 import report
 
 import lmgen
 from lmgen.generation.sampling import Settings, samples
 
+PAGE = report.ROOT / "docs" / "serve.md"
+ADDRESS = "127.0.0.1:8000"  # on the page
 CLIENTS = 64
 SECONDS = float(os.environ.get("LMGEN_SERVE_SECONDS", "60"))
 LONG, MANY = 1000, 1_000_000  # symbols of a text, and lines, so that none ends before
@@ -44,17 +53,17 @@ class Seen:
 def server(folder: Path, *words: str) -> Iterator[str]:
     """The address of a server, which is ended by a signal."""
     command = [sys.executable, "-m", "lmgen", "serve", *words, "--port", "0"]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-    assert process.stderr
-    found = re.search(r"http://([\d.]+:\d+)", process.stderr.readline())
-    if not found:
-        raise report.Failed(process.stderr.read())
-    try:
-        yield found[1]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        if process.wait():
-            raise report.Failed(f"the server ended with exit code {process.returncode}")
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        found = re.search(r"http://([\d.]+:\d+)", process.stderr.readline())
+        if not found:
+            raise report.Failed(process.stderr.read())
+        try:
+            yield found[1]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            if process.wait():
+                raise report.Failed(f"the server ended with exit code {process.returncode}")
 
 
 def written(address: str) -> float:
@@ -70,7 +79,8 @@ async def client(address: str, number: int, until: float, seen: Seen) -> None:
     while time.monotonic() < until:
         asked = {"max_tokens": LONG, "lines": MANY, "seed": number, "stream": True, "stream_options": {"include_usage": True}}
         body = json.dumps(asked).encode()
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        lines = f"Host: {address}", "Content-Type: application/json", f"Content-Length: {len(body)}"
+        head = "\r\n".join(["POST /v1/completions HTTP/1.1", *lines, "", ""])
         begun = time.monotonic()
         writer.write(head.encode() + body)
         status = await reader.readuntil(b"\r\n\r\n")
@@ -119,9 +129,9 @@ def measured(run: report.Commands) -> Iterator[str]:
     alone = statistics.median(before + after)
     centiles = statistics.quantiles(seen.first, n=100)
     yield (
-        f"{run.shape(MODEL)}. {CLIENTS} clients ask for streamed texts of {LONG:,} symbols over loopback, one after the other, for "
-        f"{SECONDS:g} seconds; clients and server share the cores. Beside it, one batch of {CLIENTS} texts by lmgen sample, the "
-        "median of six, before and after."
+        f"{run.shape(MODEL)}. {CLIENTS} clients ask for streamed texts of {LONG:,} symbols over loopback, one after the other, "
+        f"for {SECONDS:g} seconds; clients and server share the cores. Beside it, one batch of {CLIENTS} texts by lmgen sample, "
+        "the median of six, before and after."
     )
     yield report.table(
         ("", "measured"),
@@ -137,5 +147,24 @@ def measured(run: report.Commands) -> Iterator[str]:
         yield report.quoted(error)
 
 
+@contextmanager
+def towns(text: str, folder: Path) -> Iterator[str]:
+    """The address of a server of the model whose training a page names."""
+    (train,) = re.findall(r"`lmgen (train .*?)`", text)
+    report.Commands(folder)(train)
+    with server(folder, "towns") as address:
+        yield address
+
+
+def page() -> None:
+    """Write the output of the commands of the page, which ask a server."""
+    text = PAGE.read_text("utf-8")
+    with tempfile.TemporaryDirectory() as folder, towns(text, Path(folder)) as address:
+        PAGE.write_text(readme.filled(text, folder, lambda command: command.replace(ADDRESS, address)), "utf-8")
+
+
 if __name__ == "__main__":
-    report.main({"serve": ("Serving many users", measured)})
+    if sys.argv[1:] == ["page"]:
+        page()
+    else:
+        report.main({"serve": ("Serving many users", measured)})

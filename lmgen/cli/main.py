@@ -20,8 +20,7 @@ from lmgen.cli.models import arpa, export, list_, remove, rename, show
 from lmgen.cli.novelty import novelty
 from lmgen.cli.options import Group, command
 from lmgen.cli.predict import predict
-from lmgen.cli.sample import fill, sample, score, top, verify
-from lmgen.cli.serve import serve
+from lmgen.cli.sample import fill, sample, score, serve, top, verify
 from lmgen.cli.train import train
 from lmgen.errors import LmgenError
 from lmgen.options import suggestions

@@ -74,10 +74,9 @@ class Constraint:
         return state in (self.end, self.stopped)
 
 
-def cut(text: str, stops: Iterable[str], start: int) -> str:
-    """A text that a stop ended, without that stop, which is not looked for before a place."""
-    found = [(text.find(stop, start) + len(stop), -len(stop)) for stop in stops if stop in text[start:]]
-    return text[: sum(min(found))] if found else text
+def asks(settings: Any) -> bool:
+    """Whether settings ask for more than where a text ends."""
+    return any(getattr(settings, name) for name in (*EXPRESSIONS, "length", "min_length"))
 
 
 def constraint(vocab: Vocab, settings: Any, prompt: np.ndarray, lines: int = 1, between: str = "\n") -> Constraint | None:

@@ -16,7 +16,8 @@ import numpy as np
 from lmgen.data.vocab import EOS
 from lmgen.generation.compiled import DRAWN, TRANSFORMS, Rows
 from lmgen.generation.conditional import axes_of
-from lmgen.generation.sampling import OF_SEEN, Settings, active, keys, loop_of, values_of
+from lmgen.generation.sampling import Settings, active, keys, loop_of, values_of
+from lmgen.generation.transforms import OF_SEEN
 from lmgen.models.capabilities import Generates, finite
 from lmgen.system import devices
 

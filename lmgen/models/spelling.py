@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -43,21 +43,22 @@ class Speller:
         self._before, self._begins = "", True
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def parts(self, ids: Iterable[int]) -> Iterator[str]:
+    def parts(self, ids: Iterable[int]) -> list[str]:
         """The text that each of the next ids adds."""
-        for id in ids:
-            before, self._before = self._before, ""
-            if id == EOS:
-                yield before + self.rest()
-                self._before, self._begins = self._between, True
-                continue
-            symbol = self._vocab.spell(id)
-            if self._unit.learns:
-                spelt = self._decoder.decode(subword.bytes_of(symbol))
-            else:
-                spelt = symbol.removeprefix(self._unit.lead) if self._begins else self._unit.glue + symbol
-            self._begins = False
-            yield before + spelt
+        return [*map(self._part, ids)]
+
+    def _part(self, id: int) -> str:
+        before, self._before = self._before, ""
+        if id == EOS:
+            self._before, self._begins = self._between, True
+            return before + self.rest()
+        symbol = self._vocab.spell(id)
+        if self._unit.learns:
+            spelt = self._decoder.decode(subword.bytes_of(symbol))
+        else:
+            spelt = symbol.removeprefix(self._unit.lead) if self._begins else self._unit.glue + symbol
+        self._begins = False
+        return before + spelt
 
     def rest(self) -> str:
         """The text of bytes that no other will complete."""

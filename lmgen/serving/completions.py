@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from lmgen.constraints.constraint import cut
 from lmgen.data.vocab import EOS
 from lmgen.evaluation.alternatives import Likely, Reader
+from lmgen.generation.stops import cut
 from lmgen.models.spelling import Speller, name_of
 from lmgen.serving.engine import Channel
 from lmgen.serving.house import House
+from lmgen.serving.http import Json
 from lmgen.serving.requests import Asked, completion
 from lmgen.serving.writing import Waiting
 
@@ -34,7 +35,7 @@ def routes(house: House) -> list[Route]:
         answer = Answer(house, await asyncio.to_thread(completion, content, house))
         if answer.asked.stream:
             return StreamingResponse(house.streamed(answer.events()), media_type="text/event-stream")
-        return await asyncio.to_thread(JSONResponse, await house.finished(request, answer.whole()))
+        return await asyncio.to_thread(Json, await house.finished(request, answer.whole()))
 
     return [Route("/v1/completions", completions, methods=["POST"])]
 

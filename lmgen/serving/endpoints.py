@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from lmgen.applied.records import RECORDS
@@ -16,7 +16,7 @@ from lmgen.models.capabilities import VERBS, Conditions, Predicts, can, require
 from lmgen.models.spelling import EOS_NAME, decode, encode
 from lmgen.options import commands, kinds
 from lmgen.serving.house import House
-from lmgen.serving.http import Refused
+from lmgen.serving.http import Json, Refused
 from lmgen.serving.requests import fields, ids_of
 
 MOST_BEAM = 16
@@ -25,39 +25,39 @@ BOUNDED = {"beam": kinds.Whole(1, MOST_BEAM), "best": kinds.Whole(1, MOST_BEAM)}
 
 
 def routes(house: House) -> list[Route]:
-    async def health(request: Request) -> JSONResponse:
-        return JSONResponse({"status": "ending" if house.ending else "ok"}, 503 if house.ending else 200)
+    async def health(request: Request) -> Json:
+        return Json({"status": "ending" if house.ending else "ok"}, 503 if house.ending else 200)
 
     async def metrics(request: Request) -> Response:
         return Response(house.metrics.shown(), media_type=CONTENT_TYPE_LATEST)
 
-    async def models(request: Request) -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [_about(house, name) for name in house.models]})
+    async def models(request: Request) -> Json:
+        return Json({"object": "list", "data": [_about(house, name) for name in house.models]})
 
-    async def model(request: Request) -> JSONResponse:
-        return JSONResponse(_about(house, house.model(request.path_params["name"])[0]))
+    async def model(request: Request) -> Json:
+        return Json(_about(house, house.model(request.path_params["name"])[0]))
 
-    async def tokenizer_info(request: Request) -> JSONResponse:
+    async def tokenizer_info(request: Request) -> Json:
         name, model = house.model(request.query_params.get("model"))
         vocab = model.lm.vocab
-        return JSONResponse({"model": name, "eos_token": EOS_NAME, "unit": vocab.unit, "vocab_size": len(vocab)})
+        return Json({"model": name, "eos_token": EOS_NAME, "unit": vocab.unit, "vocab_size": len(vocab)})
 
-    async def tokenize(request: Request) -> JSONResponse:
+    async def tokenize(request: Request) -> Json:
         known = {"model": kinds.Text(), "prompt": kinds.Text(), "add_special_tokens": kinds.Flag()}
         given = fields(await house.body(request), known)
         _, model = house.model(given.get("model"))
         between = BETWEEN[model.lm.sequence]
         ids = await asyncio.to_thread(encode, model.lm.vocab, given.get("prompt", ""), between)
-        return JSONResponse({"tokens": ids.tolist(), "count": len(ids)})
+        return Json({"tokens": ids.tolist(), "count": len(ids)})
 
-    async def detokenize(request: Request) -> JSONResponse:
+    async def detokenize(request: Request) -> Json:
         given = fields(await house.body(request), {"model": kinds.Text(), "tokens": kinds.Kind()})
         _, model = house.model(given.get("model"))
         ids = ids_of(given.get("tokens", []), model, "tokens")
-        return JSONResponse({"prompt": await asyncio.to_thread(decode, model.lm.vocab, ids.tolist(), BETWEEN[model.lm.sequence])})
+        return Json({"prompt": await asyncio.to_thread(decode, model.lm.vocab, ids.tolist(), BETWEEN[model.lm.sequence])})
 
-    async def predict(request: Request) -> JSONResponse:
-        return JSONResponse(await house.finished(request, _predicted(house, await house.body(request))))
+    async def predict(request: Request) -> Json:
+        return Json(await house.finished(request, _predicted(house, await house.body(request))))
 
     return [
         Route("/health", health),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing
@@ -84,21 +83,25 @@ class House:
             return task.result()
         raise ClientDisconnect if done else Refused(503, self._late)
 
-    async def streamed(self, events: AsyncGenerator[dict[str, Any]]) -> AsyncIterator[str]:
+    async def streamed(self, events: AsyncGenerator[dict[str, Any]]) -> AsyncIterator[bytes]:
         """Events as a client of a stream reads them; an error is the last of them."""
         try:
             async with asyncio.timeout(self.settings.seconds), aclosing(events):
                 async for event in events:
-                    yield f"data: {json.dumps(event)}\n\n"
+                    yield _event(event)
         except TimeoutError:
-            yield f"data: {json.dumps(http.content(503, self._late))}\n\n"
+            yield _event(http.content(503, self._late))
         except LmgenError as error:
-            yield f"data: {json.dumps(http.content(400, str(error)))}\n\n"
-        yield "data: [DONE]\n\n"
+            yield _event(http.content(400, str(error)))
+        yield b"data: [DONE]\n\n"
 
     @property
     def _late(self) -> str:
         return f"the answer took more than {self.settings.seconds:g} seconds: ask for less at a time"
+
+
+def _event(content: dict[str, Any]) -> bytes:
+    return b"data: " + http.encoded(content) + b"\n\n"
 
 
 async def _gone(request: Request) -> None:

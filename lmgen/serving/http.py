@@ -24,9 +24,21 @@ class Refused(Exception):  # noqa: N818
         self.status, self.sentence, self.param, self.headers = status, sentence, param, headers
 
 
-def error(status: int, sentence: str, param: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
+def encoded(value: Any) -> bytes:
+    """JSON as UTF-8; halves of characters, which have no bytes, are escaped."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+
+
+class Json(JSONResponse):
+    """A response of such JSON."""
+
+    def render(self, content: Any) -> bytes:
+        return encoded(content)
+
+
+def error(status: int, sentence: str, param: str | None = None, headers: dict[str, str] | None = None) -> Json:
     """The response that says why a request is not served."""
-    return JSONResponse(content(status, sentence, param), status, headers)
+    return Json(content(status, sentence, param), status, headers)
 
 
 def content(status: int, sentence: str, param: str | None = None) -> dict[str, Any]:
@@ -35,15 +47,15 @@ def content(status: int, sentence: str, param: str | None = None) -> dict[str, A
     return {"error": {"message": sentence, "type": kind, "param": param, "code": None}}
 
 
-async def on_refused(request: Request, refused: Any) -> JSONResponse:
+async def on_refused(request: Request, refused: Any) -> Json:
     return error(refused.status, refused.sentence, refused.param, refused.headers)
 
 
-async def on_lmgen_error(request: Request, why: Exception) -> JSONResponse:
+async def on_lmgen_error(request: Request, why: Exception) -> Json:
     return error(400, str(why))
 
 
-async def on_http_error(request: Request, why: Any) -> JSONResponse:
+async def on_http_error(request: Request, why: Any) -> Json:
     sentences = {
         404: f"there is nothing at {request.url.path[:100]}: see docs/serve.md for what is",
         405: f"{request.url.path[:100]} does not answer {request.method[:20]}",
@@ -51,7 +63,7 @@ async def on_http_error(request: Request, why: Any) -> JSONResponse:
     return error(why.status_code, sentences.get(why.status_code, why.detail), headers=why.headers)
 
 
-async def on_disconnect(request: Request, why: Exception) -> JSONResponse:
+async def on_disconnect(request: Request, why: Exception) -> Json:
     return error(400, "the client is gone")
 
 

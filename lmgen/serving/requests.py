@@ -12,7 +12,8 @@ import numpy as np
 from lmgen.api import Model
 from lmgen.data.vocab import EOS
 from lmgen.errors import InputError
-from lmgen.generation.sampling import BETWEEN, TRANSFORMS, Settings, defaults
+from lmgen.generation.sampling import BETWEEN, Settings, defaults
+from lmgen.generation.transforms import TRANSFORMS
 from lmgen.models.capabilities import Generates, require
 from lmgen.models.spelling import encode
 from lmgen.options import kinds, table

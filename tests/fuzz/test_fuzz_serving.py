@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import gc
+import contextlib
 import json
+import os
+import re
+import subprocess
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from fuzzing import LONG, json_values, level
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lmgen
+from support import started
+
+pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 pytest.importorskip("prometheus_client")
-
-from fuzzing import LONG, json_values, level
-from starlette.testclient import TestClient
-
-import lmgen
-from lmgen.generation.together import Text
-from lmgen.serving.app import application
-from lmgen.serving.engine import Channel
-from lmgen.serving.settings import Settings
 
 PATHS = (
     "/v1/completions",
@@ -89,53 +89,76 @@ requests = st.tuples(
 )
 
 
-def resident() -> int:
-    """The bytes of memory that this process holds."""
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * 4096 if statm.exists() else 0
-
-
 @pytest.fixture(scope="module")
-def client(model_path, tmp_path_factory):
+def server(model_path, tmp_path_factory):
+    """The command as a process, and its port."""
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "ab.txt").write_text("ab ba\nba ab\n" * 50)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        grams = lmgen.train(folder / "ab.txt", output=folder / "grams", cell="ngram", order=2)
-    models = {"words": lmgen.load(model_path, "f32"), "grams": grams}
-    settings = Settings(max_length=50, max_sequences=8, max_prompts=6, max_logprobs=8, max_numbers=5000, max_body=5000)
-    with TestClient(application(models, settings), base_url="http://127.0.0.1:8000") as client:
-        yield client
+        lmgen.train(folder / "ab.txt", output=folder / "grams", cell="ngram", order=2)
+    process = started("serve", model_path, folder / "grams", "--port", "0", stderr=subprocess.PIPE, text=True)
+    (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)", process.stderr.readline())
+    with process.stderr:
+        yield process, int(port)
+        process.terminate()
+        assert process.wait() == 0
+        assert process.stderr.read() == ""
 
 
-def test_any_request_gets_an_answer_or_a_sentence_and_leaves_nothing(client):
+def answered(port, method, path, body, headers, leaves):
+    """The status, the headers and the content of an answer; None for a client that leaves before it comes."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    with contextlib.closing(connection):
+        connection.putrequest(method, path, skip_host="host" in headers)
+        for name, value in {**headers, "content-length": str(len(body))}.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        if leaves:
+            return None
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode()
+
+
+def figures(port):
+    """The figures of the server."""
+    _, _, text = answered(port, "GET", "/metrics", b"", {}, False)
+    return dict(re.findall(r"^(lmgen_\S+) (\S+)$", text, re.M))
+
+
+def resident(process) -> int:
+    """The bytes of memory that a process holds."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.posix
+def test_any_request_gets_an_answer_or_a_sentence_and_leaves_nothing(server):
+    process, port = server
     statuses, sizes = set(), []
 
     @level(300, 5_000)
-    @given(requests)
-    def run(request):
-        sizes.append(resident())
-        method, path, body, headers = request
-        answer = client.request(method, path, content=body, headers=headers)
-        statuses.add(answer.status_code)
-        assert answer.status_code < 500
-        if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            assert answer.text.endswith("data: [DONE]\n\n")
-            assert '"error"' not in answer.text
-        elif answer.status_code >= 400 and answer.text:
-            sentence = answer.json()["error"]["message"]
+    @given(requests, st.sampled_from([False] * 9 + [True]))
+    def run(request, leaves):
+        sizes.append(resident(process) if Path("/proc").exists() else 0)
+        if not (answer := answered(port, *request, leaves)):
+            return
+        status, headers, text = answer
+        statuses.add(status)
+        assert status < 500
+        if headers.get("content-type", "").startswith("text/event-stream"):
+            assert text.endswith("data: [DONE]\n\n")
+            assert '"error"' not in text
+        elif status >= 400 and text:
+            sentence = json.loads(text)["error"]["message"]
             assert sentence
             assert len(sentence) < 400
-        elif answer.text and path == "/v1/completions":
-            for choice in answer.json()["choices"]:
+        elif text and request[1] == "/v1/completions":
+            for choice in json.loads(text)["choices"]:
                 assert choice["finish_reason"] in ("stop", "length")
 
     run()
     assert {200, 400, 403, 404, 405, 415} <= statuses
-    gc.collect()
-    left = [one for one in gc.get_objects() if isinstance(one, Text | Channel)]
-    assert not left
-    assert client.app.state.house.waiting == 0
-    print("SIZES", [s >> 20 for s in sizes[::250]])
-    half = sizes[len(sizes) // 2 :]  # by then all programs are compiled
-    assert not LONG or half[-1] - half[0] < 20 << 20
+    while (now := figures(port))["lmgen_texts"] != "0.0" or now["lmgen_open_requests"] != "1.0":
+        pass
+    later = sizes[len(sizes) // 2 :]  # by then all programs are compiled
+    assert not LONG or later[-1] - later[0] < 10 << 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import re
 import signal
@@ -15,7 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 import lmgen
-from support import started
+from support import ROOT, started
 
 pytestmark = pytest.mark.posix
 pytest.importorskip("uvicorn")
@@ -61,7 +62,7 @@ def test_a_signal_ends_it_after_the_requests_in_flight(server, number):
         process.send_signal(number)
         rest = answer.read()
     assert rest.endswith(b"data: [DONE]\n\n")
-    assert rest.count(b'"finish_reason": "length"') == 100
+    assert rest.count(b'"finish_reason":"length"') == 100
     assert process.wait() == 0
     assert process.stderr.read() == ""
     with pytest.raises(OSError, match="refused"):
@@ -122,3 +123,18 @@ def test_a_missing_extra_is_a_sentence(lmgen, model_path, monkeypatch):
     code, _, err = lmgen("serve", model_path)
     assert code == 2
     assert err == "lmgen: lmgen serve needs uvicorn, which is not installed: pip install 'lmgen[serve]'\n"
+
+
+@pytest.mark.slow
+def test_the_page_of_documentation_is_true(tmp_path, monkeypatch):
+    """Its commands run, and its Python."""
+    pytest.importorskip("openai")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    bench = importlib.import_module("serve")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    text = bench.PAGE.read_text("utf-8")
+    with bench.towns(text, tmp_path) as address:
+        bench.readme.filled(text, str(tmp_path), lambda command: command.replace(bench.ADDRESS, address))
+        (program,) = re.findall(r"```python\n(.*?)```", text, re.S)
+        (tmp_path / "program.py").write_text(program.replace(bench.ADDRESS, address))
+        subprocess.run([sys.executable, "program.py"], cwd=tmp_path, check=True)
