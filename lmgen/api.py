@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import secrets
 import shutil
@@ -12,7 +11,7 @@ from dataclasses import fields
 from functools import cached_property, partial, wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, overload
 
 from lmgen import loading
 from lmgen.applied.labeller import Prediction
@@ -38,30 +37,14 @@ from lmgen.models import facts
 from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, ScoresPairs, can, require
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
-from lmgen.options import commands, kinds, table
+from lmgen.options import commands, kinds, signatures, table
 from lmgen.pages import notebook
 from lmgen.structured import pairs
 from lmgen.system import directories
 from lmgen.system.files import explained
 from lmgen.training import train as training
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def named(function: Callable[P, R]) -> Callable[P, R]:
-    """A function that refuses an unknown keyword with a sentence; those after ** are the fields of `Settings`."""
-    parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        known += [field.name for field in fields(Settings)]
-
-    @wraps(function)
-    def checked(*args: P.args, **options: P.kwargs) -> R:
-        table.refuse_unknown(options, known)
-        return function(*args, **options)
-
-    return checked
+named = partial(signatures.named, further=[field.name for field in fields(Settings)])
 
 
 class Model:
@@ -370,6 +353,7 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Model:
     return Model(loading.load(name, table.PRECISION.check(precision)))
 
 
+@partial(signatures.described, options=table.TRAIN)
 def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **options: Any) -> Model:
     """Train on a text to the end and return the best model.
 
@@ -393,15 +377,3 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
     name = training.default_name(files) if files else ""
     path, precision = training.train(sources, name, wanted, training.Caller(progress))
     return load(path, precision)
-
-
-def _describe(function: Any) -> None:
-    """Give a function with **options the signature and the help of the table of options."""
-    signature = inspect.signature(function)
-    given = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    named = [inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, default=o.default, annotation=o.hint) for o in table.TRAIN]
-    function.__signature__ = signature.replace(parameters=[*given, *named])
-    function.__doc__ = inspect.cleandoc(function.__doc__) + "\n" + "\n".join(f"    {o.name}: {o.described}" for o in table.TRAIN)
-
-
-_describe(train)
