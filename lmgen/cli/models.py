@@ -131,8 +131,9 @@ def export(model: str, output: Path | None, format: str | None, force: bool, **s
         terminal.put_bytes(made[""])
         return
     path = table.export(lm, output, format, force, **settings)
-    then = table.TARGETS[format].then(lm, path)
-    terminal.note(f"wrote {path}" + f"; {then}" * bool(then))
+    target = table.TARGETS[format]
+    then = target.then(lm, path)
+    terminal.note(f"wrote {path}, {target.about}" + f"; {then}" * bool(then))
 
 
 @command("lmgen arpa write trigrams -o trigrams.arpa", "lmgen arpa read trigrams.arpa", cls=Group)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lmgen.errors import printable
 from lmgen.generation.sampling import BETWEEN
 from lmgen.labelled import tagging
 from lmgen.models.kinds import Kind
@@ -48,7 +49,7 @@ def described(lm: Any) -> dict[str, Any]:
     return {
         "name": lm.path.name if lm.path else "model",
         "summary": config.describe(),
-        "text": lm.provenance.text.title,
+        "text": printable(lm.provenance.text.title),
         "parameters": about.get("parameters"),
         "valid_nats": about.get("valid_nats"),
         "task": config.task if network else "language",

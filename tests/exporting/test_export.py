@@ -48,7 +48,8 @@ def test_the_options_name_every_format():
 
 
 def test_a_model_becomes_a_page_of_its_name(lmgen, model_path):
-    assert lmgen("export", model_path) == (0, "", f"wrote {model_path.name}.html\n")
+    note = f"wrote {model_path.name}.html, one page that writes, scores and explains in a browser, without a network\n"
+    assert lmgen("export", model_path) == (0, "", note)
     assert Path(f"{model_path.name}.html").read_bytes() == table.contents(library.load(model_path).lm, "html")[""]
 
 
@@ -164,6 +165,18 @@ def test_the_program_runs_without_lmgen(lmgen, model_path):
 def test_every_kind_of_model_is_a_program(name, words, stdin, tmp_path):
     path = library.load(GOLDEN / name).export(tmp_path / "own.py")
     assert run(path, *words, stdin=f"{stdin}\n").strip()
+
+
+def test_a_mistake_in_a_program_gives_a_sentence(tmp_path):
+    for name, label, sentence in (
+        ("writer", "bad", "there is no label 'bad': give one of bade, kimo"),
+        ("network", "x", "does not write"),
+    ):
+        path = library.load(GOLDEN / name).export(tmp_path / f"{name}.py")
+        words = [sys.executable, path, "sample", "--label", label]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert sentence in done.stderr
 
 
 @pytest.mark.parametrize("kind", exports.KINDS)

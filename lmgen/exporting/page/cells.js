@@ -7,7 +7,7 @@ function inputs(p, x) {
   return joined(own, product(normalised(own, p.gain, p.shift), p.W, p.b));
 }
 
-const gates = (p, s, a) => plus(a, product(s.h, p.U));
+const gates = (p, s, a) => product(s.h, p.U, a);
 const elman = (phi) => (p, s, a) => ({ h: gates(p, s, a).map(phi) });
 const mixed = (z, n, s) => ({ h: vector(s.h.length, (k) => z[k] * n[k] + (1 - z[k]) * s.h[k]) });
 

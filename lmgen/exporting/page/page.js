@@ -38,7 +38,8 @@ const percent = (p) => (p >= 0.001 ? `${(100 * p).toFixed(p < 0.1 ? 1 : 0)} %` :
 
 /** A place for symbols: arrow keys go from one to the next, and choosing one calls `chosen` with its number. */
 function textOf(label, chosen) {
-  const box = element("div", { className: "text", dir: "auto", role: "group", ariaLabel: `${label}: arrow keys move, Enter shows what else could stand there` });
+  const box = element("div", { className: "text", dir: "auto", role: "group" });
+  box.setAttribute("aria-label", `${label}: arrow keys move, Enter shows what else could stand there`);
   const symbols = () => [...box.querySelectorAll(".symbol")];
   const to = (symbol) => {
     if (!symbol) return;
@@ -121,7 +122,7 @@ function setUpWriting(section) {
   if (MODEL.carry) fields.count.value = 1;
   if (MODEL.labels) {
     $("#label-field").hidden = false;
-    fields.label.append(...MODEL.labels.map((name) => element("option", { value: name, textContent: name })));
+    fields.label.append(...MODEL.labels.map((name) => element("option", { value: name, textContent: spoken(name) })));
   }
   const settings = () => ({ temperature: fields.temperature.valueAsNumber, topP: fields.topP.valueAsNumber, by: MODEL.labels ? vectorOf({ [fields.label.value]: 1 }) : null });
 

@@ -16,7 +16,7 @@ from lmgen.exporting.portable.writing import sample, score
 def put_samples(count, **settings):
     """Write texts."""
     for text in sample(count, **settings):
-        print(text)
+        show(text)
 
 
 def put_scores(**settings):
@@ -36,7 +36,7 @@ def put_pair_scores():
 
 def put_nats(scored):
     for text, symbols in scored:
-        print(f"{sum(nats for _, nats in symbols):.3f}\t{text}")
+        show(f"{sum(nats for _, nats in symbols):.3f}\t{text}")
 
 
 def put_predictions():
@@ -44,15 +44,19 @@ def put_predictions():
     for line in lines():
         found = predict(line)
         for label, p in found.get("labels", [])[:1]:
-            print(f"{label}\t{p:.4f}\t{line}")
+            show(f"{label}\t{p:.4f}\t{line}")
         if "tags" in found:
-            print(*(f"{symbol.strip()}\t{tag}\t{p:.4f}" for symbol, tag, p in found["tags"]), "", sep="\n")
+            show("".join(f"{symbol.strip()}\t{tag}\t{p:.4f}\n" for symbol, tag, p in found["tags"]))
 
 
 def put_translations():
     """Print the translation of each line of standard input."""
     for line in lines():
-        print(translate(line)[0])
+        show(translate(line)[0])
+
+
+def show(text):
+    print(text.encode("utf-8", "replace").decode())  # halves of characters cannot be printed
 
 
 def lines():
@@ -78,8 +82,15 @@ def main(words=None):
     parser = argparse.ArgumentParser(description=f"{MODEL['name']}: {MODEL['summary']}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (function, options) in COMMANDS.items():
-        command = commands.add_parser(name, help=function.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        command = commands.add_parser(name, help=function.__doc__)
         for option, default in options.items():
-            command.add_argument("--" + option.replace("_", "-"), type=type(default), default=default, help=" ")
+            command.add_argument(
+                "--" + option.replace("_", "-"), type=type(default), default=default, help=f"default: {default!r}"
+            )
     given = vars(parser.parse_args(words))
-    COMMANDS[given.pop("command")][0](**given)
+    try:
+        COMMANDS[given.pop("command")][0](**given)
+    except ValueError as error:
+        parser.exit(2, f"{error}\n")
+    except BrokenPipeError:  # whoever reads has enough
+        sys.stderr.close()

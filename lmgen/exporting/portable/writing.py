@@ -52,6 +52,8 @@ def score(text, label=""):
 def vector_of(label):
     """The vector of a label to write by, or of several with their weights: "Irish:0.7,Welsh:0.3"."""
     if "labels" not in MODEL:
+        if label:
+            raise ValueError("this model does not write by label: leave the label out")
         return 0.0
     parts = [label] if label in MODEL["labels"] else label.split(",")
     weights = {}
@@ -59,7 +61,7 @@ def vector_of(label):
         name, colon, weight = part.strip().rpartition(":") if part not in MODEL["labels"] else (part, "", "")
         weights[name if colon else part.strip()] = float(weight) if colon else 1.0
     if unknown := weights.keys() - {*MODEL["labels"]}:
-        raise SystemExit(f"there is no label {min(unknown)!r}: give one of {', '.join(MODEL['labels'][:20])}")
+        raise ValueError(f"there is no label {min(unknown)!r}: give one of {', '.join(MODEL['labels'][:20])}")
     shares = np.array([weights.get(name, 0.0) for name in MODEL["labels"]], np.float32)
     return shares / shares.sum() @ W["labels"]
 
