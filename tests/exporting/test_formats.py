@@ -227,8 +227,8 @@ def test_ngrams_are_those_of_lmgen(carry, exported):
     for order in (1, 4):
         lm = ngrams(order, carry)
         other = exported(lm)
-    if other is None:
-        pytest.skip("the format holds no n-gram models")
+        if other is None:
+            pytest.skip("the format holds no n-gram models")
         for text in TEXTS:
             assert_scores(other.score(text), next(scores(lm, [text])).symbols, other.error)
 
