@@ -130,7 +130,6 @@ def export(model: str, output: Path | None, format: str | None, force: bool, **s
             raise InputError("this format is a directory, which cannot be piped: give --output a name")
         terminal.put_bytes(made[""])
         return
-    format = table.format_of(format, output)
     path = table.export(lm, output, format, force, **settings)
     target = table.TARGETS[format]
     then = target.then(lm, path)

@@ -37,25 +37,24 @@ def cut(
         needed.add(name := waiting.pop())
         waiting += [other for other in _used(defined[name][-1]) & defined.keys() if other not in needed]
     used = set().union(*(_used(defined[name][-1]) for name in needed & defined.keys()))
-    imports = {
-        ast.unparse(node): None
-        for tree in trees.values()
-        for node in tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        and not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(OURS))
-        and used & {alias.asname or alias.name for alias in node.names}
-    }
-    standard = [line for line in imports if line.split()[1].partition(".")[0] in sys.stdlib_module_names]
-    others = [line for line in imports if line not in standard]
-    yield "from __future__ import annotations\n\n" + "\n\n".join(
-        "\n".join(sorted(lines, key=lambda line: (line.startswith("from"), line))) for lines in (standard, others) if lines
-    )
+    yield "\n\n".join(("from __future__ import annotations", *_imports(trees.values(), used)))
     for module, tree in trees.items():
         title = (ast.get_docstring(tree) or "").splitlines()[0]
         here = (name for node in tree.body for name in _names(node) if defined[name][0] == module)
         found = dict.fromkeys(defined[name][1] for name in here if name in needed and name not in given)
         if found:
             yield f"# ---- {title}\n\n\n" + "\n\n\n".join(found)
+
+
+def _imports(trees: Iterable[ast.Module], used: set[str]) -> Iterator[str]:
+    """The imports of the names that are used: those of the standard library, then others."""
+    lines: tuple[set[str], set[str]] = set(), set()
+    for node in (node for tree in trees for node in tree.body):
+        ours = isinstance(node, ast.ImportFrom) and (node.module or "").startswith(OURS)
+        if isinstance(node, ast.Import | ast.ImportFrom) and not ours and used & {one.asname or one.name for one in node.names}:
+            line = ast.unparse(node)
+            lines[line.split()[1].partition(".")[0] not in sys.stdlib_module_names].add(line)
+    yield from ("\n".join(sorted(some, key=lambda line: (line.startswith("from"), line))) for some in lines if some)
 
 
 def literal(value: Any) -> str:

@@ -122,8 +122,9 @@ FORMATS = {"numpy": Numpy, "html": Page, "torch": Torch}
 
 @pytest.fixture(params=["numpy", "html", pytest.param("torch", marks=pytest.mark.oracle)])
 def exported(request, tmp_path):
-    """A function that exports a model to each of the formats."""
-    return lambda lm: FORMATS[request.param](lm, tmp_path)
+    """A function that exports a model to each of the formats; None for a model that the format does not hold."""
+    target = table.TARGETS[request.param]
+    return lambda lm: None if table.lack(lm, target) else FORMATS[request.param](lm, tmp_path)
 
 
 def assert_scores(found, expected, error):
@@ -226,6 +227,8 @@ def test_ngrams_are_those_of_lmgen(carry, exported):
     for order in (1, 4):
         lm = ngrams(order, carry)
         other = exported(lm)
+        if other is None:
+            pytest.skip("the format holds no n-gram models")
         for text in TEXTS:
             assert_scores(other.score(text), next(scores(lm, [text])).symbols, other.error)
 
@@ -244,10 +247,12 @@ SETTINGS = [
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_a_seed_gives_the_text_of_lmgen(settings, exported):
     for lm in (drawn("language"), drawn("language", cell="attention", carry=True), ngrams()):
+        if (other := exported(lm)) is None:
+            continue
         for seed, prompt in ((0, ""), (2**40 + 7, "ab")):
             drawing = Settings(max_length=50, **settings)
             expected = [one.text for one in islice(sampling.samples(lm, drawing, seed, prompt), 3)]
-            assert exported(lm).sample(3, prompt, seed, max_length=50, **settings) == expected
+            assert other.sample(3, prompt, seed, max_length=50, **settings) == expected
 
 
 def test_random_numbers_are_those_of_jax(tmp_path):
