@@ -80,12 +80,12 @@ def main() -> None:
             filled.append("```console\n" + "\n".join(shown) + "\n```")
         outputs = iter(filled)
         PAGE.write_text(BLOCK.sub(lambda _: next(outputs), text), "utf-8")
-        sample = lines("tatoeba/all.txt")[:400:50]
-        (folder / "some.txt").write_text("\n".join([*sample, "It is hard to wreck a nice beach."]) + "\n", "utf-8")
-        run("lmgen explain sentences some.txt -o page.html", folder)
+        names = [*lines(str(ROOT / "corpora" / "cities.txt"))[:400:50], "Springburg", "New Zürich", "qwertz"]
+        (folder / "some.txt").write_text("\n".join(names) + "\n", "utf-8")
+        run("lmgen explain cities some.txt -o page.html", folder)
         picture(folder / "page.html", PAGE.with_name("explain.png"))
         PAGE.with_name("curves.png").unlink(missing_ok=True)
-        run(f"lmgen show sentences --plot {PAGE.with_name('curves.png')}", folder)
+        run(f"lmgen show cities --plot {PAGE.with_name('curves.png')}", folder)
     write("copied", shares() + "\n", PAGE)
 
 

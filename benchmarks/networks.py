@@ -340,7 +340,7 @@ def trained(cell: str, gaps: tuple[int, ...], seed: int, steps: int = LEARNT) ->
     state, rng, begins = training_step.begin(task, config), np.random.default_rng(seed), np.ones(COLUMNS, bool)
     for k in range(steps):
         window, rate = windows(rng, gaps, COLUMNS), config.rate(k, k / steps)
-        state, _ = training_step.step(task, config.optimiser, state, task.batch(window, begins), rate, k)
+        state, *_ = training_step.step(task, config.optimiser, state, task.batch(window, begins), rate, k)
     return network, state.params
 
 

@@ -197,7 +197,7 @@ def overfitted(lines, unit="char", steps=200, **changes):
     batches = task.batches(encode((Piece(line, True, True, 1) for line in lines), vocab), 4, 16, seed=0)
     state = begin(task, config)
     for number in range(steps):
-        state, nats = step(task, config.optimiser, state, batches[number], 0.02, number)
+        state, nats, _ = step(task, config.optimiser, state, batches[number], 0.02, number)
     return Cloze(network, state.params, vocab), float(nats)
 
 
