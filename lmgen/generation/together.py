@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from lmgen.data.vocab import EOS
 from lmgen.generation.compiled import DRAWN, TRANSFORMS, Rows
 from lmgen.generation.conditional import axes_of
-from lmgen.generation.sampling import Settings, active, keys, loop_of, values_of
+from lmgen.generation.sampling import Settings, active, loop_of, values_of
 from lmgen.generation.transforms import OF_SEEN
 from lmgen.models.capabilities import Generates, finite
-from lmgen.system import devices
 
 SIZES = (1, 4, 16, 64)  # rows of a call, where the loop allows any number: few shapes to compile
 
@@ -33,10 +33,11 @@ class Text:
     def __init__(self, settings: Settings, seed: int, number: int, prompt: np.ndarray, lines: int):
         self.settings, self.names = settings, active(settings)
         self.prompt, self.left = prompt, lines
-        self.key = np.asarray(jax.random.key_data(keys(devices.random_key(seed), np.array([number]))))[0]
+        self.seed, self.number = seed, number
+        self.key: np.ndarray | None = None  # its random key, once it is begun
         self.ids: list[int] = []
         self.read, self.last = 0, EOS
-        self.state: list[np.ndarray] | None = None  # a row of each array, or before anything is read None
+        self.state: tuple[list[np.ndarray], int] | None = None  # the arrays of a call, and the row; None before anything is read
         self.seen: np.ndarray | None = None
 
     @property
@@ -48,14 +49,12 @@ class Text:
         """Whether the kernels have all its transforms. Texts of one call are alike in this, as each would be alone."""
         return TRANSFORMS.issuperset(self.names)
 
-    def take(self, ids: np.ndarray) -> None:
+    def take(self, ids: list[int]) -> None:
         """Add what a call drew, up to where the text ends."""
         drawn = ids[max(0, len(self.prompt) - self.read) :][: self.settings.max_length - len(self.ids)]
-        ends = np.flatnonzero(drawn == EOS)[: self.left]
-        if len(ends) == self.left:
-            drawn = drawn[: ends[-1] + 1]
+        ends = [at for at, id in enumerate(drawn) if id == EOS][: self.left] if EOS in drawn else []
         self.left -= len(ends)
-        self.ids += drawn.tolist()
+        self.ids += drawn if self.left else drawn[: ends[-1] + 1]
         self.read += len(ids)
 
 
@@ -78,17 +77,19 @@ class Together:
         loop = loop_of(self.lm, texts[0].by_kernels)
         size = loop.most if loop.always else next(size for size in SIZES if size >= len(texts))
         spare = size - len(texts)
-        parts = zip(*[text.state or self._fresh for text in texts], *[self._fresh] * spare, strict=True)
-        state = [np.concatenate(part, axis) for part, axis in zip(parts, self._axes, strict=True)]
         forced = np.full((DRAWN, size), -1, np.int32)
         for row, text in enumerate(texts):
-            part = text.prompt[text.read : text.read + DRAWN]
-            forced[: len(part), row] = part
+            if text.read < len(text.prompt):
+                part = text.prompt[text.read : text.read + DRAWN]
+                forced[: len(part), row] = part
+        if new := [text for text in texts if text.key is None]:
+            for text, key in zip(new, _keys(new, size), strict=False):
+                text.key = key
         rows = Rows(
-            jax.tree.unflatten(self._tree, state),
+            jax.tree.unflatten(self._tree, self._state(texts, size)),
             np.array([text.last for text in texts] + [EOS] * spare, np.int32),
             np.array([text.left for text in texts] + [0] * spare, np.int32),
-            jax.random.wrap_key_data(jnp.stack([text.key for text in texts] + [texts[0].key] * spare)),
+            jax.random.wrap_key_data(jnp.asarray(np.array([text.key for text in (*texts, *[texts[0]] * spare)]))),
             self._seen(texts, names, size),
         )
         values = values_of([text.settings for text in texts] + [texts[0].settings] * spare)
@@ -96,13 +97,24 @@ class Together:
         rows, ids, nats = loop.steps(names, values, rows, forced, at, DRAWN)
         finite(np.asarray(nats))
         after = [*map(np.asarray, jax.tree.leaves(rows.state))]
-        ids, last = np.asarray(ids), np.asarray(rows.last)
+        columns, last = np.asarray(ids).T.tolist(), np.asarray(rows.last).tolist()
         for row, text in enumerate(texts):
-            text.state = [leaf.take([row], axis) for leaf, axis in zip(after, self._axes, strict=True)]
-            text.last = int(last[row])
+            text.state, text.last = (after, row), last[row]
             if OF_SEEN & {*text.names}:
                 text.seen = np.asarray(rows.seen)[row]
-            text.take(ids[:, row])
+            text.take(columns[row])
+
+    def _state(self, texts: Sequence[Text], size: int) -> list[np.ndarray]:
+        """The arrays of a call, each with the rows of the texts, from those of the calls before."""
+        arrays = [fresh.repeat(size, axis) for fresh, axis in zip(self._fresh, self._axes, strict=True)]
+        sources = {id(text.state[0]): text.state[0] for text in texts if text.state}
+        for key, source in sources.items():
+            ours, theirs = zip(
+                *[(row, t.state[1]) for row, t in enumerate(texts) if t.state and id(t.state[0]) == key], strict=True
+            )
+            for array, before, axis in zip(arrays, source, self._axes, strict=True):
+                np.moveaxis(array, axis, 0)[[*ours]] = np.moveaxis(before, axis, 0)[[*theirs]]
+        return arrays
 
     def _seen(self, texts: Sequence[Text], names: tuple[str, ...], size: int) -> np.ndarray | None:
         if not OF_SEEN & {*names}:
@@ -111,3 +123,20 @@ class Together:
         for row, text in enumerate(texts):
             seen[row] = text.seen if text.seen is not None else False
         return seen
+
+
+def _keys(texts: Sequence[Text], size: int) -> np.ndarray:
+    """The random keys of texts, as `sampling.keys` makes them of `devices.random_key`, and others up to a size."""
+    seeds, numbers = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    seeds[: len(texts)], numbers[: len(texts)] = [text.seed for text in texts], [text.number for text in texts]
+    return np.asarray(
+        _key_data((seeds & 0xFFFFFFFF).astype(np.uint32), (seeds >> 32).astype(np.uint32), numbers.astype(np.uint32))
+    )
+
+
+@jax.jit
+@jax.vmap
+def _key_data(low: Array, high: Array, number: Array) -> Array:
+    seed = jax.random.key(low)
+    seed = jnp.where(high > 0, jax.random.fold_in(seed, high), seed)
+    return jax.random.key_data(jax.random.fold_in(seed, number))

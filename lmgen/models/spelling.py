@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,27 +40,32 @@ class Speller:
     character when all are there."""
 
     def __init__(self, vocab: Vocab, between: str):
-        self._vocab, self._unit, self._between = vocab, UNITS[vocab.unit], between
-        self._before, self._begins = "", True
+        self._unit, self._spelt, self._between = UNITS[vocab.unit], _spellings(vocab), between
+        self._before, self._begins = "", True  # what is to be spelt before the next symbol; whether that begins a sequence
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def parts(self, ids: Iterable[int]) -> list[str]:
+    def parts(self, ids: Sequence[int]) -> list[str]:
         """The text that each of the next ids adds."""
-        return [*map(self._part, ids)]
-
-    def _part(self, id: int) -> str:
-        before, self._before = self._before, ""
-        if id == EOS:
-            self._before, self._begins = self._between, True
-            return before + self.rest()
-        symbol = self._vocab.spell(id)
-        if self._unit.learns:
-            spelt = self._decoder.decode(subword.bytes_of(symbol))
-        else:
-            spelt = symbol.removeprefix(self._unit.lead) if self._begins else self._unit.glue + symbol
-        self._begins = False
-        return before + spelt
+        spelt, found = self._spelt, [""] * len(ids)
+        for at, id in enumerate(ids):
+            if id == EOS:
+                found[at], self._before, self._begins = self._before + self.rest(), self._between, True
+            elif self._unit.learns:
+                found[at] = self._before + self._decoder.decode(subword.bytes_of(spelt[id]))
+                self._before = ""
+            elif self._begins:
+                found[at] = self._before + spelt[id].removeprefix(self._unit.glue or self._unit.lead)
+                self._before, self._begins = "", False
+            else:
+                found[at] = spelt[id]
+        return found
 
     def rest(self) -> str:
         """The text of bytes that no other will complete."""
         return self._decoder.decode(b"", True)
+
+
+@lru_cache(16)
+def _spellings(vocab: Vocab) -> list[str]:
+    """Each symbol as it stands behind another."""
+    return [UNITS[vocab.unit].glue + vocab.spell(id) for id in range(len(vocab))]

@@ -21,32 +21,37 @@ from lmgen.generation.stops import cut
 from lmgen.models.spelling import Speller, name_of
 from lmgen.serving.engine import Channel
 from lmgen.serving.house import House
-from lmgen.serving.http import Json
+from lmgen.serving.http import Json, aside
 from lmgen.serving.requests import Asked, completion
 from lmgen.serving.writing import Waiting
 
-PACE = 0.1  # seconds between two events of a text: nobody reads faster
+PACE = 0.05  # seconds between two events of a stream at least: nobody reads faster
+EVENTS = 300  # in a second, of all streams together
 LEAST = -9999.0  # stands for ln 0, which JSON lacks
 
 
 def routes(house: House) -> list[Route]:
     async def completions(request: Request) -> Response:
         content = await house.body(request)
-        answer = Answer(house, await asyncio.to_thread(completion, content, house))
+        size = len(str(content.get("prompt"))) if "prompt" in content else 0
+        answer = Answer(house, await aside(size, completion, content, house))
         if answer.asked.stream:
             return StreamingResponse(house.streamed(answer.events()), media_type="text/event-stream")
-        return await asyncio.to_thread(Json, await house.finished(request, answer.whole()))
+        found = await house.finished(request, answer.whole())
+        return await aside(answer.size, Json, found)
 
     return [Route("/v1/completions", completions, methods=["POST"])]
 
 
 class Symbol(NamedTuple):
-    """A symbol: the text that it adds; where it was judged its name, ln p, and ln p of the likeliest by their names."""
+    """A symbol: the text that it adds; where it was judged its name, ln p, and ln p of the likeliest by their names. One may
+    stand for several where nobody asks for each."""
 
     text: str
     name: str = ""
     log_p: float | None = None
     top: dict[str, float] | None = None
+    many: int = 1
 
 
 class Part(NamedTuple):
@@ -86,7 +91,7 @@ class Choice:
         self._reader = None if asked.logprobs is None else Reader(asked.model.lm, max(1, asked.logprobs))
         self._held: list[Symbol] = []  # in which a stop may begin
         self._most_held = max(map(len, asked.stop), default=1) - 1  # characters
-        self._length = 0  # of the text before these
+        self.length = 0  # of the text before these
 
     async def begin(self) -> Part:
         """Read the prompt, which is a part of the text where it is echoed."""
@@ -112,17 +117,18 @@ class Choice:
             count = sum(end <= len(text) - self._most_held for end in ends)
             kept = text[: ends[count - 1]] if count else ""
         symbols, self._held = self._held[:count], self._held[count:]
-        self.drawn += count
+        self.drawn += sum(one.many for one in symbols)
         return self._part(symbols, kept)
 
     def _part(self, symbols: list[Symbol], text: str | None = None) -> Part:
-        start, text = self._length, "".join(one.text for one in symbols) if text is None else text
-        self._length += len(text)
+        start, text = self.length, "".join(one.text for one in symbols) if text is None else text
+        self.length += len(text)
         return Part(self.index, start, text, symbols, self.finish)
 
     async def _read(self, ids: np.ndarray) -> list[Symbol]:
         if self._reader is None:
-            return [*map(Symbol, self._speller.parts(ids.tolist()))]
+            parts = self._speller.parts(ids.tolist())
+            return [*map(Symbol, parts)] if self.asked.stop else [Symbol("".join(parts), many=len(parts))] * bool(parts)
         return [one async for block in self._engine.stream(self._judged(self._reader, ids)) for one in block]
 
     def _judged(self, reader: Reader, ids: np.ndarray) -> Iterator[list[Symbol]]:
@@ -158,10 +164,15 @@ class Answer:
         ]
         house.write(asked.model.lm, self._texts)
 
+    @property
+    def size(self) -> int:
+        """About the number of bytes in it."""
+        return sum(choice.length * (1 if self.asked.logprobs is None else 100) for choice in self._choices)
+
     async def whole(self) -> dict[str, Any]:
         """All of it."""
         parts: list[list[Part]] = [[] for _ in self._choices]
-        async for part in self._parts(0):
+        async for part in self._parts(paced=False):
             parts[part.choice].append(part)
         found = [
             Part(k, 0, "".join(one.text for one in some), [s for one in some for s in one.symbols], some[-1].finish)
@@ -172,7 +183,7 @@ class Answer:
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """It in parts, as they come."""
         waited = False
-        async for part in self._parts(PACE):
+        async for part in self._parts(paced=True):
             if not waited and self._choices[part.choice].drawn:
                 self._house.metrics.first.observe(time.monotonic() - self._begun)
                 waited = True
@@ -180,7 +191,7 @@ class Answer:
         if self.asked.usage:
             yield self._message([]) | {"usage": self._usage()}
 
-    async def _parts(self, pace: float) -> AsyncIterator[Part]:
+    async def _parts(self, paced: bool) -> AsyncIterator[Part]:
         """What becomes known of the choices, and the last part of each with its finish."""
         try:
             for choice in self._choices:
@@ -201,7 +212,8 @@ class Answer:
                                     yield part
                         if all(choice.finish for choice in self._choices):
                             return
-                        await asyncio.sleep(pace)
+                        if paced:
+                            await asyncio.sleep(max(PACE, self._house.waiting / EVENTS))
         finally:
             self._channel.closed = True
 

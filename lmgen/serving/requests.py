@@ -14,7 +14,7 @@ from lmgen.data.vocab import EOS
 from lmgen.errors import InputError
 from lmgen.generation.sampling import BETWEEN, Settings, defaults
 from lmgen.generation.transforms import TRANSFORMS
-from lmgen.models.capabilities import Generates, require
+from lmgen.models.capabilities import Conditions, Generates, can, require
 from lmgen.models.spelling import encode
 from lmgen.options import kinds, table
 from lmgen.options.commands import SAMPLING
@@ -122,7 +122,8 @@ def completion(asked: Mapping[str, Any], house: House) -> Asked:
     if "label" in given:
         model = house.by(name, given["label"])
     lm: Any = require(model.lm, Generates, "ask POST /predict for labels or translations, or serve a model that writes")
-    lm.start(1)  # a model that writes by label says here that it lacks one
+    if can(lm, Conditions):
+        lm.start(1)  # which says what it lacks, if that is a label
     lines = given.get("lines") or defaults(lm)["lines"]
     if lines > 1 and not lm.carry:
         raise InputError("this model carries no state from line to line, so it has no use for lines: ask for n texts instead")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ from lmgen.system import signals
 
 IDLE = 256  # connections beside those of the requests in flight
 SHORTEST_KEY = 16  # characters
+SWITCH = 0.0005  # seconds that the engine waits at most while the event loop computes
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -89,6 +91,7 @@ def serve(models: Mapping[str, Model], listening: socket.socket, settings: Setti
         limit_concurrency=settings.max_requests + IDLE,
         timeout_graceful_shutdown=int(settings.seconds),
     )
+    sys.setswitchinterval(SWITCH)
     ready()
     with signals.ignored():  # but for the handlers of the server, which raises them again at its end
         try:

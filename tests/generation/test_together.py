@@ -58,7 +58,7 @@ def test_a_text_is_the_same_alone_and_beside_others(name):
     lm, draw = MODELS[name](), random.Random(0)
     lines = 3 if lm.carry else 1
     together, made, waiting = Together(lm), [], []
-    asked = product(SETTINGS, (1, 2), ("", "abc", "dk" * 20))
+    asked = product(SETTINGS, (1, 7 << 40), ("", "abc", "dk" * 20))
     for number, (settings, seed, prompt) in enumerate(asked):
         ids = lm.vocab.encode(prompt).astype(np.int32)
         made.append(((settings, seed, prompt, number % 3), Text(settings, seed, number % 3, ids, lines)))
