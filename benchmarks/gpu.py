@@ -1,9 +1,10 @@
-"""The speed of lmgen on a GPU compared with PyTorch, which uses cuDNN: writes a section of benchmarks/RESULTS.md.
+"""The speed of lmgen on an NVIDIA GPU compared with PyTorch, which uses cuDNN: writes the section `gpu` of benchmarks/RESULTS.md.
 
-    python benchmarks/gpu.py [SECONDS] [--print]
+    python benchmarks/gpu.py [--print]
 
-All contestants are processes that build their models and warm up side by side; then they work one after the other, round by round,
-and the median of the rounds counts. With --print the section is printed. Needs PyTorch and JAX with CUDA.
+Each contestant is a process that builds its model and warms up, those of two shapes side by side. Then they work one after the
+other, round by round, and the median of the rounds counts. With --print the section is printed. Needs PyTorch and JAX, both with
+CUDA. The tests of the kernels: LMGEN_OPTIMISE=1 python -m pytest -m gpu tests/nn/test_persistent.py
 """
 
 from __future__ import annotations
@@ -11,16 +12,171 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from report import Commands, section_of, table, write
-from speed import SHAPES, Worker, a_step
-from speed_workers import Job
+from speed import SHAPES, Worker, shapes_in_words, verdict
+from speed_workers import Job, Shape
 
-ROUNDS = 5
+ROUNDS, SECONDS = 3, 0.3
 TIMED = SHAPES[:4]
-EXACT = (("JAX_DEFAULT_MATMUL_PRECISION", "highest"),)
-Contestants = dict[str, Job]
+CHAR, WORD = (TIMED[0], TIMED[2]), (TIMED[1], TIMED[3])  # measured together: a small and a large shape
+TARGET = 1.0
+# The contestants: program and precision. f32 rounds the operands of products to 11 bits (TF32), in both libraries. `graph` is a
+# training step as one CUDA graph, `pure` is lmgen with a scan in place of its kernels.
+PYTORCH = {f"PyTorch {precision}{how}": (program, kind) for precision, kind in (("f32", "tf32"), ("bf16", "bf16"))
+           for how, program in (("", "torch"), (", CUDA graph", "graph"))}  # fmt: skip
+OURS = {"lmgen f32": ("lmgen", "f32"), "lmgen bf16": ("lmgen", "bf16")}
+SCAN = {"scan bf16": ("pure", "bf16")}
+
+
+def raced(cell: str, shapes: tuple[Shape, ...], contestants: dict[str, tuple[str, str]]) -> dict[str, dict[str, float]]:
+    """Seconds a step by shape and contestant: the medians of interleaved rounds."""
+    jobs = {
+        (shape.name, name): Job(program, precision, "training", cell, shape, tuned=False, seconds=SECONDS)
+        for shape in shapes
+        for name, (program, precision) in contestants.items()
+    }
+    with ExitStack() as stack, ThreadPoolExecutor(len(jobs)) as threads:
+        workers = {key: stack.enter_context(closing(Worker(job))) for key, job in jobs.items()}
+        list(threads.map(Worker.ready, workers.values()))
+        replies = [{key: worker.round().seconds for key, worker in workers.items()} for _ in range(ROUNDS)]
+        for worker in workers.values():  # all end at the same time
+            worker.pipe.close()
+    found: dict[str, dict[str, float]] = {shape.name: {} for shape in shapes}
+    for shape, name in jobs:
+        found[shape][name] = statistics.median(reply[shape, name] for reply in replies)
+        print(f"{cell}, {shape}, {name}: {1e3 * found[shape][name]:.3f} ms", flush=True)
+    return found
+
+
+def against(seconds: dict[str, float], ours: str, theirs: str) -> str:
+    """The speed of one of ours relative to the fastest of theirs whose names begin so."""
+    best = min(seconds[name] for name in seconds if name.startswith(theirs))
+    return verdict(f"{best / seconds[ours]:.2f}×", best >= TARGET * seconds[ours])
+
+
+def training(cell: str, groups: tuple[tuple[Shape, ...], ...], contestants: dict[str, tuple[str, str]]) -> str:
+    """A table with a row for each shape."""
+    seconds: dict[str, dict[str, float]] = {}
+    for shapes in groups:
+        seconds |= raced(cell, shapes, contestants)
+    compared = [("lmgen bf16", "PyTorch"), ("lmgen f32", "PyTorch f32")]
+    heads = ("lmgen bf16 against PyTorch's best", "lmgen f32 against PyTorch's best f32")
+    rows = [(cell.upper(), *contestants, *heads)]
+    for shape in TIMED:
+        if found := seconds.get(shape.name):
+            figures = (f"{1e3 * found[name]:.2f} ({shape.symbols / found[name] / 1e3:,.0f})" for name in contestants)
+            rows.append((shape.name, *figures, *(against(found, *pair) for pair in compared)))
+    return table(*rows)
+
+
+# ---- the time loop alone -----------------------------------------------------------------------------------------------
+
+
+def loops(shape: Shape) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
+    """Forward and backward pass of one LSTM layer, with the product of its inputs: functions and arguments by name."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from jax.experimental import rnn
+
+    from lmgen.nn import persistent, recurrence
+    from lmgen.nn.cells import CELLS
+    from lmgen.nn.precision import product
+
+    T, B, N, rng, cell = shape.window, shape.batch, shape.size, np.random.default_rng(0), CELLS["lstm"]
+
+    def array(*size: int) -> Any:
+        return jnp.asarray(rng.normal(0, 0.05, size), jnp.float32)
+
+    p, state, rows, forget = cell.init(jax.random.key(0), N, N), cell.start(B, N), array(T, B, N), jnp.zeros((T, B), bool)
+
+    def gradient(layer: Callable) -> Callable:
+        def run(arguments: Any, cotangent: Any) -> Any:
+            out, pullback = jax.vjp(layer, *arguments)
+            return out, pullback(cotangent)
+
+        return run
+
+    def scan(p: Any, state: Any, rows: Any, precision: str) -> Any:
+        xs = cell.inputs(p, rows, partial(product, precision=precision))
+        return recurrence.hoisted(cell, precision, p, state, xs, forget)
+
+    def kernel(p: Any, state: Any, rows: Any, precision: str) -> Any:
+        return persistent.layer(cell, p, state, rows, None, forget, precision)
+
+    def cudnn(h: Any, c: Any, rows: Any, weights: Any) -> Any:
+        return rnn.lstm(rows, h, c, weights, jnp.full((B,), T, jnp.int32), N, N, 1, 0.0, False)
+
+    theirs = (array(1, B, N), array(1, B, N), array(B, T, N), array(rnn.get_num_params_in_lstm(N, N, 1, False)))
+    found: dict[str, tuple[Callable, tuple[Any, ...]]] = {
+        "cuDNN f32, by jax.experimental.rnn": (gradient(cudnn), (theirs, (array(B, T, N), array(1, B, N), array(1, B, N))))
+    }
+    for precision in ("f32", "bf16"):
+        for name, layer in (("scan", scan), ("kernel", kernel)):
+            run = gradient(partial(layer, precision=precision))
+            found[f"{name} {precision}"] = (run, ((p, state, rows), (state, array(T, B, N))))
+    return found
+
+
+def time_loops() -> str:
+    """A table of microseconds a time step of each implementation, for one layer of each shape."""
+    import jax
+
+    cases = {(shape.name, name): case for shape in TIMED for name, case in loops(shape).items()}
+    with ThreadPoolExecutor() as threads:
+        compiled = list(threads.map(lambda case: jax.jit(case[0]).lower(*case[1]).compile(), cases.values()))
+    took: dict[str, dict[str, str]] = {}
+    for (shape, name), (_, arguments), run in zip(cases, cases.values(), compiled, strict=True):
+        times = []
+        jax.block_until_ready(run(*arguments))
+        for _ in range(ROUNDS):
+            begun = time.perf_counter()
+            jax.block_until_ready([run(*arguments) for _ in range(20)])
+            times.append((time.perf_counter() - begun) / 20)
+        steps = next(s.window for s in TIMED if s.name == shape)
+        took.setdefault(name, {})[shape] = f"{1e6 * statistics.median(times) / steps:.1f}"
+        print(f"{shape}, {name}: {took[name][shape]} µs a time step", flush=True)
+    shapes = [shape.name for shape in TIMED]
+    return table(
+        ("one layer, forward and back", *shapes), *((name, *(of[shape] for shape in shapes)) for name, of in took.items())
+    )
+
+
+def section() -> Iterator[str]:
+    import torch
+
+    yield (
+        f"{torch.cuda.get_device_name()}; PyTorch {metadata.version('torch')} with cuDNN {torch.backends.cudnn.version()}, bf16 "
+        "by autocast, and in f32 with TF32 allowed everywhere, as in JAX. Medians of "
+        f"{ROUNDS} interleaved rounds of about {SECONDS:g} s; each contestant is a process, and only one works at a time. lmgen "
+        "runs its own loop, which reads every loss and sends every batch; PyTorch's batches are on the GPU, and it reads no "
+        "loss. Random ids, dropout 0, state carried from window to window. A step is loss, gradient, clip by global norm and "
+        "AdamW: ms a step (thousand symbols a second). `scan` is lmgen without its kernels."
+    )
+    yield shapes_in_words(TIMED)
+    yield training("lstm", (CHAR, WORD), PYTORCH | SCAN | OURS)
+    yield "The time loop alone, with the product of its inputs: µs a time step."
+    yield time_loops()
+    yield training("gru", ((CHAR[0], WORD[1]),), {name: PYTORCH[name] for name in PYTORCH if "graph" in name} | OURS)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        text = section_of("Speed on a GPU, against PyTorch", section(), Commands(Path(folder), ["python benchmarks/gpu.py"]))
+    if "--print" in sys.argv[1:]:
+        print(text)
+    else:
+        write("gpu", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Job:
-    """The work of a worker; if it is not `tuned`, its program has default settings. `environment` sets variables for it."""
+    """The work of a worker, in rounds of so many seconds; if it is not `tuned`, its program has default settings."""
 
     program: str
     precision: str
@@ -60,7 +60,7 @@ class Job:
     cell: str
     shape: Shape
     tuned: bool = True
-    environment: tuple[tuple[str, str], ...] = ()
+    seconds: float = SECONDS
 
 
 class Reply(NamedTuple):
@@ -74,7 +74,6 @@ class Reply(NamedTuple):
 def serve(pipe: Connection, job: Job) -> None:
     """Warm up, report it, then work one round for each request of the pipe."""
     faulthandler.enable()
-    os.environ.update(job.environment)
     ids = np.random.default_rng(0).integers(
         job.shape.vocab, size=(WINDOWS, job.shape.window + 1, job.shape.batch), dtype=np.int32
     )
@@ -103,7 +102,7 @@ def serve(pipe: Connection, job: Job) -> None:
         imports = peak_memory()
         work = TASKS[job.task](job.shape, job.cell, precision_of(job.precision, job.cell), ids)
     work(2)
-    steps = max(1, round(SECONDS / taken(work, 2)))
+    steps = max(1, round(job.seconds / taken(work, 2)))
     pipe.send("ready")
     with suppress(EOFError):  # the pipe was closed
         while pipe.recv():

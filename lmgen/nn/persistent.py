@@ -1,11 +1,14 @@
 """The time loop of LSTM and GRU on NVIDIA GPUs: one kernel for all time steps of a layer, in Pallas.
 
 In a scan each time step starts several kernels, and to start them takes longer than their work. Here the programs of one kernel
-stay for a whole window (Diamos et al. 2016). Each owns a few units of the cell and a block of columns, and keeps its part of U in
-registers. After a step it waits until all programs of its columns have written theirs.
+stay for a whole window (Diamos et al. 2016). Each has a few units of the cell, a few columns, and its part of U in the memory of
+its multiprocessor.
 
-Forward, a program multiplies the outputs h of all units by its part of U. Backward, it multiplies the cotangents of its own gates
-by its part of Uᵀ, which gives a share of dh for all units; each program adds up the shares of its units, always in the same order.
+Forward, a program multiplies the outputs h of all units by its part of U. Backward, it multiplies the cotangents of its gates by
+its part of Uᵀ, which gives a share of dh for all units; each program adds up the shares of its units, always in the same order.
+
+Programs wait for each other's numbers, but at no barrier: the last bit of a number is a flag, which tells the new one from what
+was there before, and a program reads until it finds the flag in all that it needs.
 
 Shapes: T time, B batch, N cell size; P is N padded with zeros, and the four gates of a unit stand side by side, [.., 4 P].
 """
@@ -34,7 +37,7 @@ SHARED = {"8.0": 163, "8.7": 163, "9.0": 227, "10.0": 227}  # KiB of memory that
 SMALL = 99  # … and that of all others
 LARGEST = 1 << 31  # numbers in an array: the kernels count in 32 bits
 WARPS = 4
-INNER, OUTER = 512, 128  # the largest inner dimension of a product, forward, and the most columns of one, backward
+INNER, OUTER = 256, 128  # the largest inner dimension of a product, forward, and the most columns of one, backward
 
 
 # ---- the cells ---------------------------------------------------------------------------------------------------------
@@ -90,7 +93,7 @@ class Chip(NamedTuple):
 
 
 def plan(B: int, N: int, precision: str, chip: Chip) -> Plan | None:
-    """How a layer is shared out; None if it is too large. All programs must run at the same time."""
+    """How a layer is shared out; None if it is too large. All programs must run at the same time, or they wait for ever."""
     size = 2 if precision == "bf16" else 4
     for units in UNITS:
         programs = -(-N // units)
@@ -121,9 +124,17 @@ def chip() -> Chip:
     return Chip(device.core_count, 1024 * SHARED.get(str(device.compute_capability), SMALL))
 
 
+def kernels() -> str:
+    """Whether the kernels run here, for `lmgen doctor`."""
+    if chip().processors:
+        return "lstm and gru, all time steps in one kernel"
+    return "none, so training is slower: Pallas does not compile for this GPU, or LMGEN_NATIVE is off"
+
+
 def serves(cell: Cell, N: int, forget: Array, precision: str, rows: Array) -> bool:
     """Whether the kernels compute this layer of N units, over a window with `forget` [T, B]."""
-    exact = jax.config.jax_default_matmul_precision not in (None, "default", "tensorfloat32")
+    default = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    exact = default not in (None, "default", "tensorfloat32")  # the kernels round the operands of f32 to 11 bits
     if type(cell) not in CELLS or rows.dtype != jnp.float32 or (precision == "f32" and exact):
         return False
     found = plan(forget.shape[1], N, precision, chip())
@@ -285,7 +296,7 @@ def _backward_kernel(plan, update, T, interpret, xs, U, stays, memories, dhs, _d
 
     def own(k):
         t = T - 1 - k
-        (h, memory), pullback = jax.vjp(update, *_split(xs[t, rows, gates]), memories[t, rows, mine])
+        (h, _), pullback = jax.vjp(update, *_split(xs[t, rows, gates]), memories[t, rows, mine])
         one, zero = jnp.ones_like(h), jnp.zeros_like(h)
         (*h_by_gate, h_by_memory), (*memory_by_gate, memory_by_memory) = pullback((one, zero)), pullback((zero, one))
         slopes = _joined(h_by_gate), h_by_memory, _joined(memory_by_gate), memory_by_memory
@@ -317,7 +328,7 @@ def _flag(k: Any) -> Any:
     return ((k >> 1) & 1) ^ 1
 
 
-def _parts(plan: Plan, block: Any, me: Any) -> tuple[Any, Any, Any]:
+def _parts(plan: Plan, block: Any, me: Any) -> tuple[Any, ...]:
     """The columns, the units and the gates of a program."""
     return tuple(pl.ds(at * size, size) for at, size in ((block, plan.columns), (me, plan.units), (me, 4 * plan.units)))
 
@@ -343,8 +354,8 @@ def _joined(gates: Sequence[Array]) -> Array:
     """Four gates side by side [columns, units, 4]."""
     shape = (*gates[0].shape, 4)
     gate = lax.broadcasted_iota(jnp.int32, shape, 2)
-    wide = [jnp.broadcast_to(g[:, :, None], shape) for g in gates]
-    return jnp.where(gate < 2, jnp.where(gate == 0, *wide[:2]), jnp.where(gate == 2, *wide[2:]))
+    first, second, third, fourth = (jnp.broadcast_to(g[:, :, None], shape) for g in gates)
+    return jnp.where(gate < 2, jnp.where(gate == 0, first, second), jnp.where(gate == 2, third, fourth))
 
 
 def _steps(interpret: bool, T: int, own: Callable, step: Callable, memory: Callable) -> None:

@@ -7,7 +7,7 @@ There are six implementations, tested equal:
 * `parallel` computes all time steps of a linear cell by an associative scan.
 * `attended` computes all time steps of a cell with attention.
 * `compiled` computes a whole layer of LSTM or GRU with the kernels of native/.
-* `persistent.layer` computes a whole layer of LSTM or GRU in one kernel on a GPU.
+* `persistent.layer` computes a whole layer of LSTM or GRU with one kernel for all time steps, on NVIDIA GPUs.
 
 Shapes: T time, B batch, N cell size, G gates. xs [T, B, G N] are the input products, forget [T, B] is true where the state is
 reset before the step (where EOS is read).
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lmgen.nn import native, persistent
+from lmgen.nn import native
 from lmgen.nn.attention import Attention
 from lmgen.nn.cell import Cell, Params, State
 from lmgen.nn.cells import GRU, LSTM, LinearCell
@@ -36,8 +36,11 @@ def layer(
     # For a single step the kernels would do little but pack the weights.
     if type(cell) in (LSTM, GRU) and len(forget) > 1 and native.serves(precision, rows):
         return compiled(cell, precision, p, state, rows, ids, forget)
-    if len(forget) > 1 and persistent.serves(cell, state["h"].shape[-1], forget, precision, rows):
-        return persistent.layer(cell, p, state, rows, ids, forget, precision)
+    if len(forget) > 1 and jax.default_backend() == "gpu":
+        from lmgen.nn import persistent  # here, because Pallas takes long to import
+
+        if persistent.serves(cell, state["h"].shape[-1], forget, precision, rows):
+            return persistent.layer(cell, p, state, rows, ids, forget, precision)
     xs = cell.inputs(p, rows, partial(product, precision=precision))
     return run(cell, p, state, xs if ids is None else lookup(xs, ids, precision), forget, precision)
 
