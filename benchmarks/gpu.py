@@ -2,20 +2,21 @@
 
     python benchmarks/gpu.py [--print]
 
-Each contestant is a process that builds its model and warms up, those of two shapes side by side. Then they work one after the
-other, round by round, and the median of the rounds counts. With --print the section is printed. Needs PyTorch and JAX, both with
-CUDA. The tests of the kernels: LMGEN_OPTIMISE=1 python -m pytest -m gpu tests/nn/test_persistent.py
+Each contestant is a process that has the GPU for itself: others that only wait for their turn slow down those that read every
+loss. The median of its rounds counts. With --print the section is printed. Needs PyTorch and JAX, both with CUDA.
+The tests of the kernels: LMGEN_OPTIMISE=1 python -m pytest -m gpu tests/nn/test_persistent.py
 """
 
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -23,11 +24,10 @@ from typing import Any
 
 from report import Commands, section_of, table, write
 from speed import SHAPES, Worker, shapes_in_words, verdict
-from speed_workers import Job, Shape
+from speed_workers import SECONDS, Job, Shape
 
-ROUNDS, SECONDS = 3, 0.3
+ROUNDS = 5
 TIMED = SHAPES[:4]
-CHAR, WORD = (TIMED[0], TIMED[2]), (TIMED[1], TIMED[3])  # measured together: a small and a large shape
 TARGET = 1.0
 # The contestants: program and precision. f32 rounds the operands of products to 11 bits (TF32), in both libraries. `graph` is a
 # training step as one CUDA graph, `pure` is lmgen with a scan in place of its kernels.
@@ -37,23 +37,14 @@ OURS = {"lmgen f32": ("lmgen", "f32"), "lmgen bf16": ("lmgen", "bf16")}
 SCAN = {"scan bf16": ("pure", "bf16")}
 
 
-def raced(cell: str, shapes: tuple[Shape, ...], contestants: dict[str, tuple[str, str]]) -> dict[str, dict[str, float]]:
-    """Seconds a step by shape and contestant: the medians of interleaved rounds."""
-    jobs = {
-        (shape.name, name): Job(program, precision, "training", cell, shape, tuned=False, seconds=SECONDS)
-        for shape in shapes
-        for name, (program, precision) in contestants.items()
-    }
-    with ExitStack() as stack, ThreadPoolExecutor(len(jobs)) as threads:
-        workers = {key: stack.enter_context(closing(Worker(job))) for key, job in jobs.items()}
-        list(threads.map(Worker.ready, workers.values()))
-        replies = [{key: worker.round().seconds for key, worker in workers.items()} for _ in range(ROUNDS)]
-        for worker in workers.values():  # all end at the same time
-            worker.pipe.close()
-    found: dict[str, dict[str, float]] = {shape.name: {} for shape in shapes}
-    for shape, name in jobs:
-        found[shape][name] = statistics.median(reply[shape, name] for reply in replies)
-        print(f"{cell}, {shape}, {name}: {1e3 * found[shape][name]:.3f} ms", flush=True)
+def measured(cell: str, shape: Shape, contestants: dict[str, tuple[str, str]]) -> dict[str, float]:
+    """Seconds a step of each contestant, one after the other."""
+    found = {}
+    for name, (program, precision) in contestants.items():
+        with closing(Worker(Job(program, precision, "training", cell, shape, tuned=False))) as worker:
+            worker.ready()
+            found[name] = statistics.median(worker.round().seconds for _ in range(ROUNDS))
+        print(f"{cell}, {shape.name}, {name}: {1e3 * found[name]:.3f} ms", flush=True)
     return found
 
 
@@ -63,18 +54,14 @@ def against(seconds: dict[str, float], ours: str, theirs: str) -> str:
     return verdict(f"{best / seconds[ours]:.2f}×", best >= TARGET * seconds[ours])
 
 
-def training(cell: str, groups: tuple[tuple[Shape, ...], ...], contestants: dict[str, tuple[str, str]]) -> str:
+def training(cell: str, contestants: dict[str, tuple[str, str]]) -> str:
     """A table with a row for each shape."""
-    seconds: dict[str, dict[str, float]] = {}
-    for shapes in groups:
-        seconds |= raced(cell, shapes, contestants)
     compared = [("lmgen bf16", "PyTorch"), ("lmgen f32", "PyTorch f32")]
-    heads = ("lmgen bf16 against PyTorch's best", "lmgen f32 against PyTorch's best f32")
-    rows = [(cell.upper(), *contestants, *heads)]
+    rows = [(cell.upper(), *contestants, "lmgen bf16 against PyTorch's best", "lmgen f32 against PyTorch's best f32")]
     for shape in TIMED:
-        if found := seconds.get(shape.name):
-            figures = (f"{1e3 * found[name]:.2f} ({shape.symbols / found[name] / 1e3:,.0f})" for name in contestants)
-            rows.append((shape.name, *figures, *(against(found, *pair) for pair in compared)))
+        found = measured(cell, shape, contestants)
+        figures = (f"{1e3 * seconds:.2f} ({shape.symbols / seconds / 1e3:,.0f})" for seconds in found.values())
+        rows.append((shape.name, *figures, *(against(found, *pair) for pair in compared)))
     return table(*rows)
 
 
@@ -88,7 +75,7 @@ def loops(shape: Shape) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
     import numpy as np
     from jax.experimental import rnn
 
-    from lmgen.nn import persistent, recurrence
+    from lmgen.nn import recurrence
     from lmgen.nn.cells import CELLS
     from lmgen.nn.precision import product
 
@@ -110,8 +97,8 @@ def loops(shape: Shape) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
         xs = cell.inputs(p, rows, partial(product, precision=precision))
         return recurrence.hoisted(cell, precision, p, state, xs, forget)
 
-    def kernel(p: Any, state: Any, rows: Any, precision: str) -> Any:
-        return persistent.layer(cell, p, state, rows, None, forget, precision)
+    def ours(p: Any, state: Any, rows: Any, precision: str) -> Any:
+        return recurrence.layer(cell, p, state, rows, None, forget, precision)
 
     def cudnn(h: Any, c: Any, rows: Any, weights: Any) -> Any:
         return rnn.lstm(rows, h, c, weights, jnp.full((B,), T, jnp.int32), N, N, 1, 0.0, False)
@@ -121,7 +108,7 @@ def loops(shape: Shape) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
         "cuDNN f32, by jax.experimental.rnn": (gradient(cudnn), (theirs, (array(B, T, N), array(1, B, N), array(1, B, N))))
     }
     for precision in ("f32", "bf16"):
-        for name, layer in (("scan", scan), ("kernel", kernel)):
+        for name, layer in (("scan", scan), ("lmgen", ours)):
             run = gradient(partial(layer, precision=precision))
             found[f"{name} {precision}"] = (run, ((p, state, rows), (state, array(T, B, N))))
     return found
@@ -152,21 +139,22 @@ def time_loops() -> str:
 
 
 def section() -> Iterator[str]:
-    import torch
+    from torch.backends import cudnn
 
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    card = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]
     yield (
-        f"{torch.cuda.get_device_name()}; PyTorch {metadata.version('torch')} with cuDNN {torch.backends.cudnn.version()}, bf16 "
-        "by autocast, and in f32 with TF32 allowed everywhere, as in JAX. Medians of "
-        f"{ROUNDS} interleaved rounds of about {SECONDS:g} s; each contestant is a process, and only one works at a time. lmgen "
-        "runs its own loop, which reads every loss and sends every batch; PyTorch's batches are on the GPU, and it reads no "
-        "loss. Random ids, dropout 0, state carried from window to window. A step is loss, gradient, clip by global norm and "
-        "AdamW: ms a step (thousand symbols a second). `scan` is lmgen without its kernels."
+        f"{card}; PyTorch {metadata.version('torch')} with cuDNN {cudnn.version()}, bf16 by autocast, and in f32 with TF32 allowed "
+        f"everywhere, as in JAX. Medians of {ROUNDS} rounds of about {SECONDS:g} s; each contestant is a process, alone on the "
+        "GPU. lmgen runs its own loop, which reads every loss and sends every batch; PyTorch's batches are on the GPU, and it "
+        "reads no loss. Random ids, dropout 0, state carried from window to window. A step is loss, gradient, clip by global norm "
+        "and AdamW: ms a step (thousand symbols a second). `scan` is lmgen without its kernels."
     )
     yield shapes_in_words(TIMED)
-    yield training("lstm", (CHAR, WORD), PYTORCH | SCAN | OURS)
+    yield training("lstm", PYTORCH | SCAN | OURS)
+    yield training("gru", {name: PYTORCH[name] for name in PYTORCH if "graph" in name} | OURS)
     yield "The time loop alone, with the product of its inputs: µs a time step."
     yield time_loops()
-    yield training("gru", ((CHAR[0], WORD[1]),), {name: PYTORCH[name] for name in PYTORCH if "graph" in name} | OURS)
 
 
 def main() -> None:

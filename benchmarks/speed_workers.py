@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Job:
-    """The work of a worker, in rounds of so many seconds; if it is not `tuned`, its program has default settings."""
+    """The work of a worker; if it is not `tuned`, its program has default settings."""
 
     program: str
     precision: str
@@ -60,7 +60,6 @@ class Job:
     cell: str
     shape: Shape
     tuned: bool = True
-    seconds: float = SECONDS
 
 
 class Reply(NamedTuple):
@@ -102,7 +101,7 @@ def serve(pipe: Connection, job: Job) -> None:
         imports = peak_memory()
         work = TASKS[job.task](job.shape, job.cell, precision_of(job.precision, job.cell), ids)
     work(2)
-    steps = max(1, round(job.seconds / taken(work, 2)))
+    steps = max(1, round(SECONDS / taken(work, 2)))
     pipe.send("ready")
     with suppress(EOFError):  # the pipe was closed
         while pipe.recv():

@@ -35,6 +35,7 @@ UNITS = (16, 8)  # of a program: the first number that fits
 COLUMNS = (16, 32, 64, 128)  # of a program: the first number that fits
 SHARED = {"8.0": 163, "8.7": 163, "9.0": 227, "10.0": 227}  # KiB of memory that a program may use, by compute capability …
 SMALL = 99  # … and that of all others
+BESIDE = 2  # programs on a multiprocessor at most: each may need 255 registers for each thread
 LARGEST = 1 << 31  # numbers in an array: the kernels count in 32 bits
 WARPS = 4
 INNER, OUTER = 256, 128  # the largest inner dimension of a product, forward, and the most columns of one, backward
@@ -93,14 +94,19 @@ class Chip(NamedTuple):
 
 
 def plan(B: int, N: int, precision: str, chip: Chip) -> Plan | None:
-    """How a layer is shared out; None if it is too large. All programs must run at the same time, or they wait for ever."""
+    """How a layer is shared out; None if it is too large.
+
+    All programs must run at the same time, or they wait for ever; and so must those of another layer, because the two directions
+    of a network may run side by side.
+    """
     size = 2 if precision == "bf16" else 4
     for units in UNITS:
         programs = -(-N // units)
         row = size * units * programs
         for columns in COLUMNS:
             blocks = -(-B // columns)
-            if 4 * units * row + columns * max(row, 4 * OUTER) <= chip.memory and programs * blocks <= chip.processors:
+            beside = min(BESIDE, chip.memory // (4 * units * row + columns * max(row, 4 * OUTER)))
+            if 2 * programs * blocks <= beside * chip.processors:
                 return Plan(units, columns, programs, blocks)
     return None
 

@@ -112,10 +112,10 @@ def test_a_column_that_forgot_remembers_nothing(name, shared_out):
     ("B", "N", "precision", "chip", "wanted"),
     [
         (32, 256, "bf16", LIKE_H100, Plan(16, 16, 16, 2)),
-        (64, 512, "bf16", LIKE_H100, Plan(16, 16, 32, 4)),
-        (20, 650, "f32", LIKE_H100, Plan(16, 16, 41, 2)),
-        (300, 512, "bf16", LIKE_H100, Plan(16, 128, 32, 3)),
-        (20, 650, "bf16", LIKE_4090, Plan(8, 32, 82, 1)),  # half as many units, so that U and the outputs fit
+        (64, 512, "bf16", LIKE_H100, Plan(16, 16, 32, 4)),  # two programs on a multiprocessor
+        (20, 650, "bf16", LIKE_H100, Plan(16, 16, 41, 2)),
+        (64, 512, "bf16", LIKE_4090, Plan(16, 32, 32, 2)),
+        (100, 512, "f32", LIKE_H100, None),
         (20, 650, "bf16", LIKE_T4, None),  # too few multiprocessors
         (20, 2000, "bf16", LIKE_H100, None),  # too large a part of U
         (1, 8, "bf16", Chip(0, 0), None),
@@ -132,7 +132,7 @@ def test_no_kernel_runs_on_a_cpu():
 
 # ---- compiled ----------------------------------------------------------------------------------------------------------
 
-LARGE = [("lstm", 128, 32, 256), ("lstm", 35, 20, 650), ("gru", 60, 50, 300), ("lstm", 3, 2, 5)]
+LARGE = [("lstm", 128, 32, 256), ("lstm", 35, 20, 400), ("gru", 60, 50, 300), ("lstm", 3, 2, 5)]
 
 
 def compiled(*parameters):
