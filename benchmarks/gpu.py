@@ -146,8 +146,8 @@ def section() -> Iterator[str]:
     yield (
         f"{card}; PyTorch {metadata.version('torch')} with cuDNN {cudnn.version()}, bf16 by autocast, and in f32 with TF32 "
         f"allowed everywhere, as in JAX. Medians of {ROUNDS} rounds of {SECONDS:g} s; each contestant is a process, alone on "
-        "the GPU. lmgen runs its own loop, which reads every loss and sends every batch; PyTorch's batches are on the GPU, and it "
-        "reads no loss. Random ids, dropout 0, state carried from window to window. A step is loss, gradient, clip by global "
+        "the GPU. lmgen runs its own loop, which reads every loss and sends every batch; PyTorch's batches are on the GPU, and "
+        "it reads no loss. Random ids, dropout 0, state carried from window to window. A step is loss, gradient, clip by global "
         "norm and AdamW: ms a step (thousand symbols a second). `scan` is lmgen without its kernels."
     )
     yield shapes_in_words(TIMED)
