@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import jax
 from jax import Array
 
 from lmgen.defaults.config import Progress, StepReport, TrainingConfig
@@ -17,6 +19,7 @@ from lmgen.tasks.task import Batches, Task
 from lmgen.training.step import State, begin, step
 
 BAD_STEPS = 20  # steps in a row without a finite gradient that end a training
+AHEAD = 4  # steps that a GPU may be behind: to wait for each one would take it longer than a small one
 FRESH = 4  # steps until the memory of one step is reused by the next
 SLOW = 0.03  # seconds: a step that takes longer is waited for before the next one starts
 PLATEAU = 3  # validations in a row without a better one, after which the learning rate …
@@ -45,7 +48,8 @@ class Training:
         self.state = state or begin(task, config)
         self.progress = progress or Progress()
         self._started = time.monotonic() - self.progress.seconds
-        self._pending: list[Array] | None = None  # the loss and the gradient norm of the last step
+        self._pending: deque[list[Array]] = deque()  # the losses and gradient norms of the last steps
+        self._ahead = 1 if jax.default_backend() == "cpu" else AHEAD
         self._norm: float | None = None  # of the last step that was waited for
         self._compiled: tuple[int, float] | None = None  # step and seconds when everything was compiled
 
@@ -86,8 +90,11 @@ class Training:
             if k < first + FRESH:
                 memory.give_back()
             self.state, *pending = step(self.task, config.optimiser, self.state, self.batches[k], rate, k)
-            self.settle()  # waiting for the step before keeps the device busy with this one
-            self._pending, progress.step = pending, k + 1
+            for number in pending:
+                number.copy_to_host_async()
+            self.settle(self._ahead - 1)  # waiting for a step before keeps the device busy with this one
+            self._pending.append(pending)
+            progress.step = k + 1
             if self._compiled is None:
                 self.settle()
                 self._compiled = progress.step, self.seconds
@@ -116,15 +123,14 @@ class Training:
                 progress.finished = self.done()[1]
             yield report
 
-    def settle(self) -> None:
-        """Wait for the last step and add its loss to the mean."""
-        if self._pending is not None:
-            nats, norm = map(float, self._pending)
+    def settle(self, left: int = 0) -> None:
+        """Wait for the last steps, but for so many, and add their losses to the mean."""
+        while len(self._pending) > left:
+            nats, norm = map(float, self._pending.popleft())
             self._norm = norm if math.isfinite(norm) else None
             if math.isfinite(nats):
                 self.progress.sum_nats += nats
                 self.progress.counted += 1
-        self._pending = None
 
     def _validated(self, report: StepReport, validate: Callable[[Params], float]) -> StepReport:
         progress, start = self.progress, time.monotonic()
