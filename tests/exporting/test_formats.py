@@ -260,7 +260,7 @@ def test_random_numbers_are_those_of_jax(tmp_path):
     module, page = Numpy(lm, tmp_path).module, table.contents(lm, "html")[""]
     for seed in (0, 1, 2**31, 2**32 - 1, 2**32, 2**53 - 1):
         key = jax.random.fold_in(devices.random_key(seed), 5)
-        expected = np.asarray(uniform(key[None], 64, 32))[:, 0]
+        expected = np.asarray(uniform(key[None], np.array([64]), 32))[:, 0]
         own = module.uniform(module.fold_in(module.fold_in(module.key_of(seed), 5), 64), 32)
         assert own.dtype == np.float32
         assert own.tolist() == expected.tolist()
