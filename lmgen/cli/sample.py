@@ -238,14 +238,15 @@ def serve(
     allow_host: tuple[str, ...] | None,
     allow_origin: tuple[str, ...] | None,
     time_limit: float,
+    open: bool,
     precision: str,
     **bounds: int,
 ) -> None:
     """Serve models over HTTP, as OpenAI's API does.
 
     MODEL is a directory or a name in checkpoints/; the newest there if you omit it. Answers /v1/completions, /v1/models,
-    /tokenize, /detokenize, /predict, /health and /metrics on this computer alone, unless --host says otherwise. Ctrl-C ends it
-    after the requests in flight; a second one at once.
+    /tokenize, /detokenize, /predict, /health and /metrics on this computer alone, unless --host says otherwise; at / is a page
+    to play with. Ctrl-C ends it after the requests in flight; a second one at once.
     """
     try:
         from lmgen.serving import run
@@ -261,8 +262,14 @@ def serve(
         if not (key or run.is_local(listening)):
             raise InputError(f"others can reach {host}, so the server needs a key: give --key-file, or leave out --host")
         loaded = _loaded(models, precision)
-        address = f"serving {', '.join(loaded)} at {run.address(listening)} (Ctrl-C ends it)"
-        run.serve(loaded, listening, settings, lambda: terminal.note(address))
+        address = run.address(listening)
+
+        def ready() -> None:
+            terminal.note(f"serving {', '.join(loaded)} at {address} (Ctrl-C ends it)")
+            if open:
+                click.launch(address)
+
+        run.serve(loaded, listening, settings, ready)
 
 
 def _loaded(models: tuple[str, ...], precision: str) -> dict[str, Model]:

@@ -156,6 +156,7 @@ SERVE = (
     Option("max_length", Whole(1, LONGEST_SAMPLE), 4096, "Most symbols written for a text."),
     Option("queue", Whole(), 1024, "Most texts that are written or wait; more are refused."),
     Option("time_limit", Duration(), 120, "Longest time for a request."),
+    Option("open", Flag(), False, "Open the page in a browser."),
     PRECISION,
 )
 EXPLAIN = (

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from lmgen.api import Model
-from lmgen.serving import completions, endpoints
+from lmgen.serving import completions, endpoints, page
 from lmgen.serving.guard import Guard
 from lmgen.serving.house import House
 from lmgen.serving.http import HANDLERS
@@ -30,11 +28,8 @@ def application(models: Mapping[str, Model], settings: Settings | None = None) -
         house.ending = True
         house.engine.end()
 
-    routes = [*endpoints.routes(house), *completions.routes(house)]
-    if find_spec("lmgen.serving.page"):
-        routes += import_module("lmgen.serving.page").routes(house)
     app = Starlette(
-        routes=routes,
+        routes=[*endpoints.routes(house), *completions.routes(house), *page.routes(house)],
         middleware=[Middleware(Counted, house.metrics, house.settings.max_requests), Middleware(Guard, house.settings)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
