@@ -108,7 +108,7 @@ def _log_p(lm: Fills, texts: np.ndarray, place: int) -> np.ndarray:
     """ln p [H, V] of the symbol at a place of each text [H, T + 2], given the rest of it."""
     held, length = texts.shape
     rows = 1 if held == 1 else -(-held // BEAM) * BEAM
-    padded = -(-length // PADDING) * PADDING
+    padded = (length // PADDING + 1) * PADDING  # at least an EOS behind the end, with which reading from the right begins
     window = np.full((padded, rows), EOS, np.int32)
     window[:length, :held] = texts.T
     beyond = np.repeat(np.arange(padded) >= length, rows).reshape(padded, rows)

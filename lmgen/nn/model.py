@@ -257,7 +257,7 @@ def read_back(
 ) -> tuple[States, Array]:
     """Read ids [T, B] from the last to the first by the right stack; return its state, and its outputs [T, B, N] after each id.
 
-    `beyond` [T, B] is true behind the end of the text, where the state stays empty.
+    `beyond` [T, B] is true behind the end of the text, where each EOS is read from an empty state.
     """
     forget = _forget(config, ids) if beyond is None else _forget(config, ids) | beyond
     back = params["back"]

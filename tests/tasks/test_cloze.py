@@ -255,9 +255,10 @@ def without_specials(lm):
 
 
 @pytest.mark.parametrize("carry", [False, True])
-def test_one_blank_has_the_probabilities_of_the_definition(carry):
+@pytest.mark.parametrize("text", ["ca_ed", "ca_edf", "ca_edfg"])  # with an EOS on each side below, at and above a padded length
+def test_one_blank_has_the_probabilities_of_the_definition(carry, text):
     lm = cloze(carry=carry)
-    found = {filling.text: filling.probability for filling in filling.fillings(lm, "ca_ed", 99)}
+    found = {filling.text: filling.probability for filling in filling.fillings(lm, text, 99)}
     assert len(found) == V - 2
     for text, probability in found.items():
         assert -math.log(probability) == pytest.approx(expected_nats(lm, stream_of([text]))[2], rel=1e-5)
