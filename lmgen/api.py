@@ -11,23 +11,19 @@ from dataclasses import fields
 from functools import cached_property, partial, wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from lmgen import loading
 from lmgen.applied.labeller import Prediction
 from lmgen.data import corpus, finding, inputs, reading
-from lmgen.data.reading import Piece
 from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
 from lmgen.evaluation.cards import bylabel
 from lmgen.evaluation.cards.bylabel import OfLabel
 from lmgen.evaluation.cards.labelcard import LabelCard
 from lmgen.evaluation.cards.table import CARDS
-from lmgen.evaluation.contrast import Contrast, contrast
-from lmgen.evaluation.explanation import COPIED, Background, Explanation, background, explanations
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
-from lmgen.exporting import table as exporting
 from lmgen.generation.filling import Filling, fillings
 from lmgen.generation.likeliest import Ranking, likeliest
 from lmgen.generation.mixture import mixture
@@ -43,6 +39,10 @@ from lmgen.structured import pairs
 from lmgen.system import directories
 from lmgen.system.files import explained
 from lmgen.training import train as training
+
+if TYPE_CHECKING:  # what most programs do without is imported where it is used
+    from lmgen.evaluation.contrast import Contrast
+    from lmgen.evaluation.explanation import Background, Explanation
 
 named = partial(signatures.named, further=[field.name for field in fields(Settings)])
 
@@ -121,6 +121,8 @@ class Model:
         """
         table.refuse_unknown(settings, [option.name for option in commands.EXPORT])
         target = None if path is None else Path(table.check("path", kinds.Place(), path))
+        from lmgen.exporting import table as exporting
+
         return exporting.export(self.lm, target, format, force, **settings)
 
     @named
@@ -226,15 +228,20 @@ class Model:
 
     @cached_property
     def _background(self) -> Background:
+        from lmgen.evaluation.explanation import background
+
         return background(self.lm)
 
     @named
-    def explain(self, text: str, top: int = 5, copied: int = COPIED, background: bool = True) -> Explanation:
+    def explain(self, text: str, top: int = 5, copied: int = commands.COPIED, background: bool = True) -> Explanation:
         """How likely each symbol of a text is, and which `top` symbols are likeliest in its place; with `background` also what an
         n-gram model of the training text expected, and the spans of at least `copied` characters that the training text has.
 
         Raises InputError for a model that does not score texts.
         """
+        from lmgen.data.reading import Piece
+        from lmgen.evaluation.explanation import Background, explanations
+
         lm = require(self.lm, Scores, "use lmgen {command}, or train one with --task language")
         piece = Piece(table.check("text", kinds.Text(), text), True, True, 1)
         return next(explanations(lm, [piece], self._background if background else Background(), top, copied))
@@ -244,6 +251,8 @@ class Model:
 
         Raises InputError for a model that does not score texts, and for texts that are too long.
         """
+        from lmgen.evaluation.contrast import contrast
+
         return contrast(self.explain(a, **how), self.explain(b, **how))
 
     @overload

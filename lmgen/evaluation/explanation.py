@@ -26,12 +26,11 @@ from lmgen.evaluation.novelty import Index, Matches, Span
 from lmgen.models import columns
 from lmgen.models.capabilities import Conditions, HoldsNGrams, Scores, State, can, finite
 from lmgen.models.scoring import BATCH, WINDOW
-from lmgen.options import kinds, table
+from lmgen.options import commands, kinds, table
 from lmgen.pages import notebook
 from lmgen.pages.surprise import named
 from lmgen.training import counting
 
-COPIED = 30  # characters from which on a span counts as copied
 LONGEST = 1 << 14  # characters of a part of a sequence
 AT_ONCE = 1 << 10  # symbols that are made from the arrays at a time
 MOST_LOGITS = 1 << 22  # numbers held at a time
@@ -229,7 +228,7 @@ def of_text(lm: Scores, text: Text, *how: Any) -> Iterator[Explanation]:
 
 
 def explanations(
-    lm: Scores, pieces: Iterable[Piece], behind: Background = Background(), top: int = 5, copied: int = COPIED
+    lm: Scores, pieces: Iterable[Piece], behind: Background = Background(), top: int = 5, copied: int = commands.COPIED
 ) -> Iterator[Explanation]:
     """Explain the pieces of a text, thousands of symbols at a time: with the `top` likeliest symbols of each place, and spans of
     at least `copied` characters.

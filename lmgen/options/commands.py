@@ -159,11 +159,12 @@ SERVE = (
     Option("open", Flag(), False, "Open the page in a browser."),
     PRECISION,
 )
+COPIED = 30  # characters from which on a span counts as copied
 EXPLAIN = (
     Option("compare", TwoTexts(), None, "Compare two texts: which is likelier, and where they differ."),
     Option("top", Whole(1, kinds.MOST_ALTERNATIVES), 5, "Number of the likeliest symbols to show in each place."),
     Option("background", Flag(), True, "Show what an n-gram model of the training text expected, and spans copied from there."),
-    Option("copied", Whole(), 30, "Shortest span that counts as copied, in characters."),
+    Option("copied", Whole(), COPIED, "Shortest span that counts as copied, in characters."),
     Option("table", Flag(), False, "Print an aligned table of the symbols, on a terminal and elsewhere."),
     replace(OUTPUT, help="New HTML page, in one file; - for stdout.", chosen="the terminal"),
     replace(LABEL, help="Label to explain by, of a model that writes by label."),
