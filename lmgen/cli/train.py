@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from lmgen.cli.options import command
+from lmgen.errors import InputError
 from lmgen.options import commands, table
 from lmgen.system import signals
+from lmgen.system.cluster import environments
 
 
 @command("lmgen train names.txt", "lmgen train cities --budget 1m -o checkpoints/towns", options=commands.TRAIN)
 @click.argument("files", nargs=-1, metavar="CORPUS...")
-def train(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
+def train(files: tuple[str, ...], quiet: bool, processes: int, **options: Any) -> None:
     """Train a model on a text.
 
     CORPUS is a file or several, a folder (of *.txt files, or of those below it that --glob names), - for standard input, or the
     name of a corpus that ships (lmgen corpus list). Options you omit are chosen from the amount of text. Ctrl-C saves; --resume
-    continues.
+    continues. With --processes, or started by Slurm, Open MPI, torchrun or Kubernetes, several processes share the work.
     """
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
     options = table.checked(given, bool(files))
+    team = environments.here(processes, os.environ)
+    if team and "-" in (*files, *(options["valid"] or ())):
+        raise InputError("several processes cannot read standard input: give a file")
+    if team and not environments.watched():
+        from lmgen.system.cluster import watching
+
+        way_out = f"lmgen train --resume {shlex.quote(str(options['resume']))}" if options["resume"] else ""
+        raise SystemExit(watching.watch(team, sys.argv[1:], way_out))
     with signals.heeded() as stop:
         from lmgen.cli.watch import Watcher
+        from lmgen.models import facts
         from lmgen.system import devices
+        from lmgen.system.cluster import group, watching
         from lmgen.training import train as training
 
         devices.prepare()
+        if team:
+            watching.heed()
+            group.join(team, facts.versions)
         stop.check()
+        if group.number():
+            return training.follow(stop)
         name = training.default_name(files) if files else ""
         training.train(lambda: (files, options["valid"] or ()), name, options, Watcher(files, options, quiet, stop))

@@ -27,7 +27,11 @@ OUTPUT = Option("output", Place(), None, "Output file.", chosen="stdout", short=
 CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen train --carry does.")
 BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
 
-TRAIN = (*table.TRAIN, Option("quiet", Flag(), False, "Print no progress.", short="-q"))
+TRAIN = (
+    *table.TRAIN,
+    Option("processes", Whole(1, kinds.MOST_PROCESSES), 1, "Processes on this machine that train together."),
+    Option("quiet", Flag(), False, "Print no progress.", short="-q"),
+)
 # What a sample must be like: exact, docs/control.md says how.
 CONSTRAINTS = (
     Option("starts_with", Text(), "", "Only samples that start with this text."),

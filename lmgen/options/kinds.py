@@ -18,6 +18,7 @@ LARGEST = (1 << 31) - 1  # integer
 LARGEST_SEED = (1 << 63) - 1
 LARGEST_FLOAT = 3e38  # about the largest of 32 bits
 MOST_BEAM = 100
+MOST_PROCESSES = 4096
 MOST_LAYERS = 200
 MOST_CONTEXT = 16_384  # symbols that attention sees
 MOST_ORDER = 32  # of an n-gram model

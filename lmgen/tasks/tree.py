@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jax import Array
 
+from lmgen.data.windows import ALL, Share
+from lmgen.errors import InputError
 from lmgen.labelled.corpus import UNKNOWN
 from lmgen.networks import tree
 from lmgen.networks.labelling import nats
@@ -30,7 +32,9 @@ class OverTrees(Task):
     def frozen(self) -> tuple[str, ...]:
         return self.network.frozen
 
-    def batches(self, data: Any, batch: int, window: int, seed: int) -> Any:
+    def batches(self, data: Any, batch: int, window: int, seed: int, share: Share = ALL) -> Any:
+        if share != ALL:
+            raise InputError("trees are learnt on one device: leave out --processes")
         return TreeBatches(data, batch, batch * window, seed, data.letters if self.network.hashed else None)
 
     def init(self, key: Array) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from lmgen.errors import DivergedError
 from lmgen.nn.model import Params
 from lmgen.system import memory
 from lmgen.tasks.task import Batches, Task
+from lmgen.training import parallel
 from lmgen.training.step import State, begin, step
 
 BAD_STEPS = 20  # steps in a row without a finite gradient that end a training
@@ -44,14 +44,15 @@ class Training:
         self.validate, self.valid_symbols = validate, valid_symbols
         self.state = state or begin(task, config)
         self.progress = progress or Progress()
-        self._started = time.monotonic() - self.progress.seconds
+        self.clock = parallel.clock()
+        self._started = self.clock.now() - self.progress.seconds
         self._pending: Array | None = None  # the loss of the last step
         self._compiled: tuple[int, float] | None = None  # step and seconds when everything was compiled
 
     @property
     def seconds(self) -> float:
         """Seconds of training, those before a resume included."""
-        return time.monotonic() - self._started
+        return self.clock.now() - self._started
 
     def done(self) -> tuple[float, str]:
         """The share of the training that is done, 1 or more at its end, and the sentence for that end."""
@@ -75,6 +76,7 @@ class Training:
         config, progress, first = self.config, self.progress, self.progress.step
         last = first, self.seconds  # of the last report with a loss
         share, why = self.done()
+        self.state = parallel.placed(self.state)
         if share >= 1:  # a resumed training may have no step left
             progress.finished = progress.finished or why
         while not progress.finished:
@@ -87,6 +89,7 @@ class Training:
             self.state, nats = step(self.task, config.optimiser, self.state, self.batches[k], rate, k)
             self.settle()  # waiting for the step before keeps the device busy with this one
             self._pending, progress.step = nats, k + 1
+            self.clock.tick()
             if self._compiled is None:
                 self.settle()
                 self._compiled = progress.step, self.seconds
@@ -123,9 +126,10 @@ class Training:
         self._pending = None
 
     def _validated(self, report: StepReport, validate: Callable[[Params], float]) -> StepReport:
-        progress, start = self.progress, time.monotonic()
-        nats = validate(self.state.kept)
-        progress.validating = time.monotonic() - start
+        progress, start = self.progress, self.clock.now()
+        nats = validate(parallel.local(self.state.kept))
+        self.clock.meet()
+        progress.validating = self.clock.now() - start
         better = math.isfinite(nats) and (progress.best_nats is None or nats < progress.best_nats)
         if better:
             progress.best_nats, progress.best_step, progress.since_best = nats, progress.step, 0

@@ -1,0 +1,177 @@
+"""Starting the processes of a training that run on this machine, and ending them together.
+
+Each process that trains is a child of one that only watches: it passes signals on, ends the others once one has ended, and says
+why in one sentence. A child whose watcher is gone ends, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import IO, Any
+
+from lmgen.system import terminal
+from lmgen.system.cluster.environments import LOST, WATCHER, Team, watched
+from lmgen.system.signals import INTERRUPTED, TERMINATED
+
+GRACE = 3  # seconds for the others to end by themselves once one has ended, and for the first cause of several to be seen
+PATIENCE = 20  # seconds without a sign of life after which a process counts as lost
+
+
+# ---- the watcher -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Child:
+    """A process that trains, by its number among all of the team."""
+
+    number: int
+    process: subprocess.Popen
+    words: IO[str] | None  # what it writes to stderr, unless it is process 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than well."""
+        return self.process.poll() not in (None, 0)
+
+    def reason(self) -> str:
+        """Why it ended; empty where it missed another process."""
+        code = self.process.returncode
+        if code in (0, LOST, -signal.SIGABRT):  # JAX aborts a process that misses another
+            return ""
+        if code < 0:
+            return f"process {self.number} was killed by {_name(-code)}"
+        said = ""
+        if self.words:
+            self.words.seek(0)
+            said = next((line[7:].strip() for line in reversed(self.words.readlines()) if line.startswith("lmgen: ")), "")
+        return f"process {self.number} ended with exit code {code}" + (f" ({said})" if said else "")
+
+
+def _name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
+
+
+def watch(team: Team, words: Sequence[str], way_out: str = "") -> int:
+    """Run `lmgen WORDS` as those processes of a team that run here, to their end; the exit code.
+
+    That of process 0, if it ended by itself. Otherwise a sentence says why, and the code is 75 where the training can be resumed
+    by the command `way_out`, which process 0 may tell later, and 1 elsewhere.
+    """
+    from_child, to_watcher = os.pipe()
+    os.set_blocking(from_child, False)
+    with open(from_child, encoding="utf-8") as told, contextlib.ExitStack() as stack:
+        children = [_started(team, number, words, to_watcher, stack) for number in team.numbers]
+        os.close(to_watcher)
+        asked = _pass_signals_on(children)
+        _wait(children, one_failed=True)
+        _wait(children, GRACE)
+        for child in children:
+            child.process.kill()
+            child.process.wait()
+        codes = {child.number: child.process.returncode for child in children if child.failed}
+        if not codes:
+            return 0
+        if codes.get(0, -1) > 0 and codes[0] != LOST:  # process 0 has said why
+            return codes[0]
+        if len(asked) > 1:
+            return INTERRUPTED if signal.SIGINT in asked else TERMINATED
+        reason = next(filter(None, (child.reason() for child in children)), "")
+        way_out = told.readline().strip() or way_out
+        if 0 in team.numbers or reason:  # one sentence for all
+            reason = reason or f"another process ended, or gave no sign of life for {PATIENCE} s"
+            then = f"go on with: {way_out}" if way_out else "nothing was saved yet, so train again"
+            terminal.note(f"lmgen: {reason}; {then}")
+        return TERMINATED if way_out else 1
+
+
+def _wait(children: list[Child], seconds: float = math.inf, one_failed: bool = False) -> None:
+    """Wait until all have ended, for so long at most, or until one has failed."""
+    end = time.monotonic() + seconds
+    while any(child.process.poll() is None for child in children) and time.monotonic() < end:
+        if one_failed and any(child.failed for child in children):
+            return
+        time.sleep(0.02)
+
+
+def _started(team: Team, number: int, words: Sequence[str], to_watcher: int, stack: contextlib.ExitStack) -> Child:
+    """Start a process in a session of its own, so that Ctrl-C reaches only the watcher; its stdin ends when the watcher does."""
+    said = None if number == 0 else tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lmgen", *words],
+        env={**_threads(len(team.numbers)), **os.environ, **team.variables(number), WATCHER: str(to_watcher)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL if number else None,
+        stderr=said,
+        pass_fds=[to_watcher],
+        start_new_session=True,
+    )
+    stack.callback(process.kill)
+    return Child(number, process, said)
+
+
+def _threads(processes: int) -> dict[str, str]:
+    """The variables that share the cores equally, between kernels (LMGEN_THREADS) and XLA (NPROC)."""
+    each = str(max(1, cores() // processes))
+    return {"LMGEN_THREADS": each, "NPROC": each} if processes > 1 else {}
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _pass_signals_on(children: list[Child]) -> list[int]:
+    """Pass SIGINT and SIGTERM on, which are listed as they come; a second one ends all at once."""
+    asked: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        asked.append(number)
+        for child in children:
+            if child.process.poll() is None:
+                child.process.send_signal(number if len(asked) == 1 else signal.SIGKILL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return asked
+
+
+# ---- the watched -------------------------------------------------------------------------------------------------------
+
+
+def heed() -> None:
+    """Stop as at SIGTERM once the watcher is gone, and at once if that takes long; keep what libraries write off the screen."""
+    real = os.dup(2)
+    sys.stderr = open(real, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)  # noqa: SIM115
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # [Gloo] Rank 0 is connected …
+        os.dup2(silence, stream)
+
+    def wait() -> None:
+        while os.read(0, 1 << 10):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)
+        os._exit(TERMINATED)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@cache
+def tell(way_out: str) -> None:
+    """Tell the watcher the command by which the training can be resumed, the first time that it is given."""
+    if watched():
+        with contextlib.suppress(OSError):
+            os.write(int(os.environ[WATCHER]), f"{way_out}\n".encode())
