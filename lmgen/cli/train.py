@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from lmgen.cli.options import command
-from lmgen.errors import InputError
+from lmgen.cli.processes import together
 from lmgen.options import commands, table
 from lmgen.system import signals
-from lmgen.system.cluster import environments
 
 
 @command("lmgen train names.txt", "lmgen train cities --budget 1m -o checkpoints/towns", options=commands.TRAIN)
@@ -29,27 +26,17 @@ def train(files: tuple[str, ...], quiet: bool, processes: int, **options: Any) -
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
     options = table.checked(given, bool(files))
-    team = environments.here(processes, os.environ)
-    if team and "-" in (*files, *(options["valid"] or ())):
-        raise InputError("several processes cannot read standard input: give a file")
-    if team and not environments.watched():
-        from lmgen.system.cluster import watching
-
-        way_out = f"lmgen train --resume {shlex.quote(str(options['resume']))}" if options["resume"] else ""
-        raise SystemExit(watching.watch(team, sys.argv[1:], way_out))
+    way_out = f"lmgen train --resume {shlex.quote(str(options['resume']))}" if options["resume"] else ""
+    join = together(processes, (*files, *(options["valid"] or ())), way_out)
     with signals.heeded() as stop:
         from lmgen.cli.watch import Watcher
-        from lmgen.models import facts
         from lmgen.system import devices
-        from lmgen.system.cluster import group, watching
         from lmgen.training import train as training
 
         devices.prepare()
-        if team:
-            watching.heed()
-            group.join(team, facts.versions)
+        number = join()
         stop.check()
-        if group.number():
+        if number:
             return training.follow(stop)
         name = training.default_name(files) if files else ""
         training.train(lambda: (files, options["valid"] or ()), name, options, Watcher(files, options, quiet, stop))

@@ -126,6 +126,7 @@ class Training:
         self._pending = None
 
     def _validated(self, report: StepReport, validate: Callable[[Params], float]) -> StepReport:
+        self.clock.meet()
         progress, start = self.progress, self.clock.now()
         nats = validate(parallel.local(self.state.kept))
         self.clock.meet()

@@ -114,19 +114,19 @@ class Clock:
 class CommonClock(Clock):
     """The clock of process 0, which all follow, so that all decide alike.
 
-    The processes meet about once a second; between two meetings each counts the steps, which are taken to be as long as those
-    before the last meeting. Time that ran ahead so waits for process 0.
+    The processes meet about once a second. Between two meetings each counts the steps, which are taken to be as long as those
+    before the last meeting, or half as long where the time ran ahead.
     """
 
     def __init__(self) -> None:
-        self._steps = self._met = 0
-        self._next = 1
-        self._time = self._pace = self._least = 0.0
+        self._last = time.monotonic()  # the last meeting by the clock of this process
+        self._steps = self._met = 0  # steps taken, and those at the last meeting
+        self._time = self._true = self._pace = 0.0  # at the last meeting, here and by process 0; seconds a step since then
+        self._next = 1  # the step of the next meeting
         self._wanted = self._stops = False
-        self._started = time.monotonic()
 
     def now(self) -> float:
-        return max(self._least, self._time + self._pace * (self._steps - self._met))
+        return self._time + self._pace * (self._steps - self._met)
 
     def tick(self) -> None:
         self._steps += 1
@@ -134,12 +134,15 @@ class CommonClock(Clock):
             self.meet()
 
     def meet(self) -> None:
-        told = group.gathered(np.array([time.monotonic() - self._started, self._wanted]))
-        steps, before, self._least = self._steps - self._met, self._time, self.now()
-        self._time, self._met, self._stops = float(told[0, 0]), self._steps, bool(told[:, 1].any())
+        last, self._last = self._last, time.monotonic()
+        told = group.gathered(np.array([self._last - last, self._wanted], np.float32))
+        now, true, steps = self.now(), self._true + float(told[0, 0]), self._steps - self._met
+        self._stops = bool(told[:, 1].any())
         if steps:
-            self._pace = (self._time - before) / steps
-            self._next = self._steps + max(1, min(self._steps, int(SECONDS / max(1e-6, self._pace))))
+            pace = (true - self._true) / steps
+            self._next = self._steps + max(1, min(self._steps, int(SECONDS / max(1e-6, pace))))
+            self._pace = 0.0 if self._met == 0 else pace / 2 if now > true else pace  # the first steps are compiled
+        self._time, self._true, self._met = max(now, true), true, self._steps
 
     def stop(self, wanted: bool) -> bool:
         self._wanted = self._wanted or wanted

@@ -190,6 +190,8 @@ def _drive(run: Run, observer: Observer) -> None:
         for report in reports:
             if run.place.published:
                 watching.tell(f"lmgen train --resume {named(run.path)}")
+            if report.valid_nats is not None and (sentence := group.straggler()):
+                observer.note(sentence)
             if run.training.clock.stop(not go_on(report)):
                 break
     if not run.progress.finished:

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+import safetensors.numpy
 from jax.experimental import multihost_utils
 
 from lmgen.errors import InputError, LmgenError, printable
+from lmgen.system.cluster import watching
 from lmgen.system.cluster.environments import ADDRESS, LOST, Team, leave, watched
 from lmgen.system.cluster.watching import PATIENCE
 
-LONGEST = 512  # bytes of a sentence that processes tell each other
+ALONE = "array"  # the name of an array that is not one of a dict
+SLOW = 2.0  # a process that takes so many times as long as the others is a straggler
 T = TypeVar("T")
 
 
@@ -33,6 +37,7 @@ def join(team: Team, facts: Callable[[], str]) -> None:
     if number == 0:
         _check_free(int(port))
     jax.config.update("jax_check_proxy_envs", False)
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM
     try:
         jax.distributed.initialize(
             team.address,
@@ -48,7 +53,8 @@ def join(team: Team, facts: Callable[[], str]) -> None:
         raise InputError(
             f"process {number} found no others at {team.address} ({why}): start all {team.count}, where they reach that address"
         ) from None
-    told = [one.partition("\n") for one in sentences(f"{socket.gethostname()}\n{facts()}")]
+    with watching.silent():  # [Gloo] Rank 0 is connected …
+        told = [one.decode().partition("\n") for one in contents(f"{socket.gethostname()}\n{facts()}".encode())]
     for other, (name, _, found) in enumerate(told):
         if found != told[0][2]:
             here, there = f"process 0 on {told[0][0]} ({told[0][2]})", f"process {other} on {name} ({found})"
@@ -66,33 +72,22 @@ def _check_free(port: int) -> None:
             raise InputError(f"process 0 cannot listen on port {port} ({error.strerror}): {way_out}") from None
 
 
-def agree(fault: str) -> None:
-    """Raise LmgenError in process 0, and end the others, where a process has found a fault."""
-    for other, found in enumerate(sentences(fault)):
-        if found:
-            refuse(LmgenError(f"process {other}: {found}"))
-
-
-def refuse(error: LmgenError) -> None:
-    """End the training of all for a reason that all know: process 0 raises it, the others end without a word."""
-    if number():
-        leave(LOST)
-    raise error
-
-
 def number() -> int:
     """The number of this process, from 0."""
-    return jax.process_index()
+    return jax.process_index() if jax.distributed.is_initialized() else 0
 
 
 def count() -> int:
     """The number of processes."""
-    return jax.process_count()
+    return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def lost(error: BaseException) -> bool:
     """Whether an error of JAX means that another process is gone."""
-    return watched() and any(word in str(error) for word in ("Gloo", "NCCL", "oordination", "connection", "Connection"))
+    return watched() and any(word in str(error) for word in ("Gloo", "NCCL", "oordination", "onnection"))
+
+
+# ---- telling -----------------------------------------------------------------------------------------------------------
 
 
 def gathered(own: np.ndarray) -> np.ndarray:
@@ -100,30 +95,65 @@ def gathered(own: np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(own)).reshape(count(), *own.shape)
 
 
-def sentences(own: str) -> list[str]:
-    """The sentence of each process; long ones are cut."""
-    content = np.frombuffer(own.encode()[:LONGEST].ljust(LONGEST, b"\0"), np.uint8)
-    return [one.tobytes().rstrip(b"\0").decode("utf-8", "replace") for one in gathered(content)]
+def contents(own: bytes) -> list[bytes]:
+    """The bytes of each process."""
+    lengths = gathered(np.array(len(own))).tolist()
+    padded = np.zeros(1 << (max(lengths) | 1023).bit_length(), np.uint8)  # powers of two: few shapes to compile
+    padded[: len(own)] = np.frombuffer(own, np.uint8)
+    return [one[:length].tobytes() for one, length in zip(gathered(padded), lengths, strict=True)]
 
 
 def sent(content: bytes = b"") -> bytes:
     """The bytes that process 0 gives, in every process."""
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(content) >> 10)))
-    padded = np.zeros((length + 1) << 10, np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.array(len(content))))
+    padded = np.zeros(length, np.uint8)
     padded[: len(content)] = np.frombuffer(content, np.uint8)
     return np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()
 
 
-def shared_out(items: Iterable[T], compute: Callable[[T], Any]) -> Iterator[Any]:
-    """What `compute` makes of each item, in order; every process computes its share, and all get all.
+def agree(fault: str) -> None:
+    """Raise LmgenError in process 0, and end the others, where a process has found a fault."""
+    for other, found in enumerate(contents(fault.encode())):
+        if found:
+            refuse(LmgenError(f"process {other}: {found.decode()}"))
 
-    It makes arrays of the same shapes of all items.
-    """
+
+def refuse(error: LmgenError) -> None:
+    """End the work of all for a reason that all know: process 0 raises it, the others end without a word."""
+    if number():
+        leave(LOST)
+    raise error
+
+
+# ---- sharing work ------------------------------------------------------------------------------------------------------
+
+
+def shared_out(items: Iterable[T], compute: Callable[[T], Any]) -> Iterator[Any]:
+    """What `compute` makes of each item, an array or a dict of arrays, in order: each process computes its share and gets all."""
     if count() == 1:
         yield from map(compute, items)
         return
     left = iter(items)
     while some := [*islice(left, count())]:
-        own = jax.tree.map(np.asarray, compute(some[min(number(), len(some) - 1)]))
-        found = jax.tree.map(gathered, own)
-        yield from (jax.tree.map(lambda a, k=k: a[k], found) for k in range(len(some)))
+        own, start = b"", time.monotonic()
+        if number() < len(some):
+            found = compute(some[number()])
+            arrays = found if isinstance(found, dict) else {ALONE: found}
+            own = safetensors.numpy.save({name: np.asarray(a, order="C") for name, a in arrays.items()})
+        _seconds.append(gathered(np.array(time.monotonic() - start)))
+        for content in contents(own)[: len(some)]:
+            arrays = safetensors.numpy.load(content)
+            yield arrays.get(ALONE, arrays)
+
+
+_seconds: list[np.ndarray] = []  # of computing in each round of `shared_out`, by process
+
+
+def straggler() -> str:
+    """A sentence about a process that computes far slower than the others, by what was shared out since the last call."""
+    seconds = np.sum(_seconds, 0) if _seconds else np.zeros(1)
+    _seconds.clear()
+    slowest, usual = int(seconds.argmax()), float(np.median(np.delete(seconds, seconds.argmax()))) if len(seconds) > 1 else 0.0
+    if len(seconds) == 1 or seconds[slowest] < SLOW * usual + 1:
+        return ""
+    return f"process {slowest} takes {seconds[slowest] / max(usual, 0.1):.1f} times as long as the others, which wait for it"

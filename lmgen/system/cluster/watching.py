@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import IO, Any
@@ -78,21 +78,23 @@ def watch(team: Team, words: Sequence[str], way_out: str = "") -> int:
         asked = _pass_signals_on(children)
         _wait(children, one_failed=True)
         _wait(children, GRACE)
+        failed = [child for child in children if child.failed]
         for child in children:
             child.process.kill()
             child.process.wait()
-        codes = {child.number: child.process.returncode for child in children if child.failed}
-        if not codes:
+        if not failed:
             return 0
-        if codes.get(0, -1) > 0 and codes[0] != LOST:  # process 0 has said why
-            return codes[0]
+        own = children[0].process.returncode if children[0] in failed and children[0].number == 0 else LOST
+        if own > 0 and own != LOST:  # process 0 has said why
+            return own
         if len(asked) > 1:
             return INTERRUPTED if signal.SIGINT in asked else TERMINATED
-        reason = next(filter(None, (child.reason() for child in children)), "")
+        reason = next(filter(None, (child.reason() for child in failed)), "")
         way_out = told.readline().strip() or way_out
         if 0 in team.numbers or reason:  # one sentence for all
             reason = reason or f"another process ended, or gave no sign of life for {PATIENCE} s"
-            then = f"go on with: {way_out}" if way_out else "nothing was saved yet, so train again"
+            again = f" --processes {team.count}" if len(team.numbers) > 1 else ""
+            then = f"go on with: {way_out}{again}" if way_out else "nothing was saved yet, so start again"
             terminal.note(f"lmgen: {reason}; {then}")
         return TERMINATED if way_out else 1
 
@@ -152,12 +154,10 @@ def _pass_signals_on(children: list[Child]) -> list[int]:
 
 
 def heed() -> None:
-    """Stop as at SIGTERM once the watcher is gone, and at once if that takes long; keep what libraries write off the screen."""
-    real = os.dup(2)
-    sys.stderr = open(real, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)  # noqa: SIM115
-    silence = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # [Gloo] Rank 0 is connected …
-        os.dup2(silence, stream)
+    """Stop as at SIGTERM once the watcher is gone, and at once if that takes long. What libraries write to stderr is dropped."""
+    sys.stderr = open(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)  # noqa: SIM115
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
 
     def wait() -> None:
         while os.read(0, 1 << 10):
@@ -167,6 +167,20 @@ def heed() -> None:
         os._exit(TERMINATED)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Drop what libraries write to stdout."""
+    sys.stdout.flush()
+    with open(os.devnull, "w") as nowhere:
+        real = os.dup(1)
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(real, 1)
+        os.close(real)
 
 
 @cache

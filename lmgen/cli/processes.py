@@ -1,0 +1,38 @@
+"""Commands that several processes of one machine, or of many, carry out together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+from lmgen.errors import InputError
+from lmgen.system.cluster import environments
+
+
+def together(processes: int, files: Iterable[str], way_out: str = "") -> Callable[[], int]:
+    """A function that makes this process one of those that carry out the command, and returns its number; it is called before
+    JAX computes anything.
+
+    A process that is to be watched runs the command in children instead, and ends with their exit code; `way_out` is the command
+    by which lost work can be resumed. Raises InputError where the processes cannot work together, or cannot read the files.
+    """
+    team = environments.here(processes, os.environ)
+    if not team:
+        return lambda: 0
+    if "-" in files:
+        raise InputError("several processes cannot read standard input: give a file")
+    if not environments.watched():
+        from lmgen.system.cluster import watching
+
+        raise SystemExit(watching.watch(team, sys.argv[1:], way_out))
+
+    def join() -> int:
+        from lmgen.models import facts
+        from lmgen.system.cluster import group, watching
+
+        watching.heed()
+        group.join(team, facts.versions)
+        return group.number()
+
+    return join
