@@ -189,7 +189,7 @@ def _drive(run: Run, observer: Observer) -> None:
     with closing(iter(run)) as reports, observer.watch(run) as go_on:
         for report in reports:
             if run.place.published:
-                watching.tell(f"lmgen train --resume {named(run.path)}")
+                watching.tell(resuming(run.path))
             if report.valid_nats is not None and (sentence := group.straggler()):
                 observer.note(sentence)
             if run.training.clock.stop(not go_on(report)):
@@ -219,11 +219,18 @@ def follow(stop: signals.Stop) -> None:
     group.agree(fault)
     stop.finishing = True
     with closing(iter(run)) as reports:
-        for _ in reports:
+        for report in reports:
+            if report.valid_nats is not None:  # then process 0 has saved
+                watching.tell(resuming(run.path))
             if run.training.clock.stop(bool(stop.code)):
                 break
     if not run.progress.finished:
         run.save()
+
+
+def resuming(path: Path) -> str:
+    """The command that goes on with a training."""
+    return f"lmgen train --resume {named(path)}"
 
 
 def named(path: Path) -> str:

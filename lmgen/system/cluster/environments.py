@@ -55,8 +55,9 @@ def _of_slurm(variables: Mapping[str, str]) -> str:
 
 def _of_open_mpi(variables: Mapping[str, str]) -> str:
     """The host of mpirun, where process 0 runs, and a port by the number of the job, from 1531576320.0;tcp://10.96.0.1,…:34911."""
-    job, host = re.match(r"(\d+)\..*?tcp6?://\[?([^,:\]]+)", variables["OMPI_MCA_orte_hnp_uri"]).groups()  # type: ignore[union-attr]
-    return f"{host}:{_port(int(job) >> 12)}"
+    uri = variables["OMPI_MCA_orte_hnp_uri"]
+    job, host, six = re.match(r"(\d+)\..*?tcp(?:://([^,:]+)|6://\[([^,\]]+))", uri).groups()  # type: ignore[union-attr]
+    return f"{host or f'[{six}]'}:{_port(int(job) >> 12)}"
 
 
 def _port(job: int) -> int:

@@ -1,0 +1,216 @@
+"""A process that is killed, hangs, stops or is another than the others: all end with one sentence, and the training can go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import faults
+import support
+from lmgen.system import checkpoint
+
+pytestmark = pytest.mark.posix
+ALL_END = 30  # seconds
+STEPS = 600
+WORDS = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--precision", "f32", "--patience", "0"]
+
+
+def started(*words: str | Path, first: str = "", folder: Path | None = None, **environment: str) -> subprocess.Popen:
+    """A training of two processes; each runs some Python first."""
+    variables = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
+    if folder:
+        (folder / "sitecustomize.py").write_text(first)
+        variables["PYTHONPATH"] = f"{folder}:{support.ROOT}"
+    return support.started("train", *words, "--processes", "2", env=variables, stdout=-1, stderr=-1, text=True)
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    """The processes that train, in the order of their numbers."""
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def saved(path: Path, process: subprocess.Popen, before: int = -1) -> None:
+    """Wait until a later snapshot than that of a step is there."""
+    while process.poll() is None and not any(checkpoint.step_of(found) > before for found in checkpoint.snapshots(path)):
+        time.sleep(0.01)
+
+
+def ended(process: subprocess.Popen, pids: list[int]) -> tuple[int, str]:
+    """The exit code and the last sentence of a training that has to end soon, with nothing left and nothing on stdout."""
+    out, err = process.communicate(timeout=ALL_END)
+    end = time.monotonic() + ALL_END
+    while left := [pid for pid in pids if Path(f"/proc/{pid}").exists() and time.monotonic() < end]:
+        time.sleep(0.05)
+    assert (left, out) == ([], "")
+    assert "Traceback" not in err
+    return process.returncode, err.strip().rpartition("\n")[2]
+
+
+@pytest.fixture
+def command(words_file, tmp_path) -> list[str | Path]:
+    return [words_file, "--output", tmp_path / "m", *WORDS, "--steps", str(STEPS), "--quiet"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
+class TestEnds:
+    def test_a_killed_process_ends_all_and_the_training_goes_on_to_the_bit(self, command, tmp_path):
+        path = tmp_path / "m"
+        process = started(*command)
+        saved(path, process)
+        pids = children(process)
+        os.kill(pids[1], signal.SIGKILL)
+        code, sentence = ended(process, pids)
+        assert code == 75
+        assert sentence == f"lmgen: process 1 was killed by SIGKILL; go on with: lmgen train --resume {path} --processes 2"
+        faults.states(path)
+        process = started("--resume", path, "--quiet")
+        assert ended(process, children(process)) == (0, "")
+        killed = faults.digests(path)
+        shutil.rmtree(path)
+        process = started(*command)
+        assert ended(process, children(process)) == (0, "")
+        assert faults.digests(path) == killed
+
+    @pytest.mark.parametrize("target", ["1", *(pytest.param(one, marks=pytest.mark.slow) for one in ("0", "the watcher"))])
+    def test_a_signal_to_any_process_stops_and_saves(self, command, tmp_path, target):
+        process = started(*command, "--steps", "1000000")
+        saved(tmp_path / "m", process)
+        pids = children(process)
+        os.kill(process.pid if target == "the watcher" else pids[int(target)], signal.SIGTERM)
+        code, sentence = ended(process, pids)
+        assert code == 75
+        assert sentence.startswith("stopped at step")
+        faults.states(tmp_path / "m")
+
+    @pytest.mark.slow
+    def test_without_its_watcher_a_training_stops_and_saves(self, command, tmp_path):
+        process = started(*command, "--steps", "1000000")
+        saved(tmp_path / "m", process)
+        pids = children(process)
+        before = checkpoint.snapshots(tmp_path / "m")[:1]
+        process.kill()
+        ended(process, pids)
+        assert checkpoint.snapshots(tmp_path / "m")[:1] != before
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("target", [0, 1])
+    def test_a_process_that_hangs_counts_as_lost(self, command, tmp_path, target):
+        process = started(*command, "--steps", "1000000")
+        saved(tmp_path / "m", process)
+        pids = children(process)
+        os.kill(pids[target], signal.SIGSTOP)
+        code, sentence = ended(process, pids)
+        assert (code, "gave no sign of life for 20 s; go on with: lmgen train" in sentence) == (75, True)
+
+    @pytest.mark.slow
+    def test_a_resumed_training_of_another_number_of_processes_continues(self, command, tmp_path):
+        path, other = tmp_path / "m", tmp_path / "other"
+        process = started(*command, "--steps", "1000000", "--dropout", "0")
+        saved(path, process, before=100)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        shutil.copytree(path, other)
+        step = checkpoint.step_of(checkpoint.snapshots(path)[0])
+        ends = []
+        for folder, number in ((path, "2"), (other, "1")):
+            words = ["train", "--resume", folder, "--steps", str(step + 200), "--quiet", "--processes", number]
+            subprocess.run([sys.executable, "-m", "lmgen", *words], check=True)
+            ends.append(checkpoint.read_model(folder, weights=False)[1]["valid_nats"])
+        assert ends[0] == pytest.approx(ends[1], abs=1e-4)
+
+
+def test_one_host_with_another_version(words_file, tmp_path):
+    other = "import os\nif os.environ.get('JAX_PROCESS_ID') == '1':\n"
+    other += "    import lmgen._version\n    lmgen._version.__version__ = '0.0.1'\n"
+    process = started(words_file, "-o", tmp_path / "m", *WORDS, "--steps", "9", "--quiet", first=other, folder=tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    (sentence,) = err.splitlines()
+    assert "(lmgen 0.0.1" in sentence
+    assert sentence.endswith("differ: install the same on all hosts")
+
+
+@pytest.mark.slow
+def test_another_text_on_one_host(words_file, tmp_path):
+    """The file has changed by the time that process 1 reads it."""
+    other = "import os\nif os.environ.get('JAX_PROCESS_ID') == '1':\n    from lmgen.training import run\n"
+    other += "    load = run.same_text\n"
+    other += "    run.same_text = lambda path, text, vocab, carry, sha, names: load(path, text, vocab, carry, 'f' * 64)\n"
+    process = started(words_file, "-o", tmp_path / "m", *WORDS, "--steps", "9", "--quiet", first=other, folder=tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    (sentence,) = err.splitlines()
+    assert "process 1: the text has changed" in sentence
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_port_in_use(words_file, tmp_path, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        variables = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"}
+        words = ["train", words_file, "-o", tmp_path / "m", "--quiet"]
+        process = support.started(*words, env={**os.environ, **variables}, stderr=-1, text=True)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    (sentence,) = err.splitlines()
+    assert f"process 0 cannot listen on port {port}" in sentence
+
+
+@pytest.mark.slow
+def test_a_full_disk(command, tmp_path):
+    """Process 0 cannot save at the end: its sentence, no other, and no model."""
+    full = "import os\nif os.environ.get('JAX_PROCESS_ID') == '0':\n    import errno\n    from lmgen.system import files\n"
+    full += "    def write(fd, content):\n        raise OSError(errno.ENOSPC, 'No space left on device')\n    fsync = write\n"
+    full += "    os.fsync = lambda fd: write(fd, b'')\n"
+    process = started(*command, first=full, folder=tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode in (1, 2)
+    assert "No space left on device" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["-"], ["words.txt", "--valid", "-"]])
+def test_standard_input_is_refused(lmgen, words):
+    code, _, err = lmgen("train", *words, "--processes", "2")
+    assert code == 2
+    assert "several processes cannot read standard input: give a file" in err
+
+
+@pytest.mark.slow
+def test_a_batch_that_cannot_be_shared(words_file, tmp_path):
+    process = started(words_file, "-o", tmp_path / "m", "--batch", "5", "--quiet")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "2 devices cannot share a batch of 5" in err
+
+
+@pytest.mark.slow
+def test_processes_killed_at_random_moments(command, tmp_path):
+    """At the start, while it compiles, trains, validates, saves, resumes."""
+    draw, path, resumed = random.Random(0), tmp_path / "m", False
+    for _ in range(40 if faults.LONG else 4):
+        before = time.monotonic()
+        process = started("--resume", path, "--quiet") if resumed else started(*command, "--steps", "1000000")
+        wait = draw.random() * 15
+        while process.poll() is None and time.monotonic() < before + wait:
+            time.sleep(0.01)
+        with contextlib.suppress(ProcessLookupError):
+            pids = children(process)
+            os.kill(draw.choice([process.pid, *pids]), signal.SIGKILL)
+        code, sentence = ended(process, pids)
+        resumed = bool(checkpoint.snapshots(path))
+        assert code in (75, 1, -signal.SIGKILL), sentence
+        if resumed:
+            faults.states(path)
