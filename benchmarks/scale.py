@@ -82,8 +82,8 @@ def kills(run: Commands) -> Iterator[str]:
         "A training of two processes, of which one, or their watcher, was killed (SIGKILL) up to "
         f"{processes.LATEST:g} s after its start, and which was then resumed: **{found.survived} of {found.tried}** times all "
         f"processes ended within {processes.ALL_END} s, with one sentence and exit code 75 or 1, and what had been saved was "
-        f"whole. The longest took {found.longest:.1f} s. In the end the model was {'' if found.equal else 'not '}equal, to the bit, "
-        "to that of a training that was left in peace."
+        f"whole. The longest took {found.longest:.1f} s. In the end the model was {'' if found.equal else 'not '}equal, to the "
+        "bit, to that of a training that was left in peace."
     )
     run.done += [f"lmgen train words.txt {' '.join(processes.WORDS)} --processes 2", "kill -9 …", "lmgen train --resume …"]
 

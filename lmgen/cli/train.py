@@ -16,7 +16,7 @@ from lmgen.system import signals
 
 @command("lmgen train names.txt", "lmgen train cities --budget 1m -o checkpoints/towns", options=commands.TRAIN)
 @click.argument("files", nargs=-1, metavar="CORPUS...")
-def train(files: tuple[str, ...], quiet: bool, processes: int, **options: Any) -> None:
+def train(files: tuple[str, ...], quiet: bool, processes: int, ray: str, **options: Any) -> None:
     """Train a model on a text.
 
     CORPUS is a file or several, a folder (of *.txt files, or of those below it that --glob names), - for standard input, or the
@@ -27,7 +27,7 @@ def train(files: tuple[str, ...], quiet: bool, processes: int, **options: Any) -
     given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
     options = table.checked(given, bool(files))
     way_out = f"lmgen train --resume {shlex.quote(str(options['resume']))}" if options["resume"] else ""
-    join = together(processes, (*files, *(options["valid"] or ())), way_out)
+    join = together(processes, (*files, *(options["valid"] or ())), way_out, ray)
     with signals.heeded() as stop:
         from lmgen.cli.watch import Watcher
         from lmgen.system import devices

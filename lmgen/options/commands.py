@@ -31,6 +31,7 @@ BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window"
 TRAIN = (
     *table.TRAIN,
     PROCESSES,
+    Option("ray", Text(), None, "Run the processes on a Ray cluster: its address, auto, or local.", chosen="no"),
     Option("quiet", Flag(), False, "Print no progress.", short="-q"),
 )
 # What a sample must be like: exact, docs/control.md says how.

@@ -23,6 +23,7 @@ from lmgen.system.cluster.environments import ADDRESS, LOST, Team, leave, watche
 from lmgen.system.cluster.watching import PATIENCE
 
 ALONE = "array"  # the name of an array that is not one of a dict
+LAST_SAVE = 24 * 60 * 60  # seconds for which the others wait for process 0 at the end
 SLOW = 2.0  # a process that takes so many times as long as the others is a straggler
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ def join(team: Team, facts: Callable[[], str]) -> None:
             cluster_detection_method="deactivate",
             coordinator_bind_address=bind,
             heartbeat_timeout_seconds=PATIENCE,
-            shutdown_timeout_seconds=PATIENCE,
+            shutdown_timeout_seconds=LAST_SAVE,
         )
     except RuntimeError as error:
         why = printable(str(error).partition("\n")[0])

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from lmgen.system import terminal
 from lmgen.system.cluster.environments import LOST, WATCHER, Team, watched
@@ -64,39 +64,48 @@ def _name(number: int) -> str:
     return f"signal {number}"
 
 
-def watch(team: Team, words: Sequence[str], way_out: str = "") -> int:
-    """Run `lmgen WORDS` as those processes of a team that run here, to their end; the exit code.
+class Ending(NamedTuple):
+    """How a command ended: its exit code, and the command by which it can be resumed, if it can."""
 
-    That of process 0, if it ended by itself. Otherwise a sentence says why, and the code is 75 where the training can be resumed
-    by the command `way_out`, which process 0 may tell later, and 1 elsewhere.
+    code: int
+    way_out: str = ""
+
+
+def watch(team: Team, words: Sequence[str], way_out: str = "", sharing: int = 0) -> Ending:
+    """Run `lmgen WORDS` as those processes of a team that run here, to their end.
+
+    The exit code is that of process 0, if it ended by itself. Otherwise a sentence says why, and the code is 75 where the
+    training can be resumed by the command `way_out`, which process 0 may tell later, and 1 elsewhere. `sharing` is the number of
+    processes that share the cores, if it is not that of those started here.
     """
     from_child, to_watcher = os.pipe()
     os.set_blocking(from_child, False)
     with open(from_child, encoding="utf-8") as told, contextlib.ExitStack() as stack:
-        children = [_started(team, number, words, to_watcher, stack) for number in team.numbers]
+        threads = _threads(sharing or len(team.numbers))
+        children = [_started(team, number, words, to_watcher, threads, stack) for number in team.numbers]
         os.close(to_watcher)
         asked = _pass_signals_on(children)
         _wait(children, one_failed=True)
         _wait(children, GRACE)
         failed = [child for child in children if child.failed]
+        own = children[0].process.poll() if team.numbers[0] == 0 else None
         for child in children:
             child.process.kill()
             child.process.wait()
-        if not failed:
-            return 0
-        own = children[0].process.returncode if children[0] in failed and children[0].number == 0 else LOST
-        if own > 0 and own != LOST:  # process 0 has said why
-            return own
-        if len(asked) > 1:
-            return INTERRUPTED if signal.SIGINT in asked else TERMINATED
-        reason = next(filter(None, (child.reason() for child in failed)), "")
         way_out = told.readline().strip() or way_out
-        if 0 in team.numbers or reason:  # one sentence for all
-            reason = reason or f"another process ended, or gave no sign of life for {PATIENCE} s"
-            again = f" --processes {team.count}" if len(team.numbers) > 1 else ""
-            then = f"go on with: {way_out}{again}" if way_out else "nothing was saved yet, so start again"
-            terminal.note(f"lmgen: {reason}; {then}")
-        return TERMINATED if way_out else 1
+    if not failed:
+        return Ending(0)
+    if len(asked) > 1:
+        return Ending(INTERRUPTED if signal.SIGINT in asked else TERMINATED, way_out)
+    if own is not None and own >= 0 and own != LOST:  # process 0 is at its end, or has said why
+        return Ending(own, way_out)
+    reason = next(filter(None, (child.reason() for child in failed)), "")
+    if team.numbers[0] == 0 or reason:  # one sentence for all
+        reason = reason or f"another process ended, or gave no sign of life for {PATIENCE} s"
+        again = f" --processes {team.count}" if len(team.numbers) > 1 else ""
+        then = f"go on with: {way_out}{again}" if way_out else "nothing was saved yet, so start again"
+        terminal.note(f"lmgen: {reason}; {then}")
+    return Ending(TERMINATED if way_out else 1, way_out)
 
 
 def _wait(children: list[Child], seconds: float = math.inf, one_failed: bool = False) -> None:
@@ -108,12 +117,14 @@ def _wait(children: list[Child], seconds: float = math.inf, one_failed: bool = F
         time.sleep(0.02)
 
 
-def _started(team: Team, number: int, words: Sequence[str], to_watcher: int, stack: contextlib.ExitStack) -> Child:
+def _started(
+    team: Team, number: int, words: Sequence[str], to_watcher: int, threads: dict[str, str], stack: contextlib.ExitStack
+) -> Child:
     """Start a process in a session of its own, so that Ctrl-C reaches only the watcher; its stdin ends when the watcher does."""
     said = None if number == 0 else tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
     process = subprocess.Popen(
         [sys.executable, "-m", "lmgen", *words],
-        env={**_threads(len(team.numbers)), **os.environ, **team.variables(number), WATCHER: str(to_watcher)},
+        env={**threads, **os.environ, **team.variables(number), WATCHER: str(to_watcher)},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL if number else None,
         stderr=said,
@@ -145,8 +156,9 @@ def _pass_signals_on(children: list[Child]) -> list[int]:
             if child.process.poll() is None:
                 child.process.send_signal(number if len(asked) == 1 else signal.SIGKILL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, handle)
     return asked
 
 
