@@ -17,7 +17,7 @@ import faults
 import support
 from lmgen.system import checkpoint
 
-pytestmark = pytest.mark.posix
+pytestmark = [pytest.mark.posix, pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")]
 STEPS = 600
 
 
@@ -26,73 +26,75 @@ def command(words_file, tmp_path) -> list[str | Path]:
     return [words_file, "--output", tmp_path / "m", *WORDS, "--steps", str(STEPS)]
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
-class TestEnds:
-    def test_a_killed_process_ends_all_and_the_training_goes_on_to_the_bit(self, command, tmp_path):
-        path = tmp_path / "m"
-        process = started(*command)
-        saved(path, process)
-        pids = children(process)
-        os.kill(pids[1], signal.SIGKILL)
-        code, sentence = ended(process, pids)
-        assert code == 75
-        assert sentence == f"lmgen: process 1 was killed by SIGKILL; go on with: lmgen train --resume {path} --processes 2"
-        faults.states(path)
-        process = started("--resume", path, "--quiet")
-        assert ended(process, children(process)) == (0, "")
-        killed = faults.digests(path)
-        shutil.rmtree(path)
-        process = started(*command)
-        assert ended(process, children(process)) == (0, "")
-        assert faults.digests(path) == killed
+def test_a_killed_process_ends_all_and_the_training_goes_on_to_the_bit(command, tmp_path):
+    path = tmp_path / "m"
+    process = started(*command)
+    saved(path, process)
+    pids = children(process)
+    os.kill(pids[1], signal.SIGKILL)
+    code, sentence = ended(process, pids)
+    assert code == 75
+    assert sentence == f"lmgen: process 1 was killed by SIGKILL; go on with: lmgen train --resume {path} --processes 2"
+    faults.states(path)
+    process = started("--resume", path, "--quiet")
+    assert ended(process, children(process)) == (0, "")
+    killed = faults.digests(path)
+    shutil.rmtree(path)
+    process = started(*command)
+    assert ended(process, children(process)) == (0, "")
+    assert faults.digests(path) == killed
 
-    @pytest.mark.parametrize("target", ["1", *(pytest.param(one, marks=pytest.mark.slow) for one in ("0", "the watcher"))])
-    def test_a_signal_to_any_process_stops_and_saves(self, command, tmp_path, target):
-        process = started(*command, "--steps", "1000000")
-        saved(tmp_path / "m", process)
-        pids = children(process)
-        os.kill(process.pid if target == "the watcher" else pids[int(target)], signal.SIGTERM)
-        code, sentence = ended(process, pids)
-        assert code == 75
-        assert sentence.startswith("stopped at step")
-        assert len(sentence.splitlines()) == 1
-        faults.states(tmp_path / "m")
 
-    @pytest.mark.slow
-    def test_without_its_watcher_a_training_stops_and_saves(self, command, tmp_path):
-        process = started(*command, "--steps", "1000000")
-        saved(tmp_path / "m", process)
-        pids = children(process)
-        before = checkpoint.snapshots(tmp_path / "m")[:1]
-        process.kill()
-        ended(process, pids)
-        assert checkpoint.snapshots(tmp_path / "m")[:1] != before
+@pytest.mark.parametrize("target", ["1", *(pytest.param(one, marks=pytest.mark.slow) for one in ("0", "the watcher"))])
+def test_a_signal_to_any_process_stops_and_saves(command, tmp_path, target):
+    process = started(*command, "--steps", "1000000")
+    saved(tmp_path / "m", process)
+    pids = children(process)
+    os.kill(process.pid if target == "the watcher" else pids[int(target)], signal.SIGTERM)
+    code, sentence = ended(process, pids)
+    assert code == 75
+    assert sentence.startswith("stopped at step")
+    assert len(sentence.splitlines()) == 1
+    faults.states(tmp_path / "m")
 
-    @pytest.mark.slow
-    @pytest.mark.parametrize("target", [0, 1])
-    def test_a_process_that_hangs_counts_as_lost(self, command, tmp_path, target):
-        process = started(*command, "--steps", "1000000")
-        saved(tmp_path / "m", process)
-        pids = children(process)
-        os.kill(pids[target], signal.SIGSTOP)
-        code, sentence = ended(process, pids)
-        assert (code, "gave no sign of life for 20 s; go on with: lmgen train" in sentence) == (75, True)
 
-    @pytest.mark.slow
-    def test_a_resumed_training_of_another_number_of_processes_continues(self, command, tmp_path):
-        path, other = tmp_path / "m", tmp_path / "other"
-        process = started(*command, "--steps", "1000000", "--dropout", "0")
-        saved(path, process, before=100)
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
-        shutil.copytree(path, other)
-        step = checkpoint.step_of(checkpoint.snapshots(path)[0])
-        ends = []
-        for folder, number in ((path, "2"), (other, "1")):
-            words = ["train", "--resume", folder, "--steps", str(step + 200), "--quiet", "--processes", number]
-            subprocess.run([sys.executable, "-m", "lmgen", *words], check=True)
-            ends.append(checkpoint.read_model(folder, weights=False)[1]["valid_nats"])
-        assert ends[0] == pytest.approx(ends[1], abs=1e-4)
+@pytest.mark.slow
+def test_without_its_watcher_a_training_stops_and_saves(command, tmp_path):
+    process = started(*command, "--steps", "1000000")
+    saved(tmp_path / "m", process)
+    pids = children(process)
+    before = checkpoint.snapshots(tmp_path / "m")[:1]
+    process.kill()
+    ended(process, pids)
+    assert checkpoint.snapshots(tmp_path / "m")[:1] != before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0, 1])
+def test_a_process_that_hangs_counts_as_lost(command, tmp_path, target):
+    process = started(*command, "--steps", "1000000")
+    saved(tmp_path / "m", process)
+    pids = children(process)
+    os.kill(pids[target], signal.SIGSTOP)
+    code, sentence = ended(process, pids)
+    assert (code, "gave no sign of life for 20 s; go on with: lmgen train" in sentence) == (75, True)
+
+
+@pytest.mark.slow
+def test_a_resumed_training_of_another_number_of_processes_continues(command, tmp_path):
+    path, other = tmp_path / "m", tmp_path / "other"
+    process = started(*command, "--steps", "1000000", "--dropout", "0")
+    saved(path, process, before=100)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    shutil.copytree(path, other)
+    step = checkpoint.step_of(checkpoint.snapshots(path)[0])
+    ends = []
+    for folder, number in ((path, "2"), (other, "1")):
+        words = ["train", "--resume", folder, "--steps", str(step + 200), "--quiet", "--processes", number]
+        subprocess.run([sys.executable, "-m", "lmgen", *words], check=True)
+        ends.append(checkpoint.read_model(folder, weights=False)[1]["valid_nats"])
+    assert ends[0] == pytest.approx(ends[1], abs=1e-4)
 
 
 def test_one_host_with_another_version(words_file, tmp_path):
