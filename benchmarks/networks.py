@@ -27,7 +27,7 @@ from report import ROOT, table
 
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.defaults.config import TrainingConfig
-from lmgen.generation import sampling
+from lmgen.generation import transforms
 from lmgen.nn import cells, model, recurrence
 from lmgen.nn.attention import Attention
 from lmgen.nn.cells import CELLS
@@ -216,7 +216,7 @@ def clipped() -> str:
 def drawn(count: int = 10_000) -> str:
     p = np.array([0.5, 0.25, 0.15, 0.1])
     uniform = jax.random.uniform(jax.random.key(0), (count,))
-    counts = np.bincount(sampling.draw(jnp.broadcast_to(jnp.log(p), (count, 4)), uniform), minlength=4)
+    counts = np.bincount(transforms.draw(jnp.broadcast_to(jnp.log(p), (count, 4)), uniform), minlength=4)
     rows = {"probability": p, "expected": count * p, "drawn": counts}
     χ2 = ((counts - count * p) ** 2 / (count * p)).sum()
     return table(("symbol", *"abcd"), *((name, *map(number, row)) for name, row in rows.items())) + f"\n\nχ² is {χ2:.2f}."
@@ -340,7 +340,7 @@ def trained(cell: str, gaps: tuple[int, ...], seed: int, steps: int = LEARNT) ->
     state, rng, begins = training_step.begin(task, config), np.random.default_rng(seed), np.ones(COLUMNS, bool)
     for k in range(steps):
         window, rate = windows(rng, gaps, COLUMNS), config.rate(k, k / steps)
-        state, _ = training_step.step(task, config.optimiser, state, task.batch(window, begins), rate, k)
+        state, *_ = training_step.step(task, config.optimiser, state, task.batch(window, begins), rate, k)
     return network, state.params
 
 

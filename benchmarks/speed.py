@@ -61,7 +61,11 @@ class Worker:
         self.process = SPAWN.Process(target=serve, args=(its_end, job), daemon=True)
         self.process.start()
         its_end.close()
+
+    def ready(self) -> Worker:
+        """Itself, when it is warmed up."""
         self._heard()
+        return self
 
     def round(self) -> Reply:
         """What one round took."""
@@ -85,7 +89,7 @@ class Worker:
 def raced(jobs: dict[str, Job], rounds: int) -> dict[str, float]:
     """Seconds a step of each job: the medians of interleaved rounds."""
     with ExitStack() as stack:
-        workers = {name: stack.enter_context(closing(Worker(job))) for name, job in jobs.items()}
+        workers = {name: stack.enter_context(closing(Worker(job))).ready() for name, job in jobs.items()}
         replies = [{name: worker.round().seconds for name, worker in workers.items()} for _ in range(rounds)]
     return {name: statistics.median(reply[name] for reply in replies) for name in jobs}
 
@@ -182,7 +186,7 @@ def evaluation_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> It
 def peak(job: Job) -> Reply:
     """The peak memory of a process that does only this job."""
     with closing(Worker(job)) as worker:
-        return worker.round()
+        return worker.ready().round()
 
 
 def memory_part(shapes: tuple[Shape, ...], rounds: int, run: Commands) -> Iterator[str]:

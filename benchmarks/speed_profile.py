@@ -49,7 +49,7 @@ def profile(shape: Shape, cell: str) -> dict[str, Any]:
 
     def steps(state: Any) -> Any:
         for k in range(STEPS):
-            state, nats = step(task, config.optimiser, state, batch, 1e-3, k)
+            state, nats, _ = step(task, config.optimiser, state, batch, 1e-3, k)
             nats.block_until_ready()
         return jax.block_until_ready(state)
 

@@ -76,7 +76,7 @@ def serve(pipe: Connection, job: Job) -> None:
     ids = np.random.default_rng(0).integers(
         job.shape.vocab, size=(WINDOWS, job.shape.window + 1, job.shape.batch), dtype=np.int32
     )
-    if job.program == "torch":
+    if job.program in ("torch", "graph"):
         import speed_torch
 
         from lmgen.system import memory
@@ -86,8 +86,12 @@ def serve(pipe: Connection, job: Job) -> None:
         work = speed_torch.TASKS[job.task](job.shape, job.cell, job.precision, ids)
         if job.tuned:
             speed_torch.take(fastest(speed_torch.ways(job.task), speed_torch.take, work))
+        elif job.program == "graph":
+            work(1)
+            speed_torch.take(True)
     else:
         os.environ.pop("LMGEN_NATIVE", None)
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU's memory is shared with the other workers
         if job.program == "pure":
             os.environ["LMGEN_NATIVE"] = "off"
         from lmgen.system import devices

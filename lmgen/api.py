@@ -2,60 +2,49 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, overload
 
 from lmgen import loading
 from lmgen.applied.labeller import Prediction
 from lmgen.data import corpus, finding, inputs, reading
+from lmgen.data.reading import Piece
 from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
 from lmgen.evaluation.cards import bylabel
 from lmgen.evaluation.cards.bylabel import OfLabel
 from lmgen.evaluation.cards.labelcard import LabelCard
 from lmgen.evaluation.cards.table import CARDS
+from lmgen.evaluation.contrast import Contrast, contrast
+from lmgen.evaluation.explanation import COPIED, Background, Explanation, background, explanations
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
+from lmgen.exporting import table as exporting
 from lmgen.generation.filling import Filling, fillings
 from lmgen.generation.likeliest import Ranking, likeliest
 from lmgen.generation.mixture import mixture
 from lmgen.generation.sampling import Sample, Settings, defaults, distinct_samples, samples
 from lmgen.generation.surprise import Match, match
+from lmgen.models import facts
 from lmgen.models.capabilities import Conditions, Fills, Predicts, Scores, ScoresPairs, can, require
 from lmgen.models.provenance import TextSettings
 from lmgen.models.scoring import BATCH, WINDOW
-from lmgen.options import commands, kinds, table
+from lmgen.options import commands, kinds, signatures, table
+from lmgen.pages import notebook
 from lmgen.structured import pairs
 from lmgen.system import directories
 from lmgen.system.files import explained
 from lmgen.training import train as training
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def named(function: Callable[P, R]) -> Callable[P, R]:
-    """A function that refuses an unknown keyword with a sentence; those after ** are the fields of `Settings`."""
-    parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        known += [field.name for field in fields(Settings)]
-
-    @wraps(function)
-    def checked(*args: P.args, **options: P.kwargs) -> R:
-        table.refuse_unknown(options, known)
-        return function(*args, **options)
-
-    return checked
+named = partial(signatures.named, further=[field.name for field in fields(Settings)])
 
 
 class Model:
@@ -70,6 +59,12 @@ class Model:
     def __repr__(self) -> str:
         config = self.lm.config
         return f"<lmgen.Model {config.describe()}, {config.vocab} symbols, {self.lm.path}>"
+
+    def _repr_html_(self) -> str:
+        about, kind, config = self.lm.provenance.about, self.lm.kind, self.lm.config
+        rows = {"model": config.describe(), "symbols": config.vocab, f"validation {kind.nats}": about.get("valid_nats")}
+        rows |= {"trained on": self.trained_on.title, "path": self.path}
+        return notebook.facts("lmgen.Model", {name: facts.words(value) for name, value in rows.items()})
 
     @property
     def fills(self) -> bool:
@@ -117,6 +112,16 @@ class Model:
                 copy = shutil.copytree(self.path, Path(part, target.name), ignore=shutil.ignore_patterns(".*", "lock"))
                 copy.rename(target)
         return target
+
+    def export(self, path: str | Path | None = None, *, format: str | None = None, force: bool = False, **settings: Any) -> Path:
+        """Write the model as files that run without lmgen, and return where: docs/export.md shows each format.
+
+        `settings` are the other options of lmgen export. Raises InputError for a model that the format does not hold and, without
+        `force`, for a path that is taken.
+        """
+        table.refuse_unknown(settings, [option.name for option in commands.EXPORT])
+        target = None if path is None else Path(table.check("path", kinds.Place(), path))
+        return exporting.export(self.lm, target, format, force, **settings)
 
     @named
     def samples(
@@ -177,7 +182,7 @@ class Model:
     @wraps(samples, assigned=())  # with the same signature
     def sample(self, *args: Any, **options: Any) -> list[Sample]:
         """What `samples` gives, in a list."""
-        return list(self.samples(*args, **options))
+        return notebook.Several(self.samples(*args, **options))
 
     @named
     def fill(self, text: str, count: int = 5, blank: str = "_") -> list[Filling]:
@@ -218,6 +223,28 @@ class Model:
                 yield one
 
         return of(strings())
+
+    @cached_property
+    def _background(self) -> Background:
+        return background(self.lm)
+
+    @named
+    def explain(self, text: str, top: int = 5, copied: int = COPIED, background: bool = True) -> Explanation:
+        """How likely each symbol of a text is, and which `top` symbols are likeliest in its place; with `background` also what an
+        n-gram model of the training text expected, and the spans of at least `copied` characters that the training text has.
+
+        Raises InputError for a model that does not score texts.
+        """
+        lm = require(self.lm, Scores, "use lmgen {command}, or train one with --task language")
+        piece = Piece(table.check("text", kinds.Text(), text), True, True, 1)
+        return next(explanations(lm, [piece], self._background if background else Background(), top, copied))
+
+    def compare(self, a: str, b: str, **how: Any) -> Contrast:
+        """Which of two texts is likelier, where they differ, and by how much; `how` is as in `explain`.
+
+        Raises InputError for a model that does not score texts, and for texts that are too long.
+        """
+        return contrast(self.explain(a, **how), self.explain(b, **how))
 
     @overload
     def predict(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]
@@ -326,6 +353,7 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Model:
     return Model(loading.load(name, table.PRECISION.check(precision)))
 
 
+@partial(signatures.described, options=table.TRAIN)
 def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **options: Any) -> Model:
     """Train on a text to the end and return the best model.
 
@@ -349,15 +377,3 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
     name = training.default_name(files) if files else ""
     path, precision = training.train(sources, name, wanted, training.Caller(progress))
     return load(path, precision)
-
-
-def _describe(function: Any) -> None:
-    """Give a function with **options the signature and the help of the table of options."""
-    signature = inspect.signature(function)
-    given = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    named = [inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, default=o.default, annotation=o.hint) for o in table.TRAIN]
-    function.__signature__ = signature.replace(parameters=[*given, *named])
-    function.__doc__ = inspect.cleandoc(function.__doc__) + "\n" + "\n".join(f"    {o.name}: {o.described}" for o in table.TRAIN)
-
-
-_describe(train)

@@ -292,8 +292,8 @@ struct TableGradient {
 };
 
 // [nats, rate], count [], then weights, means, squares, gradients (n of each), ids [rows] or [0] -> weights, means, squares in
-// place, finite []. The gradient number `table` is sparse: it has one row for each id. If the nats or the gradient norm is not
-// finite, nothing changes.
+// place, the global norm of the gradients []. The gradient number `table` is sparse: it has one row for each id. If the nats or
+// the norm is not finite, nothing changes.
 ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float clip, float beta1, float beta2, float epsilon,
                  int64_t table, ffi::Span<const float> decay) {
   const Kernels* kernels = kernels_for(false);
@@ -331,7 +331,7 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
     all.push_back(leaf);
     total += size, pieces += kernels->pieces(size);
   }
-  uint8_t* finite = arrays.out<uint8_t>(3 * leaves, DataType::PRED, {});
+  float* const global = arrays.out<float>(3 * leaves, DataType::F32, {});
   std::vector<float> sums(size_t(pieces), 0.0f);
   return run(arrays, double(total), [&](const Worker& worker) {
     if (rows) kernels->sum_rows(rows->task, worker), worker.wait();
@@ -344,9 +344,8 @@ ffi::Error adamw(ffi::RemainingArgs arguments, ffi::RemainingRets results, float
     double squared = 0;
     for (float sum : sums) squared += sum;
     const double norm = std::sqrt(squared);
-    const bool good = std::isfinite(norm) && std::isfinite(scalars[0]);
-    if (worker.number == 0) *finite = good;
-    if (!good) return;
+    if (worker.number == 0) *global = float(norm);
+    if (!std::isfinite(float(norm)) || !std::isfinite(scalars[0])) return;
     const double steps = double(*count) + 1;
     const AdamWStep step{float(norm < clip ? 1.0 : clip / norm),
                          scalars[1],
@@ -384,9 +383,9 @@ void order(const float* values, int64_t n, int32_t* out) {
   std::sort(out, out + n, [&](int32_t a, int32_t b) { return values[a] > values[b] || (values[a] == values[b] && a < b); });
 }
 
-// inputs [V, G, P], packed head, its bias, forced [steps], uniforms [steps, B], [temperature, top_p, min_p], top_k, last, left,
-// the gain and shift of the head's norm or [0]; then of each layer packed U, b_u or [0], packed W or [0], b or [0], h, c or [0,
-// 0], and the gain and shift of its norm or [0]
+// inputs [V, G, P], packed head, its bias, forced and uniforms [steps, B], of each row temperature, top_p and min_p [3, B], top_k
+// and whether unk may be drawn [2, B], last and left [B], the gain and shift of the head's norm or [0]; then of each layer packed
+// U, b_u or [0], packed W or [0], b or [0], h, c or [0, 0], and the gain and shift of its norm or [0]
 // -> ids, nats, h_stored, logits, last, left, sums, read, then of each layer h, c. (h_stored, logits, sums, read are scratch.)
 ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru, int64_t eos, int64_t unk,
                   bool forgets, bool residual) {
@@ -400,14 +399,14 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
                  "the number of layers is out of range");
   s.V = arrays.size(2, 0), s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1), s.N = arrays.size(first + 4, 1),
   s.P = kernels->padded(s.N);
-  arrays.require(s.V > 0 && eos < s.V && unk < s.V, "the sizes do not match");
+  arrays.require(s.V > 0 && eos >= 0 && eos < s.V && unk >= 0 && unk < s.V, "the sizes do not match");
   s.inputs = arrays.in<void>(0, stored(bf16), {s.V, gates, s.P});
   s.head = arrays.floats(1, {kernels->packed_size(s.N, s.V)});
   s.head_b = arrays.floats(2, {s.V});
-  s.forced = arrays.in<int32_t>(3, DataType::S32, {s.steps});
+  s.forced = arrays.in<int32_t>(3, DataType::S32, {s.steps, s.B});
   s.uniforms = arrays.floats(4, {s.steps, s.B});
-  const float* scalars = arrays.floats(5, {3});
-  const int32_t* top_k = arrays.in<int32_t>(6, DataType::S32, {});
+  s.temperature = arrays.floats(5, {3, s.B}), s.top_p = s.temperature + s.B, s.min_p = s.top_p + s.B;
+  s.top_k = arrays.in<int32_t>(6, DataType::S32, {2, s.B}), s.unknown = s.top_k + s.B;
   s.ids = arrays.out<int32_t>(0, DataType::S32, {s.steps, s.B});
   s.nats = arrays.floats_out(1, {s.steps, s.B});
   s.h_stored = arrays.out<void>(2, stored(bf16), {s.layers, 2, s.B, s.P});
@@ -439,8 +438,7 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
   }
   if (arrays.wrong()) return arrays.error();
   require_ids(arrays, s.last, s.B, s.V);
-  for (int64_t k = 0; k < s.steps; k++) arrays.require(s.forced[k] < s.V, "a forced id is out of range");
-  s.temperature = scalars[0], s.top_p = scalars[1], s.min_p = scalars[2], s.top_k = *top_k;
+  for (int64_t k = 0; k < s.steps * s.B; k++) arrays.require(s.forced[k] < s.V, "a forced id is out of range");
   s.eos = int32_t(eos), s.unk = int32_t(unk), s.forgets = forgets, s.residual = residual, s.order = order;
   std::memset(s.ids, 0, size_t(s.steps * s.B) * sizeof(int32_t));
   std::memset(s.nats, 0, size_t(s.steps * s.B) * sizeof(float));

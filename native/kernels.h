@@ -135,19 +135,19 @@ struct Sampling {  // a whole network that generates text, one symbol of every r
   const float* head;                                          // packed by `pack_head`
   const float* head_b;                                        // [V]
   bool forgets;                                               // reset the state at EOS
-  float temperature, top_p, min_p;                            // 1, 1 and 0 turn them off
-  int32_t top_k;                                              // 0 turns it off
-  int32_t eos, unk;                                           // unk is never drawn; -1 for none
-  const int32_t* forced;                                      // [steps] the prompt; -1 where a symbol is drawn
-  const float* uniforms;                                      // [steps, B]
-  float *h[MAX_LAYERS], *c[MAX_LAYERS];                       // [B, N] states, in place
-  int32_t *last, *left;                                       // [B] the next input; the number of EOS still to draw; in place
-  int32_t* ids;                                               // [steps, B] output symbols
-  float* nats;                                                // [steps, B] their -ln p
-  void* h_stored;                                             // stored [layers, 2, B, P], scratch
-  float* logits;                                              // [B, V rounded up to vectors], scratch
-  float* sums;                                                // [B, P], scratch
-  void* read;                                                 // stored [B, P], scratch
+  const float *temperature, *top_p, *min_p;                   // [B]; 1, 1 and 0 turn them off
+  const int32_t *top_k, *unknown;                             // [B]; 0 turns it off; whether unk may be drawn
+  int32_t eos, unk;
+  const int32_t* forced;                 // [steps, B] the prompt; -1 where a symbol is drawn
+  const float* uniforms;                 // [steps, B]
+  float *h[MAX_LAYERS], *c[MAX_LAYERS];  // [B, N] states, in place
+  int32_t *last, *left;                  // [B] the next input; the number of EOS still to draw; in place
+  int32_t* ids;                          // [steps, B] output symbols
+  float* nats;                           // [steps, B] their -ln p
+  void* h_stored;                        // stored [layers, 2, B, P], scratch
+  float* logits;                         // [B, V rounded up to vectors], scratch
+  float* sums;                           // [B, P], scratch
+  void* read;                            // stored [B, P], scratch
   // A stable argsort, largest value first.
   void (*order)(const float* values, int64_t n, int32_t* out);
 };

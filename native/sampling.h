@@ -132,36 +132,39 @@ inline float exponentials(float* l, int64_t n, float& top) {
   return sum(sums);
 }
 
-// The transforms of lmgen/generation/sampling.py in their order; excluded symbols get MASKED. `order` and `p` are scratch memory.
-inline void transform(const Sampling& s, float* l, int64_t padded, int32_t* order, float* p) {
+// The transforms of lmgen/generation/sampling.py in their order, with the values of row b; excluded symbols get MASKED. `order`
+// and `p` are scratch memory.
+inline void transform(const Sampling& s, int64_t b, float* l, int64_t padded, int32_t* order, float* p) {
+  const float temperature = s.temperature[b], top_p = s.top_p[b], min_p = s.min_p[b];
+  const int32_t top_k = s.top_k[b];
   float top = l[0];
-  if (s.temperature != 1) {
+  if (temperature != 1) {
     for (int64_t v = 1; v < s.V; v++) top = l[v] > top ? l[v] : top;
-    const float t = s.temperature > 1e-30f ? s.temperature : 1e-30f;
+    const float t = temperature > 1e-30f ? temperature : 1e-30f;
     for (int64_t v = 0; v < s.V; v++) l[v] = l[v] == MASKED ? MASKED : (l[v] - top) / t;
   }
-  if (s.top_k > 0 && s.top_k < s.V) {
+  if (top_k > 0 && top_k < s.V) {
     s.order(l, s.V, order);
-    const float least_kept = l[order[s.top_k - 1]];
+    const float least_kept = l[order[top_k - 1]];
     for (int64_t v = 0; v < s.V; v++)
       if (l[v] < least_kept) l[v] = MASKED;
   }
-  if (s.top_p < 1) {
+  if (top_p < 1) {
     s.order(l, s.V, order);
     for (int64_t v = 0; v < padded; v++) p[v] = v < s.V ? l[v] : MASKED;
     const float total = exponentials(p, padded, top);
     float before = 0;
     for (int64_t k = 0; k < s.V; k++) {
       const int32_t v = order[k];
-      if (before >= s.top_p) l[v] = MASKED;
+      if (before >= top_p) l[v] = MASKED;
       before += p[v] / total;
     }
   }
-  if (s.min_p > 0) {
+  if (min_p > 0) {
     top = l[0];
     for (int64_t v = 1; v < s.V; v++) top = l[v] > top ? l[v] : top;
     for (int64_t v = 0; v < s.V; v++)
-      if (l[v] - top < __builtin_logf(s.min_p)) l[v] = MASKED;
+      if (l[v] - top < __builtin_logf(min_p)) l[v] = MASKED;
   }
 }
 
@@ -193,12 +196,12 @@ inline void sampling_draw(const Sampling& s, int64_t step, const Worker& worker,
     float *l = s.logits + b * padded, top;
     for (int64_t v = 0; v < padded; v += WIDTH) store(p + v, load(l + v));
     const float normaliser = __builtin_logf(exponentials(p, padded, top)) + top;
-    int32_t following = s.forced[step];
+    int32_t following = s.forced[step * s.B + b];
     const bool drawn = following < 0;
     if (drawn) {
       for (int64_t v = 0; v < padded; v += WIDTH) store(p + v, load(l + v));
-      if (s.unk >= 0) p[s.unk] = MASKED;
-      transform(s, p, padded, order, other);
+      if (!s.unknown[b]) p[s.unk] = MASKED;
+      transform(s, b, p, padded, order, other);
       following = draw(p, s.V, padded, s.uniforms[step * s.B + b]);
     }
     s.ids[step * s.B + b] = s.last[b] = following;

@@ -35,11 +35,11 @@ c = TrainingConfig(32, 64, 1e-2, steps=1, precision=precision_of("auto"))
 w = np.random.default_rng(0).integers(0, 50, (65, 32)).astype(np.int32)
 task = task_of(network, c.precision)
 batch = task.batch(w, np.zeros(32, bool))
-state, _ = step(task, c.optimiser, begin(task, c), batch, 1e-2, 0)
+state, *_ = step(task, c.optimiser, begin(task, c), batch, 1e-2, 0)
 jax.block_until_ready(state)
 start = time.perf_counter()
 for k in range(150):
-    state, nats = step(task, c.optimiser, state, batch, 1e-2, k)
+    state, nats, _ = step(task, c.optimiser, state, batch, 1e-2, k)
     float(nats)
 seconds = time.perf_counter() - start
 bits = b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(state))

@@ -18,7 +18,9 @@ FOLDER = Path(lmgen.__file__).parent
 LAYERS = [
     "__main__",
     "cli",
+    "serving",
     "api",
+    "exporting",
     "evaluation",
     "training",
     "generation",
@@ -32,6 +34,7 @@ LAYERS = [
     "checks",
     "structured",
     "labelled",
+    "constraints",
     "data",
     "pages",
     "system",

@@ -21,6 +21,7 @@ from lmgen.models import kinds
 from lmgen.models.capabilities import Taught, finite
 from lmgen.networks import labelling
 from lmgen.networks.labelling import LabelConfig
+from lmgen.pages import notebook
 from lmgen.system.cluster import group
 
 WIDTH = 32  # columns read side by side
@@ -52,6 +53,13 @@ class Prediction:
     text: str = ""
     several: bool = False
     of: str = "tokens"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, f"{p:.3f}", "holds" * (name in self.chosen)) for name, p in self.labels]
+        labels = notebook.table(("label", "probability", ""), rows) if rows else ""
+        tagged = [(symbol, tag, f"{p:.3f}") for symbol, (tag, p) in zip(self.symbols, self.tags, strict=False)]
+        tags = notebook.table((self.of, "tag", "probability"), tagged) if tagged else ""
+        return notebook.text(self.text or " ".join(self.symbols)) + labels + tags
 
 
 @dataclass(frozen=True, eq=False)

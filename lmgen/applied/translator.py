@@ -22,6 +22,7 @@ from lmgen.models.recurrent import Network
 from lmgen.networks import translating
 from lmgen.networks.decoding import Found, Search, decode
 from lmgen.networks.translating import Inputs, TranslatorConfig
+from lmgen.pages import notebook
 from lmgen.structured.pairs import LONGEST, CodedPairs, Pair, encode
 from lmgen.system import devices
 from lmgen.system.cluster import group
@@ -54,6 +55,10 @@ class Translation:
     def probability(self) -> float:
         return float(np.exp(-self.nats))
 
+    def _repr_html_(self) -> str:
+        rows = [(one.text, f"{one.nats:.2f}") for one in (self, *self.others)]
+        return notebook.text(self.source) + notebook.table(("translation", "nats"), rows)
+
 
 @dataclass(frozen=True)
 class PairScore:
@@ -63,6 +68,9 @@ class PairScore:
     nats: float
     symbols: tuple[tuple[str, float], ...]
     unknown: int
+
+    def _repr_html_(self) -> str:
+        return notebook.surprise(self.symbols, f"{self.nats:.2f} nats")
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from lmgen.models.capabilities import Predicts, Taught, finite
 from lmgen.models.recurrent import Network
 from lmgen.networks import labelling, tree
 from lmgen.networks.tree import TreeConfig
+from lmgen.pages import notebook
 from lmgen.structured import forest, trees
 from lmgen.structured.forest import CodedTrees
 from lmgen.structured.trees import Outline, Tree
@@ -47,6 +48,9 @@ class TreePrediction:
     def brackets(self) -> str:
         """The tree with the predicted labels."""
         return self.tree.brackets(self.labels)
+
+    def _repr_html_(self) -> str:
+        return notebook.text(self.brackets)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,9 @@ from typing import Any
 import click
 
 from lmgen.cli import console
-from lmgen.cli.options import command, load, refuse_useless
+from lmgen.cli.options import command, load, refuse_useless, together
 from lmgen.cli.predict import SHOWN
 from lmgen.cli.predictions import labels
-from lmgen.cli.processes import together
 from lmgen.models import kinds
 from lmgen.options import commands
 from lmgen.system import terminal

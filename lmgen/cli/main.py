@@ -15,11 +15,12 @@ from lmgen.cli.about import cells, doctor
 from lmgen.cli.compress import compress, decompress
 from lmgen.cli.corpus import corpus
 from lmgen.cli.evaluate import eval_
-from lmgen.cli.models import arpa, list_, remove, rename, show
+from lmgen.cli.explanations.explain import explain
+from lmgen.cli.models import arpa, export, list_, remove, rename, show
 from lmgen.cli.novelty import novelty
 from lmgen.cli.options import Group, command
 from lmgen.cli.predict import predict
-from lmgen.cli.sample import fill, sample, score, top, verify
+from lmgen.cli.sample import fill, sample, score, serve, top, verify
 from lmgen.cli.train import train
 from lmgen.errors import LmgenError
 from lmgen.options import suggestions
@@ -42,8 +43,8 @@ def cli() -> None:
     """
 
 
-TEXTS = (train, sample, top, verify, fill, predict, eval_, score, novelty, compress, decompress)
-for each in (*TEXTS, show, list_, remove, rename, cells, corpus, arpa, doctor):
+TEXTS = (train, sample, top, verify, fill, predict, eval_, score, explain, novelty, compress, decompress)
+for each in (*TEXTS, serve, export, show, list_, remove, rename, cells, corpus, arpa, doctor):
     cli.add_command(each)
 
 

@@ -1,4 +1,4 @@
-"""The commands on model directories: show, list, remove, rename; and arpa, n-gram models as files of other programs."""
+"""The commands on model directories: show, list, remove, rename, export; and arpa, n-gram models as files of other programs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from lmgen.cli import console
-from lmgen.cli.options import Group, command, output_file
-from lmgen.errors import printable
+from lmgen.cli.options import Group, command, load, output_file
+from lmgen.errors import InputError, printable
 from lmgen.options import commands
 from lmgen.system import terminal
 
@@ -108,6 +108,32 @@ def rename(model: str, new: str) -> None:
 
     path = directories.rename(directories.removable(model), new)
     terminal.note(f"the model is in {os.path.relpath(path)}")
+
+
+@command(
+    "lmgen export cities -o cities.html",
+    "lmgen export cities --format numpy",
+    options=commands.EXPORT,
+)
+@click.argument("model")
+def export(model: str, output: Path | None, format: str | None, force: bool, **settings: Any) -> None:
+    """Write a model as files that run without lmgen.
+
+    docs/export.md shows each format. Nothing is overwritten without --force.
+    """
+    from lmgen.exporting import table
+
+    lm, format = load(model).lm, table.format_of(format, output)
+    if output is not None and str(output) == "-":
+        made = table.contents(lm, format, **settings)
+        if "" not in made:
+            raise InputError("this format is a directory, which cannot be piped: give --output a name")
+        terminal.put_bytes(made[""])
+        return
+    path = table.export(lm, output, format, force, **settings)
+    target = table.TARGETS[format]
+    then = target.then(lm, path)
+    terminal.note(f"wrote {path}, {target.about}" + f"; {then}" * bool(then))
 
 
 @command("lmgen arpa write trigrams -o trigrams.arpa", "lmgen arpa read trigrams.arpa", cls=Group)

@@ -1,4 +1,4 @@
-"""The commands that write and score text: sample, top, verify, fill, score."""
+"""The commands that write and score text: sample, top, verify, fill, score; and serve, by which other programs do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from lmgen.cli.options import command, load, note_unknown, output_file
 from lmgen.errors import InputError, LmgenError
 from lmgen.options import commands
 from lmgen.system import terminal
+
+if TYPE_CHECKING:
+    from lmgen.api import Model
 
 FIELDS = ("text", "nats", "symbols", "ended", "known")  # of a sample as JSON
 
@@ -121,7 +124,7 @@ def top(model: str, number: int, label: str | None, precision: str, json: bool, 
         if json:
             console.put_json({**asdict(one), "probability": math.exp(-one.nats)})
         else:
-            terminal.put(f"{math.exp(-one.nats):.3g}\t{one.text}")
+            terminal.put(f"{math.exp(-one.nats):.3g}\t{one.text or '<EOS>'}")
     if not ranking.whole:
         count = f"{len(ranking.found):,} of {number:,} texts"
         terminal.note(f"found {count} within {ranking.beginnings:,} beginnings: ask for fewer, or give a constraint")
@@ -223,3 +226,52 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
     terminal.note(*opened.notes)
     if blank:
         terminal.note(f"{blank:,} blank line{'s' * (blank > 1)} got 0: lmgen eval skips blank lines")
+
+
+@command("lmgen serve cities", "lmgen serve cities names --port 8080", options=commands.SERVE)
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+def serve(
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    key_file: str | None,
+    allow_host: tuple[str, ...] | None,
+    allow_origin: tuple[str, ...] | None,
+    time_limit: float,
+    precision: str,
+    **bounds: int,
+) -> None:
+    """Serve models over HTTP, as OpenAI's API does.
+
+    MODEL is a directory or a name in checkpoints/; the newest there if you omit it. Answers /v1/completions, /v1/models,
+    /tokenize, /detokenize, /predict, /health and /metrics on this computer alone, unless --host says otherwise. Ctrl-C ends it
+    after the requests in flight; a second one at once.
+    """
+    try:
+        from lmgen.serving import run
+        from lmgen.serving.settings import Settings
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "lmgen":
+            raise
+        raise InputError(f"lmgen serve needs {error.name}, which is not installed: pip install 'lmgen[serve]'") from None
+    key = run.key_of(Path(key_file)) if key_file else None
+    names = (host, *(allow_host or ()))
+    settings = Settings(key=key, hosts=names, origins=allow_origin or (), seconds=time_limit, **bounds)
+    with run.listen(host, port) as listening:
+        if not (key or run.is_local(listening)):
+            raise InputError(f"others can reach {host}, so the server needs a key: give --key-file, or leave out --host")
+        loaded = _loaded(models, precision)
+        address = f"serving {', '.join(loaded)} at {run.address(listening)} (Ctrl-C ends it)"
+        run.serve(loaded, listening, settings, lambda: terminal.note(address))
+
+
+def _loaded(models: tuple[str, ...], precision: str) -> dict[str, Model]:
+    """Models by the names of their directories."""
+    found: dict[str, Model] = {}
+    for model in models or (None,):
+        one = load(model, precision)
+        name = one.path.resolve().name if one.path else str(model)
+        if name in found:
+            raise InputError(f"two of the models are called {name}: rename one (lmgen rename)")
+        found[name] = one
+    return found

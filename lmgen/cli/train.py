@@ -8,8 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from lmgen.cli.options import command
-from lmgen.cli.processes import together
+from lmgen.cli.options import command, together
 from lmgen.options import commands, table
 from lmgen.system import signals
 

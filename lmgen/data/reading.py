@@ -167,13 +167,30 @@ def _pieces(blocks: Iterable[str], boundary: re.Pattern[str] | None) -> Iterator
             start, begins = match.end(), True
         rest = rest[start:]
         while text_ends - start > BLOCK:
-            cut = len(rest[: rest.rfind(" ", BLOCK // 2, BLOCK) + 1].rstrip(" ")) or BLOCK  # between words, where there are any
+            cut = _cut(rest, 0, BLOCK)
             start += cut
             yield Piece(rest[:cut], begins, False, 0)
             rest, begins = rest[cut:], False
     if rest or not begins:
         text = rest if boundary is None else re.sub(r"\n(?:[ \t]*\n)*\Z", "", rest)
         yield Piece(text, begins, True, len(rest) - len(text))
+
+
+def _cut(text: str, start: int, longest: int) -> int:
+    """Where a part of a text of at most `longest` characters from `start` on ends: between words, where there are any."""
+    space = text.rfind(" ", start + longest // 2, start + longest)
+    return start + (len(text[start : space + 1].rstrip(" ")) or longest)
+
+
+def in_parts(pieces: Iterable[Piece], longest: int) -> Iterator[Piece]:
+    """The pieces of a text, none of more than `longest` characters."""
+    for piece in pieces:
+        text, start, begins = piece.text, 0, piece.begins
+        while len(text) - start > longest:
+            end = _cut(text, start, longest)
+            yield Piece(text[start:end], begins, False, 0)
+            start, begins = end, False
+        yield piece._replace(text=text[start:], begins=begins) if start else piece
 
 
 def once(name: str, sequence: str = "line", keep_blank: bool = False, encoding: str = "utf-8", errors: str = "strict") -> Text:

@@ -161,6 +161,22 @@ class Vocab:
         """The symbols of words as strings."""
         return [*map(self.spell, self._encoder.ids(words))] if self._merges else words
 
+    def places(self, text: str, begins: bool = True) -> np.ndarray:
+        """The place of each symbol in a text [n, 2]: its first character, and the one after its last. Bytes share a character."""
+        words = self.words(text, begins)
+        if self._merges:
+            parts = [*map(subword.bytes_of, self.cut(words))]
+            ends = np.cumsum([0, *map(len, parts)])
+            begun = np.cumsum(np.frombuffer(b"".join(parts), np.uint8) & 0xC0 != 0x80)  # characters up to each byte
+            return np.stack([begun[ends[:-1]] - 1, begun[ends[1:] - 1]], axis=1)
+        lead = UNITS[self.unit].lead * begins
+        found, at, whole = np.empty((len(words), 2), np.int64), 0, lead + text
+        for k, word in enumerate(words):
+            at = whole.index(word, at)
+            found[k] = at, at + len(word)
+            at += len(word)
+        return np.maximum(0, found - len(lead))
+
     @property
     def _merges(self) -> bool:
         return UNITS[self.unit].learns and bool(self.symbols)

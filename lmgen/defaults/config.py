@@ -89,8 +89,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What is known after a step. `train_nats` (per symbol, mean since the last report that had it) and `valid_nats` come every
-    few steps; `trouble` says why the last save failed."""
+    """What is known after a step. `train_nats` (per symbol, mean since the last report that had it), `valid_nats` and
+    `gradient_norm` (of this step, before clipping; None if it was not finite) come every few steps; `trouble` says why the last
+    save failed."""
 
     step: int
     symbols: int
@@ -101,5 +102,6 @@ class StepReport:
     train_nats: float | None = None
     valid_nats: float | None = None
     best: bool = False
+    gradient_norm: float | None = None
     skipped: int = 0
     trouble: str = ""

@@ -171,6 +171,14 @@ class Matches:
         span = self.text[start : start + int(self.spans[start])]
         return Span(span, self.index.line_of(utf_8(span)), start)
 
+    def copies(self, least: int) -> list[Span]:
+        """The runs of at least `least` characters that are in the corpus, none within another."""
+        ends = np.arange(len(self.spans)) + self.spans
+        inside = ends <= np.maximum.accumulate(np.append(0, ends[:-1]))
+        places = np.flatnonzero(~inside & (self.spans >= max(1, least)))
+        found = [(int(start), self.text[start : ends[start]]) for start in places]
+        return [Span(span, self.index.line_of(utf_8(span)), start) for start, span in found]
+
     def shared(self, least: int = LEAST) -> float:
         """The share of the characters that lie in a span of `least` characters or more."""
         places = np.arange(len(self.spans))

@@ -14,6 +14,7 @@ from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.models.capabilities import Generates, Scores, State, finite, require
 from lmgen.models.scoring import BATCH, WINDOW, continued_nats, stream_nats, symbols_counted
+from lmgen.pages import notebook
 
 BLOCK, BLOCKS = 256, 4096  # the least symbols in a block of running text, and the most blocks
 RESAMPLES = 1000
@@ -201,6 +202,9 @@ class Score:
 
     def __repr__(self) -> str:
         return f"Score({self.text!r}, {self.nats:.2f} nats, {len(self.symbols):,} symbols)"
+
+    def _repr_html_(self) -> str:
+        return notebook.surprise(self.symbols, f"{self.nats:.2f} nats")
 
 
 def scores(lm: Scores, sequences: Iterable[str | None]) -> Iterator[Score]:

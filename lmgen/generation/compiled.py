@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from lmgen.data.vocab import EOS, UNK
 from lmgen.models.capabilities import Generates, RunsCompiled, can
@@ -72,36 +73,39 @@ def _pack(network: model.NetworkConfig, precision: str, params: model.Params) ->
     return inputs, head | {"W": pack(head["W"]) if "W" in head else pack(embedding, transposed=True)}, packed
 
 
-def uniform(keys: Array, at: Any, steps: int) -> Array:
-    """Numbers in [0, 1) for the steps at, at + 1, … of each row [steps, B]; the same wherever the steps are cut, if `at` is a
-    multiple of DRAWN."""
+def uniform(keys: Array, at: ArrayLike, steps: int) -> Array:
+    """Numbers in [0, 1) for the steps at, at + 1, … of each row [steps, B]; the same wherever the steps are cut, if `at` [B] are
+    multiples of DRAWN."""
 
-    def of_row(key: Array) -> Array:
+    def of_row(key: Array, at: Array) -> Array:
         starts = at + jnp.arange(0, steps, DRAWN)
         drawn = jax.vmap(lambda start: jax.random.uniform(jax.random.fold_in(key, start), (DRAWN,)))(starts)
         return drawn.reshape(-1)[:steps]
 
-    return jax.vmap(of_row, out_axes=1)(keys)
+    return jax.vmap(of_row, out_axes=1)(keys, jnp.asarray(at))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1))
 def steps(
-    network: model.NetworkConfig, precision: str, unknown: bool, weights: Weights, rows: Rows, numbers: Any, forced: Any, at: Any
+    network: model.NetworkConfig, precision: str, weights: Weights, rows: Rows, values: dict[str, Any], forced: Any, at: Any
 ) -> tuple[Rows, Array, Array]:
-    """As many symbols of every row as `forced` has: the rows after them, ids and nats [steps, B].
+    """As many symbols of every row as `forced` [steps, B] has: the rows after them, ids and nats [steps, B].
 
-    `numbers` are temperature, top_p and min_p in one array, and top_k.
+    `values` are those of TRANSFORMS and of `unknown`, of each row [B]; `at` [B] is the place of each in its text.
     """
     inputs, head, layers = weights
     norm = [head.get(name, jnp.zeros(0)) for name in ("gain", "shift")]
+    numbers = jnp.stack([values[name] for name in ("temperature", "top_p", "min_p")])
+    counts = jnp.stack([values["top_k"], values["unknown"].astype(jnp.int32)])
+    uniforms = uniform(rows.keys, at, len(forced))
     ids, nats, last, left, *after = native.sample(
-        [inputs, head["W"], head["b"], forced, uniform(rows.keys, at, forced.size), *numbers, rows.last, rows.left, *norm],
+        [inputs, head["W"], head["b"], forced, uniforms, numbers, counts, rows.last, rows.left, *norm],
         layers,
         rows.state,
         precision=precision,
         gru=network.cell == "gru",
         eos=np.int64(EOS),
-        unk=np.int64(-1 if unknown else UNK),
+        unk=np.int64(UNK),
         forgets=not network.carry,
         residual=network.residual and network.layers > 1,
     )

@@ -27,9 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from lmgen.constraints.constraint import Constraint
 from lmgen.data.vocab import EOS
 from lmgen.errors import InputError
-from lmgen.generation.constraints import Constraint
 from lmgen.models.capabilities import Generates, RunsCompiled, State, can, finite
 
 ROWS = 64  # trials side by side: always as many, so that the seed alone decides

@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from lmgen.constraints.constraint import constraint
 from lmgen.data.vocab import EOS, UNK
 from lmgen.generation.conditional import axes_of
-from lmgen.generation.constraints import constraint
 from lmgen.generation.sampling import Settings, is_known
 from lmgen.models.capabilities import Generates, Model, finite, require
 

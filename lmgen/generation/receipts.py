@@ -74,5 +74,5 @@ def differences(content: Mapping[str, Any], samples: Sequence[str]) -> str:
     at = next((k for k, (one, other) in enumerate(pairs, 1) if one != other), min(len(samples), len(before)) + 1)
     now, then = _versions(), content["versions"]
     other = [f"{name} was {then.get(name, 'unknown')!s:.80} and is {now[name]}" for name in now if now[name] != then.get(name)]
-    reason = "; ".join(other) or "models, options and versions are the same: the processor may be another"
+    reason = "; ".join(other) or "the models and versions are the same, so the receipt was edited, or the processor is another"
     return f"sample {at:,} of {len(before):,} is not that of the receipt: {reason}"

@@ -8,36 +8,40 @@ command line and from Python. Shapes: B rows, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from lmgen.constraints.constraint import asks, constraint
 from lmgen.data.corpus import among
-from lmgen.data.vocab import EOS, UNK
+from lmgen.data.vocab import EOS
 from lmgen.errors import InputError
-from lmgen.generation import compiled, conditional, constraints
+from lmgen.generation import compiled, conditional
 from lmgen.generation.compiled import DRAWN, Rows, uniform
+from lmgen.generation.stops import cut, until
+from lmgen.generation.transforms import LEAST, OF_SEEN, TRANSFORMS, draw, transformed, without_unknown
 from lmgen.models.capabilities import Generates, Model, RunsCompiled, can, finite, require
 from lmgen.nn.attention import Attention
 from lmgen.nn.cells import CELLS
 from lmgen.options import table
 from lmgen.options.commands import SAMPLING
+from lmgen.pages import notebook
 from lmgen.system import devices
 
 ROWS = 16  # sequences side by side: always as many for a model, because a product of another shape differs in its last bits
 STEPS = DRAWN  # symbols in a call of the loop
 COMPILED_ROWS = 64  # the most: the kernels give a row the same bits whatever is beside it
 COMPILED_STEPS = 8 * DRAWN
-NOTHING = -1e30  # the logit of a symbol that must not be drawn
+Values = dict[str, np.ndarray]  # what each row draws by [B]: the value of each transform, and whether UNK may be drawn
 BETWEEN = {"line": "\n", "paragraph": "\n\n", "file": ""}  # the text between two sequences
-HOTTEST, LEAST = 1e9, 1e-30  # the bounds of a temperature, and the least top-p, that 32 bits can tell apart
+HOTTEST = 1e9  # the bound of a temperature that 32 bits can tell from others
 ENOUGH_DRAWS = 1000  # draws in a row, and as many more as samples were found, without a new one: then there are hardly any more
 ALONE, CARRIED = {"count": 10, "lines": 1}, {"count": 1, "lines": 10}  # the defaults, and those with a carried state
 
@@ -47,7 +51,7 @@ class Settings:
     """How to draw. temperature 0 takes the likeliest symbol; top_k 0, top_p 1, min_p 0 and typical 1 keep all symbols.
 
     A sample ends after `lines` EOS (more than one only with a carried state; None for the default), before a `stop`, or after
-    `max_length` symbols. The other fields say what a sample must be like: see constraints.py.
+    `max_length` symbols. The other fields say what a sample must be like: see `constraints.constraint`.
     Raises InputError for a value that cannot be used.
     """
 
@@ -83,113 +87,32 @@ def defaults(lm: Model) -> dict[str, int]:
     return CARRIED if lm.carry else ALONE
 
 
-# ---- transforms: logits [B, V] -> logits [B, V] ------------------------------------------------------------------------
-
-
-def temperature(logits: Array, value: Array) -> Array:
-    """Divide by the temperature, after shifting the largest logit to 0, so that temperature 0 keeps the largest alone."""
-    return (logits - logits.max(-1, keepdims=True)) / jnp.maximum(value, LEAST)
-
-
-def top_k(logits: Array, value: Array) -> Array:
-    """Keep the k largest (and those equal to the k-th); k beyond V keeps all (Fan et al. 2018)."""
-    kth = jnp.take(jnp.sort(logits, -1, descending=True), jnp.clip(value - 1, 0, logits.shape[1] - 1), -1)
-    return jnp.where(logits < kth[:, None], NOTHING, logits)
-
-
-def top_p(logits: Array, value: Array) -> Array:
-    """Keep the fewest largest whose probabilities sum to p or more (Holtzman et al. 2020)."""
-    order = jnp.argsort(logits, -1, descending=True)
-    p = jnp.take_along_axis(jax.nn.softmax(logits, -1), order, -1)
-    kept = jnp.cumsum(p, -1) - p < value  # the larger ones do not reach p
-    rank = jnp.argsort(order, -1)
-    return jnp.where(jnp.take_along_axis(kept, rank, -1), logits, NOTHING)
-
-
-def min_p(logits: Array, value: Array) -> Array:
-    """Keep those with at least min_p times the probability of the largest (Nguyen et al. 2024)."""
-    return jnp.where(logits - logits.max(-1, keepdims=True) < jnp.log(value), NOTHING, logits)
-
-
-def typical(logits: Array, value: Array) -> Array:
-    """Keep the fewest whose nats are closest to their mean and whose probabilities sum to the value (Meister et al. 2023)."""
-    log_p = jax.nn.log_softmax(logits, -1)
-    p = jnp.exp(log_p)
-    unusual = jnp.abs(log_p + jnp.where(p > 0, -p * log_p, 0).sum(-1, keepdims=True))
-    order = jnp.argsort(unusual, -1)
-    sorted_p = jnp.take_along_axis(p, order, -1)
-    kept = jnp.cumsum(sorted_p, -1) - sorted_p < value
-    return jnp.where(jnp.take_along_axis(kept, jnp.argsort(order, -1), -1), logits, NOTHING)
-
-
-def repetition_penalty(logits: Array, value: Array) -> Array:
-    """Raise the probabilities to powers [B, V] (Keskar et al. 2019 scale logits, but these have no fixed zero)."""
-    return jax.nn.log_softmax(logits, -1) * value
-
-
-# In the order in which they apply, by the field of Settings; with the value that turns each off, whose type is that of the field.
-TRANSFORMS: dict[str, tuple[Callable[[Array, Array], Array], float]] = {
-    "repetition_penalty": (repetition_penalty, 1.0),
-    "temperature": (temperature, 1.0),
-    "top_k": (top_k, 0),
-    "top_p": (top_p, 1.0),
-    "min_p": (min_p, 0.0),
-    "typical": (typical, 1.0),
-}
-OF_SEEN = {"repetition_penalty"}  # those that change only the symbols that a row has read
-
-
-def transformed(logits: Array, names: tuple[str, ...], values: tuple[Array, ...], seen: Any = True) -> Array:
-    """The logits after the named transforms, in rows that have `seen` [B, V] some symbols."""
-    for name, value in zip(names, values, strict=True):
-        transform, off = TRANSFORMS[name]
-        logits = transform(logits, jnp.where(seen, value, off) if name in OF_SEEN else value)
-    return logits
-
-
-def draw(logits: Array, uniform: Array) -> Array:
-    """A symbol for each row, by inverting the cumulated softmax at a uniform number in [0, 1)."""
-    p = jax.nn.softmax(logits, -1)
-    cumulated = jnp.cumsum(p, -1)
-    total = cumulated[:, -1:]
-    place = jnp.minimum(uniform[:, None] * total, jnp.nextafter(total, 0.0))
-    return jnp.argmax(cumulated > place, -1).astype(jnp.int32)
-
-
 # ---- the loop ---------------------------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=0)
 def _following(
-    names: tuple[str, ...], unknown: bool, logits: Array, values: tuple, uniforms: Array, forced: Array, seen: Any
+    names: tuple[str, ...], logits: Array, values: Values, uniforms: Array, forced: Array, seen: Any
 ) -> tuple[Array, Array]:
     """The next symbol of each row, and its nats by the model without transforms."""
-    allowed = logits if unknown else logits.at[:, UNK].set(NOTHING)
-    following = jnp.where(forced < 0, draw(transformed(allowed, names, values, seen), uniforms), forced)
+    changed = transformed(without_unknown(logits, values["unknown"]), names, tuple(values[name] for name in names), seen)
+    following = jnp.where(forced < 0, draw(changed, uniforms), forced)
     return following, jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, following[:, None], -1)[:, 0]
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1))
 def _steps(
-    read: Callable,
-    names: tuple[str, ...],
-    unknown: bool,
-    weights: Any,
-    rows: Rows,
-    values: Any,
-    forced: Any,
-    at: Any,
-    wanted: Any,
+    read: Callable, names: tuple[str, ...], weights: Any, values: Values, rows: Rows, forced: Any, at: Any, wanted: Any
 ) -> tuple[Rows, Array, Array]:
-    """The next symbols of every row, at most STEPS: the rows after them, ids and nats [STEPS, B]. `forced` [STEPS] holds the ids
-    of the prompt, then −1."""
+    """The next symbols of every row, at most STEPS: the rows after them, ids and nats [STEPS, B]. `forced` [STEPS, B] holds the
+    ids of the prompts, then −1; `at` [B] is the place of each row in its text."""
     uniforms = uniform(rows.keys, at, STEPS)
 
     def one(carry: tuple) -> tuple:
         k, rows, ids, nats = carry
         state, logits = read(weights, rows.state, rows.last)
-        seen = rows.seen.at[jnp.arange(ROWS), rows.last].set(rows.last != EOS) if rows.seen is not None else None
-        following, nat = _following(names, unknown, logits, values, uniforms[k], forced[k], seen)
+        seen = rows.seen.at[jnp.arange(len(rows.last)), rows.last].set(rows.last != EOS) if rows.seen is not None else None
+        following, nat = _following(names, logits, values, uniforms[k], forced[k], seen)
         left = rows.left - ((following == EOS) & (forced[k] < 0) & (rows.left > 0))
         return k + 1, Rows(state, following, left, rows.keys, seen), ids.at[k].set(following), nats.at[k].set(nat)
 
@@ -202,10 +125,10 @@ def _steps(
 
 
 def _steps_outside(
-    lm: Generates, names: tuple[str, ...], unknown: bool, rows: Rows, values: tuple, forced: np.ndarray, at: int, wanted: int
+    lm: Generates, names: tuple[str, ...], values: Values, rows: Rows, forced: np.ndarray, at: np.ndarray, wanted: int
 ) -> tuple[Rows, np.ndarray, np.ndarray]:
     """As `_steps`, for a model without a function for compiled loops."""
-    uniforms = np.asarray(uniform(rows.keys, np.int64(at), STEPS))
+    uniforms = np.asarray(uniform(rows.keys, at, STEPS))
     state, last, left = rows.state, np.asarray(rows.last), np.array(rows.left)
     ids, nats = np.zeros((STEPS, len(left)), np.int32), np.zeros((STEPS, len(left)), np.float32)
     seen = None if rows.seen is None else np.array(rows.seen)
@@ -215,7 +138,7 @@ def _steps_outside(
         state, logits = lm.read(state, last[None])
         if seen is not None:
             seen[np.arange(len(left)), last] = last != EOS
-        ids[k], nats[k] = _following(names, unknown, jnp.asarray(logits[0]), values, uniforms[k], forced[k], seen)
+        ids[k], nats[k] = _following(names, jnp.asarray(logits[0]), values, uniforms[k], forced[k], seen)
         last = ids[k]
         left -= (last == EOS) & (forced[k] < 0) & (left > 0)
     return Rows(state, last, left, rows.keys, seen), ids, nats
@@ -234,8 +157,15 @@ class Sample:
     seed: int | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
+        return f"Sample({self.text!r}, {self._notes})"
+
+    @property
+    def _notes(self) -> str:
         notes = ["in the corpus" if self.known else "new"] * (self.known is not None) + ["cut off"] * (not self.ended)
-        return f"Sample({', '.join([repr(self.text), f'{self.nats:.2f} nats', f'{self.symbols:,} symbols', *notes])})"
+        return ", ".join([f"{self.nats:.2f} nats", f"{self.symbols:,} symbols", *notes])
+
+    def _repr_html_(self) -> str:
+        return notebook.text(self.text, self._notes)
 
 
 def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", wanted: int = ROWS) -> Iterator[Sample]:
@@ -249,17 +179,20 @@ def samples(lm: Model, settings: Settings, seed: int = 0, prompt: str = "", want
         raise InputError("this model carries no state from line to line, so --lines has no use: ask for more samples with -n")
     seed, prompt_ids = table.check("seed", table.SEED, seed), lm.vocab.encode(prompt).astype(np.int32)
     between = BETWEEN[lm.sequence]
-    asked = constraints.constraint(lm.vocab, settings, prompt_ids, lines, between)
+    asked = constraint(lm.vocab, settings, prompt_ids, lines, between) if asks(settings) else None
     if asked:
-        drawing = _probabilities(_active(settings), settings.unknown), _values(settings)
+        drawing = _probabilities(active(settings), settings.unknown), values_of([settings])
         drawn = conditional.drawn(lm, drawing, asked, prompt_ids, settings.max_length, seed)
     else:
         drawn = _unconditional(lm, settings, lines, seed, prompt_ids, wanted)
     for ids, nats in drawn:
+        if settings.stop and not asked:
+            end = until(lm.vocab, ids, settings.stop, prompt_ids, between)
+            ids, nats = ids[:end], nats[:end]
         every, ended = np.concatenate([prompt_ids, ids]), int((ids == EOS).sum()) >= lines
         text, known = lm.vocab.written(every, between), None
         if not ended and settings.stop:
-            whole, text = text, constraints.cut(text, settings.stop, len(lm.vocab.decode(prompt_ids)))
+            whole, text = text, cut(text, settings.stop, len(lm.vocab.decode(prompt_ids)))
             ended = text != whole
         if lm.known is not None:
             parts = text.split(between) if between and settings.stop else _parts(lm, every)
@@ -276,58 +209,70 @@ def _unconditional(
     lm: Generates, settings: Settings, lines: int, seed: int, prompt: np.ndarray, wanted: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """An endless stream of the ids and nats that the model writes behind a prompt."""
-    steps, rows, length = _loop(lm, settings, wanted)
-    seen = np.zeros((rows, len(lm.vocab)), bool) if OF_SEEN & {*_active(settings)} else None
+    names = active(settings)
+    loop = loop_of(lm, compiled.TRANSFORMS.issuperset(names))
+    rows = loop.most if loop.always else max(1, min(wanted, loop.most))
+    seen = np.zeros((rows, len(lm.vocab)), bool) if OF_SEEN & {*names} else None
+    steps = partial(loop.steps, names, values_of([settings] * rows))
     for first in count(0, rows):
         last, left = np.full(rows, EOS, np.int32), np.full(rows, lines, np.int32)
         start = Rows(lm.start(rows), last, left, keys(devices.random_key(seed), first + np.arange(rows)), seen)
-        yield from _drawn(start, lines, len(prompt) + settings.max_length, steps, length, prompt)
+        yield from _drawn(start, lines, len(prompt) + settings.max_length, steps, loop.length, prompt)
 
 
-# A function (rows, forced ids [n], place in the text, symbols wanted) -> (rows, ids [n, B], nats [n, B]).
-Steps = Callable[[Rows, np.ndarray, int, int], tuple[Rows, Any, Any]]
-
-
-def _active(settings: Settings) -> tuple[str, ...]:
+def active(settings: Settings) -> tuple[str, ...]:
     """The transforms that change something."""
     return tuple(name for name, (_, off) in TRANSFORMS.items() if getattr(settings, name) != off)
 
 
-def _values(settings: Settings) -> tuple[np.ndarray, ...]:
-    """Their values."""
-    types = {name: np.int32 if isinstance(TRANSFORMS[name][1], int) else np.float32 for name in _active(settings)}
-    return tuple(np.asarray(getattr(settings, name), kind) for name, kind in types.items())
+def values_of(settings: Sequence[Settings]) -> Values:
+    """What each row draws by [B]."""
+    types: dict[str, Any] = {name: np.int32 if isinstance(off, int) else np.float32 for name, (_, off) in TRANSFORMS.items()}
+    types["unknown"] = np.bool_
+    return {name: np.array([getattr(one, name) for one in settings], kind) for name, kind in types.items()}
 
 
 @cache
-def _probabilities(names: tuple[str, ...], unknown: bool) -> Callable[[tuple, Array, Array], tuple[Array, Array]]:
+def _probabilities(names: tuple[str, ...], unknown: bool) -> Callable[[Values, Array, Array], tuple[Array, Array]]:
     @jax.jit
-    def of(values: tuple, logits: Array, seen: Array) -> tuple[Array, Array]:
-        allowed = logits if unknown else logits.at[:, UNK].set(NOTHING)
-        return jax.nn.softmax(transformed(allowed, names, values, seen), -1), -jax.nn.log_softmax(logits, -1)
+    def of(values: Values, logits: Array, seen: Array) -> tuple[Array, Array]:
+        changed = transformed(without_unknown(logits, unknown), names, tuple(values[name] for name in names), seen)
+        return jax.nn.softmax(changed, -1), -jax.nn.log_softmax(logits, -1)
 
     return of
 
 
-def _loop(lm: Any, settings: Settings, wanted: int) -> tuple[Steps, int, int]:
-    """The loop for a model, compiled if the kernels have all active transforms; its number of rows and of symbols in a call."""
-    active = _active(settings)
-    packed = compiled.weights(lm) if compiled.TRANSFORMS.issuperset(active) else None
+class Loop(NamedTuple):
+    """The loop for a model: at most, or always, so many rows side by side, and `length` symbols in a call.
+
+    `steps` takes the transforms that are active, the values of the rows, the rows, forced ids [n, B], the place of each row in
+    its text [B], and how many symbols are wanted; it gives the rows after them, ids and nats [n, B].
+    """
+
+    steps: Callable[[tuple[str, ...], Values, Rows, np.ndarray, np.ndarray, int], tuple[Rows, Any, Any]]
+    most: int
+    always: bool
+    length: int
+
+
+def loop_of(lm: Any, by_kernels: bool) -> Loop:
+    """The loop for a model: that of the kernels, where they have all transforms and the model, or else that of this file."""
+    packed = compiled.weights(lm) if by_kernels else None
     if packed:
-        numbers = np.array([settings.temperature, settings.top_p, settings.min_p], np.float32), np.int32(settings.top_k)
 
-        def steps(rows: Rows, forced: np.ndarray, at: int, wanted: int) -> tuple[Rows, Array, Array]:
+        def steps(
+            names: tuple[str, ...], values: Values, rows: Rows, forced: np.ndarray, at: np.ndarray, wanted: int
+        ) -> tuple[Rows, Array, Array]:
             few = 1 << (wanted - 1).bit_length()  # a power of two: few shapes to compile
-            return compiled.steps(lm.config, lm.precision, settings.unknown, packed, rows, numbers, forced[:few], at)
+            return compiled.steps(lm.config, lm.precision, packed, rows, values, forced[:few], at)
 
-        return steps, max(1, min(wanted, COMPILED_ROWS)), COMPILED_STEPS
-    values = _values(settings)
+        return Loop(steps, COMPILED_ROWS, False, COMPILED_STEPS)
     if not can(lm, RunsCompiled):
-        return lambda rows, *rest: _steps_outside(lm, active, settings.unknown, rows, values, *rest), ROWS, STEPS
+        return Loop(partial(_steps_outside, lm), ROWS, True, STEPS)
     weights, read = lm.stepper()
     # With attention, texts one after the other take little longer than side by side, and a single one a tenth of the time.
     rows = 1 if isinstance(CELLS[lm.config.cell], Attention) else ROWS
-    return lambda rows, *rest: _steps(read, active, settings.unknown, weights, rows, values, *rest), rows, STEPS
+    return Loop(lambda names, *rest: _steps(read, names, weights, *rest), rows, True, STEPS)
 
 
 @jax.jit
@@ -337,14 +282,14 @@ def keys(key: Array, numbers: Array) -> Array:
 
 
 def _drawn(
-    rows: Rows, lines: int, end: int, steps: Steps, length: int, prompt: np.ndarray
+    rows: Rows, lines: int, end: int, steps: Callable[..., tuple[Rows, Any, Any]], length: int, prompt: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The ids and nats that follow the prompt in each row, up to place `end`; a call of `steps` gives `length` symbols."""
     ids, nats = [], []
     for at in range(0, end, length):
-        forced = np.full(length, -1, np.int32)
-        forced[: max(0, min(length, len(prompt) - at))] = prompt[at : at + length]
-        rows, some_ids, some_nats = steps(rows, forced, at, end - at)
+        forced = np.full((length, len(rows.last)), -1, np.int32)
+        forced[: max(0, min(length, len(prompt) - at))] = prompt[at : at + length, None]
+        rows, some_ids, some_nats = steps(rows, forced, np.full(len(rows.last), at), end - at)
         ids.append(np.asarray(some_ids))
         nats.append(finite(np.asarray(some_nats)))
         if not np.asarray(rows.left).any():

@@ -129,6 +129,10 @@ class Scores(Model):
         """The state after each window of the columns, and −ln p [T, B] of its symbols."""
         raise NotImplementedError
 
+    def logits_of_columns(self, columns: Columns, state: State) -> Iterator[tuple[State, ArrayLike]]:
+        """The state after each window of the columns, and the logits [T, B, V] of its symbols."""
+        raise NotImplementedError
+
     def counted(self, targets: np.ndarray) -> np.ndarray:
         """Which symbols are predicted; all, unless a kind of model says otherwise."""
         return np.ones(targets.shape, bool)
@@ -150,6 +154,11 @@ class Generates(Scores):
             state, nats = self.nats(state, columns.ids(row, length + 1)[0])
             yield state, nats
 
+    def logits_of_columns(self, columns: Columns, state: State) -> Iterator[tuple[State, ArrayLike]]:
+        for row, length in columns.windows:
+            state, logits = self.read(state, columns.ids(row, length)[0])
+            yield state, logits
+
 
 class RunsCompiled(Generates):
     """Can be read within a loop that JAX or the kernels compile."""
@@ -160,6 +169,14 @@ class RunsCompiled(Generates):
     def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]]:
         """Weights, and a function (weights, state, ids [B]) -> (state, logits [B, V])."""
         raise NotImplementedError
+
+
+class ShowsUnits(Model):
+    """Is a network whose units can be watched, as `evaluation.inspection` does, from left to right and, with params["back"], from
+    right to left."""
+
+    params: Any
+    precision: str
 
 
 class Fills(Model):
@@ -202,8 +219,9 @@ class HoldsNGrams(Model):
 
 VERBS: dict[type[Model], str] = {
     Scores: "score a text",
-    Generates: "predict from left to right",
+    Generates: "write plain text",
     RunsCompiled: "run in a compiled loop",
+    ShowsUnits: "show its units",
     Fills: "fill blanks",
     Predicts: "predict labels or translations",
     ScoresPairs: "score pairs",

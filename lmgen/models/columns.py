@@ -100,10 +100,10 @@ def cold(stream: np.ndarray, batch: int, window: int) -> Iterator[Columns]:
         yield Columns(stream, starts, np.minimum(window, n - starts), [(0, window)], batch)
 
 
-def continued(stream: np.ndarray, window: int) -> Columns:
+def continued(stream: np.ndarray, window: int) -> Iterator[Columns]:
     """One column, in windows that are not padded, so that the state after the last one is that after the stream."""
     n, windows, row = len(stream) - 1, [], 0
     while row < n:
         windows.append((row, min(window, 1 << ((n - row).bit_length() - 1))))  # powers of two: few shapes to compile
         row += windows[-1][1]
-    return Columns(stream, np.zeros(1, np.int64), np.array([n]), windows, 1)
+    yield Columns(stream, np.zeros(1, np.int64), np.array([n]), windows, 1)

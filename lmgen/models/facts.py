@@ -91,8 +91,15 @@ def versions() -> str:
 
 def surroundings() -> list[tuple[str, str]]:
     """Versions, processor, memory, caches."""
-    from lmgen.nn.precision import auto, kernels
+    import jax
+
+    from lmgen.nn import precision
     from lmgen.system import devices, memory
+
+    devices.check()
+    kernels = precision.kernels
+    if jax.default_backend() == "gpu":
+        from lmgen.nn.persistent import kernels
 
     packages = ("jax", "jaxlib", "optax", "numpy", "safetensors", "click", "rich")
     ram = memory.total()
@@ -102,7 +109,7 @@ def surroundings() -> list[tuple[str, str]]:
         *((name, metadata.version(name)) for name in packages),
         ("devices", devices.describe()),
         ("kernels", kernels()),
-        ("precision", auto()),
+        ("precision", precision.auto()),
         ("instructions", " ".join(sorted(f for f in devices.cpu_flags() if f.startswith(("avx", "amx", "fma"))))),
         ("processes", environments.describe(os.environ)),
         ("memory", f"{ram / 2**30:.1f} GiB" if ram else "unknown"),

@@ -33,7 +33,7 @@ class Kind:
     tasks: tuple[str, ...] = ()
     parts: tuple[str, ...] = ("plain",)
     useless: tuple[str, ...] = ()
-    title: str = "A recurrent language model"
+    title: str = "A language model"
     nats: str = "nats"
     per: str = "symbol"
     nouns: tuple[str, str] = ("symbol", "")
@@ -53,7 +53,7 @@ class Kind:
         return {option.name: option.check(given.get(option.name)) for option in known}
 
 
-RECURRENT = Kind("a recurrent network", "sample", "{cell} {layers} × {size}", NETWORK, parts=("plain", "letters"))
+RECURRENT = Kind("a language model", "sample", "{cell} {layers} × {size}", NETWORK, parts=("plain", "letters"))
 CLOZE = Kind(
     "a cloze network", "fill", "{cell} {layers} × {size}, both directions", NETWORK, direction="both", nats="pseudo-nats"
 )

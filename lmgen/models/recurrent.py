@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import CheckpointError
 from lmgen.models import kinds, scoring
-from lmgen.models.capabilities import Fills, Model, RunsCompiled, Scores, State
+from lmgen.models.capabilities import Fills, Model, RunsCompiled, Scores, ShowsUnits, State
 from lmgen.models.columns import Columns
 from lmgen.models.provenance import Provenance
 from lmgen.nn import model, native, recurrence
@@ -60,7 +60,7 @@ class Network(Model):
         return float(nats.sum(dtype="float64")) / max(1, scoring.symbols_counted(self, ids)), {}
 
 
-class Recurrent(Network, RunsCompiled):
+class Recurrent(Network, RunsCompiled, ShowsUnits):
     """A recurrent language model. One that was trained with letters is stored without them: `letters.folded` tells how."""
 
     kind = kinds.RECURRENT
@@ -81,7 +81,7 @@ class Recurrent(Network, RunsCompiled):
         return self.params, _stepper(self.config, self.precision)
 
 
-class Cloze(Network, Scores, Fills):
+class Cloze(Network, Scores, Fills, ShowsUnits):
     """A cloze model: two stacks, one from each side, that predict the symbol between them."""
 
     kind = kinds.CLOZE
@@ -96,7 +96,17 @@ class Cloze(Network, Scores, Fills):
         return _nats_between(self.config, self.precision, self.params, left, right, window, beyond)
 
     def read_columns(self, columns: Columns, state: State) -> Iterator[tuple[State, ArrayLike]]:
-        """The right states of all windows are computed first, from the right, and then each window is read."""
+        for right, window in self._windows(columns):
+            state, nats = self.nats(state, right, *window)
+            yield state, nats
+
+    def logits_of_columns(self, columns: Columns, state: State) -> Iterator[tuple[State, ArrayLike]]:
+        for right, window in self._windows(columns):
+            state, logits = _logits_of_window(self.config, self.precision, self.params, state, right, *window)
+            yield state, logits
+
+    def _windows(self, columns: Columns) -> Iterator[tuple[State, tuple[Array, np.ndarray]]]:
+        """The right state before each window, and what `nats` takes of it. All right states are computed first."""
         right, rights = self.start(columns.count), {}
         last, length = columns.windows[-1]
         if columns.warm:
@@ -105,8 +115,7 @@ class Cloze(Network, Scores, Fills):
             rights[row] = right
             right = self.back(right, *columns.ids(row + 2, length))
         for row, length in columns.windows:
-            state, nats = self.nats(state, rights.pop(row), *columns.ids(row, length + 2))
-            yield state, nats
+            yield rights.pop(row), columns.ids(row, length + 2)
 
     def counted(self, targets: np.ndarray) -> np.ndarray:
         """All symbols, but not EOS where sequences are independent: there the ends are given."""
@@ -180,6 +189,14 @@ def _nats_between(
     left, hs = model.read_between(config, precision, params, left, right, window, beyond)
     targets = window[1:-1]
     return left, jnp.where(model.counted(config, targets), model.nats(params, hs, targets, precision), 0)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _logits_of_window(
+    config: NetworkConfig, precision: str, params: Params, left: State, right: State, window: Any, beyond: Any
+) -> tuple[State, Array]:
+    left, hs = model.read_between(config, precision, params, left, right, window, beyond)
+    return left, model.logits(params, hs, precision)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -37,7 +37,7 @@ def stream_nats(
 
 def continued_nats(lm: Scores, stream: np.ndarray, state: State) -> tuple[np.ndarray, State]:
     """As `stream_nats`, from the state after what was read before; and the state after the stream."""
-    return _read(lm, columns.continued(stream, WINDOW), state)
+    return _read(lm, next(columns.continued(stream, WINDOW)), state)
 
 
 def _cold(lm: Scores, part: Columns) -> np.ndarray:

@@ -89,7 +89,7 @@ class Attention(Cell):
         return jnp.concatenate([xs, product(normalised(p, xs), p["W"]) + p["b"]], axis=-1)
 
     def step(self, p: Params, state: State, x: Array, times: Times) -> State:
-        return self.window(p, state, x[None], jnp.zeros((1, len(x)), bool), times)[0]
+        return self.window(p, state, x[None], jnp.zeros((1, x.shape[0]), bool), times)[0]
 
     def window(self, p: Params, state: State, xs: Array, forget: Array, times: Times) -> tuple[State, Array]:
         """The state after a window and the outputs [T, B, N], from rows xs [T, B, 4 N] of `inputs`; before the times where

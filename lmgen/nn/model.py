@@ -143,15 +143,22 @@ def start(config: NetworkConfig, batch: int) -> States:
 
 
 def read(
-    config: NetworkConfig, precision: str, params: Params, state: States, ids: Array, dropout: Array | None = None
+    config: NetworkConfig,
+    precision: str,
+    params: Params,
+    state: States,
+    ids: Array,
+    dropout: Array | None = None,
+    layer: Any = recurrence.layer,
 ) -> tuple[States, Array]:
     """Read ids [T, B]; return the state after them and the head's inputs [T, B, N].
 
     `dropout` is a random key in training and None otherwise. The outputs of every layer are dropped (Zaremba et al. 2014), after
     the layer norm: before it, the norm would divide by the larger spread that dropped outputs have in training only. Of a cell
     that normalises what it adds to its input is dropped. `params` may hold `Rows`, those of the ids, in place of the embedding.
+    `layer` computes each layer: those of units.py also show its units, or hold them.
     """
-    after, hs = read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout)
+    after, hs = read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout, layer)
     return after, head_inputs(config, params, hs, dropout)
 
 
@@ -165,7 +172,15 @@ def _forget(config: NetworkConfig, ids: Array) -> Array:
 
 
 def read_stack(
-    config: NetworkConfig, precision: str, stack: Params, table: Any, state: States, ids: Array, forget: Array, dropout: Any
+    config: NetworkConfig,
+    precision: str,
+    stack: Params,
+    table: Any,
+    state: States,
+    ids: Array,
+    forget: Array,
+    dropout: Any,
+    layer: Any = recurrence.layer,
 ) -> tuple[States, Array]:
     """The state of a stack after ids [T, B], and the outputs of its top layer; `table` is the embedding or its `Rows`."""
     hs: Any = table
@@ -181,7 +196,7 @@ def read_stack(
     for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
         rows = normalised(stack["norms"][k], hs) if config.layer_norm else hs
         rows = dropped(config, rows, dropout, k - 1) if k and not cell.normalises else rows
-        s, outputs = recurrence.layer(cell, p, s, rows, named, forget, precision)
+        s, outputs = layer(cell, p, s, rows, named, forget, precision)
         if k and cell.normalises and dropout is not None and config.dropout:  # not what it adds to
             outputs = rows + dropped(config, outputs - rows, dropout, config.layers + k)
         hs, named = hs + outputs if config.residual and k else outputs, None
@@ -231,7 +246,14 @@ def read_between(
 
 
 def read_back(
-    config: NetworkConfig, precision: str, params: Params, state: States, ids: Array, beyond: Any = None, dropout: Any = None
+    config: NetworkConfig,
+    precision: str,
+    params: Params,
+    state: States,
+    ids: Array,
+    beyond: Any = None,
+    dropout: Any = None,
+    layer: Any = recurrence.layer,
 ) -> tuple[States, Array]:
     """Read ids [T, B] from the last to the first by the right stack; return its state, and its outputs [T, B, N] after each id.
 
@@ -239,7 +261,7 @@ def read_back(
     """
     forget = _forget(config, ids) if beyond is None else _forget(config, ids) | beyond
     back = params["back"]
-    after, hs = read_stack(config, precision, back, params["embedding"], state, ids[::-1], forget[::-1], dropout)
+    after, hs = read_stack(config, precision, back, params["embedding"], state, ids[::-1], forget[::-1], dropout, layer)
     return after, hs[::-1]
 
 

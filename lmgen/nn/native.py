@@ -211,7 +211,8 @@ def head(h: Array, W: Array, b: Array, targets: Array, precision: str, transpose
 def adamw(
     scalars: Array, count: Array, arrays: list[Array], decay: list[float], ids: Any = None, table: int = -1, **numbers: float
 ) -> list[Array]:
-    """A step of AdamW with clipping by the global norm: weights, means and squares, and whether the gradient was finite.
+    """A step of AdamW with clipping by the global norm: weights, means and squares, and that norm; unless that and the loss are
+    finite nothing changes.
 
     scalars are the loss and the learning rate, count the previous steps; `arrays` are all weights, means, squares and gradients,
     `decay` the weight decay of each array of weights; `numbers` are clip, beta1, beta2 and epsilon. Weights and moments are
@@ -219,7 +220,7 @@ def adamw(
     """
     assert library().functions, library().lack
     n = 3 * len(decay)
-    results = [*(ShapeDtypeStruct(a.shape, a.dtype) for a in arrays[:n]), ShapeDtypeStruct((), jnp.bool_)]
+    results = [*(ShapeDtypeStruct(a.shape, a.dtype) for a in arrays[:n]), ShapeDtypeStruct((), jnp.float32)]
     call = jax.ffi.ffi_call("lmgen_adamw", results, input_output_aliases={2 + i: i for i in range(n)})
     attributes: dict[str, Any] = {name: np.float32(value) for name, value in numbers.items()}
     ids = jnp.zeros(0, jnp.int32) if ids is None else ids
@@ -242,9 +243,9 @@ def pack(w: Array, gates: int = 0, transposed: bool = False, *, precision: str) 
 def sample(weights: list[Array], layers: list[dict[str, Array]], states: list[dict[str, Array]], **settings: Any) -> list[Array]:
     """Generate text: ids and nats [steps, B], the next inputs [B], the number of EOS still to draw [B], the states.
 
-    weights: input products of the first layer by symbol [V, G, P] stored, packed head, its bias, forced ids [steps], uniforms
-    [steps, B], (temperature, top p, min p), top k, next inputs and EOS still to draw [B], gain and shift of the head's norm or
-    [0].
+    weights: input products of the first layer by symbol [V, G, P] stored, packed head, its bias, forced ids and uniforms [steps,
+    B], (temperature, top p, min p) [3, B], (top k, whether UNK may be drawn) [2, B], next inputs and EOS still to draw [B], gain
+    and shift of the head's norm or [0].
     layers: packed U and, from the second on, packed W and b; b_u for GRU; gain and shift for layer norm. states: h and c [B, N].
     """
     none, empty = jnp.zeros(0), jnp.zeros((0, 0))

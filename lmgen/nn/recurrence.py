@@ -1,12 +1,13 @@
 """The time loop: the step of a cell over a window, and its gradient.
 
-There are five implementations, tested equal:
+There are six implementations, tested equal:
 * `plain` is lax.scan with automatic differentiation, for every cell.
 * `hoisted` moves the weight gradients out of the backward loop: for a recurrent product u_t = a_t U, one product
   dU = Σ_t a_tᵀ du_t replaces T small ones. If the step depends only on x_t + u_t, du_t is dx_t.
 * `parallel` computes all time steps of a linear cell by an associative scan.
 * `attended` computes all time steps of a cell with attention.
 * `compiled` computes a whole layer of LSTM or GRU with the kernels of native/.
+* `persistent.layer` computes a whole layer of LSTM or GRU with one kernel for all time steps, on NVIDIA GPUs.
 
 Shapes: T time, B batch, N cell size, G gates. xs [T, B, G N] are the input products, forget [T, B] is true where the state is
 reset before the step (where EOS is read).
@@ -35,6 +36,11 @@ def layer(
     # For a single step the kernels would do little but pack the weights.
     if type(cell) in (LSTM, GRU) and len(forget) > 1 and native.serves(precision, rows):
         return compiled(cell, precision, p, state, rows, ids, forget)
+    if len(forget) > 1 and jax.default_backend() == "gpu":
+        from lmgen.nn import persistent  # here, because Pallas takes long to import
+
+        if persistent.serves(cell, state["h"].shape[-1], forget, precision, rows):
+            return persistent.layer(cell, p, state, rows, ids, forget, precision)
     xs = cell.inputs(p, rows, partial(product, precision=precision))
     return run(cell, p, state, xs if ids is None else lookup(xs, ids, precision), forget, precision)
 

@@ -9,6 +9,7 @@ from lmgen.options.kinds import (
     LONGEST_SAMPLE,
     Bounded,
     Choice,
+    Duration,
     Extent,
     File,
     Files,
@@ -17,6 +18,7 @@ from lmgen.options.kinds import (
     Stored,
     Text,
     Texts,
+    TwoTexts,
     Weighted,
     Whole,
 )
@@ -150,6 +152,32 @@ SCORE = (
     PRECISION,
     JSON,
 )
+SERVE = (
+    Option("host", Text(), "127.0.0.1", "Address to listen on; one that others reach needs a key."),
+    Option("port", Whole(0, 65535), 8000, "Port to listen on; 0: any that is free.", short="-p"),
+    Option("key_file", File(), None, "File with the key that requests must send as Authorization: Bearer KEY.", chosen="none"),
+    Option(
+        "allow_host", Texts(), None, "Name by which requests may call this server, beside localhost and addresses; repeatable."
+    ),
+    Option("allow_origin", Texts(), None, "Origin of pages of other sites that may ask, such as https://a.org; repeatable."),
+    Option("max_length", Whole(1, LONGEST_SAMPLE), 4096, "Most symbols written for a text."),
+    Option("queue", Whole(), 1024, "Most texts that are written or wait; more are refused."),
+    Option("time_limit", Duration(), 120, "Longest time for a request."),
+    PRECISION,
+)
+EXPLAIN = (
+    Option("compare", TwoTexts(), None, "Compare two texts: which is likelier, and where they differ."),
+    Option("top", Whole(1, kinds.MOST_ALTERNATIVES), 5, "Number of the likeliest symbols to show in each place."),
+    Option("background", Flag(), True, "Show what an n-gram model of the training text expected, and spans copied from there."),
+    Option("copied", Whole(), 30, "Shortest span that counts as copied, in characters."),
+    Option("table", Flag(), False, "Print an aligned table of the symbols, on a terminal and elsewhere."),
+    replace(OUTPUT, help="New HTML page, in one file; - for stdout.", chosen="the terminal"),
+    replace(LABEL, help="Label to explain by, of a model that writes by label."),
+    ENCODING,
+    ERRORS,
+    PRECISION,
+    JSON,
+)
 NOVELTY = (
     Option("corpus", Files(), None, "Training text of the model; repeatable.", required=True),
     CARRY,
@@ -163,6 +191,19 @@ NOVELTY = (
 )
 COMPRESS = (replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),)
 DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"),)
+FORMAT = Option(
+    "format",
+    Choice(("html", "numpy", "onnx", "torch", "hub")),
+    None,
+    "Format to write.",
+    chosen="by the suffix of the output, or html",
+)
+EXPORT = (
+    FORMAT,
+    replace(OUTPUT, help="Output file, or directory; - for stdout.", chosen="the model's name in this folder"),
+    Option("bits", Choice(("16", "8")), None, "Bits of a weight in an html page.", chosen="16"),
+    Option("force", Flag(), False, "Replace what an export wrote there."),
+)
 SHOW = (Option("plot", File(), None, "Draw the training curves to a .png, .svg or .pdf file."), JSON)
 REMOVE = (Option("yes", Flag(), False, "Remove without asking.", short="-y"),)
 CELLS = (

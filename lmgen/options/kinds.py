@@ -18,6 +18,7 @@ LARGEST = (1 << 31) - 1  # integer
 LARGEST_SEED = (1 << 63) - 1
 LARGEST_FLOAT = 3e38  # about the largest of 32 bits
 MOST_BEAM = 100
+MOST_ALTERNATIVES = 100  # symbols that are shown in place of one
 MOST_PROCESSES = 4096
 MOST_LAYERS = 200
 MOST_CONTEXT = 16_384  # symbols that attention sees
@@ -42,6 +43,7 @@ class Kind:
     hint: ClassVar[str]
     noun: ClassVar[str]
     accepts: ClassVar[type] = object
+    words: ClassVar[int] = 1  # of the command line that an option of this type takes
 
     def fits(self, value: Any) -> bool:
         """Whether a value is of this type at all."""
@@ -166,6 +168,13 @@ class Text(Kind):
     hint = "str"
     noun = "a string"
     accepts = str
+
+
+class TwoTexts(Text):
+    """Two strings."""
+
+    word = "A B"
+    words = 2
 
 
 class Texts(Text):

@@ -119,6 +119,15 @@ TRAIN = (
     Option("output", Place(), None, "Model directory.", "directory", "checkpoints/ and the corpus's name", "-o", counts=True),
     Option("force", Flag(), False, "Replace the model of that name.", "directory", counts=True),
     Option("resume", Stored(), None, "Continue the stopped training of this model.", "directory", resumes=True),
+    Option(
+        "log",
+        Choice(("tensorboard", "wandb", "mlflow")),
+        None,
+        "Draw the curves of the training with this tool, too.",
+        "directory",
+        "none",
+        resumes=True,
+    ),
     Option("changed_text", Flag(), False, "Resume although the text has changed.", "directory", resumes=True),
     Option(
         "unit",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -119,3 +121,50 @@ def new(path: Path, option: str = "--output", text: bool = False) -> Iterator[IO
                 os.rename(part, path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def put(path: Path, contents: Mapping[str, bytes], force: bool = False) -> None:
+    """Write contents, whole or not at all: a file of those under the name "", or else a directory of a file for each name.
+
+    `force` replaces a file, and a directory that holds nothing but files of these names. Raises InputError where something else
+    is in the way, and where nothing can be written.
+    """
+    way_out = "--output, or add --force"
+    if not force or not os.path.lexists(path):
+        if "" not in contents:
+            _put_folder(path, contents, way_out)
+            return
+        with new(path, way_out) as file:
+            file.write(contents[""])
+        return
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() and not path.is_symlink() else {""}
+    if not names <= {*contents}:
+        raise InputError(f"{path} is not what an export wrote, so --force does not replace it: choose another --output")
+    if "" in contents:
+        write_bytes(path, contents[""])
+        return
+    with explained(f"cannot replace {path}", "; choose another --output", InputError):
+        old = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            os.rename(path, os.path.join(old, path.name))
+            try:
+                _put_folder(path, contents, way_out)
+            except BaseException:
+                os.rename(os.path.join(old, path.name), path)
+                raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_folder(path: Path, contents: Mapping[str, bytes], way_out: str) -> None:
+    """A new directory of files, which gets its name once it is complete."""
+    with explained(f"cannot write {path}", f"; choose another {way_out}", InputError):
+        if os.path.lexists(path):
+            raise FileExistsError(0, "it exists, and nothing is overwritten")
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as part:
+            folder = Path(part, path.name)
+            folder.mkdir()
+            for name, content in contents.items():
+                write_bytes(folder / name, content)
+            os.rename(folder, path)
+        sync(path.absolute().parent)

@@ -89,6 +89,17 @@ def heeded() -> Iterator[Stop]:
 
 
 @contextlib.contextmanager
+def ignored() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM where nothing else handles them."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def waiting() -> Iterator[Stop]:
     """Make Ctrl-C wait until the step is finished; a second one ends the training at once.
 

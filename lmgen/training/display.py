@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lmgen.system.terminal import duration, note, plain, shown
+from lmgen.training import notebook
 
 if TYPE_CHECKING:
     from lmgen.defaults.config import StepReport
@@ -77,11 +78,13 @@ def panel() -> Panel | None:
 
 
 class Display(AbstractContextManager["Display"]):
-    """The training in progress: a panel on a terminal, elsewhere a line now and then and one at the end; nothing if `quiet`."""
+    """The training in progress: a panel on a terminal, curves in a notebook, elsewhere a line now and then and one at the end;
+    nothing if `quiet`."""
 
     def __init__(self, loss: Loss, quiet: bool = False):
         self.loss, self.quiet = loss, quiet
-        self.live = None if quiet else panel()
+        self.page = None if quiet else notebook.here(loss)
+        self.live = None if quiet or self.page else panel()
         self.drawn = 0.0
         self.began: float | None = None
         self.next = float(TIMES[0])
@@ -92,7 +95,9 @@ class Display(AbstractContextManager["Display"]):
         self.sample = ""
 
     def __exit__(self, *_: object) -> None:
-        if self.live:
+        if self.page:
+            self.page.draw()
+        elif self.live:
             self.live.erase()
         elif self.waiting:
             note(self._line(self.waiting))
@@ -109,7 +114,9 @@ class Display(AbstractContextManager["Display"]):
         if report.valid_nats is not None:
             self.valid.append(report.valid_nats)
             self.best = report.valid_nats if report.best else self.best
-        if self.live:
+        if self.page:
+            self.page.show(report)
+        elif self.live:
             if time.monotonic() - self.drawn > 0.2 or report.valid_nats is not None:
                 self.live.draw(self._panel(report))
                 self.drawn = time.monotonic()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import jax
 from jax import Array
 
 from lmgen.defaults.config import Progress, StepReport, TrainingConfig
@@ -17,6 +19,7 @@ from lmgen.training import parallel
 from lmgen.training.step import State, begin, step
 
 BAD_STEPS = 20  # steps in a row without a finite gradient that end a training
+AHEAD = 4  # steps that a GPU may be behind: to wait for each one would take it longer than a small one
 FRESH = 4  # steps until the memory of one step is reused by the next
 SLOW = 0.03  # seconds: a step that takes longer is waited for before the next one starts
 PLATEAU = 3  # validations in a row without a better one, after which the learning rate …
@@ -46,7 +49,9 @@ class Training:
         self.progress = progress or Progress()
         self.clock = parallel.clock()
         self._started = self.clock.now() - self.progress.seconds
-        self._pending: Array | None = None  # the loss of the last step
+        self._pending: deque[list[Array]] = deque()  # the losses and gradient norms of the last steps
+        self._ahead = 1 if jax.default_backend() == "cpu" else AHEAD
+        self._norm: float | None = None  # of the last step that was waited for
         self._compiled: tuple[int, float] | None = None  # step and seconds when everything was compiled
 
     @property
@@ -86,9 +91,12 @@ class Training:
                 self.settle()
             if k < first + FRESH:
                 memory.give_back()
-            self.state, nats = step(self.task, config.optimiser, self.state, self.batches[k], rate, k)
-            self.settle()  # waiting for the step before keeps the device busy with this one
-            self._pending, progress.step = nats, k + 1
+            self.state, *pending = step(self.task, config.optimiser, self.state, self.batches[k], rate, k)
+            for number in pending:
+                number.copy_to_host_async()
+            self.settle(self._ahead - 1)  # waiting for a step before keeps the device busy with this one
+            self._pending.append(pending)
+            progress.step = k + 1
             self.clock.tick()
             if self._compiled is None:
                 self.settle()
@@ -103,7 +111,7 @@ class Training:
             report = StepReport(progress.step, symbols, self.seconds, min(1.0, self.done()[0]), speed, rate)
             if has_loss:
                 mean = progress.sum_nats / progress.counted if progress.counted else None
-                report = replace(report, train_nats=mean, skipped=int(self.state.skipped))
+                report = replace(report, train_nats=mean, gradient_norm=self._norm, skipped=int(self.state.skipped))
                 progress.sum_nats, progress.counted, last = 0.0, 0, (progress.step, self.seconds)
                 if int(self.state.bad) >= BAD_STEPS:
                     raise DivergedError(
@@ -118,12 +126,14 @@ class Training:
                 progress.finished = self.done()[1]
             yield report
 
-    def settle(self) -> None:
-        """Wait for the last step and add its loss to the mean."""
-        if self._pending is not None and math.isfinite(nats := float(self._pending)):
-            self.progress.sum_nats += nats
-            self.progress.counted += 1
-        self._pending = None
+    def settle(self, left: int = 0) -> None:
+        """Wait for the last steps, but for so many, and add their losses to the mean."""
+        while len(self._pending) > left:
+            nats, norm = map(float, self._pending.popleft())
+            self._norm = norm if math.isfinite(norm) else None
+            if math.isfinite(nats):
+                self.progress.sum_nats += nats
+                self.progress.counted += 1
 
     def _validated(self, report: StepReport, validate: Callable[[Params], float]) -> StepReport:
         self.clock.meet()

@@ -16,7 +16,8 @@ from lmgen.system import files, pictures
 
 MOST = 1 << 28  # bytes that are read
 SANE = 1e6  # no curve exceeds it
-LINE = ("step", "symbols", "seconds", "train_nats", "valid_nats", "symbols_per_second", "learning_rate", "skipped")
+CURVES = ("train_nats", "valid_nats", "gradient_norm", "learning_rate")
+LINE = ("step", "symbols", "seconds", *CURVES, "symbols_per_second", "skipped")
 
 
 class Writer(contextlib.AbstractContextManager["Writer"]):
@@ -71,8 +72,8 @@ class Curve(NamedTuple):
 
 
 def read(folder: Path) -> dict[str, Curve]:
-    """The curves of a model directory: train_nats, valid_nats and learning_rate; without those that cannot be read."""
-    curves = {name: Curve([], []) for name in ("train_nats", "valid_nats", "learning_rate")}
+    """The `CURVES` of a model directory; those that cannot be read, or that no line has, are empty."""
+    curves = {name: Curve([], []) for name in CURVES}
     with contextlib.suppress(CheckpointError):
         for _, found in _lines(folder / "metrics.jsonl", MOST):
             for name, curve in curves.items():
@@ -83,15 +84,16 @@ def read(folder: Path) -> dict[str, Curve]:
 
 
 def plot(folder: Path, picture: Path) -> None:
-    """Draw the curves of a model directory into a new file: nats by step, the learning rate below.
+    """Draw the curves of a model directory into a new file: nats by step, the gradient norm and the learning rate below.
 
     Raises InputError where there is nothing to draw, matplotlib is missing, or the file cannot be written.
     """
     curves = read(folder)
     if not curves["train_nats"].steps:
         raise InputError(f"{folder} has no curves to draw: its metrics.jsonl holds no steps of a training")
-    figure = pictures.figure(8, 6)
-    nats, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    below = [name for name in ("gradient_norm", "learning_rate") if curves[name].steps]
+    figure = pictures.figure(8, 5 + 1.25 * len(below))
+    nats, *panels = figure.subplots(1 + len(below), 1, sharex=True, height_ratios=[3, *(1 for _ in below)], squeeze=False)[:, 0]
     nats.plot(*curves["train_nats"], label="training", color="tab:gray")
     if curves["valid_nats"].steps:
         nats.plot(*curves["valid_nats"], label="validation", color="tab:blue", marker=".")
@@ -100,7 +102,9 @@ def plot(folder: Path, picture: Path) -> None:
         nats.set_title(f"best validation: {best[0]:.3f} nats per symbol at step {best[1]:,}", parse_math=False)
     nats.set_ylabel("nats per symbol")
     nats.legend()
-    rate.plot(*curves["learning_rate"], color="tab:orange")
-    rate.set(ylabel="learning rate", xlabel="step")
-    rate.set_ylim(bottom=0)
+    for name, panel, colour in zip(below, panels, ("tab:green", "tab:orange"), strict=False):
+        panel.plot(*curves[name], color=colour)
+        panel.set_ylabel(name.replace("_", " "))
+        panel.set_ylim(bottom=0)
+    (panels or [nats])[-1].set_xlabel("step")
     pictures.save(figure, picture)

@@ -35,7 +35,7 @@ Updated = tuple[Params, Any, Array]
 
 
 def updated(config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array) -> Updated:
-    """New weights and moments, and whether loss and gradient were finite: otherwise both stay as they are.
+    """New weights and moments, and the global norm of the gradient; unless that and the loss are finite both stay as they are.
 
     The gradient of one table may be `Rows`.
     """
@@ -51,10 +51,11 @@ def plain(config: OptimiserConfig, params: Params, moments: Any, gradient: Param
 
     gradient = jax.tree.map(whole, params, gradient)
     updates, following = optimiser(config).update(gradient, moments, params)
-    fine = jnp.isfinite(nats) & jnp.isfinite(optax.tree.norm(gradient))
+    norm = optax.tree.norm(gradient)
+    fine = jnp.isfinite(nats) & jnp.isfinite(norm)
     after = jax.tree.map(lambda p, u: p - rate * u, params, updates), following
     kept = jax.tree.map(lambda new, old: jnp.where(fine, new, old), after, (params, moments))
-    return *kept, fine
+    return *kept, norm
 
 
 def compiled(config: OptimiserConfig, params: Params, moments: Any, gradient: Params, nats: Array, rate: Array) -> Updated:
@@ -69,8 +70,9 @@ def compiled(config: OptimiserConfig, params: Params, moments: Any, gradient: Pa
     scalars, arrays = jnp.stack([nats, jnp.asarray(rate, nats.dtype)]), [*jax.tree.leaves((params, adam.mu, adam.nu)), *gradients]
     decays = [config.weight_decay * on for on in jax.tree.leaves(_decayed(params))]
     numbers = {"clip": config.clip, "beta1": BETAS[0], "beta2": BETAS[1], "epsilon": EPSILON}
-    *after, fine = native.adamw(scalars, adam.count, arrays, decays, ids, table, **numbers)
+    *after, norm = native.adamw(scalars, adam.count, arrays, decays, ids, table, **numbers)
     n = len(leaves)
     params, mu, nu = (jax.tree.unflatten(structure, after[k : k + n]) for k in (0, n, 2 * n))
+    fine = jnp.isfinite(nats) & jnp.isfinite(norm)
     count = jnp.where(fine, optax.safe_increment(adam.count), adam.count)
-    return params, (clipping, adam._replace(count=count, mu=mu, nu=nu), decay), fine
+    return params, (clipping, adam._replace(count=count, mu=mu, nu=nu), decay), norm

@@ -70,6 +70,7 @@ class Run:
         batches = parallel.batches(task, data.train, config)
         validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
         self.training = Training(config, task, batches, validate, state, progress, valid_symbols)
+        self.saved = self.progress.step  # the step of the newest snapshot
 
     @property
     def path(self) -> Path:
@@ -129,7 +130,7 @@ class Run:
             about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
             checkpoint.write_snapshot(self.place.folder, self.progress.step, arrays, about)
             self.place.publish()
-            self.trouble = ""
+            self.trouble, self.saved = "", self.progress.step
         except LmgenError as error:
             self.trouble = str(error)
             if self._better:  # the next step takes its arrays

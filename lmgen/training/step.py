@@ -64,8 +64,8 @@ def begin(task: Task, config: TrainingConfig) -> State:
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def step(
     task: Task, config: optimiser.OptimiserConfig, state: State, batch: Batch, rate: Array, number: Array
-) -> tuple[State, Array]:
-    """One update; the new state, and the mean nats of the targets before it, weighted.
+) -> tuple[State, Array, Array]:
+    """One update; the new state, the mean nats of the targets before it, weighted, and the norm of the gradient, not clipped.
 
     `number` is that of the step. A gradient that is not finite leaves everything but the counts as it was.
     """
@@ -73,15 +73,15 @@ def step(
     if mesh.empty:
         return _updated(task, config, state, batch, rate, number)
 
-    def part(state: State, batch: Batch, rate: Array, number: Array) -> tuple[State, Array]:
+    def part(state: State, batch: Batch, rate: Array, number: Array) -> tuple[State, Array, Array]:
         key = jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(state.key), jax.lax.axis_index(AXIS)))
         own = jax.tree.map(lambda a: a[0], batch)
-        after, nats = _updated(task, config, state._replace(key=key), own, rate, number, AXIS)
-        return after._replace(key=state.key), nats
+        after, nats, norm = _updated(task, config, state._replace(key=key), own, rate, number, AXIS)
+        return after._replace(key=state.key), nats, norm
 
-    specs = (LAYOUT, P(AXIS), P(), P())
     # The kernels have no rule by which JAX could check what is the same on all devices.
-    return jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=(LAYOUT, P()), check_vma=False)(state, batch, rate, number)
+    given, made = (LAYOUT, P(AXIS), P(), P()), (LAYOUT, P(), P())
+    return jax.shard_map(part, mesh=mesh, in_specs=given, out_specs=made, check_vma=False)(state, batch, rate, number)
 
 
 def _updated(
@@ -92,7 +92,7 @@ def _updated(
     rate: Array,
     number: Array,
     axis: str | None = None,
-) -> tuple[State, Array]:
+) -> tuple[State, Array, Array]:
     """`step` on one device; with an axis, on one of several."""
     carried = jax.tree.map(lambda s: jnp.where(batch.begins[:, None], 0, s), state.carried)
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), number)
@@ -108,13 +108,14 @@ def _updated(
     frozen = {name: p for name, p in state.params.items() if name not in learnt}
     (nats, after), gradient = _gradient(loss, learnt, task.rows_read(batch))
     nats, gradient = _mean(nats, axis), _mean_gradient(gradient, axis)
-    params, moments, fine = optimiser.updated(config, learnt, state.optimiser, gradient, nats, rate)
+    params, moments, norm = optimiser.updated(config, learnt, state.optimiser, gradient, nats, rate)
+    fine = jnp.isfinite(nats) & jnp.isfinite(norm)
     carried, bad = jax.tree.map(lambda a: jnp.where(fine, a, 0), after), jnp.where(fine, 0, state.bad + 1)
     average = state.average
     if config.average:
         decay = jnp.where(fine, jnp.minimum(config.average, number / (number + WARM)), 1)
         average = jax.tree.map(lambda a, p: p + decay * (a - p), average, params)
-    return State({**frozen, **params}, moments, carried, state.key, bad, state.skipped + ~fine, average), nats
+    return State({**frozen, **params}, moments, carried, state.key, bad, state.skipped + ~fine, average), nats, norm
 
 
 def _mean(tree: Any, axis: str | None) -> Any:

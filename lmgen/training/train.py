@@ -23,7 +23,7 @@ from lmgen.options import table
 from lmgen.structured.table import Found, recognise, structure_of
 from lmgen.system import directories, lock, signals, terminal
 from lmgen.system.cluster import group, watching
-from lmgen.training import counting
+from lmgen.training import counting, loggers
 from lmgen.training import run as runs
 from lmgen.training.display import Display, Loss
 from lmgen.training.run import Run
@@ -104,13 +104,14 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
     Raises InputError, before anything is written, for a text or an option that cannot be used, DivergedError where no step
     succeeds, LmgenError where the last save fails.
     """
+    loggers.check(options["log"])
     if options["resume"]:
         path = directories.find(str(options["resume"]))
         with lock.locked(path):
             text = _text(sources, options, observer)
             run, complaints = runs.resume(path, text, options["changed_text"], **table.belonging(options, "end"))
             observer.resume(run, complaints)
-            _drive(run, observer)
+            _drive(run, observer, options["log"])
         return path, run.config.precision
     kinds.wanted(options)
     language.check(options)
@@ -128,7 +129,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
             return place.path, "auto"
         run = runs.new(place, text, **vocabulary, **table.belonging(options, *table.MODELS[1:]))
         observer.begin(run)
-        _drive(run, observer)
+        _drive(run, observer, options["log"])
     return run.path, run.config.precision
 
 
@@ -181,21 +182,24 @@ def learnt(task: str) -> str:
     return {"tree": "label trees", "graph": "label graphs"}.get(task, task.replace("-", " and "))
 
 
-def _drive(run: Run, observer: Observer) -> None:
+def _drive(run: Run, observer: Observer, log: str | None) -> None:
     """Run a training to its end, or until it is stopped; then it is saved. Other processes are told to follow."""
     if group.count() > 1:
         group.sent(runs.invitation(run))
         group.agree("")
-    with closing(iter(run)) as reports, observer.watch(run) as go_on:
-        for report in reports:
-            if run.place.published:
-                watching.tell(resuming(run.path))
-            if report.valid_nats is not None and (sentence := group.straggler()):
-                observer.note(sentence)
-            if run.training.clock.stop(not go_on(report)):
-                break
+    with loggers.logging(log, run, observer.note) as add:
+        with closing(iter(run)) as reports, observer.watch(run) as go_on:
+            for report in reports:
+                add(report)
+                if run.place.published:
+                    watching.tell(resuming(run.path))
+                if report.valid_nats is not None and (sentence := group.straggler()):
+                    observer.note(sentence)
+                if run.training.clock.stop(not go_on(report)):
+                    break
+        if not run.progress.finished:
+            run.save()
     if not run.progress.finished:
-        run.save()
         observer.stopped(run)
     elif run.trouble:
         way_out = f"go on from the last save with lmgen train --resume {named(run.path)}"

@@ -244,5 +244,5 @@ def test_a_trained_model_predicts_what_it_learnt_from_its_directory(tmp_path):
 
 
 def test_other_models_do_not_predict(model_path):
-    with pytest.raises(InputError, match="a recurrent network and cannot predict labels or translations: use lmgen sample"):
+    with pytest.raises(InputError, match="a language model and cannot predict labels or translations: use lmgen sample"):
         lmgen.load(model_path).predict("ba")

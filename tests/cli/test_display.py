@@ -135,6 +135,20 @@ def test_a_plot_is_a_picture_and_overwrites_nothing(lmgen, model_path):
     assert lmgen("show", model_path, "--plot", "curves.xyz")[0] == 2
     assert not Path("curves.xyz").exists()
     assert lmgen("show", model_path, "--plot", "curves.svg")[0] == 0
+    drawn = {
+        name: name in Path("curves.svg").read_text() for name in ("training", "validation", "gradient norm", "learning rate")
+    }
+    assert all(drawn.values()), drawn
+
+
+def test_a_plot_of_a_training_before_there_was_a_gradient_norm_has_no_panel_for_it(lmgen, model_path, tmp_path):
+    pytest.importorskip("matplotlib")
+    shutil.copytree(model_path, tmp_path / "m")
+    path = tmp_path / "m" / "metrics.jsonl"
+    path.write_text(re.sub(r'"gradient_norm": [^,]+, ', "", path.read_text()))
+    assert lmgen("show", tmp_path / "m", "--plot", "curves.svg")[0] == 0
+    assert "gradient norm" not in Path("curves.svg").read_text()
+    assert "learning rate" in Path("curves.svg").read_text()
 
 
 def test_matplotlib_is_an_extra(lmgen, model_path, monkeypatch):

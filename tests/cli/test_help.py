@@ -80,7 +80,7 @@ BEFORE = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if not example.startswith("lmgen serve")])  # which runs on
 def test_an_example_runs(lmgen, folder, tmp_path, monkeypatch, example):
     monkeypatch.chdir(shutil.copytree(folder, tmp_path / "home"))
     short = re.sub(r"(train \w\S+)( --budget 1m)?", r"\1 --steps 3", example).replace("remove cities", "remove cities --yes")

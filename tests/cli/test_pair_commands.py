@@ -131,12 +131,12 @@ MISTAKES = {
     "predict pairs sources.txt --beam 0": "Invalid value for '--beam'",
     "predict pairs sources.txt --beam 2 --temperature 1": "--beam searches and --temperature draws: give one of them",
     "predict plain sources.txt --plot a.png": "this model attends to nothing",
-    "predict plain sources.txt --json --weights": "this model attends to nothing: leave out --weights",
+    "predict plain sources.txt --json --weights": "this model attends to nothing, so it has no weights",
     "train data.tsv --copy --no-attention": "--copy copies what attention looks at",
     "score pairs sources.txt": "line 1: no source, TAB and target: put one TAB between them",
     "sample pairs": "use lmgen predict",
     "eval pairs plain.txt": "plain.txt, line 1: no source, TAB and target",
-    "eval text plain.txt --beam 3": "--beam means nothing for a recurrent network",
+    "eval text plain.txt --beam 3": "--beam means nothing for a language model",
     "predict text plain.txt": "use lmgen sample",
 }
 

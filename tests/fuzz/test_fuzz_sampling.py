@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import lmgen
 from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
-from lmgen.generation import compiled, sampling
-from lmgen.generation.sampling import TRANSFORMS, Settings, samples, transformed
+from lmgen.generation import compiled
+from lmgen.generation.sampling import Settings, samples
+from lmgen.generation.transforms import NOTHING, TRANSFORMS, transformed
 from lmgen.models.recurrent import Recurrent
 from lmgen.nn import native
 from lmgen.nn.model import NetworkConfig, init
@@ -67,7 +68,7 @@ def test_whatever_is_set_probabilities_are_finite_and_sum_to_one(wanted, row):
     """And what must not be drawn keeps none."""
     if (chosen := accepted(wanted)) is None:
         return
-    forbidden = row.at[:, UNK].set(sampling.NOTHING)
+    forbidden = row.at[:, UNK].set(NOTHING)
     active = tuple(name for name, (_, off) in TRANSFORMS.items() if getattr(chosen, name) != off)
     values = tuple(np.asarray(getattr(chosen, name), np.int32 if name == "top_k" else np.float32) for name in active)
     p = np.asarray(jax.nn.softmax(transformed(forbidden, active, values), -1), np.float64)

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmgen as library
+from lmgen.constraints.constraint import constraint
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import scores
 from lmgen.generation import conditional
-from lmgen.generation.constraints import constraint
 from lmgen.generation.sampling import Settings, samples
 from lmgen.models import ngram
 from lmgen.models.recurrent import Recurrent
@@ -228,6 +228,9 @@ def test_a_stop_ends_a_sample_which_may_else_be_cut_off():
     assert not any("b" in one.text for one in drawn)
     assert all(one.symbols <= 5 and (one.ended or len(one.text) == 5) for one in drawn)
     assert {one.ended for one in drawn} == {True, False} or all(one.ended for one in drawn)
+    assert [one.text for one in drawn] == [
+        one.text.partition("b")[0] for one in islice(samples(lm, Settings(max_length=5), 0), 400)
+    ]
     expected: Counter[str] = Counter()
     for text, p in probabilities(lm, Settings()).items():
         expected[text.partition("b")[0]] += p

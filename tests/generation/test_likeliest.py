@@ -161,7 +161,7 @@ def test_what_differs_from_a_receipt_is_said(lmgen, model_path, words_file, tmp_
     (tmp_path / "r.json").write_text(json.dumps({**content, "samples": [*content["samples"][:2], "0"]}))
     code, out, err = lmgen("verify", "r.json")
     assert (code, out) == (1, "")
-    assert "sample 3 of 3 is not that of the receipt: models, options and versions are the same" in err
+    assert "sample 3 of 3 is not that of the receipt: the models and versions are the same, so the receipt was edited" in err
     older = {**content, "samples": ["0"], "versions": {**content["versions"], "jax": "0.1"}}
     (tmp_path / "r.json").write_text(json.dumps(older))
     assert "sample 1 of 1 is not that of the receipt: jax was 0.1 and is" in lmgen("verify", "r.json")[2]

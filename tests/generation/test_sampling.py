@@ -23,7 +23,8 @@ from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import scores
 from lmgen.generation import compiled, sampling
-from lmgen.generation.sampling import Settings, distinct_samples, draw, samples, transformed
+from lmgen.generation.sampling import Settings, distinct_samples, samples
+from lmgen.generation.transforms import NOTHING, TRANSFORMS, draw, transformed
 from lmgen.models.recurrent import Recurrent
 from lmgen.nn import native
 from lmgen.nn.model import NetworkConfig, init
@@ -111,7 +112,7 @@ def test_frequencies_match_the_softmax(temperature):
 
 
 def test_what_has_no_probability_is_never_drawn_at_either_end():
-    logits = jnp.array([[sampling.NOTHING, 0.0, sampling.NOTHING, 0.0, sampling.NOTHING]] * 3)
+    logits = jnp.array([[NOTHING, 0.0, NOTHING, 0.0, NOTHING]] * 3)
     assert draw(logits, jnp.array([0.0, 0.5, 1 - 2**-24])).tolist() == [1, 3, 3]
 
 
@@ -370,12 +371,12 @@ def test_a_transform_that_the_kernels_lack_is_not_ignored(monkeypatch):
         only: int = 0
 
     def only(logits, value):
-        return jnp.where(jnp.arange(logits.shape[1]) == value, logits, sampling.NOTHING)
+        return jnp.where(jnp.arange(logits.shape[1]) == value, logits, NOTHING)
 
     config = NetworkConfig(vocab=13, size=8, embedding=8)
     lm = Recurrent(config, init(config, jax.random.key(0)), LETTERS)
     before = next(samples(lm, Settings(max_length=9, top_k=3)))
-    monkeypatch.setitem(sampling.TRANSFORMS, "only", (only, 0))
+    monkeypatch.setitem(TRANSFORMS, "only", (only, 0))
     assert next(samples(lm, Extended(max_length=9, only=4))).text == "c" * 9
     assert next(samples(lm, Extended(max_length=9, top_k=3))) == before
 

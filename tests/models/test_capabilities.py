@@ -24,6 +24,7 @@ from lmgen.models.capabilities import (
     RunsCompiled,
     Scores,
     ScoresPairs,
+    ShowsUnits,
     can,
     require,
 )
@@ -32,13 +33,13 @@ from lmgen.models.recurrent import Cloze, Recurrent
 from lmgen.nn.cells import CELLS
 
 ABILITIES = {
-    Recurrent: {Scores, Generates, RunsCompiled},
-    Cloze: {Scores, Fills},
+    Recurrent: {Scores, Generates, RunsCompiled, ShowsUnits},
+    Cloze: {Scores, Fills, ShowsUnits},
     NGramModel: {Scores, Generates, HoldsNGrams},
     Labeller: {Predicts},
     Translator: {Predicts, ScoresPairs},
     TreeLabeller: {Predicts},
-    Writer: {Scores, Generates, RunsCompiled, Conditions},
+    Writer: {Scores, Generates, RunsCompiled, ShowsUnits, Conditions},
     GraphLabeller: {Predicts},
 }
 

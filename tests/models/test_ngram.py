@@ -216,7 +216,7 @@ def test_the_command_line_counts(names, tmp_path, monkeypatch):
     [
         (["--cell", "ngram", "--size", "8"], "has no size"),
         (["--cell", "ngram", "--budget", "5s"], "has no budget"),
-        (["--order", "3"], "a recurrent network has no order"),
+        (["--order", "3"], "a language model has no order"),
         (["--cell", "ngram", "--order", "99"], "99 cannot be used: give 1 or more, 32 at most"),
         (["--cell", "ngrm"], "did you mean ngram"),
     ],
@@ -405,7 +405,7 @@ def test_arpa_of_a_network_is_refused(tmp_path):
     lmgen.train(text_file, steps=1, size=4, output=tmp_path / "net")
     run = CliRunner().invoke(cli, ["arpa", "write", str(tmp_path / "net")])
     assert isinstance(run.exception, InputError)
-    assert "a recurrent network and cannot be written as n-grams: train one with --cell ngram" in str(run.exception)
+    assert "a language model and cannot be written as n-grams: train one with --cell ngram" in str(run.exception)
     buffer = io.StringIO()
     arpa.write(fitted(["ab"], 2), buffer)
     assert buffer.getvalue().startswith("# lmgen unit=char")

@@ -197,7 +197,7 @@ def overfitted(lines, unit="char", steps=200, **changes):
     batches = task.batches(encode((Piece(line, True, True, 1) for line in lines), vocab), 4, 16, seed=0)
     state = begin(task, config)
     for number in range(steps):
-        state, nats = step(task, config.optimiser, state, batches[number], 0.02, number)
+        state, nats, _ = step(task, config.optimiser, state, batches[number], 0.02, number)
     return Cloze(network, state.params, vocab), float(nats)
 
 
@@ -329,15 +329,15 @@ def test_trained_model_fills_and_measures_and_does_not_sample(trained):
     held_out, whole = loaded.evaluate(), loaded.evaluate(corpus)
     assert held_out.pseudo_perplexity < 5
     assert whole.symbols == 180
-    with pytest.raises(InputError, match=r"cloze network and cannot predict from left to right.*lmgen fill.*--direction"):
+    with pytest.raises(InputError, match=r"cloze network and cannot write plain text.*lmgen fill.*--direction"):
         loaded.sample(1)
 
 
 def test_model_of_one_direction_explains_why_it_cannot_fill():
     config = replace(TINY, direction="forward")
-    with pytest.raises(InputError, match=r"a recurrent network and cannot fill blanks: .*--direction both"):
+    with pytest.raises(InputError, match=r"a language model and cannot fill blanks: .*--direction both"):
         lmgen.Model(Recurrent(config, random_params(config), VOCAB)).fill("a_b")
-    with pytest.raises(InputError, match="cannot predict from left to right"):
+    with pytest.raises(InputError, match="cannot write plain text"):
         next(samples(cloze(), Settings()))
 
 
@@ -391,7 +391,7 @@ def test_commands_of_a_cloze_model(trained, lmgen):
     assert list(json.loads(out.splitlines()[0])) == ["text", "pseudo_nats", "symbols", "unknown"]
     code, out, err = lmgen("sample", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "cannot predict from left to right" in err
+    assert "cannot write plain text" in err
     code, out, err = lmgen("fill", path, "b b_", "-n", 1)
     assert code == 0
     assert "does not know ' ': read as unknown" in err

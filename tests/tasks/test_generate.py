@@ -35,7 +35,7 @@ def trained(data, steps=60, network=NETWORK, rate=0.02):
     task = task_of(network, "f32")
     batches, state = task.batches(data, CONFIG.batch, CONFIG.window, 0), begin(task, CONFIG)
     for number in range(steps):
-        state, _ = step(task, CONFIG.optimiser, state, batches[number], rate, number)
+        state, *_ = step(task, CONFIG.optimiser, state, batches[number], rate, number)
     return Writer(network, state.params, VOCAB)
 
 

@@ -100,7 +100,7 @@ def test_the_loss_is_the_mean_of_each_head_added():
     config = TrainingConfig(batch=2, window=8, learning_rate=0.0, steps=1)
     state = begin(task, config)
     state = state._replace(params=jax.tree.map(lambda a: 0 * a, state.params))
-    _, nats = step(task, config.optimiser, state, batches(batch=8)[0], 0.0, 0)
+    _, nats, _ = step(task, config.optimiser, state, batches(batch=8)[0], 0.0, 0)
     assert float(nats) == pytest.approx(np.log(3) + np.log(2), rel=1e-5)
 
 
@@ -113,7 +113,7 @@ def test_a_step_without_a_known_label_changes_nothing():
     )
     state = begin(task, config)
     before = jax.tree.map(np.array, state.params)
-    after, nats = step(task, config.optimiser, state, batches(unknown)[0], 0.1, 0)
+    after, nats, _ = step(task, config.optimiser, state, batches(unknown)[0], 0.1, 0)
     assert float(nats) == 0
     assert jax.tree.all(jax.tree.map(np.array_equal, before, after.params))
 
@@ -139,5 +139,5 @@ def test_it_learns_what_depends_on_the_words_around(hashed):
     task, config = task_of(network, "f32"), TrainingConfig(batch=4, window=16, learning_rate=0.02, weight_decay=0.0, steps=150)
     data, state = task.batches(encode(examples, VOCAB, names), 4, 16, 0), begin(task, config)
     for number in range(150):
-        state, nats = step(task, config.optimiser, state, data[number], 0.02, number)
+        state, nats, _ = step(task, config.optimiser, state, data[number], 0.02, number)
     assert float(nats) < 0.5  # of 2 ln 2; what is read as UNK cannot be known

@@ -88,7 +88,7 @@ def weighted(weights):
     task = Language(NETWORK)
     window = np.random.default_rng(0).integers(0, len(VOCAB), (6, 3)).astype(np.int32)
     batch = Batch(window[:-1], window[1:], weights, np.ones(3, bool))
-    state, nats = step(task, CONFIG.optimiser, begin(task, replace(CONFIG, batch=3)), batch, 0.1, 0)
+    state, nats, _ = step(task, CONFIG.optimiser, begin(task, replace(CONFIG, batch=3)), batch, 0.1, 0)
     return float(nats), state.params
 
 

@@ -70,7 +70,7 @@ def test_the_loss_is_the_mean_of_the_nodes_and_that_of_the_roots():
     task, config = task_of(NETWORK, "f32"), TrainingConfig(batch=2, window=4, learning_rate=0.0, steps=1)
     state = begin(task, config)
     state = state._replace(params=jax.tree.map(lambda a: 0 * a, state.params))
-    _, nats = step(task, config.optimiser, state, batches(TEXT)[0], 0.0, 0)
+    _, nats, _ = step(task, config.optimiser, state, batches(TEXT)[0], 0.0, 0)
     assert float(nats) == pytest.approx(2 * np.log(2), rel=1e-5)
 
 
@@ -91,6 +91,6 @@ def test_it_learns_what_depends_on_the_order_of_the_tree(cell):
     data, state = task.batches(encode(some, VOCAB, LABELS), 16, 4, 0), begin(task, config)
     losses = []
     for number in range(150):
-        state, nats = step(task, config.optimiser, state, data[number], 0.02, number)
+        state, nats, _ = step(task, config.optimiser, state, data[number], 0.02, number)
         losses.append(float(nats))
     assert np.mean(losses[-20:]) < 0.7  # of 2 ln 2; what is read as UNK cannot be known

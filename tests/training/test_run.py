@@ -277,7 +277,8 @@ def test_a_small_text_is_learnt_whole(tmp_path):
 def test_metrics_lines_hold_what_scripts_read(tmp_path, words_file):
     advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=30))
     lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
-    assert all({"step", "symbols", "seconds", "train_nats", "symbols_per_second"} <= line.keys() for line in lines)
+    names = {"step", "symbols", "seconds", "train_nats", "gradient_norm", "learning_rate", "symbols_per_second"}
+    assert all(names <= line.keys() and line["gradient_norm"] > 0 for line in lines)
     assert lines[-1]["step"] == 30
     assert lines[-1]["symbols"] == 30 * 4 * 8
     assert lines[-1]["valid_nats"] > 0

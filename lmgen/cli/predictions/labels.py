@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
+from lmgen.applied.records import labels as record
 from lmgen.cli import console
 from lmgen.cli.options import load
 from lmgen.system import terminal
 
+__all__ = ["evaluate", "inputs", "put", "record"]
 ABSTAINED = "?"  # printed instead of a label that is not probable enough
 MOST_CONFUSED = 12  # labels of a table of confusion
 
@@ -40,34 +42,6 @@ def lines(file: str, encoding: str, errors: str) -> Iterator[str | None]:
 def put(one: Any, top: int, above: float) -> None:
     """Print a prediction: a line, or columns where it has tags."""
     (_put_columns if one.tags else _put_line)(one, top, above)
-
-
-def record(one: Any, top: int, above: float) -> dict[str, Any]:
-    """A prediction as JSON: null stands for a label below `above`."""
-    found: dict[str, Any] = {"text": one.text}
-    if one.labels:
-        first, p = one.labels[0]
-        found |= {"label": first if p >= above else None, "probability": p}
-        if one.several:
-            found["labels"] = [{"label": name, "probability": p} for name, p in one.labels if name in one.chosen and p >= above]
-        if top > 1:
-            found["top"] = [{"label": name, "probability": p} for name, p in one.labels[:top]]
-    if one.tags:
-        found |= {one.of: one.symbols, "tags": [tag if p >= above else None for tag, p in one.tags]}
-        found["probabilities"] = [p for _, p in one.tags]
-        found.setdefault("probability", min(found["probabilities"]))  # of all tags together at most
-        found["entities"] = [
-            {
-                "label": span.label,
-                "start": span.start,
-                "end": span.end,
-                "text": " ".join(one.symbols[span.start : span.end]),
-                "probability": p,
-            }
-            for span, p in one.entities
-            if p >= above
-        ]
-    return found
 
 
 def _put_line(one: Any, top: int, above: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from lmgen.applied import records
 from lmgen.cli import console
 from lmgen.cli.options import load
 from lmgen.options import commands
@@ -53,15 +54,9 @@ def put(one: Any, weights: bool, plot: str | None) -> None:
 
 
 def record(one: Any, weights: bool, plot: str | None) -> dict[str, Any]:
-    """A translation as JSON; with the others that were asked for, the likeliest first."""
+    """A translation as JSON."""
     _draw(one, plot)
-    found = {"text": one.text, "source": one.source, "probability": exp(-one.nats), "nats": one.nats}
-    others = [{"text": each.text, "probability": exp(-each.nats), "nats": each.nats} for each in one.others]
-    if weights:
-        if one.text and not one.weights.any():
-            raise click.UsageError("this model attends to nothing: leave out --weights, or train one with --attention")
-        found |= {"symbols": [*one.symbols, ""], "read": one.read, "weights": one.weights.round(4).tolist()}
-    return found | ({"others": others} if others else {})
+    return records.pairs(one, weights)
 
 
 def _draw(one: Any, path: str | None) -> None:

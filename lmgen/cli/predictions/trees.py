@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lmgen.applied.records import trees as record
 from lmgen.cli.predictions.labels import ABSTAINED, evaluate
 from lmgen.system import terminal
 
@@ -24,19 +25,5 @@ def inputs(file: str, encoding: str, errors: str) -> Iterator[Any]:
 
 def put(one: Any, above: float) -> None:
     """Print a tree with the predicted labels."""
-    terminal.put(one.tree.brackets([label or ABSTAINED for label in _sure(one, above)]))
-
-
-def record(one: Any, above: float) -> dict[str, Any]:
-    """A prediction as JSON: null stands for a label below `above`. A node has the words from `start` on, before `end`."""
-    labels = _sure(one, above)
-    nodes = [
-        {"label": label, "probability": p, "start": start, "end": end}
-        for label, p, (start, end) in zip(labels, one.probabilities, one.tree.spans, strict=True)
-    ]
-    root = {"label": labels[0], "probability": one.probabilities[0]}
-    return {"text": one.tree.joined, **root, "tree": one.brackets, "nodes": nodes}
-
-
-def _sure(one: Any, above: float) -> list[str | None]:
-    return [label if p >= above else None for label, p in zip(one.labels, one.probabilities, strict=True)]
+    sure = [label if p >= above else ABSTAINED for label, p in zip(one.labels, one.probabilities, strict=True)]
+    terminal.put(one.tree.brackets(sure))

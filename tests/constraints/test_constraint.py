@@ -10,11 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lmgen.constraints import automata
+from lmgen.constraints.constraint import constraint
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import InputError
-from lmgen.generation import automata
-from lmgen.generation.constraints import constraint, cut
 from lmgen.generation.sampling import Settings
+from lmgen.generation.stops import cut
 
 ALPHABET = "ab-\n"
 TEXTS = ["".join(letters) for n in range(5) for letters in product(ALPHABET, repeat=n)]

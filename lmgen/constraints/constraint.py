@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from lmgen.constraints import automata, utf8
+from lmgen.constraints.automata import ANYTHING, DEAD, MOST_CELLS, Automaton, TooLargeError
+from lmgen.data import subword
 from lmgen.data.vocab import UNITS, UNK, Vocab
 from lmgen.errors import InputError
-from lmgen.generation import automata
-from lmgen.generation.automata import ANYTHING, DEAD, MOST_CELLS, Automaton, TooLargeError
 
 # The texts that an option allows; those of several values must all.
 EXPRESSIONS: dict[str, Callable[[str], str]] = {
@@ -73,10 +74,9 @@ class Constraint:
         return state in (self.end, self.stopped)
 
 
-def cut(text: str, stops: Iterable[str], start: int) -> str:
-    """A text that a stop ended, without that stop, which is not looked for before a place."""
-    found = [(text.find(stop, start) + len(stop), -len(stop)) for stop in stops if stop in text[start:]]
-    return text[: sum(min(found))] if found else text
+def asks(settings: Any) -> bool:
+    """Whether settings ask for more than where a text ends."""
+    return any(getattr(settings, name) for name in (*EXPRESSIONS, "length", "min_length"))
 
 
 def constraint(vocab: Vocab, settings: Any, prompt: np.ndarray, lines: int = 1, between: str = "\n") -> Constraint | None:
@@ -88,9 +88,6 @@ def constraint(vocab: Vocab, settings: Any, prompt: np.ndarray, lines: int = 1, 
     low, high = settings.length or (0, None)
     if not (asked or low or high is not None or settings.min_length or settings.stop):
         return None
-    if asked and UNITS[vocab.unit].learns:
-        first = _flag(next(iter(asked)))
-        raise InputError(f"{first} reads characters, and symbols of --unit {vocab.unit} may be parts of one: leave it out")
     try:
         task = _Task(vocab, settings, asked, vocab.decode(prompt), lines, between)
         least, most = max(low - len(prompt), settings.min_length, 0), settings.max_length - 1
@@ -123,8 +120,17 @@ class _Task:
     between: str
 
     @cached_property
+    def alphabet(self) -> utf8.Alphabet | None:
+        """The classes of characters where symbols are bytes, which spell every text."""
+        if not UNITS[self.vocab.unit].learns:
+            return None
+        return utf8.alphabet([ANYTHING, *(EXPRESSIONS[name](value) for name in self.asked for value in self.asked[name])])
+
+    @cached_property
     def characters(self) -> set[str]:
-        """All that can be in a text."""
+        """All that can be in a text, or a character of each class."""
+        if self.alphabet:
+            return {*self.alphabet.characters}
         unit = UNITS[self.vocab.unit]
         unknown = self.vocab.spell(UNK) * self.settings.unknown
         return {*"".join([*self.vocab.symbols, unit.glue, unit.lead, unknown, self.prompt, self.between * (self.lines > 1)])}
@@ -136,8 +142,12 @@ class _Task:
             for value in self.asked[name]:
                 one = automata.of_expression(EXPRESSIONS[name](value), self.characters)
                 every = automata.both(every, one.inverted() if name in INVERTED else one)
-        every = every.after(self.prompt)
-        every = automata.stopped_at(every, self.settings.stop) if self.settings.stop else every
+        prompt, stops = self.prompt, self.settings.stop or ()
+        if self.alphabet:
+            every = utf8.read_bytes(every, self.alphabet)
+            prompt, stops = utf8.bytes_of(prompt), tuple(map(utf8.bytes_of, stops))
+        every = every.after(prompt)
+        every = automata.stopped_at(every, stops) if stops else every
         whole = bool(self.asked or least or self.settings.length or self.settings.min_length)
         return self._over_ids(every, least, most, whole)
 
@@ -178,6 +188,7 @@ class _Task:
         """The states [C, S] after the ids of each class, and the class of each id [V]; that of EOS is C."""
         names = {ord(c): k for c, k in class_of.items()}
         spelt = [UNITS[self.vocab.unit].glue + self.vocab.spell(id) for id in range(UNK, len(self.vocab))]
+        spelt = [subword.bytes_of(one).decode("latin-1") for one in spelt] if self.alphabet else spelt
         read = [s.translate(names) if k or self.settings.unknown else None for k, s in enumerate(spelt)]
         spellings = sorted({one for one in read if one is not None})
         if len(spellings) * len(table) > MOST_CELLS:

@@ -69,29 +69,32 @@ def of_expression(pattern: str, characters: Iterable[str]) -> Automaton:
     `$` is the very end of the text. Raises InputError for what is no regular expression, or one that no automaton can match,
     TooLargeError where too many states are needed.
     """
-    parts = _Parts(sorted({*characters}))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = _parser.parse(pattern)
-        end = parts.sequence(tree, tree.state.flags, parts.new())
-    except (re.error, OverflowError, ValueError) as error:
-        raise InputError(f"{pattern!r:.80} is no regular expression: {error}") from None
-    except RecursionError:
-        raise TooLargeError from None
-    return parts.determined(end)
+    return _Parts(pattern).determined(sorted({*characters}))
+
+
+def leaves(pattern: str) -> list[re.Pattern[str]]:
+    """The parts of an expression that match one character. Raises as `of_expression` does."""
+    return _Parts(pattern).leaves
 
 
 class _Parts:
     """Thompson's automaton: from each state, steps that read a character and empty ones, which may have a condition."""
 
-    def __init__(self, characters: Sequence[str]):
-        self.characters = characters
-        self.leaves: dict[Any, int] = {}
-        self.matched: list[np.ndarray] = []  # of each leaf, the characters [A]
+    def __init__(self, pattern: str):
+        self.leaves: list[re.Pattern[str]] = []
+        self.numbers: dict[Any, int] = {}  # of the leaves, by what they match
         self.steps: list[list[tuple[int, int]]] = []  # (leaf, target)
         self.empty: list[list[tuple[tuple[str, int] | None, int]]] = []  # (condition, target)
         self.conditions = False
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = _parser.parse(pattern)
+            self.end = self.sequence(tree, tree.state.flags, self.new())
+        except (re.error, OverflowError, ValueError) as error:
+            raise InputError(f"{pattern!r:.80} is no regular expression: {error}") from None
+        except RecursionError:
+            raise TooLargeError from None
 
     def new(self) -> int:
         if len(self.steps) >= MOST_PARTS:
@@ -112,13 +115,12 @@ class _Parts:
 
     def _leaf(self, op: Any, value: Any, flags: int, start: int) -> int:
         key, end = (str(op), repr(value), flags), self.new()
-        if key not in self.leaves:
+        if key not in self.numbers:
             state = _parser.State()
             state.flags = flags
-            matches = _compiler.compile(_parser.SubPattern(state, [(op, value)])).match
-            self.leaves[key] = len(self.matched)
-            self.matched.append(np.array([matches(c) is not None for c in self.characters], bool))
-        self.steps[start].append((self.leaves[key], end))
+            self.numbers[key] = len(self.leaves)
+            self.leaves.append(_compiler.compile(_parser.SubPattern(state, [(op, value)])))
+        self.steps[start].append((self.numbers[key], end))
         return end
 
     def _condition(self, op: Any, value: Any, flags: int, start: int) -> int:
@@ -128,7 +130,7 @@ class _Parts:
 
     def _group(self, op: Any, value: Any, flags: int, start: int) -> int:
         _, added, removed, items = value
-        return self.sequence(items, (flags | added) & ~removed, start)
+        return self.sequence(items, _compiler._combine_flags(flags, added, removed), start)
 
     def _branch(self, op: Any, value: Any, flags: int, start: int) -> int:
         end = self.new()
@@ -156,13 +158,13 @@ class _Parts:
         self.empty[start].append((None, end))
         return end
 
-    def determined(self, end: int) -> Automaton:
-        """The deterministic automaton that accepts in the state `end`. Its states are sets of states, with the kind of the
-        character before where conditions look at it."""
-        kinds = np.array([_kind(c) for c in self.characters] if self.conditions else [0] * len(self.characters), int)
-        rows = np.array([*self.matched, kinds])
+    def determined(self, characters: Sequence[str]) -> Automaton:
+        """The deterministic automaton over these characters. Its states are sets of states, with the kind of the character
+        before where conditions look at it."""
+        kinds = [_kind(c) if self.conditions else 0 for c in characters]
+        rows = np.array([*([leaf.match(c) is not None for c in characters] for leaf in self.leaves), kinds], int)
         columns, first, class_of = np.unique(rows, axis=1, return_index=True, return_inverse=True)
-        kind_of = [int(kinds[k]) for k in first]
+        kind_of = [kinds[k] for k in first]
         classes = [np.flatnonzero(row).tolist() for row in columns[:-1].astype(bool)]
         nexts = [*dict.fromkeys(kind_of)] if self.conditions else [0]
         states = {(frozenset[int](), 0): DEAD, (frozenset([0]), _EDGE): START}
@@ -187,10 +189,10 @@ class _Parts:
                         order.append(key)
                     row[k] = states[key]
             table.append(row)
-            accepting.append(end in self._closure(kernel, before, _EDGE))
+            accepting.append(self.end in self._closure(kernel, before, _EDGE))
             if work > MOST_WORK or len(states) > MOST_STATES:
                 raise TooLargeError
-        found = dict(zip(self.characters, class_of.reshape(-1).tolist(), strict=True))
+        found = dict(zip(characters, class_of.reshape(-1).tolist(), strict=True))
         return Automaton(found, np.array(table, np.int32).reshape(len(table), -1), np.array(accepting))
 
     def _closure(self, kernel: Iterable[int], before: int, after: int) -> set[int]:

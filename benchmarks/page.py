@@ -1,0 +1,97 @@
+"""Draw docs/page.png: train a network on the cities for a minute, serve it, and take pictures of its page in Chromium.
+
+    python benchmarks/page.py
+
+needs the extras serve and browser, and Chromium (LMGEN_CHROMIUM names it, where it is not called chromium).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from playwright.sync_api import Browser, Page, sync_playwright
+
+import lmgen
+from lmgen.serving import app
+
+PICTURE = Path(__file__).resolve().parent.parent / "docs" / "page.png"
+TEXT = "Saint-Denis\nKrasnoyarsk\nNew Qork"
+SIZE = {"width": 900, "height": 1010}
+MOST = 200_000  # bytes
+
+
+@contextmanager
+def served(model: lmgen.Model) -> Iterator[str]:
+    """The address of a server of a model."""
+    server = uvicorn.Server(uvicorn.Config(app.application({"cities": model}), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def surprise(page: Page) -> None:
+    """The surprise of each symbol, and the alternatives of a surprising one."""
+    page.locator("#surprise [name=text]").fill(TEXT)
+    page.locator("#surprise .copied").first.wait_for()
+    page.locator("#surprise [role=option]").nth(TEXT.index("Q")).click()
+
+
+def memory(page: Page) -> None:
+    """The memory cells of the second layer."""
+    page.locator("#memory [name=text]").fill(TEXT)
+    page.locator("#memory [name=layer]").select_option(index=1)
+    page.get_by_role("radio", name="c", exact=True).check()
+    page.get_by_label("Units in the order of their peaks").check()
+    page.get_by_text(f"{len(TEXT)} symbols").wait_for()
+    page.locator("#memory [role=application]").focus()
+    for key in ["ArrowRight"] * TEXT.index("Q") + ["PageDown"] * 4:
+        page.keyboard.press(key)
+
+
+def pictures(browser: Browser, address: str) -> Iterator[bytes]:
+    """The views, one in the light and one in the dark."""
+    for view, scheme in ((surprise, "light"), (memory, "dark")):
+        page = browser.new_page(viewport=SIZE, color_scheme=scheme)
+        page.goto(f"{address}/#{view.__name__}")
+        page.locator("nav a").first.wait_for()
+        view(page)
+        page.wait_for_timeout(500)
+        page.evaluate("document.activeElement.blur()")
+        yield page.screenshot()
+
+
+def main() -> None:
+    chromium = os.environ.get("LMGEN_CHROMIUM") or shutil.which("chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
+        options = {"layers": 2, "size": 96, "embedding": 48, "budget": 60}
+        model = lmgen.train("cities", output=Path(folder, "cities"), **options)
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        with served(model) as address:
+            shown = "".join(
+                f"<img src='data:image/png;base64,{base64.b64encode(one).decode()}'>" for one in pictures(browser, address)
+            )
+        both = browser.new_page(viewport={"width": 2 * SIZE["width"], "height": SIZE["height"]})
+        both.set_content(f"<body style='margin:0;display:flex'>{shown}")
+        both.wait_for_timeout(500)
+        PICTURE.write_bytes(both.screenshot())
+        browser.close()
+    size = PICTURE.stat().st_size
+    print(f"{PICTURE}: {size:,} bytes")
+    assert size <= MOST
+
+
+if __name__ == "__main__":
+    main()

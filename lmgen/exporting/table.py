@@ -1,0 +1,62 @@
+"""The table of formats, and the export of a model to one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lmgen.errors import InputError
+from lmgen.exporting import html, hub, numpy, onnx, torch
+from lmgen.exporting.target import Contents, Target, default_path
+from lmgen.options import commands, table
+from lmgen.system import files
+
+TARGETS: dict[str, Target] = {
+    "html": html.TARGET,
+    "numpy": numpy.TARGET,
+    "onnx": onnx.TARGET,
+    "torch": torch.TARGET,
+    "hub": hub.TARGET,
+}
+
+
+def contents(lm: Any, format: str, **settings: Any) -> Contents:
+    """The files of a model in a format, by name; that of a format of one file has the name "".
+
+    Raises InputError for a model that the format does not hold, and for a setting that it does not have.
+    """
+    target = TARGETS[format]
+    if why := lack(lm, target):
+        others = ", ".join(name for name, other in TARGETS.items() if not lack(lm, other))
+        raise InputError(f"this model {why}, which --format {format} does not hold: choose another --format ({others})")
+    given = {name: value for name, value in settings.items() if value is not None}
+    if useless := sorted(given.keys() - {*target.settings}):
+        flag = useless[0].replace("_", "-")
+        raise InputError(f"--{flag} means nothing for --format {format}: leave it out, or choose another --format")
+    checked = {option.name: option.check(given[option.name]) for option in commands.EXPORT if option.name in given}
+    return target.contents(lm, **checked)
+
+
+def lack(lm: Any, target: Target) -> str:
+    """What of a model a format does not hold, as in "is an n-gram model"; empty where it holds all."""
+    return f"is {lm.kind.noun}" if lm.kind not in target.kinds else target.lack(lm)
+
+
+def format_of(format: str | None, path: Path | None) -> str:
+    """The format that is asked for, that of the path's suffix, or else the first of the table."""
+    if format is not None:
+        return table.check("format", commands.FORMAT.kind, format)
+    suffix = path.suffix if path else ""
+    return next((name for name, target in TARGETS.items() if target.suffix == suffix != ""), next(iter(TARGETS)))
+
+
+def export(lm: Any, path: Path | None = None, format: str | None = None, force: bool = False, **settings: Any) -> Path:
+    """Write a model in a format, whole or not at all; return where it is.
+
+    Raises InputError as `contents` does, and for a path that is taken, unless `force` replaces what an export wrote there.
+    """
+    format = format_of(format, path)
+    made = contents(lm, format, **settings)
+    path = path or default_path(lm, TARGETS[format].suffix or f"-{format}")
+    files.put(path, made, force)
+    return path
