@@ -172,3 +172,16 @@ def test_processes_killed_at_random_moments(words_file, tmp_path):
     assert found.survived == found.tried >= count - 1
     assert found.longest < ALL_END
     assert found.equal
+
+
+@pytest.mark.slow
+def test_a_straggler_is_named(words_file, tmp_path):
+    """Process 1 takes 3 s longer for its share of the validation, as on a slower host."""
+    slow = "import os, time\nif os.environ.get('JAX_PROCESS_ID') == '1':\n    from lmgen.models.recurrent import Recurrent\n"
+    slow += "    start = Recurrent.start\n    Recurrent.start = lambda *words: time.sleep(3) or start(*words)\n"
+    words = [word for word in WORDS if word != "--quiet"]
+    process = started(words_file, "-o", tmp_path / "m", *words, "--steps", "20", first=slow, folder=tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "process 1 takes" in err
+    assert "times as long as the others, which wait for it" in err

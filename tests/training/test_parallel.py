@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 import support
 
 GOLDEN = Path(support.ROOT) / "tests" / "golden"
-PLAIN = ["--size", "16", "--batch", "4", "--window", "8", "--dropout", "0", "--precision", "f32", "--learning-rate", "0.01"]
+PLAIN = ["--size", "16", "--batch", "4", "--dropout", "0", "--precision", "f32", "--learning-rate", "0.01"]
 # What a step draws at random, each process draws for itself: besides dropout, which symbols are read as unknown ones.
 DRAWS_NOTHING = """
 from lmgen.networks import translating, words
@@ -32,6 +32,7 @@ KINDS = {
     "writer": ("labels.tsv", "--task", "generate"),
     "translator": ("pairs.tsv",),
     "graphs": ("graphs.jsonl",),
+    "trees": ("trees.txt",),
 }
 QUICK = ("lstm", "tagger")
 
@@ -52,7 +53,8 @@ def trained(folder: Path, *words: str) -> tuple[dict[str, np.ndarray], list[dict
 @pytest.mark.parametrize("kind", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in KINDS])
 def test_two_processes_learn_what_one_learns(tmp_path, kind):
     file, *words = KINDS[kind]
-    words = [str(GOLDEN / file), *PLAIN, *words, "--steps", "50", "--valid", str(GOLDEN / file)]
+    window = [] if kind == "trees" else ["--window", "8"]
+    words = [str(GOLDEN / file), *PLAIN, *window, *words, "--steps", "50", "--valid", str(GOLDEN / file)]
     (one, lines), (two, others) = (
         trained(tmp_path, *words, "--output", str(tmp_path / name), "--processes", name) for name in ("1", "2")
     )
