@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lmgen.data.windows import Share
@@ -76,7 +77,7 @@ def whole(state: State) -> State:
     """A state that every process has, of one on all devices."""
     if group.count() == 1:
         return state
-    carried = jax.tree.map(lambda a: group.multihost_utils.process_allgather(a, tiled=True), state.carried)
+    carried = jax.tree.map(lambda a: multihost_utils.process_allgather(a, tiled=True), state.carried)
     return local(state._replace(carried=()))._replace(carried=carried)
 
 
@@ -94,8 +95,6 @@ def _mesh() -> Mesh:
 
 class Clock:
     """The time of a training in seconds, and whether somebody wants it to stop."""
-
-    stops = False
 
     def now(self) -> float:
         return time.monotonic()

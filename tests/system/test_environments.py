@@ -64,6 +64,7 @@ def test_a_team_on_this_machine_listens_on_loopback():
     assert (team.count, team.numbers) == (3, (0, 1, 2))
     assert team.address.startswith("127.0.0.1:")
     for number in team.numbers:
+        assert team.variables(number)["JAX_COORDINATOR_BIND_ADDRESS"] == team.address
         assert found(team.variables(number)) == Team(3, (number,), team.address, "the variables of JAX")
 
 

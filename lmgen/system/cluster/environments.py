@@ -28,8 +28,9 @@ class Team:
     told_by: str
 
     def variables(self, number: int) -> dict[str, str]:
-        """The variables that tell a process all this."""
-        return {ADDRESS: self.address, "JAX_NUM_PROCESSES": str(self.count), "JAX_PROCESS_ID": str(number)}
+        """The variables that tell a process all this. Where all run here, process 0 listens to this machine alone."""
+        alone = {"JAX_COORDINATOR_BIND_ADDRESS": self.address} if self.count == len(self.numbers) else {}
+        return {ADDRESS: self.address, "JAX_NUM_PROCESSES": str(self.count), "JAX_PROCESS_ID": str(number), **alone}
 
 
 @dataclass(frozen=True)

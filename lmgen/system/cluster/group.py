@@ -5,7 +5,6 @@ Every function is called by all processes at the same point. Where there is one 
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,8 @@ from lmgen.system.cluster.watching import PATIENCE
 
 ALONE = "array"  # the name of an array that is not one of a dict
 LAST_SAVE = 24 * 60 * 60  # seconds for which the others wait for process 0 at the end
-SLOW = 2.0  # a process that takes so many times as long as the others is a straggler
+SLOW, LEAST = 2.0, 1.0  # a process that takes so many times as long as the others, and so many seconds, is a straggler
+BLOCK = 1 << 26  # bytes that are sent at a time
 T = TypeVar("T")
 
 
@@ -33,10 +33,9 @@ def join(team: Team, facts: Callable[[], str]) -> None:
 
     Raises InputError where the port of process 0 is in use, a process does not come, or the facts differ.
     """
-    number, (host, port) = team.numbers[0], team.address.rsplit(":", 1)
-    bind = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS") or (f"{host}:{port}" if team.told_by == "--processes" else None)
+    number = team.numbers[0]
     if number == 0:
-        _check_free(int(port))
+        _check_free(int(team.address.rpartition(":")[2]))
     jax.config.update("jax_check_proxy_envs", False)
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM
     try:
@@ -45,7 +44,6 @@ def join(team: Team, facts: Callable[[], str]) -> None:
             team.count,
             number,
             cluster_detection_method="deactivate",
-            coordinator_bind_address=bind,
             heartbeat_timeout_seconds=PATIENCE,
             shutdown_timeout_seconds=LAST_SAVE,
         )
@@ -85,7 +83,7 @@ def count() -> int:
 
 def lost(error: BaseException) -> bool:
     """Whether an error of JAX means that another process is gone."""
-    return watched() and any(word in str(error) for word in ("Gloo", "NCCL", "oordination", "onnection"))
+    return watched() and any(word in str(error) for word in ("Gloo", "NCCL", "oordination", "UNAVAILABLE"))
 
 
 # ---- telling -----------------------------------------------------------------------------------------------------------
@@ -106,10 +104,12 @@ def contents(own: bytes) -> list[bytes]:
 
 def sent(content: bytes = b"") -> bytes:
     """The bytes that process 0 gives, in every process."""
-    length = int(multihost_utils.broadcast_one_to_all(np.array(len(content))))
-    padded = np.zeros(length, np.uint8)
-    padded[: len(content)] = np.frombuffer(content, np.uint8)
-    return np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()
+    blocks, rest = multihost_utils.broadcast_one_to_all(np.array(divmod(len(content), BLOCK), np.int32)).tolist()
+    found = []
+    for k in range(blocks + 1):
+        own = content[k * BLOCK : (k + 1) * BLOCK].ljust(BLOCK if k < blocks else rest, b"\0")
+        found.append(multihost_utils.broadcast_one_to_all(np.frombuffer(own, np.uint8)).tobytes())
+    return b"".join(found)
 
 
 def agree(fault: str) -> None:
@@ -151,10 +151,12 @@ _seconds: list[np.ndarray] = []  # of computing in each round of `shared_out`, b
 
 
 def straggler() -> str:
-    """A sentence about a process that computes far slower than the others, by what was shared out since the last call."""
-    seconds = np.sum(_seconds, 0) if _seconds else np.zeros(1)
+    """A sentence about a process that computes far slower than the others, by what was shared out since the last call; empty
+    where there is none."""
+    seconds = np.sum(_seconds, 0) if _seconds else np.zeros(count())
     _seconds.clear()
-    slowest, usual = int(seconds.argmax()), float(np.median(np.delete(seconds, seconds.argmax()))) if len(seconds) > 1 else 0.0
-    if len(seconds) == 1 or seconds[slowest] < SLOW * usual + 1:
+    slowest = int(seconds.argmax())
+    usual = float(np.median(np.delete(seconds, slowest))) if len(seconds) > 1 else np.inf
+    if seconds[slowest] < SLOW * usual + LEAST:
         return ""
     return f"process {slowest} takes {seconds[slowest] / max(usual, 0.1):.1f} times as long as the others, which wait for it"

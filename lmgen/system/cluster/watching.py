@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import IO, Any, NamedTuple
 
+from lmgen.errors import InputError
 from lmgen.system import terminal
 from lmgen.system.cluster.environments import LOST, WATCHER, Team, watched
 from lmgen.system.signals import INTERRUPTED, TERMINATED
@@ -76,8 +77,10 @@ def watch(team: Team, words: Sequence[str], way_out: str = "", sharing: int = 0)
 
     The exit code is that of process 0, if it ended by itself. Otherwise a sentence says why, and the code is 75 where the
     training can be resumed by the command `way_out`, which process 0 may tell later, and 1 elsewhere. `sharing` is the number of
-    processes that share the cores, if it is not that of those started here.
+    processes that share the cores, if it is not that of those started here. Raises InputError on Windows.
     """
+    if os.name != "posix":
+        raise InputError("several processes work together on Linux and macOS alone: leave out --processes")
     from_child, to_watcher = os.pipe()
     os.set_blocking(from_child, False)
     with open(from_child, encoding="utf-8") as told, contextlib.ExitStack() as stack:
