@@ -30,6 +30,10 @@ faults: $(VENV)/test ## kill, damage, fill the disk, feed hostile files: the lon
 fuzz: $(VENV)/test ## the tests of any input at all, at length: many thousand new ones of each kind (half an hour)
 	LMGEN_LONG=1 $(BIN)/python -m pytest -n 2 tests/fuzz
 
+scale: $(VENV)/test ## several processes on loopback, Open MPI, Slurm and Ray where they are, faults, figures (half an hour)
+	LMGEN_LONG=1 $(BIN)/python -m pytest tests/training/test_parallel.py tests/system/test_launchers.py tests/faults/test_processes.py
+	$(BIN)/python benchmarks/scale.py
+
 oracle: $(VENV)/bench ## compare with PyTorch and other implementations (installs PyTorch, and KenLM where it can be built)
 	-$(BIN)/python -m pip install --quiet --editable '.[kenlm]'
 	LMGEN_OPTIMISE=1 $(BIN)/python -m pytest -m oracle
@@ -64,5 +68,5 @@ $(VENV)/bench: $(VENV)/test
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
-.PHONY: help demo test slow check faults fuzz oracle bench matrix clean
+.PHONY: help demo test slow check faults fuzz scale oracle bench matrix clean
 .DEFAULT_GOAL := help

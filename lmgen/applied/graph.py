@@ -20,6 +20,7 @@ from lmgen.models.capabilities import Taught, finite
 from lmgen.networks import graph
 from lmgen.networks.graph import GraphConfig, Room
 from lmgen.structured.graphs import Coded, Graph, encode, parsed
+from lmgen.system.cluster import group
 
 AT_ONCE = 1024  # graphs that are read together …
 AT_MOST = 1 << 14  # … and nodes and arcs that are computed at a time, unless one graph has more
@@ -38,10 +39,14 @@ class GraphLabeller(Calibrated, Taught):
     def logits(self, data: Coded) -> Iterator[Logits]:
         """The logits of each graph, in order."""
         parts = (np.cumsum(np.diff(data.nodes) + np.diff(data.arcs)) - 1) // AT_MOST
-        for chosen in np.split(np.arange(data.sequences), np.flatnonzero(np.diff(parts)) + 1):
+        several = np.split(np.arange(data.sequences), np.flatnonzero(np.diff(parts)) + 1)
+
+        def read(chosen: np.ndarray) -> Any:
             room = Room(*(1 << max(0, n - 1).bit_length() for n in Room.needed(data, chosen)))  # few shapes to compile
-            read = _logits(self.config, self.precision, self.params, graph.inputs_of(data, chosen, room))
-            found = {name: finite(np.asarray(array)) for name, array in read.items()}
+            return _logits(self.config, self.precision, self.params, graph.inputs_of(data, chosen, room))
+
+        for chosen, arrays in zip(several, group.shared_out(several, read), strict=True):
+            found = {name: finite(np.asarray(array)) for name, array in arrays.items()}
             starts = data.nodes[chosen[0] : chosen[-1] + 2] - data.nodes[chosen[0]]
             for k, (start, end) in enumerate(pairwise(starts.tolist())):
                 tags = found["tags"][start:end] if "tags" in found else None

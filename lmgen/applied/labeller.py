@@ -22,6 +22,7 @@ from lmgen.models.capabilities import Taught, finite
 from lmgen.networks import labelling
 from lmgen.networks.labelling import LabelConfig
 from lmgen.pages import notebook
+from lmgen.system.cluster import group
 
 WIDTH = 32  # columns read side by side
 AT_ONCE = 1024  # examples that are packed together …
@@ -91,10 +92,13 @@ class Labeller(Calibrated, Taught):
         parts = [columns[i : i + width] for i in range(0, len(columns), width)]
         most = 1 << (max(sum(map(len, part)) for part in parts) - 1).bit_length()
         found: dict[int, Logits] = {}
-        for part in parts:
-            block = packing.block(part, data.starts, data.lengths, rows, width, most)
-            read = _logits(self.config, self.precision, self.params, labelling.inputs_of(data.stream, block, letters))
-            logits = {name: finite(np.asarray(array)) for name, array in read.items()}
+        blocks = [packing.block(part, data.starts, data.lengths, rows, width, most) for part in parts]
+
+        def read(block: packing.Block) -> Any:
+            return _logits(self.config, self.precision, self.params, labelling.inputs_of(data.stream, block, letters))
+
+        for block, arrays in zip(blocks, group.shared_out(blocks, read), strict=True):
+            logits = {name: finite(np.asarray(array)) for name, array in arrays.items()}
             for slot in np.flatnonzero(block.of >= 0):
                 place = slice(block.first[slot], block.last[slot] + 1), block.column[slot]
                 tags = logits["tags"][place] if "tags" in logits else None

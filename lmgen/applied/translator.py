@@ -25,6 +25,7 @@ from lmgen.networks.translating import Inputs, TranslatorConfig
 from lmgen.pages import notebook
 from lmgen.structured.pairs import LONGEST, CodedPairs, Pair, encode
 from lmgen.system import devices
+from lmgen.system.cluster import group
 
 WIDTH = 32  # columns read side by side
 AT_ONCE = 512  # sources that are sorted by length together
@@ -172,10 +173,12 @@ class Translator(Network, Taught, ScoresPairs):
         blocks = [*packing.blocks(data.starts, data.lengths, WIDTH)]
         room = max(int(predicted[block.of[block.of >= 0]].sum()) for block in blocks)
         room = 1 << (room - 1).bit_length()
-        for block in blocks:
-            inputs, targets, weights = translating.inputs_of(data, block, room)
+
+        read = [translating.inputs_of(data, block, room) for block in blocks]
+        each = group.shared_out(read, lambda some: _nats(self.config, self.precision, self.params, *some[:2]))
+        for block, (inputs, _, weights), nats in zip(blocks, read, each, strict=True):
             at = inputs.at[weights > 0]
-            nats = finite(np.asarray(_nats(self.config, self.precision, self.params, inputs, targets)))[: len(at)]
+            nats = finite(np.asarray(nats))[: len(at)]
             of = np.append(block.of, -1)[block.slots].reshape(-1)[at]
             order = np.lexsort((at, at % block.places.shape[1]))  # down each column, as the text goes
             of, nats = of[order], nats[order]

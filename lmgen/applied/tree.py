@@ -27,6 +27,7 @@ from lmgen.pages import notebook
 from lmgen.structured import forest, trees
 from lmgen.structured.forest import CodedTrees
 from lmgen.structured.trees import Outline, Tree
+from lmgen.system.cluster import group
 
 AT_ONCE = 1024  # trees that wait to be read together
 NODES = 1 << 13  # nodes that are read together, unless one tree has more
@@ -66,11 +67,15 @@ class TreeLabeller(Network, Taught, Predicts):
         """The logits [n, K] of the nodes of each tree, in order."""
         letters = spelling.joined(self._letters, spelling.hashed(data.others)) if self.config.hashed else None
         parts = (np.cumsum(data.own) - data.own) // NODES
-        for chosen in np.split(np.arange(data.sequences), np.flatnonzero(np.diff(parts)) + 1):
+        several = np.split(np.arange(data.sequences), np.flatnonzero(np.diff(parts)) + 1)
+
+        def read(chosen: np.ndarray) -> np.ndarray:
             steps = forest.steps(data, chosen, min(WIDTH, forest.rounded(len(chosen))))
             found = _logits(self.config, self.precision, self.params, tree.inputs_of(data, steps, letters))
             rows = np.flatnonzero(steps.nodes >= 0)
-            ordered = finite(np.asarray(found))[rows[np.argsort(steps.nodes[rows])]]
+            return finite(np.asarray(found))[rows[np.argsort(steps.nodes[rows])]]
+
+        for chosen, ordered in zip(several, group.shared_out(several, read), strict=True):
             at = data.starts[chosen] - data.starts[chosen[0]]
             yield from (ordered[first : first + own] for first, own in zip(at, data.own[chosen], strict=True))
 

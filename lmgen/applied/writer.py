@@ -22,6 +22,7 @@ from lmgen.models.recurrent import Recurrent
 from lmgen.networks import writing
 from lmgen.networks.writing import WriterConfig
 from lmgen.options.kinds import did_you_mean
+from lmgen.system.cluster import group
 
 LISTED = 20  # labels in a message
 WIDTH = 32  # columns read side by side
@@ -77,12 +78,14 @@ class Writer(Recurrent, Taught, Conditions):
 
     def validate(self, data: Coded) -> tuple[float, dict[str, Any]]:
         """The mean nats of held-out texts, given their labels."""
-        total = count = 0.0
-        for block in packing.blocks(data.starts, data.lengths, WIDTH):
-            *read, weights = writing.inputs_of(data, block, self.config.vocab, len(self.config.labels))
-            nats = _nats(self.config, self.precision, self.params, *read)
-            total, count = total + float((np.asarray(nats) * weights).sum(dtype="float64")), count + float(weights.sum())
-        return total / max(1.0, count), {}
+
+        def read(block: packing.Block) -> np.ndarray:
+            *inputs, weights = writing.inputs_of(data, block, self.config.vocab, len(self.config.labels))
+            nats = np.asarray(_nats(self.config, self.precision, self.params, *inputs))
+            return np.array([(nats * weights).sum(dtype="float64"), weights.sum()])
+
+        total, count = sum(group.shared_out(packing.blocks(data.starts, data.lengths, WIDTH), read))
+        return float(total) / max(1.0, float(count)), {}
 
     def fingerprints(self, text: str) -> list[int]:
         """Those of a text by each of the labels that the model writes by."""

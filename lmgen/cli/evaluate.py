@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from lmgen.cli import console
-from lmgen.cli.options import command, load, refuse_useless
+from lmgen.cli.options import command, load, refuse_useless, together
 from lmgen.cli.predict import SHOWN
 from lmgen.cli.predictions import labels
 from lmgen.models import kinds
@@ -22,7 +22,7 @@ MEASURES = {kinds.WRITER: labels.evaluate_by_label, **{kind: shown.evaluate for 
 @command("lmgen eval cities", "lmgen eval cities test.txt --with trigrams --valid valid.txt", options=commands.EVAL)
 @click.argument("model")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
-def eval_(model: str, files: tuple[str, ...], precision: str, **options: Any) -> None:
+def eval_(model: str, files: tuple[str, ...], precision: str, processes: int, **options: Any) -> None:
     """Measure how well a model predicts a text.
 
     Prints perplexity, bits per character and bits per byte with a 95 % interval, beside n-gram models and file compressors
@@ -34,6 +34,8 @@ def eval_(model: str, files: tuple[str, ...], precision: str, **options: Any) ->
         raise click.UsageError("the weight of --with is fitted to the held-out text, so measure another text: name a FILE")
     if valid and not other:
         raise click.UsageError("--valid is the text to fit the weight of --with to: name the other model, or leave --valid out")
+    if together(processes, (*files, valid or ""))():
+        options["plot"] = None  # of process 0
     loaded = load(model, precision)
     kind = loaded.lm.kind
     refuse_useless(kind, commands.EVAL, options)

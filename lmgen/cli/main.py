@@ -25,6 +25,7 @@ from lmgen.cli.train import train
 from lmgen.errors import LmgenError
 from lmgen.options import suggestions
 from lmgen.system import signals, terminal
+from lmgen.system.cluster import environments
 
 
 @command(
@@ -70,7 +71,10 @@ def main() -> None:
         code = signals.STOP.code or signals.INTERRUPTED
     except (MemoryError, RuntimeError, ValueError) as error:
         from lmgen.system import devices
+        from lmgen.system.cluster import group
 
+        if group.lost(error):
+            environments.leave(environments.LOST)
         if not devices.out_of_memory(error):
             raise
         terminal.note("lmgen: not enough memory: give a smaller --size, --batch, --window or --vocab-size")
@@ -81,4 +85,5 @@ def main() -> None:
         terminal.note(f"lmgen: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         code = 1
     terminal.give_up()
+    environments.leave(code)
     sys.exit(code if isinstance(code, int) else 0)

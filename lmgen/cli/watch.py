@@ -89,7 +89,7 @@ class Watcher(Observer):
             raise KeyboardInterrupt
         way_out = f"go on with: lmgen train --resume {named(run.path)}"
         note(f"stopped at step {run.progress.step:,} and saved; {way_out}")
-        raise SystemExit(self.stop.code)
+        raise SystemExit(self.stop.code or signals.TERMINATED)  # another process was told to stop
 
     def end(self, run: Run) -> None:
         self.stop.finishing = False

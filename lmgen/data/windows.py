@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from lmgen.data.ids import Ids
 from lmgen.data.vocab import EOS
+from lmgen.errors import InputError
 
 RESTARTS = 1 / 50  # the rate at which a column of running text forgets its state between two windows
 MAX_BLOCKS = 1 << 16  # up to this number sequences are shuffled one by one, beyond it in blocks of neighbours
+
+
+class Share(NamedTuple):
+    """The part of each step that one of several devices reads: number `device`, counted from 0, of `devices`."""
+
+    device: int = 0
+    devices: int = 1
+
+    def of(self, columns: int) -> slice:
+        """Which of these columns it reads. Raises InputError if they cannot be shared equally."""
+        if columns % self.devices:
+            raise InputError(f"{self.devices} devices cannot share a batch of {columns}: take a number of them that divides it")
+        own = columns // self.devices
+        return slice(self.device * own, (self.device + 1) * own)
+
+
+ALL = Share()
 
 
 class Windows:
@@ -18,10 +38,13 @@ class Windows:
     The stream is a ring. With `carry` column b starts at b/B of it and reads on for ever: the state is carried from window to
     window and from epoch to epoch, but for rare restarts, without which the network would not learn to begin. Otherwise each
     epoch reads the sequences in an order of its own, drawn from (seed, epoch), and starts with a fresh state.
+
+    With a share they have only the columns of that device.
     """
 
-    def __init__(self, ids: Ids, batch: int, window: int, carry: bool, seed: int, ahead: int = 0):
+    def __init__(self, ids: Ids, batch: int, window: int, carry: bool, seed: int, ahead: int = 0, share: Share = ALL):
         self.ring = ids.stream[:-1]  # the last EOS is the first
+        self.share = share.of(batch)
         self.batch, self.window, self.carry, self.seed, self.ahead = batch, window, carry, seed, ahead
         self.per_epoch = max(1, -(-len(self.ring) // (batch * window)))
         self._blocks = np.zeros(1, np.int64) if carry else _block_starts(self.ring)
@@ -30,14 +53,14 @@ class Windows:
     def begins(self, step: int) -> np.ndarray:
         """The columns [B] whose carried state is forgotten before this window."""
         if self.carry and step:
-            return np.random.default_rng([self.seed, step]).random(self.batch) < RESTARTS
-        return np.full(self.batch, self.carry or step % self.per_epoch == 0)
+            return np.random.default_rng([self.seed, step]).random(self.batch)[self.share] < RESTARTS
+        return np.full(self.share.stop - self.share.start, self.carry or step % self.per_epoch == 0)
 
     def __getitem__(self, step: int) -> np.ndarray:
         n = len(self.ring)
         epoch, within = (0, step) if self.carry else divmod(step, self.per_epoch)
         self._shuffle(epoch)
-        columns = np.arange(self.batch, dtype=np.int64) * n // self.batch + within * self.window
+        columns = np.arange(self.share.start, self.share.stop, dtype=np.int64) * n // self.batch + within * self.window
         place = (columns + np.arange(self.window + 1 + self.ahead, dtype=np.int64)[:, None]) % n  # in the order of this epoch
         block = np.searchsorted(self._ends, place, side="right")
         return self.ring[place + self._shift[block]].astype(np.int32)

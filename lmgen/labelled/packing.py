@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmgen.data.vocab import EOS
+from lmgen.data.windows import ALL, Share
 from lmgen.errors import InputError
 
 LONGEST = 1 << 16  # symbols of a sequence, which is read and learnt whole
@@ -116,11 +117,12 @@ def taken(stream: np.ndarray, places: np.ndarray, otherwise: int = EOS) -> np.nd
 
 @dataclass(frozen=True)
 class _Part:
-    """The columns of one size, `width` of which make a step of `steps`."""
+    """The columns of one size, `width` of which make a step of `steps`; a device reads `own` of them, with `most` sequences."""
 
     rows: int
     width: int
     columns: list[list[int]]
+    own: int
     most: int
 
     @property
@@ -133,18 +135,28 @@ class Packing:
 
     The columns are packed once. Each epoch draws anew, from (seed, epoch), which of the sequences of one kind stands where one
     of that kind is packed, and the order of the columns. Sequences of a length are of a kind, unless `kinds` tells them apart.
+    With a share the blocks have only the columns of that device.
     """
 
-    def __init__(self, starts: np.ndarray, lengths: np.ndarray, symbols: int, seed: int, kinds: np.ndarray | None = None):
-        self.starts, self.lengths, self.seed = starts, lengths, seed
+    def __init__(
+        self,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        symbols: int,
+        seed: int,
+        kinds: np.ndarray | None = None,
+        share: Share = ALL,
+    ):
+        self.starts, self.lengths, self.seed, self.share = starts, lengths, seed, share
         self._parts: list[_Part] = []
         below = 0
         for rows in sizes(lengths):
             chosen = np.flatnonzero((lengths > below) & (lengths <= rows - 2))
             columns = [[int(chosen[k]) for k in column] for column in best_fit(lengths[chosen], rows)]
             width = min(len(columns), max(1, round(symbols / rows)))
-            most = sum(sorted(map(len, columns), reverse=True)[:width])
-            self._parts.append(_Part(rows, width, columns, most))
+            own = -(-width // share.devices)
+            most = sum(sorted(map(len, columns), reverse=True)[:own])
+            self._parts.append(_Part(rows, width, columns, own, most))
             below = rows - 2
         self.per_epoch = sum(part.steps for part in self._parts)
         kinds = lengths if kinds is None else kinds
@@ -161,7 +173,7 @@ class Packing:
     def room(self, weights: np.ndarray) -> dict[int, int]:
         """The most that the weights of a block's sequences sum to, by the number of rows; those of one kind weigh the same."""
         return {
-            part.rows: sum(sorted((int(weights[column].sum()) for column in part.columns), reverse=True)[: part.width])
+            part.rows: sum(sorted((int(weights[column].sum()) for column in part.columns), reverse=True)[: part.own])
             for part in self._parts
         }
 
@@ -170,8 +182,9 @@ class Packing:
         if epoch != self._epoch:
             self._shuffle(epoch)
         part, columns = self._steps[within]
+        columns = columns[self.share.device :: self.share.devices]
         drawn = [[int(self._instead[k]) for k in part.columns[c]] for c in columns]
-        return block(drawn, self.starts, self.lengths, part.rows, part.width, part.most)
+        return block(drawn, self.starts, self.lengths, part.rows, part.own, part.most)
 
     def _shuffle(self, epoch: int) -> None:
         random = np.random.default_rng([self.seed, epoch])

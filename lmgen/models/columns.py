@@ -7,7 +7,8 @@ window, B columns.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,22 @@ class Columns:
         place = self.begins + row + np.arange(count)[:, None]
         return jnp.asarray(np.where(place <= last, self.stream[np.minimum(place, last)], EOS).astype(np.int32)), place > last
 
+    @property
+    def predicted(self) -> slice:
+        """The places of the stream, counted from its second symbol, that the columns predict; they leave none out."""
+        return slice(int(self.starts[0]), int(self.starts[-1] + self.lengths[-1]))
+
+    def split(self, parts: int) -> list[Columns]:
+        """The columns in so many parts or fewer, which together predict what they do."""
+        edges = [k * len(self.starts) // parts for k in range(parts + 1)]
+        return [self._only(slice(low, high)) for low, high in pairwise(edges) if low < high] if parts > 1 else [self]
+
+    def _only(self, some: slice) -> Columns:
+        starts, lengths = self.starts[some], self.lengths[some]
+        longest = int((lengths + np.minimum(starts, self.warm)).max())
+        windows = [(row, size) for row, size in self.windows if row < longest]
+        return replace(self, starts=starts, lengths=lengths, windows=windows, count=_rounded(len(starts)))
+
     def put(self, nats: np.ndarray, window: tuple[int, int], out: np.ndarray) -> None:
         """Write the nats [T, B] of a window where they belong in those of the stream."""
         row, size = window
@@ -68,8 +85,11 @@ def whole(stream: np.ndarray, carry: bool, batch: int, window: int, exact: bool 
         warm = window
     lengths = np.diff(starts, append=n)
     longest = int((lengths + np.minimum(starts, warm)).max())
-    count = 1 << (len(starts) - 1).bit_length()
-    yield Columns(stream, starts, lengths, [(row, window) for row in range(0, longest, window)], count, warm)
+    yield Columns(stream, starts, lengths, [(row, window) for row in range(0, longest, window)], _rounded(len(starts)), warm)
+
+
+def _rounded(columns: int) -> int:
+    return 1 << (columns - 1).bit_length()
 
 
 def cold(stream: np.ndarray, batch: int, window: int) -> Iterator[Columns]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from importlib import metadata
@@ -14,6 +15,7 @@ from lmgen.errors import CheckpointError
 from lmgen.models import schema
 from lmgen.models.kinds import kind_of
 from lmgen.system import cache, checkpoint, directories
+from lmgen.system.cluster import environments
 
 LATE = {"residual": False, "layer_norm": False, "direction": "forward"}  # of models older than these settings
 
@@ -79,6 +81,14 @@ def words(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
+def versions() -> str:
+    """What must be the same in all processes that train together."""
+    from lmgen.nn import native
+
+    kernels = "/".join(native.kind(precision) or "none" for precision in ("f32", "bf16"))
+    return f"lmgen {__version__}, jax {metadata.version('jax')}, kernels {kernels}"
+
+
 def surroundings() -> list[tuple[str, str]]:
     """Versions, processor, memory, caches."""
     import jax
@@ -101,6 +111,7 @@ def surroundings() -> list[tuple[str, str]]:
         ("kernels", kernels()),
         ("precision", precision.auto()),
         ("instructions", " ".join(sorted(f for f in devices.cpu_flags() if f.startswith(("avx", "amx", "fma"))))),
+        ("processes", environments.describe(os.environ)),
         ("memory", f"{ram / 2**30:.1f} GiB" if ram else "unknown"),
         ("cache", str(cache.folder("corpora").parent)),
     ]

@@ -30,10 +30,12 @@ class Words(NamedTuple):
     buckets: Any
 
 
-def words_of(ids: np.ndarray, letters: np.ndarray) -> Words:
-    """The different words of ids [T, B]; `letters` [V, M] are the buckets of every word's letters."""
+def words_of(ids: np.ndarray, letters: np.ndarray, full: bool = False) -> Words:
+    """The different words of ids [T, B]; `letters` [V, M] are the buckets of every word's letters. With `full` there is room for
+    as many words as the ids could have, so that all devices have arrays of the same shapes."""
     words, numbers = np.unique(ids, return_inverse=True)
-    words = np.pad(words, (0, (1 << (len(words) - 1).bit_length()) - len(words)))  # powers of two: few shapes to compile
+    most = min(ids.size, len(letters)) if full else len(words)
+    words = np.pad(words, (0, (1 << (most - 1).bit_length()) - len(words)))  # powers of two: few shapes to compile
     return Words(numbers.reshape(ids.shape).astype(np.int32), words, letters[words])
 
 

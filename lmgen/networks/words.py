@@ -56,10 +56,10 @@ def init(config: WordsConfig, embedding: Array, letters: Array) -> Params:
     return params
 
 
-def inputs_of(ids: np.ndarray, letters: np.ndarray | None) -> tuple[np.ndarray, ...]:
+def inputs_of(ids: np.ndarray, letters: np.ndarray | None, full: bool = False) -> tuple[np.ndarray, ...]:
     """The `ids`; given the buckets of every word's letters [V + others, M], numbers into `words` [U] in place of ids, these
-    words, and their `buckets` [U, M]."""
-    return (ids,) if letters is None else words_of(ids, letters)
+    words, and their `buckets` [U, M], with `full` as for `words_of`."""
+    return (ids,) if letters is None else words_of(ids, letters, full)
 
 
 def embedded(config: WordsConfig, precision: str, params: Params, inputs: Any, dropout: Array | None) -> Array:

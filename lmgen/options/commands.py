@@ -27,9 +27,15 @@ from lmgen.options.table import ENCODING, ERRORS, GLOB, PRECISION, SEED, SEQUENC
 JSON = Option("json", Flag(), False, "Print one JSON object a line.")
 OUTPUT = Option("output", Place(), None, "Output file.", chosen="stdout", short="-o")
 CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen train --carry does.")
+PROCESSES = Option("processes", Whole(1, kinds.MOST_PROCESSES), 1, "Processes on this machine that share the work.")
 BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
 
-TRAIN = (*table.TRAIN, Option("quiet", Flag(), False, "Print no progress.", short="-q"))
+TRAIN = (
+    *table.TRAIN,
+    PROCESSES,
+    Option("ray", Text(), None, "Run the processes on a Ray cluster: its address, auto, or local.", chosen="no"),
+    Option("quiet", Flag(), False, "Print no progress.", short="-q"),
+)
 # What a sample must be like: exact, docs/control.md says how.
 CONSTRAINTS = (
     Option("starts_with", Text(), "", "Only samples that start with this text."),
@@ -131,6 +137,7 @@ EVAL = (
     replace(WINDOW, help="Symbols per window: changes the result of --protocol windows alone.", of="plain"),
     Option("against", Stored(), None, "Another model of the same task: print the interval of the difference.", "labels pairs"),
     Option("plot", File(), None, "Draw the confusion of the labels to a .png, .svg or .pdf file.", "labels"),
+    PROCESSES,
     Option("markdown", Flag(), False, "Print a row of a Markdown table for each text.", "plain"),
     ENCODING,
     ERRORS,

@@ -19,6 +19,7 @@ LARGEST_SEED = (1 << 63) - 1
 LARGEST_FLOAT = 3e38  # about the largest of 32 bits
 MOST_BEAM = 100
 MOST_ALTERNATIVES = 100  # symbols that are shown in place of one
+MOST_PROCESSES = 4096
 MOST_LAYERS = 200
 MOST_CONTEXT = 16_384  # symbols that attention sees
 MOST_ORDER = 32  # of an n-gram model

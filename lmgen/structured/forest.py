@@ -15,6 +15,7 @@ import numpy as np
 from lmgen.data.finding import names_of
 from lmgen.data.split import WHOLE, Split
 from lmgen.data.vocab import EOS, Vocab
+from lmgen.data.windows import Share
 from lmgen.errors import InputError
 from lmgen.labelled import spelling, vectors
 from lmgen.labelled.corpus import UNKNOWN, LabelledCorpus, Labels, held_out, noted, origin, share_of, with_vectors
@@ -215,7 +216,16 @@ class Steps(NamedTuple):
     nodes: np.ndarray
 
 
-def steps(data: CodedTrees, chosen: np.ndarray, width: int) -> Steps:
+def shared_steps(data: CodedTrees, chosen: np.ndarray, width: int, share: Share) -> Steps:
+    """Steps for the trees that a device reads, of those of these numbers; all devices get arrays of the same shapes."""
+    parts = [chosen[k :: share.devices] for k in range(share.devices)]
+    if len(parts) == 1:
+        return steps(data, chosen, width)
+    every = [steps(data, part, width) for part in parts]
+    return steps(data, parts[share.device], width, max(one.leaves for one in every), max(len(one.left) for one in every))
+
+
+def steps(data: CodedTrees, chosen: np.ndarray, width: int, leaves_at_least: int = 0, steps_at_least: int = 0) -> Steps:
     """Steps for the trees of these numbers, `width` nodes at a time; those farthest from their root come first, which takes the
     fewest steps or nearly so (Hu 1961). Leaves and steps are rounded up, so that few shapes are compiled."""
     starts, ends = data.starts[chosen], data.starts[chosen + 1]
@@ -226,7 +236,7 @@ def steps(data: CodedTrees, chosen: np.ndarray, width: int) -> Steps:
     leaves = np.flatnonzero(left == NONE)
     inner = np.flatnonzero(left != NONE)
     inner = inner[np.argsort(-data.depths[nodes[inner]], kind="stable")]
-    L = rounded(len(leaves))
+    L = max(rounded(len(leaves)), leaves_at_least)
     read_in, rows, counts, open_step = [-1] * (len(nodes) + 1), [0] * len(nodes), list[int](), 0  # the last is for NONE
     for node, one, other in zip(inner.tolist(), left[inner].tolist(), right[inner].tolist(), strict=True):
         step = max(open_step, 1 + read_in[one], 1 + read_in[other])
@@ -238,7 +248,7 @@ def steps(data: CodedTrees, chosen: np.ndarray, width: int) -> Steps:
         counts[step] += 1
         while open_step < len(counts) and counts[open_step] == width:
             open_step += 1
-    S = rounded(len(counts)) if counts else 0
+    S = max(rounded(len(counts)) if counts else 0, steps_at_least)
     row = np.array([*rows, L + S * width], np.int32)
     row[leaves] = np.arange(len(leaves))
     of_left, of_right = np.full((2, S * width), L + S * width, np.int32)

@@ -54,6 +54,18 @@ def read_arrays(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
     return arrays, about
 
 
+def content(arrays: Arrays) -> bytes:
+    """Named arrays as bytes, without metadata."""
+    return safetensors.numpy.save({name: np.asarray(a, order="C") for name, a in arrays.items()})
+
+
+def arrays_of(content: bytes) -> Arrays:
+    """The arrays of `content`; what follows them is left out."""
+    length = 8 + int.from_bytes(content[:8], "little")
+    ends = (array["data_offsets"][1] for array in json.loads(content[8:length]).values())
+    return safetensors.numpy.load(content[: length + max(ends, default=0)])
+
+
 def read_about(path: Path, kind: str) -> dict[str, Any]:
     """The metadata of a file, from its header alone. Raises as `read_arrays` does, except for damaged arrays."""
     with files.opened(path) as (file, have):

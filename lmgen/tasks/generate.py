@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jax import Array
 
+from lmgen.data.windows import ALL, Share
 from lmgen.labelled.corpus import Coded
 from lmgen.labelled.packing import Packing
 from lmgen.networks import writing
@@ -21,8 +22,8 @@ class Generate(Task):
 
     network: WriterConfig
 
-    def batches(self, data: Any, batch: int, window: int, seed: int) -> Any:
-        return WrittenBatches(data, batch * window, seed, self.network)
+    def batches(self, data: Any, batch: int, window: int, seed: int, share: Share = ALL) -> Any:
+        return WrittenBatches(data, batch * window, seed, self.network, share)
 
     def init(self, key: Array) -> Any:
         return writing.init(self.network, key)
@@ -37,9 +38,9 @@ class Generate(Task):
 class WrittenBatches:
     """The batches of labelled texts to write: blocks of whole texts."""
 
-    def __init__(self, data: Coded, symbols: int, seed: int, network: WriterConfig):
+    def __init__(self, data: Coded, symbols: int, seed: int, network: WriterConfig, share: Share = ALL):
         self.data, self.network = data, network
-        self.packing = Packing(data.starts, data.lengths, symbols, seed)
+        self.packing = Packing(data.starts, data.lengths, symbols, seed, share=share)
         self.per_epoch, self.filler = self.packing.per_epoch, self.packing.filler
 
     def __getitem__(self, step: int) -> Batch:

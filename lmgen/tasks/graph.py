@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jax import Array
 
+from lmgen.data.windows import ALL, Share
 from lmgen.labelled.corpus import UNKNOWN
 from lmgen.networks import graph
 from lmgen.networks.graph import GraphConfig, Room, filled, inputs_of, within
@@ -24,8 +25,8 @@ class OfGraphs(Task):
 
     network: GraphConfig
 
-    def batches(self, data: Any, batch: int, window: int, seed: int) -> Any:
-        return GraphBatches(data, batch * window, seed)
+    def batches(self, data: Any, batch: int, window: int, seed: int, share: Share = ALL) -> Any:
+        return GraphBatches(data, batch * window, seed, share)
 
     def init(self, key: Array) -> Any:
         return graph.init(self.network, key)
@@ -43,12 +44,14 @@ class GraphBatches:
 
     Each epoch draws the order of the graphs from (seed, epoch) and cuts it into steps of about equal numbers of nodes and arcs.
     The arrays of a step have one of a few sizes, so that few shapes are compiled.
+    With a share a device reads every so many of the graphs of a step.
     """
 
-    def __init__(self, data: Coded, nodes: int, seed: int):
-        self.data, self.seed = data, seed
+    def __init__(self, data: Coded, nodes: int, seed: int, share: Share = ALL):
+        self.data, self.seed, self.share = data, seed, share
         self.per_epoch = min(data.sequences, -(-data.symbols // nodes))
-        self._usual = Room(*(n / self.per_epoch for n in Room.needed(data, np.arange(data.sequences))))  # type: ignore[arg-type]
+        parts = self.per_epoch * share.devices
+        self._usual = Room(*(n / parts for n in Room.needed(data, np.arange(data.sequences))))  # type: ignore[arg-type]
         self._epoch = -1
 
     @property
@@ -60,8 +63,9 @@ class GraphBatches:
         epoch, within_epoch = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._shuffle(epoch)
-        chosen = self._steps[within_epoch]
-        room = self._room(Room.needed(self.data, chosen))
+        parts = [self._steps[within_epoch][k :: self.share.devices] for k in range(self.share.devices)]
+        room = self._room(Room(*map(max, zip(*(Room.needed(self.data, part) for part in parts), strict=True))))
+        chosen = parts[self.share.device]
         return Batch(inputs_of(self.data, chosen, room), *targets_of(self.data, chosen, room), np.zeros(1, bool))
 
     def _shuffle(self, epoch: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jax import Array
 
+from lmgen.data.windows import ALL, Share
 from lmgen.labelled.corpus import UNKNOWN, Coded
 from lmgen.labelled.packing import Block, Packing, taken
 from lmgen.networks import labelling
@@ -25,9 +26,9 @@ class Label(Task):
     def frozen(self) -> tuple[str, ...]:
         return self.network.frozen
 
-    def batches(self, data: Any, batch: int, window: int, seed: int) -> Any:
+    def batches(self, data: Any, batch: int, window: int, seed: int, share: Share = ALL) -> Any:
         letters = data.letters if self.network.hashed else None
-        return LabelBatches(data, batch * window, seed, self.network.balanced, letters)
+        return LabelBatches(data, batch * window, seed, self.network.balanced, letters, share)
 
     def init(self, key: Array) -> Any:
         return labelling.init(self.network, key)
@@ -44,9 +45,11 @@ class LabelBatches:
     """The batches of labelled text: blocks of whole sequences with their labels. With `balanced` a label counts the more, the
     rarer it is, so that all labels count alike; `letters` are those of `labelling.inputs_of`."""
 
-    def __init__(self, data: Coded, symbols: int, seed: int, balanced: bool, letters: np.ndarray | None = None):
-        self.data, self.letters = data, letters
-        self.packing = Packing(data.starts, data.lengths, symbols, seed)
+    def __init__(
+        self, data: Coded, symbols: int, seed: int, balanced: bool, letters: np.ndarray | None = None, share: Share = ALL
+    ):
+        self.data, self.letters, self.share = data, letters, share
+        self.packing = Packing(data.starts, data.lengths, symbols, seed, share=share)
         self.per_epoch, self.filler = self.packing.per_epoch, self.packing.filler
         golds = {"tags": data.tags, "labels": data.labels}
         self.shares = {name: _shares(gold) for name, gold in golds.items() if balanced and gold is not None and gold.ndim == 1}
@@ -56,7 +59,8 @@ class LabelBatches:
         targets, weights = targets_of(self.data, block)
         for name, shares in self.shares.items():
             weights[name] *= shares[targets[name]]
-        return Batch(labelling.inputs_of(self.data.stream, block, self.letters), targets, weights, np.zeros(1, bool))
+        inputs = labelling.inputs_of(self.data.stream, block, self.letters, self.share.devices > 1)
+        return Batch(inputs, targets, weights, np.zeros(1, bool))
 
 
 def _shares(gold: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from jax import Array
 
 from lmgen.data.ids import Ids
 from lmgen.data.vocab import Vocab
+from lmgen.data.windows import ALL, Share
 from lmgen.networks import letters
 from lmgen.nn import model
 from lmgen.tasks.task import Batch, Batches, Task
@@ -21,12 +22,12 @@ class Language(Task):
     def batch(self, window: np.ndarray, begins: np.ndarray) -> Batch:
         return Batch(window[:-1], window[1:], None, begins)
 
-    def batches(self, ids: Ids, batch: int, window: int, seed: int) -> Batches:
-        plain = super().batches(ids, batch, window, seed)
+    def batches(self, ids: Ids, batch: int, window: int, seed: int, share: Share = ALL) -> Batches:
+        plain = super().batches(ids, batch, window, seed, share)
         if not self.network.hashed:
             return plain
         assert ids.vocab
-        return SpeltBatches(plain.task, plain.windows, letters.of_vocabulary(ids.vocab))
+        return SpeltBatches(plain.task, plain.windows, letters.of_vocabulary(ids.vocab), share.devices > 1)
 
     def rows_read(self, batch: Batch) -> Array | None:
         if not model.reads_few_rows(self.network, batch.targets.size):
@@ -49,10 +50,12 @@ class Language(Task):
 
 @dataclass(frozen=True)
 class SpeltBatches(Batches):
-    """Batches whose inputs are words with the buckets of their letters; `letters` [V, M] has those of every id."""
+    """Batches whose inputs are words with the buckets of their letters; `letters` [V, M] has those of every id, and
+    `full` is as for `letters.words_of`."""
 
     letters: np.ndarray
+    full: bool
 
     def __getitem__(self, step: int) -> Batch:
         batch = super().__getitem__(step)
-        return batch._replace(inputs=letters.words_of(batch.inputs, self.letters))
+        return batch._replace(inputs=letters.words_of(batch.inputs, self.letters, self.full))

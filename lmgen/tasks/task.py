@@ -13,7 +13,7 @@ from jax import Array
 
 from lmgen.data.ids import Ids
 from lmgen.data.vocab import Vocab
-from lmgen.data.windows import Windows
+from lmgen.data.windows import ALL, Share, Windows
 from lmgen.nn import model
 
 
@@ -52,9 +52,10 @@ class Task:
         """The batch of a window [T + 1 + ahead, B], in whose columns `begins` [B] the carried state is forgotten first."""
         raise NotImplementedError
 
-    def batches(self, ids: Ids, batch: int, window: int, seed: int) -> Batches:
-        """The batches of a text, `batch` columns of `window` symbols each."""
-        return Batches(self, Windows(ids, batch, window, self.network.carry, seed, self.ahead))
+    def batches(self, ids: Ids, batch: int, window: int, seed: int, share: Share = ALL) -> Batches:
+        """The batches of a text, `batch` columns of `window` symbols each; with a share, what that device reads of them. All
+        devices read arrays of the same shapes."""
+        return Batches(self, Windows(ids, batch, window, self.network.carry, seed, self.ahead, share))
 
     def init(self, key: Array) -> model.Params:
         """Fresh parameters."""

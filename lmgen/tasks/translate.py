@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jax import Array
 
+from lmgen.data.windows import ALL, Share
 from lmgen.labelled.packing import Packing
 from lmgen.networks import translating
 from lmgen.networks.translating import TranslatorConfig
@@ -21,8 +22,8 @@ class Translate(Task):
 
     network: TranslatorConfig
 
-    def batches(self, data: Any, batch: int, window: int, seed: int) -> Any:
-        return PairBatches(data, batch * window, seed)
+    def batches(self, data: Any, batch: int, window: int, seed: int, share: Share = ALL) -> Any:
+        return PairBatches(data, batch * window, seed, share)
 
     def init(self, key: Array) -> Any:
         return translating.init(self.network, key)
@@ -37,9 +38,10 @@ class Translate(Task):
 class PairBatches:
     """The batches of pairs: blocks of whole pairs, all blocks of one shape with as much room for predicted symbols."""
 
-    def __init__(self, data: CodedPairs, symbols: int, seed: int):
+    def __init__(self, data: CodedPairs, symbols: int, seed: int, share: Share = ALL):
         self.data = data
-        self.packing = Packing(data.starts, data.lengths, symbols, seed, data.lengths * (data.sources.max() + 1) + data.sources)
+        kinds = data.lengths * (data.sources.max() + 1) + data.sources
+        self.packing = Packing(data.starts, data.lengths, symbols, seed, kinds, share)
         self.per_epoch, self.filler = self.packing.per_epoch, self.packing.filler
         self.room = self.packing.room(data.lengths - data.sources)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jax import Array
 
+from lmgen.data.windows import ALL, Share
 from lmgen.labelled.corpus import UNKNOWN
 from lmgen.networks import tree
 from lmgen.networks.labelling import nats
@@ -30,8 +31,8 @@ class OverTrees(Task):
     def frozen(self) -> tuple[str, ...]:
         return self.network.frozen
 
-    def batches(self, data: Any, batch: int, window: int, seed: int) -> Any:
-        return TreeBatches(data, batch, batch * window, seed, data.letters if self.network.hashed else None)
+    def batches(self, data: Any, batch: int, window: int, seed: int, share: Share = ALL) -> Any:
+        return TreeBatches(data, batch, batch * window, seed, data.letters if self.network.hashed else None, share)
 
     def init(self, key: Array) -> Any:
         return tree.init(self.network, key)
@@ -47,13 +48,16 @@ class OverTrees(Task):
 class TreeBatches:
     """The batches of trees: each epoch draws an order from (seed, epoch) and cuts it into steps of about as many `nodes`.
 
-    A step reads `width` nodes at a time; `letters` are those of `tree.inputs_of`.
+    A step reads `width` nodes at a time, on all devices together; `letters` are those of `tree.inputs_of`.
     """
 
     filler: ClassVar[float] = 0.0
 
-    def __init__(self, data: CodedTrees, width: int, nodes: int, seed: int, letters: np.ndarray | None = None):
-        self.data, self.width, self.seed, self.letters = data, forest.rounded(width), seed, letters
+    def __init__(
+        self, data: CodedTrees, width: int, nodes: int, seed: int, letters: np.ndarray | None = None, share: Share = ALL
+    ):
+        self.data, self.seed, self.letters, self.share = data, seed, letters, share
+        self.width = forest.rounded(-(-width // share.devices))
         self.per_epoch = max(1, round(data.symbols / nodes))
         self._epoch = -1
 
@@ -62,12 +66,13 @@ class TreeBatches:
         if epoch != self._epoch:
             self._shuffle(epoch)
         data, chosen = self.data, self._order[self._cuts[within] : self._cuts[within + 1]]
-        steps = forest.steps(data, chosen, self.width)
+        steps = forest.shared_steps(data, chosen, self.width, self.share)
         targets = np.where(steps.nodes < 0, UNKNOWN, data.labels[steps.nodes]).astype(np.int32)
         known = targets != UNKNOWN
         weights = {"nodes": known, "roots": known & (data.depths[steps.nodes] == 0)}
         weights = {name: some.astype(np.float32) for name, some in weights.items()}
-        return Batch(tree.inputs_of(data, steps, self.letters), targets, weights, np.zeros(1, bool))
+        inputs = tree.inputs_of(data, steps, self.letters, self.share.devices > 1)
+        return Batch(inputs, targets, weights, np.zeros(1, bool))
 
     def _shuffle(self, epoch: int) -> None:
         self._order = np.random.default_rng([self.seed, epoch]).permutation(self.data.sequences)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +15,7 @@ from lmgen.errors import DivergedError
 from lmgen.nn.model import Params
 from lmgen.system import memory
 from lmgen.tasks.task import Batches, Task
+from lmgen.training import parallel
 from lmgen.training.step import State, begin, step
 
 BAD_STEPS = 20  # steps in a row without a finite gradient that end a training
@@ -47,7 +47,8 @@ class Training:
         self.validate, self.valid_symbols = validate, valid_symbols
         self.state = state or begin(task, config)
         self.progress = progress or Progress()
-        self._started = time.monotonic() - self.progress.seconds
+        self.clock = parallel.clock()
+        self._started = self.clock.now() - self.progress.seconds
         self._pending: deque[list[Array]] = deque()  # the losses and gradient norms of the last steps
         self._ahead = 1 if jax.default_backend() == "cpu" else AHEAD
         self._norm: float | None = None  # of the last step that was waited for
@@ -56,7 +57,7 @@ class Training:
     @property
     def seconds(self) -> float:
         """Seconds of training, those before a resume included."""
-        return time.monotonic() - self._started
+        return self.clock.now() - self._started
 
     def done(self) -> tuple[float, str]:
         """The share of the training that is done, 1 or more at its end, and the sentence for that end."""
@@ -80,6 +81,7 @@ class Training:
         config, progress, first = self.config, self.progress, self.progress.step
         last = first, self.seconds  # of the last report with a loss
         share, why = self.done()
+        self.state = parallel.placed(self.state)
         if share >= 1:  # a resumed training may have no step left
             progress.finished = progress.finished or why
         while not progress.finished:
@@ -95,6 +97,7 @@ class Training:
             self.settle(self._ahead - 1)  # waiting for a step before keeps the device busy with this one
             self._pending.append(pending)
             progress.step = k + 1
+            self.clock.tick()
             if self._compiled is None:
                 self.settle()
                 self._compiled = progress.step, self.seconds
@@ -133,9 +136,11 @@ class Training:
                 self.progress.counted += 1
 
     def _validated(self, report: StepReport, validate: Callable[[Params], float]) -> StepReport:
-        progress, start = self.progress, time.monotonic()
-        nats = validate(self.state.kept)
-        progress.validating = time.monotonic() - start
+        self.clock.meet()
+        progress, start = self.progress, self.clock.now()
+        nats = validate(parallel.local(self.state.kept))
+        self.clock.meet()
+        progress.validating = self.clock.now() - start
         better = math.isfinite(nats) and (progress.best_nats is None or nats < progress.best_nats)
         if better:
             progress.best_nats, progress.best_step, progress.since_best = nats, progress.step, 0

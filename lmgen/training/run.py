@@ -1,14 +1,17 @@
 """A training in a model directory: started, reported, saved, stopped, resumed.
 
 What is written: config.json, vocab.json and known.safetensors at the start; metrics.jsonl as it goes; model.safetensors and
-README.md whenever a validation is the best so far; a snapshot under train/ from which resume continues, to the bit.
+README.md whenever a validation is the best so far; a snapshot under train/ from which resume continues, to the bit. Of several
+processes the first one writes; the others follow it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
-import time
+import os
+import struct
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, replace
 from functools import partial
@@ -32,8 +35,9 @@ from lmgen.nn import model
 from lmgen.nn.precision import precision_of
 from lmgen.options import table
 from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
+from lmgen.system.cluster import group
 from lmgen.tasks import task_of
-from lmgen.training import metrics
+from lmgen.training import metrics, parallel
 from lmgen.training.card import card, of_text, reading
 from lmgen.training.loop import Training
 from lmgen.training.step import State, begin
@@ -56,13 +60,14 @@ class Run:
         progress: Progress | None = None,
     ):
         self.place, self.data, self.network, self.config, self.text = place, data, network, config, text
+        self.writes = group.number() == 0
         self.trouble = ""  # why the last save failed
         self._better: Weights | None = None  # the best weights, until they are written
         self._validated: tuple[int, float | None] = (0, None)  # step of the last validation, and its nats where they are finite
         self._facts: dict[str, Any] = {}  # that it found
         self.kind = loading.type_of(vars(network)).kind
         task = task_of(network, config.precision)
-        batches = task.batches(data.train, config.batch, config.window, config.seed)
+        batches = parallel.batches(task, data.train, config)
         validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
         self.training = Training(config, task, batches, validate, state, progress, valid_symbols)
         self.saved = self.progress.step  # the step of the newest snapshot
@@ -79,23 +84,24 @@ class Run:
     def language_model(self, params: model.Params | None = None) -> Any:
         """The model as it is now (or with other parameters), for a sample or a look."""
         kind, origin = loading.type_of(vars(self.network)), Provenance(self.text, self.data.known, self.path)
-        params = self.training.state.kept if params is None else params
+        params = parallel.local(self.training.state.kept) if params is None else params
         network, params = self.training.task.folded(params, self.data.vocab)
         return kind(network, params, self.data.vocab, self.config.precision, origin)  # type: ignore[call-arg]
 
     def __iter__(self) -> Generator[StepReport, None, None]:
-        with metrics.Writer(self.place.folder / "metrics.jsonl") as lines, memory_of(self.network, self.config):
-            saved = time.monotonic()
+        path = self.place.folder / "metrics.jsonl" if self.writes else Path(os.devnull)
+        with metrics.Writer(path) as lines, memory_of(self.network, self.config):
+            saved = self.training.seconds
             for report in self.training:
                 lines.add(report)
                 if report.valid_nats is not None:
                     self._validated = report.step, report.valid_nats if math.isfinite(report.valid_nats) else None
-                if report.best and self.config.keep == "best":
+                if report.best and self.config.keep == "best" and self.writes:
                     self._better = self._weights(report.valid_nats)
-                if report.valid_nats is not None or self.progress.finished or time.monotonic() - saved > SAVE_SECONDS:
+                if report.valid_nats is not None or self.progress.finished or self.training.seconds - saved > SAVE_SECONDS:
                     with contextlib.suppress(LmgenError):
                         self.save()
-                    saved = time.monotonic()
+                    saved = self.training.seconds
                     self.trouble = self.trouble or lines.trouble
                     report = replace(report, trouble=self.trouble)
                 yield report
@@ -107,7 +113,10 @@ class Run:
         fails, and keeps its sentence in `trouble`: training can continue, and the next save tries again.
         """
         self.training.settle()
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.training.state.params)):
+        state = parallel.whole(self.training.state)
+        if not self.writes:
+            return
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
             return  # such weights are useless, and the training is about to report it
         keeps_last = self.config.keep == "last" or self.progress.best_nats is None
         step, nats = self._validated
@@ -117,7 +126,7 @@ class Run:
                 checkpoint.write_model(self.place.folder, *weights[:2])
                 files.write_bytes(self.place.folder / "README.md", weights[2].encode("utf-8", "replace"))
                 self._better = None
-            arrays = trees.flatten(self.training.state._asdict())
+            arrays = trees.flatten(state._asdict())
             about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
             checkpoint.write_snapshot(self.place.folder, self.progress.step, arrays, about)
             self.place.publish()
@@ -180,6 +189,8 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
         network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, hashed=hashed, **shape)
     text = replace(text, split=data.split)
     config = TrainingConfig(**{**pace, "precision": precision_of(pace.get("precision", "auto"), network.cell)})
+    if wanted.get("batch") is None and not text.form:
+        config = replace(config, batch=parallel.rounded(config.batch))
     settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}
     with memory_of(network, config):
         language.check_memory(network, config)
@@ -189,6 +200,33 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
             return Run(place, data, network, config, text)
         state = begin(task_of(network, config.precision), config)
         return Run(place, data, network, config, text, state._replace(params=labelling.started(state.params, data, start)))
+
+
+def invitation(run: Run) -> bytes:
+    """All that another process needs in order to follow a training that is about to start; the text it reads itself."""
+    settings = {"lmgen": __version__, "model": asdict(run.network), "train": asdict(run.config), "text": asdict(run.text)}
+    texts = {"config.json": checkpoint.config_text(settings), "vocab.json": run.data.vocab.to_json()}
+    about = {"path": str(run.path), "texts": texts, "progress": asdict(run.progress), "text_sha256": run.data.sha256}
+    header = json.dumps(about).encode()
+    return struct.pack("<Q", len(header)) + header + arrayfile.content(trees.flatten(run.training.state._asdict()))
+
+
+def follow(invited: bytes) -> Run:
+    """The training that process 0 leads, in another process, which writes nothing. Raises InputError where the text differs."""
+    length = 8 + struct.unpack_from("<Q", invited)[0]
+    about = json.loads(invited[8:length])
+    path, progress = Path(about["path"]), Progress(**about["progress"])
+    vocab, network, settings = loading.described(path, about["texts"])
+    config, text = TrainingConfig(**settings["train"]), TextSettings.of(settings["text"])
+    data = same_text(path, text, vocab, network.carry, about["text_sha256"], network.names)
+    state = _state(network, config, arrayfile.arrays_of(invited[length:]), str(path))
+    return Run(directories.Place(path), data, network, config, text, state, progress)
+
+
+def _state(network: model.NetworkConfig, config: TrainingConfig, arrays: arrayfile.Arrays, where: str) -> State:
+    """The state of a training, of its arrays. Raises CheckpointError where they do not fit."""
+    template = jax.eval_shape(partial(begin, task_of(network, config.precision), config))._asdict()
+    return State(**jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, where)))
 
 
 @contextlib.contextmanager
@@ -225,8 +263,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         target = files.target or text.target
         text = replace(text, files=files.files, valid_files=files.valid_files or text.valid_files, target=target)
     data = same_text(path, text, vocab, network.carry, None if changed_text else about["text_sha256"], network.names)
-    template = jax.eval_shape(partial(begin, task_of(network, config.precision), config))._asdict()
-    state = jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, str(path)))
+    state = _state(network, config, arrays, str(path))
     if data.sha256 != about["text_sha256"]:  # what was best on another text is not best on this one
         progress = replace(progress, best_nats=None, best_step=0, since_best=0, scale=1.0)
     if progress.best_nats is not None:
@@ -235,7 +272,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         except CheckpointError as error:
             complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)
-    resumed = Run(directories.Place(path), data, network, config, text, State(**state), progress)
+    resumed = Run(directories.Place(path), data, network, config, text, state, progress)
     if ends and resumed.training.done()[0] >= 1:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
         raise InputError(f"{path} has been trained for {behind}, so it is past that end: give a later one")

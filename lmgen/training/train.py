@@ -22,6 +22,7 @@ from lmgen.models.provenance import TextSettings
 from lmgen.options import table
 from lmgen.structured.table import Found, recognise, structure_of
 from lmgen.system import directories, lock, signals, terminal
+from lmgen.system.cluster import group, watching
 from lmgen.training import counting, loggers
 from lmgen.training import run as runs
 from lmgen.training.display import Display, Loss
@@ -182,12 +183,19 @@ def learnt(task: str) -> str:
 
 
 def _drive(run: Run, observer: Observer, log: str | None) -> None:
-    """Run a training to its end, or until it is stopped; then it is saved."""
+    """Run a training to its end, or until it is stopped; then it is saved. Other processes are told to follow."""
+    if group.count() > 1:
+        group.sent(runs.invitation(run))
+        group.agree("")
     with loggers.logging(log, run, observer.note) as add:
         with closing(iter(run)) as reports, observer.watch(run) as go_on:
             for report in reports:
                 add(report)
-                if not go_on(report):
+                if run.place.published:
+                    watching.tell(resuming(run.path))
+                if report.valid_nats is not None and (sentence := group.straggler()):
+                    observer.note(sentence)
+                if run.training.clock.stop(not go_on(report)):
                     break
         if not run.progress.finished:
             run.save()
@@ -203,6 +211,30 @@ def _drive(run: Run, observer: Observer, log: str | None) -> None:
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
     if run.progress.finished:
         observer.end(run)
+
+
+def follow(stop: signals.Stop) -> None:
+    """Take part in a training that process 0 leads."""
+    invited, fault = group.sent(), ""
+    try:
+        run = runs.follow(invited)
+    except LmgenError as error:
+        fault = str(error)
+    group.agree(fault)
+    stop.finishing = True
+    with closing(iter(run)) as reports:
+        for report in reports:
+            if report.valid_nats is not None:  # then process 0 has saved
+                watching.tell(resuming(run.path))
+            if run.training.clock.stop(bool(stop.code)):
+                break
+    if not run.progress.finished:
+        run.save()
+
+
+def resuming(path: Path) -> str:
+    """The command that goes on with a training."""
+    return f"lmgen train --resume {named(path)}"
 
 
 def named(path: Path) -> str:

@@ -272,7 +272,7 @@ def test_a_budget_that_ends_in_a_validation_or_after_a_step_says_so(monkeypatch)
     """By a clock of the test: a step takes 1 s, a validation 5 s, and whoever reads the reports 3 s; nothing is left without a
     validation, and the end is named."""
     clock = [0.0]
-    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
 
     class Slow(SameBatch):
         def __getitem__(self, number):
@@ -308,7 +308,7 @@ def test_a_budget_leaves_time_for_the_first_validation(monkeypatch):
     Of 30 s that leaves about 12 for steps; how long compiling took says nothing about the validation.
     """
     clock = [0.0]
-    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
 
     class Slow(SameBatch):
         def __getitem__(self, number):
