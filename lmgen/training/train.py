@@ -104,8 +104,8 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
     Raises InputError, before anything is written, for a text or an option that cannot be used, DivergedError where no step
     succeeds, LmgenError where the last save fails.
     """
-    loggers.check(options["log"])
     if options["resume"]:
+        loggers.check(options["log"])
         path = directories.find(str(options["resume"]))
         with lock.locked(path):
             text = _text(sources, options, observer)
@@ -114,6 +114,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
             _drive(run, observer, options["log"])
         return path, run.config.precision
     kinds.wanted(options)
+    loggers.check(options["log"])
     language.check(options)
     path, force = options["output"] or directories.HOME / name, options["force"]
     count_on = not (options["output"] or force)
