@@ -34,6 +34,10 @@ scale: $(VENV)/test ## several processes on loopback, Open MPI, Slurm and Ray wh
 	LMGEN_LONG=1 $(BIN)/python -m pytest tests/training/test_parallel.py tests/system/test_launchers.py tests/faults/test_processes.py
 	$(BIN)/python benchmarks/scale.py
 
+browser: $(VENV)/test ## try the pages in Chromium, as their users do (apt install chromium)
+	$(BIN)/python -m pip install --quiet --editable '.[browser]'
+	$(BIN)/python -m pytest -m browser
+
 oracle: $(VENV)/bench ## compare with PyTorch and other implementations (installs PyTorch, and KenLM where it can be built)
 	-$(BIN)/python -m pip install --quiet --editable '.[kenlm]'
 	LMGEN_OPTIMISE=1 $(BIN)/python -m pytest -m oracle
@@ -68,5 +72,5 @@ $(VENV)/bench: $(VENV)/test
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
-.PHONY: help demo test slow check faults fuzz scale oracle bench matrix clean
+.PHONY: help demo test slow check faults fuzz scale browser oracle bench matrix clean
 .DEFAULT_GOAL := help

@@ -9,6 +9,7 @@ import gc
 import getpass
 import io
 import os
+import shutil
 import sys
 import tempfile
 from itertools import count
@@ -35,10 +36,14 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 MOST_MAPS = 25_000
+CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.browser)
     if MASKED or os.name != "posix":
         for item in items:
             if item.get_closest_marker("posix"):
@@ -60,6 +65,19 @@ def pytest_runtest_teardown(item, _ran=count(1)):
     if next(_ran) % 25 == 0 and maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="module")  # while it runs, no other event loop can
+def browser():
+    """Chromium: that of LMGEN_CHROMIUM, or the one on the path, or that of playwright."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        found = os.environ.get("LMGEN_CHROMIUM") or shutil.which("chromium") or started.chromium.executable_path
+        if not os.path.exists(found):
+            pytest.skip("there is no Chromium here: name one with LMGEN_CHROMIUM")
+        browser = started.chromium.launch(executable_path=found, args=CHROMIUM)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from itertools import islice
 
 import pytest
@@ -15,8 +14,6 @@ from lmgen.exporting import table
 from lmgen.generation import sampling
 from lmgen.generation.sampling import Settings
 
-playwright = pytest.importorskip("playwright.sync_api")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 HOSTILE = Vocab(
     "word",
     (
@@ -24,16 +21,6 @@ HOSTILE = Vocab(
         *("&lt;", "\ud800", "a\u2028b", "${x}`", "'\"\\"),
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not (path := shutil.which("chromium")):
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as run:
-        started = run.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

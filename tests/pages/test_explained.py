@@ -8,7 +8,6 @@ import json
 import math
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -154,19 +153,6 @@ def test_a_page_without_a_script_allows_none():
 
 
 # ---- in a browser ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, offline."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not Path("/usr/bin/chromium").exists():
-        pytest.skip("there is no Chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with playwright.sync_playwright() as run:
-        found = run.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from itertools import islice
 
 import numpy as np
@@ -20,22 +18,9 @@ playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 served = pytest.importorskip("served", exc_type=ModuleNotFoundError)
 
-pytestmark = pytest.mark.browser
 expect = playwright.expect
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 PATIENCE = 15_000  # milliseconds: a program may be compiled first
 WRITING = ["write", "surprise", "temperature", "memory", "units"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        found = os.environ.get("LMGEN_CHROMIUM") or shutil.which("chromium") or started.chromium.executable_path
-        if not os.path.exists(found):
-            pytest.skip("there is no Chromium here: name one with LMGEN_CHROMIUM")
-        browser = started.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
