@@ -34,7 +34,7 @@ PAGE = report.ROOT / "docs" / "serve.md"
 ADDRESS = "127.0.0.1:8000"  # on the page
 CLIENTS = 64
 SECONDS = float(os.environ.get("LMGEN_SERVE_SECONDS", "60"))
-LONG, MANY = 1000, 1_000_000  # symbols of a text, and lines, so that none ends before
+LONG, MANY = 4000, 1_000_000  # symbols of a text, and lines, so that none ends before
 MODEL = "shakespeare"
 TRAIN = f"train DATA/tinyshakespeare/train.txt --carry --steps 200 --size 256 --output {MODEL} --quiet"
 
@@ -110,7 +110,7 @@ async def crowd(address: str, seconds: float) -> Seen:
 def batch(model: lmgen.Model) -> float:
     """The symbols a second of one batch of lmgen sample."""
     start = time.monotonic()
-    drawn = list(islice(samples(model.lm, Settings(max_length=4 * LONG, lines=MANY), wanted=CLIENTS), CLIENTS))
+    drawn = list(islice(samples(model.lm, Settings(max_length=LONG, lines=MANY), wanted=CLIENTS), CLIENTS))
     return sum(one.symbols for one in drawn) / (time.monotonic() - start)
 
 

@@ -22,6 +22,7 @@ from lmgen.generation.transforms import OF_SEEN
 from lmgen.models.capabilities import Generates, finite
 
 SIZES = (1, 4, 16, 64)  # rows of a call, where the loop allows any number: few shapes to compile
+LONG = 4 * DRAWN  # symbols of a call where all texts have as many already, so that few end within it
 
 
 class Text:
@@ -71,16 +72,19 @@ class Together:
         return loop_of(self.lm, by_kernels).most
 
     def write(self, texts: Sequence[Text]) -> None:
-        """Give each of the texts DRAWN symbols more, of the prompt or of what follows it. Raises CheckpointError where the
-        numbers are not finite."""
+        """Give each of the texts DRAWN symbols more, of the prompt or of what follows it, or LONG where all have as many already.
+
+        Raises CheckpointError where the numbers are not finite.
+        """
         names = tuple(dict.fromkeys(name for text in texts for name in text.names))
         loop = loop_of(self.lm, texts[0].by_kernels)
         size = loop.most if loop.always else next(size for size in SIZES if size >= len(texts))
         spare = size - len(texts)
-        forced = np.full((DRAWN, size), -1, np.int32)
+        steps = LONG if loop.length >= LONG and min(text.read for text in texts) >= LONG else DRAWN
+        forced = np.full((steps, size), -1, np.int32)
         for row, text in enumerate(texts):
             if text.read < len(text.prompt):
-                part = text.prompt[text.read : text.read + DRAWN]
+                part = text.prompt[text.read : text.read + steps]
                 forced[: len(part), row] = part
         if new := [text for text in texts if text.key is None]:
             for text, key in zip(new, _keys(new, size), strict=False):
@@ -94,7 +98,7 @@ class Together:
         )
         values = values_of([text.settings for text in texts] + [texts[0].settings] * spare)
         at = np.array([text.read for text in texts] + [0] * spare)
-        rows, ids, nats = loop.steps(names, values, rows, forced, at, DRAWN)
+        rows, ids, nats = loop.steps(names, values, rows, forced, at, steps)
         finite(np.asarray(nats))
         after = [*map(np.asarray, jax.tree.leaves(rows.state))]
         columns, last = np.asarray(ids).T.tolist(), np.asarray(rows.last).tolist()

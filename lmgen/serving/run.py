@@ -15,7 +15,7 @@ import uvicorn
 from lmgen.api import Model
 from lmgen.errors import InputError
 from lmgen.generation.sampling import Settings as Drawing
-from lmgen.generation.together import SIZES, Text, Together
+from lmgen.generation.together import LONG, SIZES, Text, Together
 from lmgen.models.capabilities import Conditions, Generates, can
 from lmgen.serving.app import application
 from lmgen.serving.house import House
@@ -24,6 +24,7 @@ from lmgen.system import signals
 
 IDLE = 256  # connections beside those of the requests in flight
 SHORTEST_KEY = 16  # characters
+ENDLESS = 1 << 30  # lines
 SWITCH = 0.0005  # seconds that the engine waits at most while the event loop computes
 
 
@@ -107,4 +108,6 @@ def warm(model: Model) -> None:
         together = Together(lm)
         sizes = [size for size in SIZES if size <= together.most(True)]
         for size in sizes:
-            together.write([Text(Drawing(), 0, number, np.zeros(0, np.int32), 1) for number in range(size)])
+            texts = [Text(Drawing(), 0, number, np.zeros(0, np.int32), ENDLESS) for number in range(size)]
+            while texts[0].read <= LONG:  # the last call is a long one
+                together.write(texts)
