@@ -23,7 +23,8 @@ class Share(NamedTuple):
     def of(self, columns: int) -> slice:
         """Which of these columns it reads. Raises InputError if they cannot be shared equally."""
         if columns % self.devices:
-            raise InputError(f"{self.devices} devices cannot share a batch of {columns}: take a number of them that divides it")
+            way_out = f"give a --batch that is a multiple of {self.devices}"
+            raise InputError(f"{self.devices} devices cannot share a batch of {columns}: {way_out}")
         own = columns // self.devices
         return slice(self.device * own, (self.device + 1) * own)
 

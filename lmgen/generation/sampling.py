@@ -243,7 +243,8 @@ def _probabilities(names: tuple[str, ...], unknown: bool) -> Callable[[Values, A
 
 
 class Loop(NamedTuple):
-    """The loop for a model: at most, or always, so many rows side by side, and `length` symbols in a call.
+    """The loop for a model: it takes up to `most` rows side by side, or exactly `most` if `always`, and gives up to `length`
+    symbols in a call.
 
     `steps` takes the transforms that are active, the values of the rows, the rows, forced ids [n, B], the place of each row in
     its text [B], and how many symbols are wanted; it gives the rows after them, ids and nats [n, B].

@@ -47,7 +47,7 @@ class Columns:
         return slice(int(self.starts[0]), int(self.starts[-1] + self.lengths[-1]))
 
     def split(self, parts: int) -> list[Columns]:
-        """The columns in so many parts or fewer, which together predict what they do."""
+        """The columns in at most `parts` parts, which together predict the same symbols."""
         edges = [k * len(self.starts) // parts for k in range(parts + 1)]
         return [self._only(slice(low, high)) for low, high in pairwise(edges) if low < high] if parts > 1 else [self]
 

@@ -102,7 +102,7 @@ async def body(request: Request, settings: Settings) -> dict[str, Any]:
 
 
 async def aside(size: int, function: Callable[..., Result], *args: Any) -> Result:
-    """The result of a function, which is called in another thread where so many bytes keep it from returning at once."""
+    """The result of a function, which is called in another thread if it works on many bytes (`size`): others need not wait."""
     return function(*args) if size < SMALL else await asyncio.to_thread(function, *args)
 
 

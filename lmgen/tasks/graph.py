@@ -44,7 +44,7 @@ class GraphBatches:
 
     Each epoch draws the order of the graphs from (seed, epoch) and cuts it into steps of about equal numbers of nodes and arcs.
     The arrays of a step have one of a few sizes, so that few shapes are compiled.
-    With a share a device reads every so many of the graphs of a step.
+    With a share of n devices, each device reads every n-th graph of a step.
     """
 
     def __init__(self, data: Coded, nodes: int, seed: int, share: Share = ALL):

@@ -127,7 +127,7 @@ class Training:
             yield report
 
     def settle(self, left: int = 0) -> None:
-        """Wait for the last steps, but for so many, and add their losses to the mean."""
+        """Wait for all steps but the last `left`, and add their losses to the mean."""
         while len(self._pending) > left:
             nats, norm = map(float, self._pending.popleft())
             self._norm = norm if math.isfinite(norm) else None

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 
 import lmgen
 
-uvicorn = pytest.importorskip("uvicorn")
+served = pytest.importorskip("served", exc_type=ModuleNotFoundError)
 
-from lmgen.serving.app import application  # noqa: E402
 from lmgen.serving.settings import Settings  # noqa: E402
 
 KEY = "a-key-for-tests-alone"
@@ -23,15 +20,8 @@ KEY = "a-key-for-tests-alone"
 @pytest.fixture(scope="module")
 def address(model_path):
     """The URL of a server with a key."""
-    app = application({"words": lmgen.load(model_path, "f32")}, Settings(key=KEY))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with served.running({"words": lmgen.load(model_path, "f32")}, Settings(key=KEY)) as address:
+        yield address
 
 
 @pytest.fixture

@@ -31,12 +31,12 @@ function split(text) {
   return UNIT.cut ? UNIT.cut(words) : words;
 }
 
-/** The ids of a text; what is not in the vocabulary is UNK. */
+/** The ids of a text. A symbol that is not in the vocabulary becomes UNK. */
 function encode(text) {
   return split(text).map((symbol) => IDS.get(symbol) ?? UNK);
 }
 
-/** The symbol of an id; of EOS nothing, of UNK the mark that the corpus has for it. */
+/** The symbol of an id: nothing for EOS, the mark of the corpus for UNK. */
 function spell(id) {
   return id === EOS ? "" : id === UNK ? UNIT.lead + (MARK ?? "\ufffd") : MODEL.symbols[id - 2];
 }

@@ -30,13 +30,13 @@ def split(text):
 
 
 def encode(text):
-    """The ids of a text; what is not in the vocabulary is UNK."""
+    """The ids of a text. A symbol that is not in the vocabulary becomes UNK."""
     ids = symbol_ids()
     return [ids.get(symbol, UNK) for symbol in split(text)]
 
 
 def spell(id):
-    """The symbol of an id; of EOS nothing, of UNK the mark that the corpus has for it."""
+    """The symbol of an id: nothing for EOS, the mark of the corpus for UNK."""
     if id == UNK:
         return UNITS[MODEL["unit"]]["lead"] + (MODEL["unk_token"] or "\N{REPLACEMENT CHARACTER}")
     return "" if id == EOS else MODEL["symbols"][id - 2]

@@ -15,7 +15,7 @@ from lmgen.errors import InputError
 ADDRESS = "JAX_COORDINATOR_ADDRESS"  # of process 0; given, it takes precedence over what a launcher tells
 WATCHER = "LMGEN_WATCHER"  # in a child: the number of the file by which it tells its watcher how to resume the training
 LOST = 79  # exit code of a child that misses another process
-PORTS = 1 << 12  # the last so many ports are those that a job's number chooses from
+PORTS = 1 << 12  # the number of a job chooses one of the last 4,096 ports
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,10 @@ def found(variables: Mapping[str, str]) -> Team | None:
 
 
 def here(count: int, variables: Mapping[str, str]) -> Team | None:
-    """A team of so many processes on this machine. Raises InputError where a launcher has started some already."""
+    """The team that a launcher has started, or else one of `count` processes on this machine; None for a single process.
+
+    Raises InputError where `count` processes are to be started, and a launcher has started some already.
+    """
     launched = found(variables)
     if launched and count > 1 and WATCHER not in variables:
         started = f"{launched.told_by} started {launched.count} processes"

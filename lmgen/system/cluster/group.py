@@ -23,7 +23,7 @@ from lmgen.system.cluster.watching import PATIENCE
 
 ALONE = "array"  # the name of an array that is not one of a dict
 LAST_SAVE = 24 * 60 * 60  # seconds for which the others wait for process 0 at the end
-SLOW, LEAST = 2.0, 1.0  # a process that takes so many times as long as the others, and so many seconds, is a straggler
+SLOW, LEAST = 2.0, 1.0  # a straggler takes this many times as long as the others, and at least this many seconds
 BLOCK = 1 << 26  # bytes that are sent at a time
 T = TypeVar("T")
 

@@ -42,7 +42,7 @@ class Process:
 
 
 def run(count: int, words: Sequence[str], address: str) -> int:
-    """Run `lmgen WORDS` as so many processes on a Ray cluster; the exit code. Raises InputError where there is none."""
+    """Run `lmgen WORDS` in `count` processes on a Ray cluster; the exit code. Raises InputError where there is no cluster."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would report to its makers
     os.environ["RAY_COLOR_PREFIX"] = "0" if terminal.plain(sys.stderr) else "1"
     try:
