@@ -29,9 +29,14 @@ CORPORA = next((place for place in _PLACES if place.is_dir()), Path("corpora"))
 SHIPPED = {
     "cities": "names of cities and towns of the world",
     "dates": "dates in words and figures, and the same dates as 2021-03-04, for translation",
+    "genes": "genes as a program invents them: a promoter, codons, a stop",
     "names": "given names from many languages",
     "names-by-language": "given names and the language each is most at home in, for classification",
-    "python-reference": "The reference pages of the Python language, as `help()` shows them",
+    "poems": "poems of four lines that rhyme, invented by a program",
+    "python-reference": "the reference pages of the Python language, as `help()` shows them",
+    "server-log": "requests in the log of a server, invented by a program",
+    "tunes": "tunes in ABC notation, invented by a program",
+    "verses": "Chinese verses of four lines, invented by a program",
 }
 
 
