@@ -11,7 +11,7 @@ import sys
 import click
 
 from lmgen._version import __version__
-from lmgen.cli.about import cells, doctor
+from lmgen.cli.about import cells, completion, doctor
 from lmgen.cli.compress import compress, decompress
 from lmgen.cli.corpus import corpus
 from lmgen.cli.evaluate import eval_
@@ -44,7 +44,7 @@ def cli() -> None:
 
 
 TEXTS = (train, sample, top, verify, fill, predict, eval_, score, explain, novelty, compress, decompress)
-for each in (*TEXTS, serve, export, show, list_, remove, rename, cells, corpus, arpa, doctor):
+for each in (*TEXTS, serve, export, show, list_, remove, rename, cells, corpus, arpa, doctor, completion):
     cli.add_command(each)
 
 

@@ -214,6 +214,7 @@ CELLS = (
     PRECISION,
     JSON,
 )
+COMPLETION = (Option("print_", Flag(), False, "Print the script instead."),)
 CORPUS_CHECK = (
     Option("valid", File(), None, "Validation text."),
     Option("test", File(), None, "Test text."),

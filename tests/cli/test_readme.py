@@ -23,7 +23,7 @@ def test_every_command_of_a_page_runs(page, tmp_path, monkeypatch):
     """In the order of the page, with a few steps in place of each budget; those fail of which it shows an error."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = readme.commands(page.read_text("utf-8"))
-    assert len(found) >= 10
+    assert len(found) >= 4
     for number, (command, fails) in enumerate(found):
         readme.run(re.sub(r"--budget \w+", f"--steps {10 + number}", command), tmp_path, fails)
 
