@@ -210,7 +210,7 @@ def drawn(steps: dict[str, Step]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(steps), figsize=(9, 3.6), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, len(steps), figsize=(9, 4), sharey=True, layout="constrained")
     for axis, (name, step) in zip(axes, steps.items(), strict=True):
         for number, (at, link) in enumerate(NETWORKS.items()):
             for columns, style in ((32, ":"), (256, "-")):
@@ -221,7 +221,7 @@ def drawn(steps: dict[str, Step]) -> None:
         axis.set_xticks([1, 8, 64, 1024], ["1", "8", "64", "1,024"])
         axis.minorticks_off()
     axes[0].set_ylabel("share of the speed without waiting")
-    axes[-1].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(PICTURE, dpi=120)
 
 

@@ -63,11 +63,14 @@ def test_the_script_goes_where_the_shell_looks(lmgen, monkeypatch, tmp_path, she
     monkeypatch.setenv("SHELL", f"/usr/bin/{shell}")
     for _ in range(2):  # an older script of lmgen is replaced
         code, _, err = lmgen("completion")
-        assert code == 0 and path in err
+        assert code == 0
+        assert path in err
     assert COMPLETES in (tmp_path / path).read_text()
     (tmp_path / path).write_text("mine")
     code, _, err = lmgen("completion", shell)
-    assert code == 2 and "not of lmgen" in err and "--print" in err
+    assert code == 2
+    assert "not of lmgen" in err
+    assert "--print" in err
     assert (tmp_path / path).read_text() == "mine"
 
 

@@ -14,7 +14,7 @@ from support import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import corpora  # noqa: E402
+import corpora
 
 
 def test_each_line_of_names_by_language_is_a_language_and_one_of_the_names():
