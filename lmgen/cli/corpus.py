@@ -35,7 +35,8 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     Prints sizes, repeats, overlap of the texts, damage, rare and unknown symbols, and advice on options of lmgen train. FILE may
     be anything that lmgen train accepts as CORPUS. Two sequences are nearly equal if they differ in nothing but case, compatible
     forms (Unicode NFKC), punctuation, digits and white space. Of labelled text it prints labels and tags with their numbers,
-    equal texts with different labels, tags that break their scheme, and what the texts share.
+    equal texts with different labels, tags that break their scheme, and what the texts share. Of a corpus in shards every file is
+    read and compared with the manifest.
     """
     from lmgen.checks import labels
     from lmgen.checks import plain as check
@@ -229,19 +230,27 @@ def corpus_build(files: tuple[str, ...], output: Path, glob: str | None, no_vali
     from lmgen.data import advice, finding, formats, reading
     from lmgen.data.sharded import building
     from lmgen.data.split import WHOLE
+    from lmgen.structured.table import recognise
 
     if options["valid"] and no_valid:
         raise InputError("--valid asks for validation and --no-valid for none: give one of them")
     reads = {name: options.pop(name) for name in ("sequence", "encoding", "errors")}
     paths, valid = finding.find(files, glob, terminal.note), finding.find(options.pop("valid") or ())
-    terminal.note(*filter(None, map(formats.hint, paths[:1])))
+    if found := recognise(paths):
+        terminal.note(f"{found.reason}, but a corpus in shards is plain text")
+    else:
+        terminal.note(*filter(None, map(formats.hint, paths[:1])))
 
     def text_of(paths: Sequence[Path]) -> reading.Text:
         return reading.Text(paths, keep_blank=options["carry"], **reads)
 
     unit, split = options.pop("unit") or "char", WHOLE if no_valid else None
     texts = text_of(paths), text_of(valid) if valid else None
-    built = building.build(output, *texts, unit, options.pop("carry"), shard, terminal.note, split=split, **options)
+    try:
+        built = building.build(output, *texts, unit, options.pop("carry"), shard, terminal.note, split=split, **options)
+    except KeyboardInterrupt:
+        terminal.note("stopped: the same command goes on after the last complete shard")
+        raise
     terminal.note(*built.notes, *(f"warning: {warning}" for warning in advice.warnings(built.signs)), f"wrote {output}")
     _put_shards(built, str(output))
 

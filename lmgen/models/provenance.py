@@ -108,25 +108,26 @@ class Provenance:
         """The text, encoded again. Raises InputError where it is missing or has changed."""
         if self.path is None or not self.about.get("text_sha256"):
             raise InputError(f"the text that {self.path or 'this model'} was trained on is not known: name a file to measure")
-        data = same_text(self.path, self.text, vocab, carry, self.about["text_sha256"])
-        return Origin(data, *self.text.open(carry))
+        return Origin(same_text(self.path, self.text, vocab, carry, self.about["text_sha256"]), self.text, carry)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The text that a model was trained on: encoded, and as it is read."""
+    """The text that a model was trained on: encoded, and as it is read. Of a corpus in shards there are only the ids, so reading
+    it raises InputError."""
 
     data: corpus.Corpus
-    text: Text
-    valid: Text | None
+    text: TextSettings
+    carry: bool
 
     def training(self) -> Iterator[Piece]:
         """The pieces of the training text."""
-        return self.data.split.part(self.text, False)
+        return self.data.split.part(self.text.open(self.carry)[0], False)
 
     def held_out(self) -> Iterator[Piece]:
         """The pieces of the validation text."""
-        return iter(self.valid) if self.valid else self.data.split.part(self.text, True)
+        text, valid = self.text.open(self.carry)
+        return iter(valid) if valid else self.data.split.part(text, True)
 
     def validation(self) -> corpus.Ids:
         """The ids of the validation text. Raises InputError if there is none."""

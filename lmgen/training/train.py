@@ -227,7 +227,7 @@ def _kept(run: Run) -> Iterator[None]:
     try:
         yield
     except ShardError as error:
-        if group.count() == 1:
+        if group.count() == 1 and run.progress.step > run.saved:
             run.save()
         if run.place.published:
             raise type(error)(f"{error}; then go on with {resuming(run.path)}") from None

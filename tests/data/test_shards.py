@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 import weakref
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from lmgen.system import files
 
 WORDS = support.invented_words(1500)
 VERSE = "".join(" ".join(WORDS[k : k + 7]) + ("\n\n" if k % 3 else "\n") for k in range(0, 1500, 7)) * 4
+VERSE = VERSE.replace(WORDS[3], "cafÃ©").replace(WORDS[9], "\N{REPLACEMENT CHARACTER}")
 CASES = {
     "names": ("char", False, {}),
     "verse": ("word", True, {"min_count": 2}),
@@ -81,6 +83,7 @@ def test_a_corpus_in_shards_is_that_of_its_text(case):
                 assert getattr(same, count) == getattr(ids, count), count
             np.testing.assert_array_equal(same.spelling, ids.spelling)
     np.testing.assert_array_equal(many.known, one.known)
+    assert case == "names" or case == "marks" or many.signs.damaged["garbled"] > 3 < many.signs.damaged["replaced"]
     for name in ("vocab", "sha256", "signs", "notes", "split"):
         assert getattr(many, name) == getattr(one, name), name
 
@@ -200,7 +203,8 @@ def test_an_interrupted_build_goes_on_to_the_same_files(case, writes, monkeypatc
     with pytest.raises(Killed):
         built(case)
     before = {name for name in written if name.endswith(".ids")}
-    assert before and not Path("corpus").exists()
+    assert before
+    assert not Path("corpus").exists()
     writes = 10_000
     written.clear()
     notes: list[str] = []
@@ -211,18 +215,24 @@ def test_an_interrupted_build_goes_on_to_the_same_files(case, writes, monkeypatc
     assert contents(Path("corpus")) == contents(Path("whole"))
 
 
+def failing(name: str, error: BaseException) -> Callable[[Path, bytes], None]:
+    """The writing of files, but for one of this name."""
+    real = files.write_bytes
+
+    def write(path: Path, content: bytes) -> None:
+        if path.name == name:
+            raise error
+        real(path, content)
+
+    return write
+
+
 @pytest.mark.parametrize("change", ["text", "shard", "journal", "symbols"])
 def test_what_an_interrupted_build_left_is_used_only_if_it_fits(change, monkeypatch):
-    real = files.write_bytes
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-
-        def write(path: Path, content: bytes) -> None:
-            if path.name == manifest.NAME:
-                raise Killed
-            real(path, content)
-
-        patched.setattr(files, "write_bytes", write)
-        built()
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_bytes", failing(manifest.NAME, Killed()))
+        with pytest.raises(Killed):
+            built()
     left = Path(".corpus.building")
     if change == "text":
         WORDS.append("more")
@@ -246,14 +256,54 @@ def test_nothing_is_overwritten(lmgen):
     Path("taken").mkdir()
     Path("taken/mine.txt").write_text("mine")
     code, out, err = lmgen("corpus", "build", "names-*.txt", "-o", "taken")
-    assert (code, out) == (2, "") and "nothing is overwritten" in err and err.count("\n") == 1
+    assert (code, out) == (2, "")
+    assert "nothing is overwritten" in err
+    assert err.count("\n") == 1
     assert contents(Path("taken")) == {"mine.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["empty.txt", "-o", "corpus"], "there is no text in empty.txt"),
+        (["missing.txt", "-o", "corpus"], "there is no missing.txt"),
+        (["names-1.txt"], "--output"),
+        (["names-1.txt", "-o", "s3://bucket/corpus"], "a corpus is built in a folder"),
+        (["names-1.txt", "-o", "names-2.txt/corpus"], "cannot make names-2.txt/corpus"),
+        (["names-1.txt", "-o", "corpus", "--valid", "names-2.txt", "--no-valid"], "--valid asks for validation"),
+        (["names-1.txt", "-o", "corpus", "--min-count", "100000"], "lower --min-count"),
+        (["names-1.txt", "-o", "corpus", "--shard", "0"], "--shard"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_leaves_nothing(lmgen, words, sentence):
+    text("names")
+    Path("empty.txt").write_text("")
+    before = {*Path().iterdir()}
+    code, out, err = lmgen("corpus", "build", *words)
+    assert code == 2
+    assert not out
+    assert sentence in err.replace("\n", " ")
+    assert {*Path().iterdir()} - {Path(".cache")} == before - {Path(".cache")}
+
+
+def test_a_full_disk_keeps_what_is_written(monkeypatch):
+    full = LmgenError("cannot save train-000002.ids: No space left on device")
+    full.__cause__ = OSError()
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_bytes", failing("train-000002.ids", full))
+        with pytest.raises(LmgenError, match=r"No space left .* the same command goes on"):
+            built()
+    assert {path.name for path in Path(".corpus.building").glob("*.ids")} >= {"train-000000.ids", "train-000001.ids"}
+    built()
+    assert not Path(".corpus.building").exists()
 
 
 def test_build_and_check_show_the_sizes(lmgen):
     text("names")
     code, out, err = lmgen("corpus", "build", "names-*.txt", "-o", "my corpus", "--shard", "300")
-    assert code == 0 and "to train: lmgen train 'my corpus'" in out and "wrote my corpus" in err
+    assert code == 0
+    assert "to train: lmgen train 'my corpus'" in out
+    assert "wrote my corpus" in err
     code, out, _ = lmgen("corpus", "check", "my corpus", "--json")
     found = json.loads(out)
     whole = as_one()
@@ -267,7 +317,8 @@ def test_what_was_decided_when_it_was_built_is_not_asked_again(lmgen):
     built("verse")
     for words in (["--unit", "char"], ["--sequence", "file"], ["--min-count", "3"], ["--valid", "x"], ["--task", "tag"]):
         code, _, err = lmgen("train", "corpus", *words, "--steps", "1")
-        assert code == 2 and f"{words[0]} was decided when the corpus was built" in err, words
+        assert code == 2
+        assert f"{words[0]} was decided when the corpus was built" in err
     found = reading.manifest_of(Folder("corpus"))
     options = {option.name: option.default for option in table.TRAIN} | {"unit": "word", "carry": True, "task": "language"}
     assert reading.settled(found, options)["unit"] == "word"
@@ -283,19 +334,23 @@ def test_patterns_name_files():
         finding.find(["*.md"])
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["ftp://a/b", "s3://key:secret@bucket/corpus", "s3://bucket/corpus?sig=1", "s3://bucket/../etc", "s3://", "https://a/b", "gs://a b\x1b/c"],
-)
+ADDRESSES = ["ftp://a/b", "https://a/b", "s3://", "s3://bucket/../etc", "gs://a b\x1b/c"]
+ADDRESSES += ["s3://key:secret@bucket/corpus", "s3://bucket/corpus?signature=1"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
 def test_other_addresses_are_refused(lmgen, address):
     code, _, err = lmgen("train", address)
-    assert code == 2 and err.count("\n") == 1 and "address" in err
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "address" in err
 
 
 def test_a_corpus_in_shards_is_named_alone(lmgen):
     built()
     code, _, err = lmgen("train", "corpus", "names-1.txt")
-    assert code == 2 and "name it alone" in err
+    assert code == 2
+    assert "name it alone" in err
     assert reading.address_of(["corpus/manifest.json"]) == reading.address_of(["corpus/"]) == str(Path("corpus").absolute())
     assert reading.address_of(["s3://bucket/a/manifest.json"]) == "s3://bucket/a"
 
@@ -309,9 +364,10 @@ def flipped(path: Path) -> None:
     path.write_bytes(content)
 
 
+FILES = ["manifest.json", "vocab.json", "known.u64", "blocks.i64", "train-000001.ids", "valid-000000.ids"]
 DAMAGE = {
     "missing": Path.unlink,
-    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-2]),
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0\0"),
     "empty": lambda path: path.write_bytes(b""),
     "flipped": flipped,
@@ -321,7 +377,9 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-@pytest.mark.parametrize("name", ["manifest.json", "vocab.json", "known.u64", "blocks.i64", "train-000001.ids", "valid-000000.ids"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "vocab.json", "known.u64", "blocks.i64", "train-000001.ids", "valid-000000.ids"]
+)
 def test_damage_of_any_file_is_a_sentence_that_names_it(name, kind):
     built()
     DAMAGE[kind](Path("corpus", name))
@@ -384,7 +442,8 @@ def test_a_manifest_that_lies_is_refused(changes):
     forged(**changes)
     with pytest.raises(LmgenError, match="corpus") as found:
         reading.verified("corpus")
-    assert isinstance(found.value, ShardError | InputError) and str(found.value).isprintable()
+    assert isinstance(found.value, ShardError | InputError)
+    assert str(found.value).isprintable()
 
 
 def test_hashes_that_were_forged_with_the_content_leave_nothing_out_of_bounds():
@@ -410,8 +469,11 @@ def test_hashes_that_were_forged_with_the_content_leave_nothing_out_of_bounds():
         reading.verified("corpus")
 
 
+some_json = st.recursive(st.none() | st.integers() | st.text(max_size=3), st.lists).map(json.dumps).map(str.encode)
+
+
 @settings(deadline=None, max_examples=100)
-@given(content=st.one_of(st.binary(max_size=60), st.recursive(st.none() | st.integers() | st.text(max_size=3), st.lists).map(json.dumps).map(str.encode)))
+@given(content=st.binary(max_size=60) | some_json)
 def test_what_is_no_manifest_is_a_sentence(content):
     with pytest.raises(ShardError, match="damaged"):
         manifest.Manifest.from_json(content, "manifest.json")

@@ -129,10 +129,13 @@ def test_a_store_that_fails_for_long_is_a_sentence(server, lmgen):
     server.trouble["train-000003"] = (1000, "503")
     with pytest.raises(StoreError, match=r"train-000003.ids \(.*503.*4 tries") as found:
         reading.verified(ADDRESS)
-    assert "\n" not in str(found.value) and found.value.exit_code == 75
+    assert "\n" not in str(found.value)
+    assert found.value.exit_code == 75
     server.trouble["manifest"] = (1000, "cut")
     code, _, err = lmgen("train", ADDRESS, "--steps", "1")
-    assert code == 75 and "try again when the store answers" in err and err.count("\n") == 1
+    assert code == 75
+    assert "try again when the store answers" in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -144,7 +147,8 @@ def test_what_a_store_refuses_or_alters_is_a_sentence_at_once(server, name, how,
     server.trouble[name] = (1000, how)
     with pytest.raises(ShardError, match=sentence) as found:
         reading.verified(ADDRESS)
-    assert "\n" not in str(found.value) and "secret" not in str(found.value)
+    assert "\n" not in str(found.value)
+    assert "secret" not in str(found.value)
     assert server.asked.count(name) == 1
 
 
@@ -170,13 +174,16 @@ def test_a_full_disk_is_a_sentence(server, monkeypatch):
 def test_without_the_package_the_way_out_is_named(lmgen, monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
     code, _, err = lmgen("train", ADDRESS)
-    assert code == 2 and "pip install 'lmgen[remote]'" in err
+    assert code == 2
+    assert "pip install 'lmgen[remote]'" in err
     with pytest.raises(InputError, match=r"lmgen\[remote\]"):
         reading.load("gs://bucket/corpus")
 
 
 def test_a_corpus_in_a_folder_asks_no_store(server):
-    program = "import sys; from lmgen.data.sharded import reading; reading.verified('corpus'); assert 'obstore' not in sys.modules"
+    program = (
+        "import sys; from lmgen.data.sharded import reading; reading.verified('corpus'); assert 'obstore' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(support.ROOT)}).returncode == 0
     assert not server.asked
 

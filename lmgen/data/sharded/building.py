@@ -6,11 +6,12 @@ after the last one. The folder gets its name when all of it is there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lmgen.data.ids import COUNTS, Encoder, Ids
 from lmgen.data.reading import Piece, Text
 from lmgen.data.sharded import manifest as manifests
 from lmgen.data.sharded.manifest import Manifest, Side
-from lmgen.data.sharded.stores import Entry, Folder
+from lmgen.data.sharded.stores import SCHEMES, Entry, Folder
 from lmgen.data.sharded.stream import Stream
 from lmgen.data.split import Split
 from lmgen.data.vocab import Vocab
@@ -47,6 +48,8 @@ def build(
     What an interrupted build of the same text left is used, and `note` is told. Raises InputError where there is no text, or the
     path is in use, LmgenError where the disk is full; what is written by then stays for the next build.
     """
+    if str(path).startswith(tuple(f"{scheme}:/" for scheme in SCHEMES)):
+        raise InputError("a corpus is built in a folder: name one with --output, then copy it into the store")
     path = path if path.name else path.absolute()
     unfinished = path.with_name(f".{path.name}.building")
     with files.explained(f"cannot make {path}", "; choose another --output", InputError):
@@ -54,7 +57,7 @@ def build(
             raise FileExistsError(0, "it exists, and nothing is overwritten")
         unfinished.mkdir(parents=True, exist_ok=True)
     try:
-        with lock.held(unfinished, path):
+        with lock.held(unfinished, path), _kept(unfinished):
             builder = _Builder(unfinished, symbols, note)
             data = corpus.load(text, valid, unit, carry, encoded=builder.encoded, **vocabulary)
             found = builder.finished(data, text, carry)
@@ -65,6 +68,21 @@ def build(
             return found
     except TakenError:
         raise InputError(f"{path} is being built by another process: wait for it, or choose another --output") from None
+
+
+@contextlib.contextmanager
+def _kept(unfinished: Path) -> Iterator[None]:
+    """Where a build ends early: keep what it wrote for the next one, and nothing where it wrote no shard."""
+    try:
+        yield
+    except BaseException as error:
+        kept = any(unfinished.glob("*.ids"))
+        if not kept:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        if kept and isinstance(error, LmgenError) and isinstance(error.__cause__, OSError):
+            why = str(error).removesuffix("; the previous version is intact")
+            raise LmgenError(f"{why}; after that, the same command goes on where it stopped") from None
+        raise
 
 
 class _Builder:

@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -79,8 +79,9 @@ class Manifest:
 
     def to_json(self) -> str:
         """The content of manifest.json, a field a line, with a hash of itself."""
-        content = {"kind": KIND, "format": FORMAT, "lmgen": __version__, **asdict(self)}
-        content |= {"known": _short(self.known), "blocks": _short(self.blocks)}
+        content = {"kind": KIND, "format": FORMAT, "lmgen": __version__, **vars(self)}
+        content |= {"known": _short(self.known), "blocks": _short(self.blocks), "split": vars(self.split)}
+        content |= {"signs": {**vars(self.signs), "damaged": dict(self.signs.damaged)}}
         content |= {name: _told(side) if (side := getattr(self, name)) else None for name in ("train", "valid")}
         content["sha256"] = _digest(content)
         return "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in content.items()) + "\n}\n"

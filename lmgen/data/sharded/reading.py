@@ -15,14 +15,13 @@ from lmgen.data.corpus import Corpus
 from lmgen.data.ids import Ids
 from lmgen.data.sharded import manifest as manifests
 from lmgen.data.sharded.manifest import Manifest, Side
-from lmgen.data.sharded.stores import AGAIN, Folder, Remote, ShardError, Store
+from lmgen.data.sharded.stores import AGAIN, SCHEMES, Folder, Remote, ShardError, Store
 from lmgen.data.sharded.stream import Stream
 from lmgen.data.split import Split
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError, printable
 from lmgen.options import table
 
-SCHEMES = ("s3", "gs", "az")
 MOST_VOCABULARY = 1 << 26  # bytes, as in a model directory
 
 
@@ -105,6 +104,7 @@ def verified(address: str) -> Manifest:
 def settled(manifest: Manifest, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a training that were decided when the corpus was built. Raises InputError for another wish."""
     decided = {name: getattr(manifest, name) for name in ("unit", "sequence", "carry", "encoding", "errors")}
+    decided["no_valid"] = manifest.valid is None
     for option in table.TRAIN:
         if option.of in ("text", "vocabulary") or option.name == "target":
             value = options.get(option.name)

@@ -23,6 +23,7 @@ import numpy as np
 from lmgen.errors import InputError, LmgenError, printable
 from lmgen.system import cache
 
+SCHEMES = ("s3", "gs", "az")  # of the addresses of stores
 KEPT = 4 << 30  # bytes of fetched files that stay on the disk; half of its free space, if that is less
 BLOCK = 1 << 20  # bytes that are verified or fetched at a time
 WAITS = (0.5, 1, 2, 4, 8, 15, 30)  # seconds before each new try
@@ -84,14 +85,17 @@ class Remote:
 
     def __init__(self, address: str):
         try:
-            from obstore import store
+            from obstore import exceptions, store
         except ImportError:
             raise InputError(f"reading {address} needs the package obstore: pip install 'lmgen[remote]'") from None
         self.address, self.folder = address, cache.folder("shards")
         cache.clear_old(self.folder)
         self._mapped: WeakValueDictionary[str, Any] = WeakValueDictionary()  # by their hash
         self._lock = threading.Lock()
-        self._store = self._tried("", lambda: store.from_url(address, retry_config={"max_retries": 1}))
+        try:
+            self._store = store.from_url(address, retry_config={"max_retries": 1})
+        except exceptions.BaseError as error:
+            raise _refused(address, error) from None
 
     def content(self, name: str, most: int) -> bytes:
         """As `Folder.content`. Raises StoreError where the store does not answer."""
@@ -137,20 +141,21 @@ class Remote:
         """What the store is asked for, again with growing pauses while it does not answer."""
         from obstore import exceptions
 
-        for wait in (*WAITS, None):
+        shown, waits = f"{self.address}/{name}", iter(WAITS)
+        while True:
             try:
                 return ask()
             except (exceptions.NotFoundError, FileNotFoundError):
-                raise ShardError(f"there is no {self.address}/{name}: name a corpus in shards, or {AGAIN}") from None
+                raise ShardError(f"there is no {shown}: name a corpus in shards, or {AGAIN}") from None
+            except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+                raise _refused(shown, error) from None
             except exceptions.BaseError as error:
-                refused = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
-                if refused or any(sign in str(error) for sign in NO_CREDENTIALS):
-                    way = "give the credentials of the store in the environment, such as AWS_ACCESS_KEY_ID"
-                    raise ShardError(f"the store refuses {self.address}/{name} ({_reason(error)}): {way}") from None
+                if any(sign in str(error) for sign in NO_CREDENTIALS):
+                    raise _refused(shown, error) from None
+                wait = next(waits, None)
                 if wait is None or not _waited(wait):
                     why = f"{_reason(error)}, {len(WAITS) + 1} tries in {sum(WAITS):.0f} s"
-                    raise StoreError(f"cannot read {self.address}/{name} ({why}): try again when the store answers") from None
-        raise AssertionError
+                    raise StoreError(f"cannot read {shown} ({why}): try again when the store answers") from None
 
     def _make_room(self, size: int) -> None:
         """Remove the files that were not used for the longest time, so that there is room for one of this size."""
@@ -208,6 +213,11 @@ def _waited(seconds: float) -> bool:
     else:
         main.join(seconds)
     return main.is_alive()
+
+
+def _refused(shown: str, error: Exception) -> ShardError:
+    way_out = "give the credentials of the store in the environment, such as AWS_ACCESS_KEY_ID"
+    return ShardError(f"the store refuses {shown} ({_reason(error)}): {way_out}")
 
 
 def _reason(error: Exception) -> str:

@@ -68,9 +68,11 @@ class Stream:
         if start >= stop:
             return np.empty(0, self.dtype)
         first, last = np.searchsorted(self._ends, [start, stop - 1], side="right").tolist()
-        numbers = range(first, last + 1)
-        parts = zip(map(self._start, numbers), self._each(numbers), strict=True)
-        return np.concatenate([ids[max(0, start - begin) : stop - begin] for begin, ids in parts])
+        numbers, out = range(first, last + 1), np.empty(stop - start, self.dtype)
+        for number, ids in zip(numbers, self._each(numbers), strict=True):
+            begin = self._start(number) - start
+            out[max(0, begin) : begin + len(ids)] = ids[max(0, -begin) : len(out) - begin]
+        return out
 
     def _start(self, number: int) -> int:
         """The place of the first id of a shard."""
