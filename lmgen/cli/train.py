@@ -18,8 +18,9 @@ from lmgen.system import signals
 def train(files: tuple[str, ...], quiet: bool, processes: int, ray: str, **options: Any) -> None:
     """Train a model on a text.
 
-    CORPUS is a file or several, a folder (of *.txt files, or of those below it that --glob names), - for standard input, or the
-    name of a corpus that ships (lmgen corpus list). Options you omit are chosen from the amount of text. Ctrl-C saves; --resume
+    CORPUS is a file or several, a folder (of *.txt files, or of those below it that --glob names), - for standard input, the
+    name of a corpus that ships (lmgen corpus list), or a corpus in shards (lmgen corpus build): its folder, or its address such
+    as s3://bucket/path. Options you omit are chosen from the amount of text. Ctrl-C saves; --resume
     continues. With --processes, or started by Slurm, Open MPI, torchrun or Kubernetes, several processes share the work.
     """
     source = click.get_current_context().get_parameter_source

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,12 +64,15 @@ def load(
     unk_token: str | None = None,
     vocab: Vocab | None = None,
     split: Split | None = None,
+    encoded: Callable[[Text, Split, Vocab], list[Ids]] | None = None,
 ) -> Corpus:
     """Scan, split and encode a text, with `vocab` if given (by a model that was trained on it).
 
     Without a validation text, `split` gives the held-out part, or else the length of the text does. Vocabulary and every other
-    choice come from the training part only. Raises InputError where there is nothing to train on.
+    choice come from the training part only. `encoded` writes the ids of each side of a text elsewhere than into the cache. Raises
+    InputError where there is nothing to train on.
     """
+    encoded = encoded or _encoded
     least = LEAST_HELD_OUT * (1 if unit == "char" else PER_WORD)
     choice = Choice(text, carry, least, WHOLE if valid else split)
     counts, hashes, known, signs = _scan(text, choice, unit, unk_token)
@@ -84,9 +87,9 @@ def load(
             compared, within = runs(compared), np.unique(runs(hashes[hashes != EMPTY]))
         signs = replace(signs, compared=len(compared), shared=int(np.count_nonzero(among(compared, within))))
     vocab = vocab or Vocab.of(counts, unit, min_count, vocab_size, unk_token)
-    train, *held_out = _encoded(text, choice.split, vocab)
+    train, *held_out = encoded(text, choice.split, vocab)
     if valid:
-        held_out = _encoded(valid, WHOLE, vocab)
+        held_out = encoded(valid, WHOLE, vocab)
     rest = held_out[0] if held_out and held_out[0].symbols else None
     if rest and unk_token is None:  # a corpus that marks its unknown words is aware of them
         signs = replace(signs, held_out=rest.symbols - rest.sequences, unknown=rest.unknown)
@@ -130,16 +133,21 @@ def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> tuple
 
 def _encoded(text: Text, split: Split, vocab: Vocab) -> list[Ids]:
     """The ids to train on and, unless the split is WHOLE, those held out, of a text that has been scanned."""
+    return encode_sides(sides_of(text, split), vocab, keys_of(text, split, vocab))
+
+
+def keys_of(text: Text, split: Split, vocab: Vocab) -> list[str]:
+    """The fingerprint of the ids of each side of a text that has been scanned: the training part and, unless the split is WHOLE,
+    the held-out part."""
     key = f"{text.sha256}-{text.encoding}-{text.errors}-{text.sequence}-{text.keep_blank}-{split}-{vocab.sha256}"
     sides = [False] if split == WHOLE else [False, True]
-    keys = [hashlib.sha256(f"{key}-{held_out}".encode()).hexdigest() for held_out in sides]
-    return encode_sides(_unchanged(split.sides(text), text), vocab, keys)
+    return [hashlib.sha256(f"{key}-{held_out}".encode()).hexdigest() for held_out in sides]
 
 
-def _unchanged(sides: Iterator[tuple[bool, Piece]], text: Text) -> Iterator[tuple[bool, Piece]]:
-    """The pieces of a text, and InputError at their end where it is not the text that was scanned."""
+def sides_of(text: Text, split: Split) -> Iterator[tuple[bool, Piece]]:
+    """The pieces of a text with their sides, and InputError at their end where it is not the text that was scanned."""
     sha256 = text.sha256
-    yield from sides
+    yield from split.sides(text)
     if text.sha256 != sha256:
         raise InputError(f"{names_of(text.paths)} changed while it was read: wait until it is written, then start again")
 

@@ -11,6 +11,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from glob import iglob
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,8 +42,8 @@ SHIPPED = {
 
 
 def find(names: Sequence[str], glob: str | None = None, note: Callable[[str], None] = lambda _: None) -> list[Path]:
-    """The files that a user's words name: files, the *.txt of folders, "-" for stdin, or corpora that ship. A folder with a
-    seq.in is labelled text, and stays one path.
+    """The files that a user's words name: files, patterns such as logs/*.txt, the *.txt of folders, "-" for stdin, or corpora
+    that ship. A folder with a seq.in is labelled text, and stays one path.
 
     With `glob` the files below folders whose names match it, sorted, without hidden and binary ones, which `note` gets the number
     of. Pipes are copied into the cache, since a text is read more than once. Raises InputError for a missing file.
@@ -72,8 +73,11 @@ def _find(name: str) -> list[Path]:
     if path.is_fifo():
         with path.open("rb") as file:
             return [spooled(file, path.name)]
-    if not os.path.lexists(path) and name in SHIPPED:
-        return [shipped(name)]
+    if not os.path.lexists(path):
+        if name in SHIPPED:
+            return [shipped(name)]
+        if found := sorted(Path(match) for match in iglob(name, recursive=True) if os.path.isfile(match)):
+            return found
     opened(path).close()
     return [path]
 

@@ -13,6 +13,7 @@ import numpy as np
 from lmgen.data import corpus
 from lmgen.data.finding import PYTHON, STDIN, name_of
 from lmgen.data.reading import Piece, Text
+from lmgen.data.sharded import reading as shards
 from lmgen.data.split import Split, split_of_format_1
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError, InputError
@@ -50,7 +51,9 @@ class TextSettings:
         return ", ".join(dict.fromkeys(name_of(Path(Path(f).name)) for f in self.files))
 
     def open(self, carry: bool) -> tuple[Text, Text | None]:
-        """The training text, and the validation text if it is another one."""
+        """The training text, and the validation text if it is another one. Raises InputError for a corpus in shards."""
+        if address := shards.address_of(self.files):
+            raise InputError(f"{address} holds ids and no text: name a file of text")
 
         def text(files: tuple[str, ...]) -> Text:
             return Text([Path(f) for f in files], self.sequence, carry, self.encoding, self.errors)
@@ -71,6 +74,8 @@ class TextSettings:
         if self.form:
             task = self.task or ""
             return structure_of(task).load(*self.examples(), task, unit, split=self.split, **vocabulary)
+        if address := shards.address_of(self.files):
+            return shards.load(address, vocabulary.get("vocab"), carry, self.split)
         return corpus.load(*self.open(carry), unit or "char", carry, split=self.split, **vocabulary)
 
 
@@ -103,25 +108,26 @@ class Provenance:
         """The text, encoded again. Raises InputError where it is missing or has changed."""
         if self.path is None or not self.about.get("text_sha256"):
             raise InputError(f"the text that {self.path or 'this model'} was trained on is not known: name a file to measure")
-        data = same_text(self.path, self.text, vocab, carry, self.about["text_sha256"])
-        return Origin(data, *self.text.open(carry))
+        return Origin(same_text(self.path, self.text, vocab, carry, self.about["text_sha256"]), self.text, carry)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The text that a model was trained on: encoded, and as it is read."""
+    """The text that a model was trained on: encoded, and as it is read. Of a corpus in shards there are only the ids, so reading
+    it raises InputError."""
 
     data: corpus.Corpus
-    text: Text
-    valid: Text | None
+    text: TextSettings
+    carry: bool
 
     def training(self) -> Iterator[Piece]:
         """The pieces of the training text."""
-        return self.data.split.part(self.text, False)
+        return self.data.split.part(self.text.open(self.carry)[0], False)
 
     def held_out(self) -> Iterator[Piece]:
         """The pieces of the validation text."""
-        return iter(self.valid) if self.valid else self.data.split.part(self.text, True)
+        text, valid = self.text.open(self.carry)
+        return iter(valid) if valid else self.data.split.part(text, True)
 
     def validation(self) -> corpus.Ids:
         """The ids of the validation text. Raises InputError if there is none."""
@@ -135,13 +141,16 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
 
     Raises InputError where it is missing or, given its sha256, has changed.
     """
-    for name in (*text.files, *text.valid_files):
+    address = shards.address_of(text.files)
+    for name in () if address else (*text.files, *text.valid_files):
         if not os.path.exists(name):
             came_from = {STDIN: "came from standard input", PYTHON: "came from Python"}.get(name_of(Path(name)))
             gone = f"{came_from} and is gone" if came_from else f"({name}) is missing"
             raise InputError(f"the text that {path} was trained on {gone}: name a file")
     if text.form:
         data = text.load(vocab.unit, vocab=vocab, unk_token=vocab.unk_token, **({"labels": labels} if labels else {}))
+    elif address:
+        data = text.load(vocab.unit, carry, vocab=vocab)
     else:
         opened, valid = text.open(carry)
         split = text.split or (None if valid else split_of_format_1(opened, carry))

@@ -226,6 +226,15 @@ CORPUS_CHECK = (
     ERRORS,
     JSON,
 )
+CORPUS_BUILD = (
+    replace(OUTPUT, help="New folder of the corpus.", chosen="", required=True),
+    *(
+        option
+        for option in table.TRAIN
+        if option.of in ("text", "vocabulary") and option.name not in ("task", "column", "separator")
+    ),
+    Option("shard", Whole(1, 1 << 30), 1 << 22, "Symbols of a shard, about."),
+)
 ARPA_READ = (
     replace(OUTPUT, help="Model directory.", chosen="checkpoints/ and the file's name"),
     Option("force", Flag(), False, "Replace the model of that name."),

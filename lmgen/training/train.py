@@ -13,6 +13,8 @@ from typing import Any
 from lmgen.data import finding, formats
 from lmgen.data.corpus import Corpus
 from lmgen.data.inputs import is_name
+from lmgen.data.sharded import reading as shards
+from lmgen.data.sharded.stores import ShardError
 from lmgen.data.split import WHOLE
 from lmgen.defaults import language
 from lmgen.defaults.config import StepReport
@@ -135,10 +137,15 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
 
 
 def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> TextSettings | None:
-    """The files of the text and how to read them; None if none is named. Raises InputError for a missing file."""
+    """The files of the text and how to read them, which of a corpus in shards is decided, so that `options` follow; None if none
+    is named. Raises InputError for a missing file."""
     files, valid = sources()
     if not files:
         return None
+    if address := shards.address_of(files):
+        manifest = shards.manifest_of(shards.store_of(address))
+        options |= shards.settled(manifest, options)
+        return TextSettings((address,), (), manifest.sequence, manifest.encoding, manifest.errors, manifest.split)
     found = finding.find(files, options["glob"], observer.note), finding.find(valid)
     how = {name: options[name] for name in ("sequence", "encoding", "errors")} | _structured(found[0], options, observer)
     if "form" not in how and (hint := formats.hint(found[0][0])):
@@ -189,7 +196,7 @@ def _drive(run: Run, observer: Observer, log: str | None) -> None:
         group.sent(runs.invitation(run))
         group.agree("")
     with loggers.logging(log, run, observer.note) as add:
-        with closing(iter(run)) as reports, observer.watch(run) as go_on:
+        with closing(iter(run)) as reports, observer.watch(run) as go_on, _kept(run):
             for report in reports:
                 add(report)
                 if run.place.published:
@@ -212,6 +219,19 @@ def _drive(run: Run, observer: Observer, log: str | None) -> None:
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
     if run.progress.finished:
         observer.end(run)
+
+
+@contextmanager
+def _kept(run: Run) -> Iterator[None]:
+    """Save a training before text that cannot be read ends it. Several processes save together, so they keep the last save."""
+    try:
+        yield
+    except ShardError as error:
+        if group.count() == 1 and run.progress.step > run.saved:
+            run.save()
+        if run.place.published:
+            raise type(error)(f"{error}; then go on with {resuming(run.path)}") from None
+        raise
 
 
 def follow(stop: signals.Stop) -> None:
@@ -254,5 +274,5 @@ def default_name(given: Sequence[Any]) -> str:
     if first == "-":
         return "stdin"
     path = Path(first).absolute()
-    says_nothing = path.stem in ("train", "all", "input", "text", "data", "corpus")
+    says_nothing = path.stem in ("train", "all", "input", "text", "data", "corpus", "manifest") or "*" in path.stem
     return directories.safe_name((path.parent.name if says_nothing else path.stem) or path.stem)
