@@ -55,8 +55,9 @@ uint64_t fingerprint(const uint8_t* text, int64_t length) {
 }
 
 // The bytes of the white space that begins at a place of UTF-8 (what str.split() splits at), or 0.
-int space(const uint8_t* p, const uint8_t* end) {
-  if (p[0] < 0x80) return p[0] == ' ' || (p[0] >= 0x09 && p[0] <= 0x0d) || (p[0] >= 0x1c && p[0] <= 0x1f);
+inline int space(const uint8_t* p, const uint8_t* end) {
+  if (p[0] > ' ' && p[0] < 0xc2) return 0;
+  if (p[0] <= ' ') return p[0] == ' ' || (p[0] >= 0x09 && p[0] <= 0x0d) || p[0] >= 0x1c;
   if (p[0] == 0xc2) return end - p > 1 && (p[1] == 0x85 || p[1] == 0xa0) ? 2 : 0;
   if (p[0] < 0xe1 || p[0] > 0xe3 || end - p < 3) return 0;
   const uint32_t three = uint32_t(p[0]) << 16 | uint32_t(p[1]) << 8 | p[2];
@@ -76,16 +77,17 @@ __attribute__((visibility("default"))) void lmgen_fingerprints(const uint8_t* te
 }
 
 // The words of lines of UTF-8, numbered from 1 in the order in which they first occur: `numbers` has them all, and a 0 for the
-// end of each line with a word (or of each line, if blank ones are kept). `joined` [length + 1] gets the words with one space
-// between them and a line end after each such line; `firsts` and `sizes` the place of each different word in it. `table` [slots]
-// is scratch, zeros, a power of two, `hashes` too; all others have length + 1 places. The `seed` of the hash changes no result.
-// `counts` gets the number of numbers, of different words, and of bytes joined. False where the table is more than half full.
+// end of each line with a word (or of each line, if blank ones are kept). `joined` gets the words with one space between them and
+// a line end after each such line, `words` the different ones with a line end after each, `places` where each of these begins,
+// and their end. `table` [slots] is scratch, zeros, a power of two; all others have length + 2 places. The `seed` of the hash
+// changes no result. `counts` gets the number of numbers, of different words, and of bytes joined. False where the table is more
+// than half full.
 __attribute__((visibility("default"))) bool lmgen_words(const uint8_t* text, int64_t length, bool keep_blank, int32_t* numbers,
-                                                        uint8_t* joined, int64_t* firsts, int32_t* sizes, uint32_t* hashes,
-                                                        int32_t* table, int64_t slots, uint64_t seed, int64_t* counts) {
+                                                        uint8_t* joined, uint8_t* words, int32_t* places, uint64_t* table,
+                                                        int64_t slots, uint64_t seed, int64_t* counts) {
   const uint8_t *p = text, *const end = text + length;
-  int64_t all = 0, out = 0, line = 0;
-  int32_t different = 0;
+  int64_t all = 0, out = 0, line = 0, different = 0;
+  places[0] = 0;
   while (p < end) {
     if (const int size = space(p, end)) {
       if (*p == '\n') {
@@ -101,19 +103,22 @@ __attribute__((visibility("default"))) bool lmgen_words(const uint8_t* text, int
     const int64_t size = p - first;
     std::memcpy(joined + out, first, size_t(size));
     hash ^= hash >> 32, hash *= 0x9e3779b97f4a7c15, hash ^= hash >> 29;
+    const uint64_t mark = hash & 0xffffffff00000000;  // in a slot, beside the number
     int64_t slot = int64_t(hash & uint64_t(slots - 1));
-    int32_t number;
-    while ((number = table[slot])) {
-      const int32_t k = number - 1;
-      if (hashes[k] == uint32_t(hash >> 32) && sizes[k] == size && !std::memcmp(joined + firsts[k], first, size_t(size))) break;
-      slot = (slot + 1) & (slots - 1);
+    uint64_t found;
+    for (; (found = table[slot]); slot = (slot + 1) & (slots - 1)) {
+      if ((found & 0xffffffff00000000) != mark) continue;
+      const int64_t k = int64_t(found & 0xffffffff) - 1;
+      if (places[k + 1] - places[k] == size + 1 && !std::memcmp(words + places[k], first, size_t(size))) break;
     }
-    if (!number) {
+    if (!found) {
       if (2 * (different + 1) > slots) return false;
-      firsts[different] = out, sizes[different] = int32_t(size), hashes[different] = uint32_t(hash >> 32);
-      table[slot] = number = ++different;
+      std::memcpy(words + places[different], first, size_t(size));
+      words[places[different] + size] = '\n';
+      places[different + 1] = int32_t(places[different] + size + 1);
+      table[slot] = found = mark | uint64_t(++different);
     }
-    numbers[all++] = number, out += size;
+    numbers[all++] = int32_t(found & 0xffffffff), out += size;
   }
   if (length && end[-1] != '\n' && (keep_blank || out > line)) numbers[all++] = 0, joined[out++] = '\n';
   counts[0] = all, counts[1] = different, counts[2] = out;

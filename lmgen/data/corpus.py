@@ -19,7 +19,7 @@ from lmgen.data import advice, damage
 from lmgen.data.advice import Signs
 from lmgen.data.finding import names_of
 from lmgen.data.ids import Encoded, Ids, encode, encode_sides
-from lmgen.data.preparing import encoding, scanning
+from lmgen.data.preparing import encoding, scanning, workplace
 from lmgen.data.preparing.lines import NotInPartsError
 from lmgen.data.preparing.scanning import Scan
 from lmgen.data.preparing.spilling import AT_A_TIME, WordCounts, distinct
@@ -130,11 +130,12 @@ def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> Scan:
                 scan.hashes.add(np.frombuffer(found, np.uint64))
                 found = array("Q")
         if not piece.text.isascii():
-            scan.garbled += sum(len(was) for _, was in damage.garbled(piece.text))
+            scan.damaged["garbled"] += sum(len(was) for _, was in damage.garbled(piece.text))
     scan.hashes.add(np.frombuffer(found, np.uint64))
     scan.counts.update(characters.counts())
     for side, some in counts.items():
         (scan.held_out if choice.validates(side) else scan.counts).update(some)
+    scan.damaged += damage.count(scan.counts) + damage.count(scan.held_out)
     return scan
 
 
@@ -142,8 +143,7 @@ def _signs(text: Text, scan: Scan, known: np.ndarray, unit: str, carry: bool) ->
     """The signs of faults that need neither a vocabulary nor another text."""
     sequences = sum(int(np.count_nonzero(block != EMPTY)) for block in scan.hashes.blocks())
     repeated = sequences - len(known) + int(among(np.array([EMPTY]), known)[0])
-    damaged = damage.count(scan.counts) + damage.count(scan.held_out) + Counter(garbled=scan.garbled)
-    noun, shape = UNITS[unit].noun, scan.shape
+    noun, shape, damaged = UNITS[unit].noun, scan.shape, scan.damaged
     return Signs(noun, text.sequence, carry, shape.characters, sequences, repeated, damaged, shape.longest, shape.repetition)
 
 
@@ -161,7 +161,9 @@ def _compared(scan: Scan, carry: bool) -> Iterator[np.ndarray]:
 
 def _encoded(text: Text, split: Split, vocab: Vocab) -> list[Ids]:
     """The ids to train on and, unless the split is WHOLE, those held out, of a text that has been scanned."""
-    return encode_sides(sides_of(text, split, vocab), vocab, keys_of(text, split, vocab))
+    found = encode_sides(sides_of(text, split, vocab), vocab, keys_of(text, split, vocab))
+    workplace.clear()
+    return found
 
 
 def keys_of(text: Text, split: Split, vocab: Vocab) -> list[str]:

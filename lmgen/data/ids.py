@@ -94,7 +94,7 @@ def encode_sides(sides: Iterator[tuple[bool, Piece | Encoded]], vocab: Vocab, ke
 class Encoded:
     """The ids of many sequences, each with the EOS that ends it, as bytes, and their `counts` as an `Encoder` has them."""
 
-    content: bytes
+    content: bytes | memoryview
     counts: np.ndarray
 
 
@@ -107,7 +107,7 @@ class Encoder:
         self.counts = np.zeros(COUNTS, np.int64)
         self.counts[0] = 1
 
-    def encoded(self, piece: Piece | Encoded) -> bytes:
+    def encoded(self, piece: Piece | Encoded) -> bytes | memoryview:
         """The ids of the next piece, with the EOS that ends it."""
         if isinstance(piece, Encoded):
             self.counts += piece.counts
@@ -157,7 +157,7 @@ class _Writer:
             os.replace(self.path, kept)
         return ids
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes | memoryview) -> None:
         self.file.write(content)
         self.sum = zlib.crc32(content, self.sum)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from lmgen.data import formats
 from lmgen.data.finding import STDIN, find, name_of, opened, readable, standard_input
@@ -53,7 +53,7 @@ class Text:
 
     After a whole pass, `notes` has sentences on the text (a byte-order mark, blank lines), `sha256` is the fingerprint of the
     bytes (of several files, of their fingerprints), and `line_ends` counts those of each kind. Of a text that was read in parts
-    `parts` are the numbers of characters before each. With `keep_blank` (for running
+    `parts` are these, each with the number of characters before it. With `keep_blank` (for running
     text) an empty line is an empty sequence; without, it is passed over. Raises InputError for a file that is not text.
     """
 
@@ -66,7 +66,7 @@ class Text:
     notes: dict[str, None] = field(default_factory=dict, init=False)
     sha256: str = field(default="", init=False)
     line_ends: Counter[str] = field(default_factory=Counter, init=False)
-    parts: Sequence[int] = field(default=(), init=False)
+    parts: Sequence[tuple[Any, int]] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         self.encoding = known_encoding(self.encoding)

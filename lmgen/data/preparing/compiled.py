@@ -15,6 +15,7 @@ import numpy as np
 from lmgen.data.split import fingerprint_of
 from lmgen.system.library import library
 
+BYTES_A_SLOT = 12  # bytes of a text for each place of the table of its words, at first
 _SEED = int.from_bytes(os.urandom(8), "little")  # so that no text can be made of words that collide
 
 
@@ -62,21 +63,19 @@ def _words(text: bytes, keep_blank: bool) -> tuple[np.ndarray, list[str], bytes]
 
 
 def _compiled_words(functions: Any, text: bytes, keep_blank: bool) -> tuple[np.ndarray, list[str], bytes]:
-    places, slots = len(text) + 1, 1 << 17
-    numbers, sizes = np.empty(places, np.int32), np.empty(places, np.int32)
-    joined, firsts, counts = np.empty(places, np.uint8), np.empty(places, np.int64), np.zeros(3, np.int64)
-    hashes = np.empty(places, np.uint32)
+    most = len(text) + 2
+    numbers, places, counts = np.empty(most, np.int32), np.empty(most, np.int32), np.zeros(3, np.int64)
+    joined, found = np.empty(most, np.uint8), np.empty(most, np.uint8)
+    slots = 1 << (len(text) // BYTES_A_SLOT + 2).bit_length()
     while True:
-        table = np.zeros(slots, np.int32)
-        scratch = (_at(a) for a in (numbers, joined, firsts, sizes, hashes, table))
+        table = np.zeros(slots, np.uint64)
+        scratch = (_at(a) for a in (numbers, joined, found, places, table))
         if functions.lmgen_words(text, len(text), keep_blank, *scratch, slots, _SEED, _at(counts)):
             break
         slots *= 4
     number, different, length = counts.tolist()
-    content = joined[:length].tobytes()
-    spans = zip(firsts[:different].tolist(), sizes[:different].tolist(), strict=True)
-    found = [content[a : a + size].decode("utf-8", "surrogatepass") for a, size in spans]
-    return numbers[:number].copy(), found, content
+    content = found[: places[different]].tobytes().decode("utf-8", "surrogatepass")
+    return numbers[:number].copy(), content.split("\n")[:-1], joined[:length].tobytes()
 
 
 @cache
@@ -88,7 +87,7 @@ def _functions() -> Any:
     long, pointer = ctypes.c_int64, ctypes.c_void_p
     functions.lmgen_fingerprints.argtypes = [ctypes.c_char_p, pointer, pointer, long, pointer]
     functions.lmgen_fingerprints.restype = None
-    functions.lmgen_words.argtypes = [ctypes.c_char_p, long, ctypes.c_bool, *6 * [pointer], long, ctypes.c_uint64, pointer]
+    functions.lmgen_words.argtypes = [ctypes.c_char_p, long, ctypes.c_bool, *5 * [pointer], long, ctypes.c_uint64, pointer]
     functions.lmgen_words.restype = ctypes.c_bool
     return functions
 

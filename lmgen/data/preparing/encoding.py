@@ -12,7 +12,7 @@ import numpy as np
 
 from lmgen.data.ids import COUNTS, Encoded, Encoder, bytes_in
 from lmgen.data.preparing import compiled
-from lmgen.data.preparing.lines import LINE_END, Lines, Part, parts, spaces
+from lmgen.data.preparing.lines import LINE_END, Lines, Part, spaces
 from lmgen.data.preparing.workplace import Arrays, made, workplace
 from lmgen.data.reading import Text
 from lmgen.data.split import Split
@@ -24,19 +24,17 @@ SIDES = ("training", "held_out")
 
 def encode(text: Text, split: Split, vocab: Vocab) -> Iterator[tuple[bool, Encoded]]:
     """The ids of each part of a text that was scanned in parts, and each side of it."""
-    cut = parts(text)
+    cut = [part for part, _ in text.parts]
     size = sum(part.stop - part.start for part in cut)
     how = {"share": split.share, "head": split.head, "keep_blank": text.keep_blank, "errors": text.errors}
     with workplace(f"{cut} {how} {vocab.sha256}") as folder:
         vocab_file = folder / "vocab.json"
         files.write_bytes(vocab_file, vocab.to_json().encode())
-        tasks = [
-            {"part": part, "seen": seen, "vocab": str(vocab_file), **how} for part, seen in zip(cut, text.parts, strict=True)
-        ]
+        tasks = [{"part": part, "seen": seen, "vocab": str(vocab_file), **how} for part, seen in text.parts]
         for answer, arrays in made(folder, f"{__name__}:encode_part", tasks, size):
             for name in SIDES:
                 if len(arrays[name]):
-                    yield name == "held_out", Encoded(arrays[name].tobytes(), np.array(answer[name], np.int64))
+                    yield name == "held_out", Encoded(arrays[name].data.cast("B"), np.array(answer[name], np.int64))
 
 
 def encode_part(

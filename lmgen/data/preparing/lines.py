@@ -19,6 +19,7 @@ from lmgen.errors import InputError
 
 SIZE = 1 << 23  # bytes of a part, about
 LONGEST = 1 << 20  # bytes of a line that is read in one piece, whatever is read before it
+AT_A_TIME = 1 << 15  # characters that are counted at a time
 LINE_END = ord("\n")
 _SPACES = np.zeros(0x3001 + 1, bool)  # by code point, which str.split() splits at; the last place serves all beyond
 _SPACES[[point for point in range(0x3001) if chr(point).isspace()]] = True
@@ -70,13 +71,13 @@ class Lines:
         raw = _read(part)
         self.marked = part.start == 0 and raw.startswith(codecs.BOM_UTF8)
         raw = _checked(raw, part, errors)
-        self.line_ends = {"CR LF": raw.count(b"\r\n"), "LF": raw.count(b"\n"), "CR": raw.count(b"\r")}
-        if both := self.line_ends["CR LF"]:
-            self.line_ends["LF"] -= both
-            self.line_ends["CR"] -= both
+        both, alone = 0, 0
+        if b"\r" in raw:
+            both, alone = raw.count(b"\r\n"), raw.count(b"\r")
             raw = raw.replace(b"\r\n", b"\n")
         self.text = raw
         ends = np.flatnonzero(np.frombuffer(raw, np.uint8) == LINE_END)
+        self.line_ends = {"CR LF": both, "LF": len(ends) - both, "CR": alone - both}
         self.open = bool(raw) and not raw.endswith(b"\n")  # whether the last line has no end
         self.all_stops = np.append(ends, len(raw)) if self.open else ends
         self.all_starts = np.append(0, ends + 1)[: len(self.all_stops)]
@@ -117,9 +118,7 @@ class Lines:
     @cached_property
     def points(self) -> np.ndarray:
         """The code points of all characters, line ends included."""
-        if self.text.isascii():
-            return np.frombuffer(self.text, np.uint8)
-        return np.frombuffer(self.string.encode("utf-32-le", "surrogatepass"), "<u4")
+        return points_of(self.text)
 
     @cached_property
     def places(self) -> tuple[np.ndarray, np.ndarray]:
@@ -163,6 +162,23 @@ class Lines:
         if (long & (before < split.head) & (before + self.lengths > split.head)).any():
             raise NotInPartsError
         return before >= split.head
+
+
+def points_of(text: bytes) -> np.ndarray:
+    """The code points of UTF-8: uint8 where it is ASCII, else uint32."""
+    if text.isascii():
+        return np.frombuffer(text, np.uint8)
+    return np.frombuffer(text.decode("utf-8", "surrogatepass").encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def counted(points: np.ndarray) -> np.ndarray:
+    """How often each code point occurs, up to the largest or 255."""
+    largest = 255 if points.dtype == np.uint8 else int(points.max(initial=255))
+    found = np.zeros(largest + 1, np.int64)
+    for k in range(0, len(points), AT_A_TIME):  # they are converted, and stay in the cache
+        some = np.bincount(points[k : k + AT_A_TIME])
+        found[: len(some)] += some
+    return found
 
 
 def spaces(points: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain, compress, pairwise
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from lmgen.data import damage
 from lmgen.data.advice import OPENING, Shape
 from lmgen.data.finding import name_of
 from lmgen.data.preparing import compiled
-from lmgen.data.preparing.lines import LINE_END, Lines, NotInPartsError, Part, parts
+from lmgen.data.preparing.lines import LINE_END, Lines, NotInPartsError, Part, counted, parts, points_of
 from lmgen.data.preparing.spilling import Hashes, WordCounts
 from lmgen.data.preparing.workplace import made, workplace
 from lmgen.data.reading import Piece, Text, blank_lines, combined, marked, windows_ends
@@ -37,13 +37,13 @@ BLOCK = 1 << 20  # bytes that are hashed at a time
 @dataclass
 class Scan:
     """What a pass over a text finds: how often each symbol of the training part occurs, and of the held-out part; the
-    fingerprints of all sequences, as the unit writes them; its shape; and the number of garbled characters."""
+    fingerprints of all sequences, as the unit writes them; its shape; and the number of damaged characters of each kind."""
 
     counts: WordCounts
     held_out: Counter[str] = field(default_factory=Counter)
     hashes: Hashes = field(default_factory=Hashes)
     shape: Shape = field(default_factory=Shape)
-    garbled: int = 0
+    damaged: Counter[str] = field(default_factory=Counter)
 
 
 def scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> Scan:
@@ -57,13 +57,14 @@ def scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> Scan:
     with workplace(f"{cut} {how} {largest.share}") as folder, _Digests(text.paths) as digests:
         tasks = [{"part": part, "share": largest.share, **how} for part in cut]
         for answer, arrays in made(folder, f"{__name__}:scan_part", tasks, size):
-            symbols = strings(arrays["symbols"], arrays["lengths"])
-            found.counts.update(dict(zip(symbols, arrays["counts"].tolist(), strict=True)))
+            counts = arrays["counts"].tolist()
+            found.counts.update(dict(zip(_strings(arrays["symbols"], len(counts)), counts, strict=True)))
             found.hashes.add(arrays["hashes"])
-            found.garbled += answer["garbled"]
+            found.damaged.update(answer["damaged"])
             found.shape.longest = max(found.shape.longest, answer["longest"])
-            texts = strings(arrays["texts"], arrays["text_lengths"])
-            pieces = (Piece(one, True, True, gap) for one, gap in zip(texts, arrays["gaps"].tolist(), strict=True))
+            gaps = arrays["gaps"].tolist()
+            texts = _strings(arrays["texts"], len(gaps))
+            pieces = (Piece(one, True, True, gap) for one, gap in zip(texts, gaps, strict=True))
             candidates += zip(arrays["own"].tolist(), pieces, strict=True)
             seen.append(seen[-1] + answer["characters"])
             answers.append(answer)
@@ -88,20 +89,18 @@ def scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> Scan:
     for piece in held_out(choice.split):
         found.held_out.update(piece.text if _plain(unit, unk_token) else symbols_of(piece.text, piece.begins))
     found.counts.subtract(found.held_out)
-    text.parts = seen[:-1]
+    text.parts = [*zip(cut, seen[:-1], strict=True)]
     return found
 
 
 def scan_part(part: list, unit: str, unk_token: str | None, keep_blank: bool, errors: str, share: float) -> Any:
     """Count the symbols of a part; with the lines whose hash is in the share."""
     lines = Lines(Part(*part), errors, keep_blank)
-    symbols, counts, hashes = _counted(lines, unit, unk_token, keep_blank)
+    symbols, counts, damaged, hashes = _counted(lines, unit, unk_token, keep_blank)
     may_be = Split(share).among(lines.fingerprints) if share else np.zeros(len(lines.starts), bool)
     texts = [lines.line(k) for k in np.flatnonzero(may_be).tolist()]
     arrays = {
-        **dict(zip(("symbols", "lengths"), packed(symbols), strict=True)),
-        **dict(zip(("texts", "text_lengths"), packed(texts), strict=True)),
-        **{"counts": np.asarray(counts, np.int64), "hashes": hashes},
+        **{"symbols": _packed(symbols), "counts": np.asarray(counts, np.int64), "hashes": hashes, "texts": _packed(texts)},
         **{"gaps": lines.gaps[may_be], "own": lines.fingerprints[may_be] if share else np.zeros(0, np.uint64)},
     }
     answer = {
@@ -110,53 +109,58 @@ def scan_part(part: list, unit: str, unk_token: str | None, keep_blank: bool, er
         "blank": int(np.count_nonzero(~lines.kept)),
         "marked": lines.marked,
         "line_ends": lines.line_ends,
-        "garbled": 0 if lines.text.isascii() else sum(len(was) for _, was in damage.garbled(lines.string)),
+        "damaged": damaged + Counter(garbled=sum(len(was) for _, was in damage.garbled(lines.string))),
     }
     return answer, arrays
 
 
-def _counted(lines: Lines, unit: str, unk_token: str | None, keep_blank: bool) -> tuple[Iterable[str], Iterable[int], np.ndarray]:
-    """The symbols of a part, how often each occurs, and the fingerprints of its lines as their unit writes them."""
+def _counted(
+    lines: Lines, unit: str, unk_token: str | None, keep_blank: bool
+) -> tuple[Iterable[str], Iterable[int], Counter[str], np.ndarray]:
+    """The symbols of a part, how often each occurs, the damage in them, and the fingerprints of the lines as the unit writes
+    them."""
     vocab = Vocab(unit, (), unk_token)
     if _plain(unit, unk_token):
-        found = np.bincount(lines.points, minlength=LINE_END + 1)
+        found = counted(lines.points)
         found[LINE_END] = 0
         for k in np.flatnonzero(~lines.kept).tolist():
             for character in lines.any_line(k):
                 found[ord(character)] -= 1
-        points = np.flatnonzero(found)
-        return map(chr, points.tolist()), found[points], lines.fingerprints
+        counts = _by_character(found)
+        return counts.keys(), [*counts.values()], damage.count(counts), lines.fingerprints
     if vocab.splits_at_space:
         words = compiled.words(lines.text, keep_blank)
-        counts = np.bincount(words.numbers, minlength=len(words.words) + 1)[1:]
-        return words.words, counts, compiled.fingerprints(words.joined, words.starts, words.stops)
-    counted, joined = Counter[str](), []
+        counts_of_words = np.bincount(words.numbers, minlength=len(words.words) + 1)[1:]
+        damaged = damage.count(_by_character(counted(points_of(words.joined))))
+        return words.words, counts_of_words, damaged, compiled.fingerprints(words.joined, words.starts, words.stops)
+    counted_symbols, joined = Counter[str](), []
     for piece in lines.pieces():
         symbols = vocab.split(piece.text)
-        counted.update(symbols)
+        counted_symbols.update(symbols)
         joined.append(utf_8(UNITS[unit].join(symbols)))
     stops = np.cumsum([len(one) for one in joined], dtype=np.int64)
     starts = np.append(0, stops[:-1])[: len(stops)]
-    return counted.keys(), [*counted.values()], compiled.fingerprints(b"".join(joined), starts, stops)
+    hashes = compiled.fingerprints(b"".join(joined), starts, stops)
+    return counted_symbols.keys(), [*counted_symbols.values()], damage.count(counted_symbols), hashes
+
+
+def _by_character(found: np.ndarray) -> dict[str, int]:
+    points = np.flatnonzero(found)
+    return dict(zip(map(chr, points.tolist()), found[points].tolist(), strict=True))
 
 
 def _plain(unit: str, unk_token: str | None) -> bool:
     return unit == "char" and not unk_token
 
 
-# ---- strings in arrays -------------------------------------------------------------------------------------------------
+def _packed(texts: Iterable[str]) -> np.ndarray:
+    """Strings without line ends as the bytes of one."""
+    return np.frombuffer(utf_8("\n".join(texts)), np.uint8)
 
 
-def packed(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Strings as their UTF-8 in one array, and their lengths in characters."""
-    texts = [*texts]
-    return np.frombuffer(utf_8("".join(texts)), np.uint8), np.fromiter(map(len, texts), np.int64, len(texts))
-
-
-def strings(content: np.ndarray, lengths: np.ndarray) -> list[str]:
+def _strings(content: np.ndarray, number: int) -> list[str]:
     """The strings that were packed."""
-    text = content.tobytes().decode("utf-8", "surrogatepass")
-    return [text[a:b] for a, b in pairwise([0, *np.cumsum(lengths).tolist()])]
+    return content.tobytes().decode("utf-8", "surrogatepass").split("\n") if number else []
 
 
 # ---- the rest of what reading finds ------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from heapq import nsmallest
 from itertools import pairwise
 
 import numpy as np
@@ -176,21 +175,33 @@ class WordCounts:
 
     def items(self) -> Iterator[tuple[str, int]]:
         """Each word that occurs, with its number."""
+        for words, counts in self._blocks():
+            yield from ((word, n) for word, n in zip(words, counts, strict=True) if n > 0)
+
+    def most(self, number: int) -> Counter[str]:
+        """The `number` most frequent words, of equal ones those that come first in the order of code points; all of them, where
+        they are in memory."""
         if not self._levels:
-            yield from ((word, n) for word, n in self._counts.items() if n > 0)
+            return Counter(dict(self.items()))
+        found: list[tuple[int, str]] = []
+        least = 1  # of the words that may be among them
+        for words, counts in self._blocks():
+            found += [(-n, word) for word, n in zip(words, counts, strict=True) if n >= least]
+            if len(found) > 2 * number:
+                found = sorted(found)[:number]
+                least = -found[-1][0]
+        return Counter({word: -n for n, word in sorted(found)[:number]})
+
+    def _blocks(self) -> Iterator[Block]:
+        """The counts, from memory or from one sorted run."""
+        if not self._levels:
+            yield [*self._counts], [*self._counts.values()]
             return
         runs = [run for level in self._levels for run in level]
         if self._counts or len(runs) > 1:
             runs = [_run(_merged_words([_in_blocks(self._counts), *map(_blocks, runs)]))]
             self._counts, self._levels = Counter(), [runs]
-        for words, counts in _blocks(runs[0]):
-            yield from ((word, n) for word, n in zip(words, counts, strict=True) if n > 0)
-
-    def most(self, number: int) -> Counter[str]:
-        """The `number` most frequent words, of equal ones those that come first in the order of code points."""
-        if not self._levels:
-            return Counter(dict(self.items()))
-        return Counter({word: -n for n, word in nsmallest(number, ((-n, word) for word, n in self.items()))})
+        yield from _blocks(runs[0])
 
     def _add(self, level: int, run: Spill) -> None:
         if level == len(self._levels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import json
@@ -18,7 +19,7 @@ import numpy as np
 
 from lmgen.data.preparing.lines import NotInPartsError
 from lmgen.errors import LmgenError
-from lmgen.system import arrayfile, cache, files
+from lmgen.system import cache, files
 from lmgen.system.cluster import pool
 from lmgen.system.lock import alive
 
@@ -30,12 +31,13 @@ Arrays = dict[str, np.ndarray]
 
 @contextlib.contextmanager
 def workplace(key: str) -> Iterator[Path]:
-    """A folder for what `key` describes, alone for this process; one that a killed process left is taken over.
+    """A folder for what `key` describes, of this process alone; one that a killed process left is taken over.
 
-    It is removed at the end, and after an error; it stays where the process is stopped.
+    It stays until `clear`, for a process that is killed in the next pass, and where this one is stopped. After an error it is
+    removed.
     """
     folder = cache.folder("corpora")
-    digest = hashlib.sha256(f"{FORMAT} {key}".encode()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{FORMAT} {key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
     host = re.sub(r"\W", "", socket.gethostname())
     own = folder / f"{digest}.{host}.{os.getpid()}.parts"
     with _explained(folder):
@@ -52,7 +54,17 @@ def workplace(key: str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(own, ignore_errors=True)
         raise
-    shutil.rmtree(own, ignore_errors=True)
+    _finished.add(own)
+
+
+_finished: set[Path] = set()
+
+
+@atexit.register
+def clear() -> None:
+    """Remove the folders that are no longer used."""
+    while _finished:
+        shutil.rmtree(_finished.pop(), ignore_errors=True)
 
 
 def made(folder: Path, function: str, tasks: Sequence[dict[str, Any]], size: int) -> Iterator[tuple[dict[str, Any], Arrays]]:
@@ -75,7 +87,6 @@ def made(folder: Path, function: str, tasks: Sequence[dict[str, Any]], size: int
             if found is None:
                 raise LmgenError(f"a file in {folder.parent} is not what was written: the disk or the memory is faulty")
             yield found
-            path.unlink(missing_ok=True)
 
 
 def make(path: str, function: str, task: dict[str, Any]) -> bool:
@@ -84,27 +95,38 @@ def make(path: str, function: str, task: dict[str, Any]) -> bool:
         answer, arrays = pool.named(function)(**task)
     except NotInPartsError:
         return False
-    about = json.dumps(answer).encode()
-    content = len(about).to_bytes(8, "little") + about + arrayfile.content(arrays)
+    kinds = {name: (array.dtype.str, len(array)) for name, array in arrays.items()}
+    head = json.dumps([answer, kinds]).encode()
+    contents = [len(head).to_bytes(8, "little"), head, *(memoryview(np.ascontiguousarray(a)).cast("B") for a in arrays.values())]
     part = Path(f"{path}.{socket.gethostname()}.{os.getpid()}")
     with _explained(part.parents[1]):
         try:
-            part.write_bytes(zlib.crc32(content).to_bytes(8, "little") + content)
+            with open(part, "wb") as file:
+                checksum = 0
+                for content in contents:
+                    checksum = zlib.crc32(content, checksum)
+                    file.write(content)
+                file.write(checksum.to_bytes(8, "little"))
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
     return True
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Arrays] | None:
+def _read(path: Path) -> tuple[Any, Arrays] | None:
+    """What is in a file; None where it is damaged or missing."""
     try:
-        content = path.read_bytes()
+        content = memoryview(path.read_bytes())
     except OSError:
         return None
-    if len(content) < 16 or zlib.crc32(content[8:]) != int.from_bytes(content[:8], "little"):
+    if len(content) < 16 or zlib.crc32(content[:-8]) != int.from_bytes(content[-8:], "little"):
         return None
-    end = 16 + int.from_bytes(content[8:16], "little")
-    return json.loads(content[16:end]), arrayfile.arrays_of(content[end:])
+    at = 8 + int.from_bytes(content[:8], "little")
+    (answer, kinds), arrays = json.loads(bytes(content[8:at])), {}
+    for name, (kind, length) in kinds.items():
+        arrays[name] = np.frombuffer(content, kind, length, at)
+        at += arrays[name].nbytes
+    return answer, arrays
 
 
 def _explained(folder: Path) -> contextlib.AbstractContextManager[None]:
