@@ -56,7 +56,7 @@ def build(target: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     extra = shlex.split(os.environ.get("CXXFLAGS", ""))
     compile_one = [*compiler, *COMMON, *extra, "-isystem", str(Path(jaxlib.origin).parent / "include")]
-    sources = {name: [name] for name in ("bind", "cpu", "thread_pool")}
+    sources = {name: [name] for name in ("bind", "cpu", "text", "thread_pool")}
     sources |= {f"kernels_{kind}": ["kernels", f"-DLMGEN_KIND={kind}", *flags] for kind, flags in KINDS.items()}
 
     def compiled(job: tuple[str, list[str]]) -> str:

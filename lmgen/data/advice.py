@@ -53,7 +53,8 @@ class Shape:
         for k in range(DOUBLINGS):  # the hash of twice as many characters, from those of both halves
             hashes = hashes[: -(1 << k)] * np.uint64(factor) + hashes[1 << k :]
             factor = factor * factor % (1 << 64)
-        return 1 - len(np.unique(hashes)) / len(hashes) if len(hashes) else 0.0
+        hashes.sort()  # np.unique is slower
+        return np.count_nonzero(hashes[1:] == hashes[:-1]) / len(hashes) if len(hashes) else 0.0
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def encode(pieces: Iterable[Piece], vocab: Vocab) -> Ids:
     return encode_sides(((False, piece) for piece in pieces), vocab, [None])[0]
 
 
-def encode_sides(sides: Iterator[tuple[bool, Piece]], vocab: Vocab, keys: Sequence[str | None]) -> list[Ids]:
+def encode_sides(sides: Iterator[tuple[bool, Piece | Encoded]], vocab: Vocab, keys: Sequence[str | None]) -> list[Ids]:
     """The ids of each side of a text (the second is held out), written into files of the cache in one pass.
 
     With keys (fingerprints of text, split, side and vocabulary) the files stay and serve the next run, which does not read the
@@ -90,6 +90,14 @@ def encode_sides(sides: Iterator[tuple[bool, Piece]], vocab: Vocab, keys: Sequen
         return [writer.finish(path) for writer, path in zip(writers, kept, strict=True)]
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The ids of many sequences, each with the EOS that ends it, as bytes, and their `counts` as an `Encoder` has them."""
+
+    content: bytes | memoryview
+    counts: np.ndarray
+
+
 class Encoder:
     """The ids of one side of a text, piece by piece. `counts` [COUNTS] are the number of ids, the first EOS included, and the
     sums of the fields of `Ids`, in their order."""
@@ -99,19 +107,27 @@ class Encoder:
         self.counts = np.zeros(COUNTS, np.int64)
         self.counts[0] = 1
 
-    def encoded(self, piece: Piece) -> bytes:
+    def encoded(self, piece: Piece | Encoded) -> bytes | memoryview:
         """The ids of the next piece, with the EOS that ends it."""
+        if isinstance(piece, Encoded):
+            self.counts += piece.counts
+            return piece.content
         ids, text = self.vocab.encode(piece.text, piece.begins), piece.text
         unknown = marked = 0
         if len(places := np.flatnonzero(ids == UNK)):
             symbols = self.vocab.split(text, piece.begins)
             spelt = [symbol for k in places.tolist() if (symbol := symbols[k]) not in self.vocab.ids]
             unknown, marked = len(places), len(places) - len(spelt)
-            self.counts[7:] += np.bincount(np.frombuffer(utf_8("".join(spelt)), np.uint8), minlength=256)
+            self.counts[7:] += bytes_in("".join(spelt))
         size = piece.gap + (len(text) if text.isascii() else len(utf_8(text)))
         length, characters, words = len(ids) + piece.ends, len(text) + piece.gap, len(text.split())
         self.counts[:7] += (length, piece.ends, characters, size, unknown, words, marked)
         return ids.tobytes() + self.eos * piece.ends
+
+
+def bytes_in(text: str) -> np.ndarray:
+    """How often each byte occurs in the UTF-8 of a text [256]."""
+    return np.bincount(np.frombuffer(utf_8(text), np.uint8), minlength=256)
 
 
 class _Writer:
@@ -124,7 +140,7 @@ class _Writer:
         self.file = stack.enter_context(os.fdopen(handle, "wb"))
         self._write(self.encoder.eos)
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: Piece | Encoded) -> None:
         self._write(self.encoder.encoded(piece))
 
     def finish(self, kept: Path | None) -> Ids:
@@ -141,7 +157,7 @@ class _Writer:
             os.replace(self.path, kept)
         return ids
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes | memoryview) -> None:
         self.file.write(content)
         self.sum = zlib.crc32(content, self.sum)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from lmgen.data import formats
 from lmgen.data.finding import STDIN, find, name_of, opened, readable, standard_input
@@ -52,7 +52,8 @@ class Text:
     """The pieces of some files, to be iterated over as often as needed; those of a `pipe` (see `once`) only once.
 
     After a whole pass, `notes` has sentences on the text (a byte-order mark, blank lines), `sha256` is the fingerprint of the
-    bytes (of several files, of their fingerprints), and `line_ends` counts those of each kind. With `keep_blank` (for running
+    bytes (of several files, of their fingerprints), and `line_ends` counts those of each kind. Of a text that was read in parts
+    `parts` are these, each with the number of characters before it. With `keep_blank` (for running
     text) an empty line is an empty sequence; without, it is passed over. Raises InputError for a file that is not text.
     """
 
@@ -65,6 +66,7 @@ class Text:
     notes: dict[str, None] = field(default_factory=dict, init=False)
     sha256: str = field(default="", init=False)
     line_ends: Counter[str] = field(default_factory=Counter, init=False)
+    parts: Sequence[tuple[Any, int]] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         self.encoding = known_encoding(self.encoding)
@@ -81,7 +83,7 @@ class Text:
                     yield piece
             digests.append(fingerprint.hexdigest())
         if blank:
-            self.notes[f"passed over {blank:,} blank line{'s' * (blank > 1)}"] = None
+            self.notes[blank_lines(blank)] = None
         self.sha256 = combined(digests)
 
     def _blocks(self, path: Path, fingerprint: hashlib._Hash) -> Iterator[str]:
@@ -104,15 +106,12 @@ class Text:
                 except UnicodeDecodeError as error:
                     at = position - (len(error.object) - len(raw)) + error.start
                     line += error.object[: error.start].count(b"\n")
-                    found = error.object[error.start : error.start + 4].hex(" ")
-                    raise InputError(
-                        f"{shown} is not {encoding.replace('utf-8', 'UTF-8')} at byte {at:,} (line {line:,}, bytes {found}): "
-                        "give its --encoding (such as latin-1), or --errors replace to go on with U+FFFD there"
-                    ) from None
+                    found = error.object[error.start : error.start + 4]
+                    raise InputError(undecodable(path, encoding, at, line, found)) from None
                 except UnicodeError as error:  # a missing byte-order mark, an encoding that decodes nothing
                     raise InputError(f"{shown} cannot be read as {encoding} ({error}): give another --encoding") from None
                 if position == 0 and encoding == "utf-8" and text.startswith("\ufeff"):
-                    self.notes[f"{shown}: the byte-order mark at its start was dropped"] = None
+                    self.notes[marked(shown)] = None
                     text = text[1:]
                 line += raw.count(b"\n")
                 position += len(raw)
@@ -130,7 +129,17 @@ class Text:
             if before and after and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise InputError(f"{path} changed while it was read: wait until it is written, then start again")
         if crlf:
-            self.notes[f"{shown}: {crlf:,} line ends of Windows (CR LF) were read as line ends"] = None
+            self.notes[windows_ends(shown, crlf)] = None
+
+    def in_lines(self) -> bool:
+        """Whether each line can be read by itself, wherever it begins: lines of UTF-8 in files. Raises as reading them does."""
+        if self.pipe or self.sequence != "line":
+            return False
+        for path in self.paths:
+            with readable(path), opened(path) as file:
+                if self._encoding_of(name_of(path), file.read(BLOCK)) != "utf-8":
+                    return False
+        return True
 
     def _encoding_of(self, shown: str, start: bytes) -> str:
         """The encoding, checked against the first block. Raises InputError for a binary file and another byte-order mark."""
@@ -225,6 +234,29 @@ def arriving(pieces: Iterable[Piece]) -> Iterator[str | None]:
 def whole(pieces: Iterable[Piece]) -> Iterator[str]:
     """The sequences of a text, each in one string."""
     return (sequence for sequence in arriving(pieces) if sequence is not None)
+
+
+def blank_lines(number: int) -> str:
+    """The note on blank lines that were left out."""
+    return f"passed over {number:,} blank line{'s' * (number > 1)}"
+
+
+def marked(shown: str) -> str:
+    """The note on a byte-order mark."""
+    return f"{shown}: the byte-order mark at its start was dropped"
+
+
+def windows_ends(shown: str, number: int) -> str:
+    """The note on line ends of Windows."""
+    return f"{shown}: {number:,} line ends of Windows (CR LF) were read as line ends"
+
+
+def undecodable(path: Path, encoding: str, at: int, line: int, found: bytes) -> str:
+    """The sentence on bytes of a file that its encoding does not have, by their place."""
+    return (
+        f"{name_of(path)} is not {encoding.replace('utf-8', 'UTF-8')} at byte {at:,} (line {line:,}, bytes {found.hex(' ')}): "
+        "give its --encoding (such as latin-1), or --errors replace to go on with U+FFFD there"
+    )
 
 
 def combined(digests: list[str]) -> str:

@@ -24,6 +24,7 @@ EOS, UNK = 0, 1
 SPECIAL = 2  # the number of ids without a spelling, before all others
 _STRING = r'"(?:[^"\\\n]|\\.)*+"'
 _WRITTEN = re.compile(rf'{{\n"unit": {_STRING},\n"unk_token": (?:null|{_STRING}),\n"symbols": \[\n(?:{_STRING},?\n)*+\]\n}}\n')
+MOST_SYMBOLS = 1 << 20  # symbols of a vocabulary
 _MUCH = 1 << 20  # characters of a vocab.json whose form is checked before it is parsed: other JSON takes 20 times its size
 WORDS = r"\S+"
 UNKNOWN_MARK = "\N{REPLACEMENT CHARACTER}"  # the spelling of UNK where the corpus has none
@@ -101,6 +102,11 @@ class Vocab:
         kept = sorted((s for s, n in counts.items() if n >= min_count and s not in marks), key=lambda s: (-counts[s], s))
         if size is not None:
             kept = kept[: max(0, size - SPECIAL)]
+        if len(kept) > MOST_SYMBOLS:
+            raise InputError(
+                f"the text has over {MOST_SYMBOLS:,} different {UNITS[unit].noun}s, more than a vocabulary holds: "
+                "give --vocab-size, such as 50000, or a larger --min-count"
+            )
         if not kept:
             raise InputError(
                 f"none of {len(counts):,} symbols is kept, so the vocabulary is empty: lower --min-count or raise --vocab-size"
@@ -135,18 +141,33 @@ class Vocab:
     @cached_property
     def _by_code_point(self) -> np.ndarray:
         single = {ord(s): k for s, k in self.ids.items() if len(s) == 1}
-        table = np.full(max(single, default=0) + 2, UNK, self.dtype)  # the last entry serves all code points beyond
+        table = np.full(max([*single, 255]) + 2, UNK, self.dtype)  # the last entry serves all code points beyond
         table[list(single)] = list(single.values())
         return table
 
     def encode(self, text: str, begins: bool = True) -> np.ndarray:
         """The ids of one sequence, or of a part that does not begin it, without an EOS; unknown symbols become UNK."""
-        if self.unit == "char" and (self.unk_token is None or len(self.unk_token) == 1):
+        if self.by_character:
             points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-            return self._by_code_point[np.minimum(points, len(self._by_code_point) - 1)]
+            return self.of_points(points)
         if self._merges:
             return np.array([*self._encoder.ids(self.words(text, begins))], self.dtype)
         return np.array([*map(self.ids.get, self.words(text, begins), repeat(UNK))], self.dtype)
+
+    def of_points(self, points: np.ndarray) -> np.ndarray:
+        """The ids of characters, by their code points (uint8 or uint32); of a vocabulary `by_character`."""
+        table = self._by_code_point
+        return table[points if points.dtype == np.uint8 else np.minimum(points, len(table) - 1)]
+
+    @property
+    def by_character(self) -> bool:
+        """Whether each character is a symbol, whatever stands beside it."""
+        return self.unit == "char" and (self.unk_token is None or len(self.unk_token) == 1)
+
+    @property
+    def splits_at_space(self) -> bool:
+        """Whether the symbols are what white space separates."""
+        return self._pattern == WORDS
 
     def words(self, text: str, begins: bool = True) -> list[str]:
         """What the unit splits one sequence into; the corpus's own mark of an unknown stays in one piece."""

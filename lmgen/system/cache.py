@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -43,8 +44,8 @@ def _ours(path: Path) -> bool:
 
 
 def clear_old(path: Path) -> None:
-    """Remove encoded and copied texts in a folder that were not used for `KEEP_SECONDS`."""
-    for file in (*path.glob("*.ids"), *path.glob("*.part"), *path.glob("*.spool")):
+    """Remove encoded, copied and half prepared texts in a folder that were not used for `KEEP_SECONDS`."""
+    for file in (*path.glob("*.ids"), *path.glob("*.part"), *path.glob("*.parts"), *path.glob("*.spool")):
         with contextlib.suppress(OSError):
             if time.time() - file.stat().st_mtime > KEEP_SECONDS:
-                file.unlink()
+                shutil.rmtree(file) if file.is_dir() else file.unlink()

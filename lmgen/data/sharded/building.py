@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lmgen.data import corpus, windows
-from lmgen.data.ids import COUNTS, Encoder, Ids
+from lmgen.data.ids import COUNTS, Encoded, Encoder, Ids
 from lmgen.data.reading import Piece, Text
 from lmgen.data.sharded import manifest as manifests
 from lmgen.data.sharded.manifest import Manifest, Side
@@ -99,7 +99,7 @@ class _Builder:
         sides = [_Shards(self.folder, name, key, vocab, self.symbols) for name, key in zip(names, keys, strict=False)]
         if done := sum(len(side.shards) for side in sides):
             self.note(f"going on after {done:,} shard{'s' * (done > 1)} that an interrupted build left")
-        for number, (held_out, piece) in enumerate(corpus.sides_of(text, split), 1):
+        for number, (held_out, piece) in enumerate(corpus.sides_of(text, split, vocab), 1):
             sides[held_out].add(number, piece)
         self.sides |= {side.name: side for side in sides}
         return [side.ids() for side in sides]
@@ -141,7 +141,8 @@ class _Shards:
     def __init__(self, folder: Path, name: str, key: str, vocab: Vocab, symbols: int):
         self.folder, self.name, self.vocab, self.symbols = folder, name, vocab, symbols
         self.encoder, self.shards, self.read = Encoder(vocab), list[Entry](), 0  # pieces of the text up to the last shard
-        self.held, self.length, self.last = [self.encoder.eos], 1, 0  # of the next shard, and the last piece in it
+        self.held: list[bytes | memoryview] = [self.encoder.eos]  # of the next shard …
+        self.length, self.last = 1, 0  # … its symbols, and the last piece in it
         self.journal, head = folder / f"{name}.jsonl", {"key": key, "symbols": symbols}
         lines = self.journal.read_text("utf-8", "replace").splitlines() if self.journal.exists() else []
         if lines[:1] == [json.dumps(head)]:
@@ -166,13 +167,13 @@ class _Shards:
         self.shards.append(found)
         return True
 
-    def add(self, number: int, piece: Piece) -> None:
+    def add(self, number: int, piece: Piece | Encoded) -> None:
         """The next piece of this side, and its number among all of the text."""
         if number <= self.read:
             return
         self.last = number
         self.held.append(self.encoder.encoded(piece))
-        self.length += len(self.held[-1]) // self.vocab.dtype.itemsize
+        self.length += memoryview(self.held[-1]).nbytes // self.vocab.dtype.itemsize
         if self.length >= self.symbols:
             self._cut()
 
