@@ -302,7 +302,13 @@ class Model:
 
     @named
     def evaluate(
-        self, *files: Any, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
+        self,
+        *files: Any,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+        field: str | int | None = None,
+        batch: int = BATCH,
+        window: int = WINDOW,
     ) -> Measures | PseudoMeasures | LabelCard:
         """The measures of files, read as the corpus was read; without files, of the validation text.
 
@@ -310,7 +316,7 @@ class Model:
         """
         if can(self.lm, Predicts):
             return next(self.cards(*files, baselines=False, encoding=encoding, errors=errors))
-        ids = self.source(*files, encoding=encoding, errors=errors).ids if files else self.lm.origin.validation()
+        ids = self.source(*files, encoding=encoding, errors=errors, field=field).ids if files else self.lm.origin.validation()
         return measure(self.lm, ids, batch, window)
 
     @named
@@ -329,25 +335,41 @@ class Model:
         return Judge(self.lm, second.lm if second else None, batch, window, cold)
 
     @named
-    def source(self, *files: Any, encoding: str = "utf-8", errors: str = "strict") -> Source:
-        """Files, or whatever else `train` takes, as one text to measure.
+    def source(self, *files: Any, encoding: str = "utf-8", errors: str = "strict", field: str | int | None = None) -> Source:
+        """Files, or whatever else `train` takes, as one text to measure; `field` is the column of a table.
 
         Raises InputError for a text that is empty or cannot be read.
         """
-        names = inputs.files(files, {"sequence": self.lm.sequence, "encoding": encoding})
-        return self._source(finding.find(names), encoding, errors)
+        names = inputs.files(files, {"sequence": self.lm.sequence, "encoding": encoding, "field": field})
+        return self._source(finding.find(names), encoding, errors, field)
 
     @named
     def sources(
-        self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", note: Callable[[str], Any] = lambda _: None
+        self,
+        *files: str | Path,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+        field: str | int | None = None,
+        note: Callable[[str], Any] = lambda _: None,
     ) -> Iterator[Source]:
         """Each of the files as a text to measure; `note` is called with sentences about oddities of the text."""
         paths = [path for name in files for path in finding.find([str(name)])]
-        return (self._source([path], encoding, errors, note) for path in paths)
+        return (self._source([path], encoding, errors, field, note) for path in paths)
 
-    def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], Any] = lambda _: None) -> Source:
-        encoding, errors = table.ENCODING.check(encoding), table.ERRORS.check(errors)
-        text = reading.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
+    def _source(
+        self,
+        paths: list[Path],
+        encoding: str,
+        errors: str,
+        field: str | int | None = None,
+        note: Callable[[str], Any] = lambda _: None,
+    ) -> Source:
+        encoding, errors, field = table.ENCODING.check(encoding), table.ERRORS.check(errors), commands.FIELD.check(field)
+        how: dict[str, Any] = {
+            "column": self.trained_on.field_in(paths) if field is None else field,
+            "normal": self.lm.vocab.normal,
+        }
+        text = reading.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors, **how)
         ids = corpus.encode(iter(text), self.lm.vocab)
         for sentence in text.notes:
             note(sentence)
@@ -367,8 +389,8 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
     """Train on a text to the end and return the best model.
 
     The text is one or several names of files, folders or corpora that ship, open files, or strings, each of which is a sequence
-    (a list whose first string names a file is one of names). With `progress` the training is shown on stderr; a function is
-    called with each report, and ends the training by returning False.
+    (a list whose first string names a file is one of names), or with `field` a DataFrame, a Dataset or dicts. With `progress` the
+    training is shown on stderr; a function is called with each report, and ends the training by returning False.
 
     Ctrl-C saves, and `resume` continues. Raises InputError, before anything is written, for a text or an option that cannot be
     used, DivergedError where no step succeeds, LmgenError where the last save fails.

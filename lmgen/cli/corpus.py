@@ -38,11 +38,16 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     """
     from lmgen.checks import labels
     from lmgen.checks import plain as check
-    from lmgen.data import finding, formats, reading
+    from lmgen.data import finding, reading
+    from lmgen.data.sources import tables
+    from lmgen.data.writing.normalization import Normalization
     from lmgen.labelled import examples
 
+    field, normal = options["field"], Normalization(options["lowercase"], options["normalize"])
+
     def text_of(paths: Sequence[Path]) -> reading.Text:
-        return reading.Text(paths, sequence, options["carry"], encoding, options["errors"])
+        how: dict[str, Any] = {"column": field, "normal": normal}
+        return reading.Text(paths, sequence, options["carry"], encoding, options["errors"], **how)
 
     def examples_of(paths: Sequence[Path], first: examples.Found) -> examples.Examples:
         own = examples.recognise(paths)
@@ -54,15 +59,18 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     others = [finding.find([name]) if name else None for name in (valid, options["test"])]
     words = ["lmgen", "train", *files, *(["--glob", glob] if glob else []), *(["--valid", valid] if valid else [])]
     words += [] if encoding == "utf-8" else ["--encoding", encoding]
+    words += [] if field is None else ["--field", str(field)]
+    words += ["--lowercase"] * normal.lowercase + (["--normalize", normal.normalize] if normal.normalize else [])
     report: Any
-    if sequence == "line" and not options["carry"] and (found := examples.recognise(paths)):
+    if field is None and sequence == "line" and not options["carry"] and (found := examples.recognise(paths)):
         way = "" if found.form == "folder" else "; --carry checks it as plain text"
         terminal.note(f"{found.reason}: checked as labelled text{way}")
         report = labels.check(examples_of(paths, found), *(examples_of(split, found) if split else None for split in others))
     else:
+        unit = f"word-{options['segment']}" if options["segment"] else options["unit"]
         valid_text, test_text = (text_of(split) if split else None for split in others)
-        report = check.check(text_of(paths), valid_text, test_text, options["unit"])
-        terminal.note(*filter(None, map(formats.hint, paths[:1])))
+        report = check.check(text_of(paths), valid_text, test_text, unit)
+        terminal.note(*filter(None, map(tables.hint, paths[: field is None])))
         words += [word for one in report.advice for word in one.options]
     if options["json"]:
         console.put_json(asdict(report) | {"command": shlex.join(words)})

@@ -47,7 +47,7 @@ def eval_(model: str, files: tuple[str, ...], precision: str, processes: int, **
     weight = None
     if other:
         weight = judge.weight(loaded.source(valid).ids if valid else judge.origin.validation())
-    encoded = {name: options[name] for name in ("encoding", "errors")}
+    encoded = {name: options[name] for name in ("encoding", "errors", "field")}
     sources = loaded.sources(*files, **encoded, note=terminal.note) if files else [judge.held_out()]
     for number, source in enumerate(sources):
         card = judge.card(source, options["baselines"], weight)

@@ -130,7 +130,7 @@ def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> tuple
 
 def _encoded(text: Text, split: Split, vocab: Vocab) -> list[Ids]:
     """The ids to train on and, unless the split is WHOLE, those held out, of a text that has been scanned."""
-    key = f"{text.sha256}-{text.encoding}-{text.errors}-{text.sequence}-{text.keep_blank}-{split}-{vocab.sha256}"
+    key = f"{text.sha256}-{text.how}-{split}-{vocab.sha256}"
     sides = [False] if split == WHOLE else [False, True]
     keys = [hashlib.sha256(f"{key}-{held_out}".encode()).hexdigest() for held_out in sides]
     return encode_sides(_unchanged(split.sides(text), text), vocab, keys)
