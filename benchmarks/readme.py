@@ -1,4 +1,4 @@
-"""Run the commands of README.md and of docs/control.md, and write their output below them.
+"""Run the commands of README.md, README.zh.md, docs/control.md and docs/texts.md, and write their output below them.
 
     python benchmarks/readme.py [PAGE ...]
 
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "control.md"]
+PAGES = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "docs" / "control.md", ROOT / "docs" / "texts.md"]
 BLOCK = re.compile(r"```console\n(.*?)```", re.S)
 MOST_LINES = 20  # of a command's output
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from lmgen import loading
 from lmgen.applied.labeller import Prediction
-from lmgen.data import corpus, finding, inputs, reading
+from lmgen.data import finding, inputs
 from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
 from lmgen.evaluation.cards import bylabel
@@ -44,6 +44,8 @@ if TYPE_CHECKING:  # what most programs do without is imported where it is used
     from lmgen.evaluation.contrast import Contrast
     from lmgen.evaluation.explanation import Background, Explanation
 
+Field = str | int | None
+Note = Callable[[str], Any]
 named = partial(signatures.named, further=[field.name for field in fields(Settings)])
 
 
@@ -306,7 +308,7 @@ class Model:
         *files: Any,
         encoding: str = "utf-8",
         errors: str = "strict",
-        field: str | int | None = None,
+        field: Field = None,
         batch: int = BATCH,
         window: int = WINDOW,
     ) -> Measures | PseudoMeasures | LabelCard:
@@ -335,7 +337,7 @@ class Model:
         return Judge(self.lm, second.lm if second else None, batch, window, cold)
 
     @named
-    def source(self, *files: Any, encoding: str = "utf-8", errors: str = "strict", field: str | int | None = None) -> Source:
+    def source(self, *files: Any, encoding: str = "utf-8", errors: str = "strict", field: Field = None) -> Source:
         """Files, or whatever else `train` takes, as one text to measure; `field` is the column of a table.
 
         Raises InputError for a text that is empty or cannot be read.
@@ -349,33 +351,16 @@ class Model:
         *files: str | Path,
         encoding: str = "utf-8",
         errors: str = "strict",
-        field: str | int | None = None,
-        note: Callable[[str], Any] = lambda _: None,
+        field: Field = None,
+        note: Note = lambda _: None,
     ) -> Iterator[Source]:
         """Each of the files as a text to measure; `note` is called with sentences about oddities of the text."""
         paths = [path for name in files for path in finding.find([str(name)])]
         return (self._source([path], encoding, errors, field, note) for path in paths)
 
-    def _source(
-        self,
-        paths: list[Path],
-        encoding: str,
-        errors: str,
-        field: str | int | None = None,
-        note: Callable[[str], Any] = lambda _: None,
-    ) -> Source:
-        encoding, errors, field = table.ENCODING.check(encoding), table.ERRORS.check(errors), commands.FIELD.check(field)
-        how: dict[str, Any] = {
-            "column": self.trained_on.field_in(paths) if field is None else field,
-            "normal": self.lm.vocab.normal,
-        }
-        text = reading.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors, **how)
-        ids = corpus.encode(iter(text), self.lm.vocab)
-        for sentence in text.notes:
-            note(sentence)
-        if not ids.symbols:
-            raise InputError(f"there is no text in {finding.names_of(text.paths)}: give a file with at least one line of it")
-        return Source(finding.names_of(paths), ids, lambda: iter(text))
+    def _source(self, paths: list[Path], encoding: str, errors: str, field: Field = None, note: Note = lambda _: None) -> Source:
+        how = table.ENCODING.check(encoding), table.ERRORS.check(errors), commands.FIELD.check(field)
+        return Source.of(self.trained_on.other(paths, self.lm.carry, *how), self.lm.vocab, note)
 
 
 @named

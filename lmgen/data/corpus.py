@@ -22,6 +22,7 @@ from lmgen.data.reading import Piece, Text
 from lmgen.data.split import LEAST_HELD_OUT, TRAINING, WHOLE, Choice, Split, fingerprint
 from lmgen.data.symbols import Characters
 from lmgen.data.vocab import UNITS, Vocab
+from lmgen.data.writing import segments
 from lmgen.errors import InputError
 
 __all__ = ["Corpus", "Ids", "among", "encode", "fingerprint", "load", "runs", "unit_noun"]
@@ -125,6 +126,8 @@ def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> tuple
     repeated = sequences - int(np.count_nonzero(known != EMPTY))
     noun, size, longest = UNITS[unit].noun, shape.characters, shape.longest
     signs = Signs(noun, text.sequence, choice.carry, size, sequences, repeated, damaged, longest, shape.repetition)
+    if noun == "word" and not UNITS[unit].language:
+        signs = replace(signs, unspaced=segments.language_of(train))
     return train, hashes, known, signs
 
 

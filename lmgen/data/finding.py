@@ -21,7 +21,8 @@ from lmgen.system import cache
 
 STDIN = "standard input"  # its name in messages
 PYTHON = "text from Python"
-ROWS, FIELD = ".rows.spool", "text"  # the name of a copy of strings ends so: each is in this field of a line of JSON
+SPOOL = ".spool"  # how the name of a copy ends
+ROWS, FIELD = f".rows{SPOOL}", "text"  # the name of a copy of strings ends so: each is in this field of a line of JSON
 COPIED = 1 << 20  # bytes of a pipe copied at a time
 MOST_NAMES = 500_000  # characters of the names of files: they go into the model's config.json, which has a limit
 
@@ -158,7 +159,7 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def spooled(blocks: BinaryIO | Iterable[bytes], name: str, suffix: str = ".spool") -> Path:
+def spooled(blocks: BinaryIO | Iterable[bytes], name: str, suffix: str = SPOOL) -> Path:
     """Copy a pipe, or blocks of bytes, into a file of the cache that is removed when the program ends."""
     handle, copy = tempfile.mkstemp(prefix=f"{name}-", suffix=suffix, dir=cache.folder("corpora"))
     atexit.register(lambda: Path(copy).unlink(missing_ok=True))

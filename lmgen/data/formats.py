@@ -10,6 +10,7 @@ from pathlib import Path
 from lmgen.data.sources.packed import PACKINGS, Packing, packing_of
 
 HEAD = 1 << 16  # bytes at the beginning of a file that decide
+HTML = "HTML"
 PARQUET, ARROW = b"PAR1", b"ARROW1\0\0"
 _ARROW_STREAM = re.compile(rb"\xff{4}[\x08-\xf8]..\0", re.DOTALL)  # the length of a message
 
@@ -39,7 +40,7 @@ _SIGNS: dict[re.Pattern[bytes], tuple[str, str]] = {
         rb"PK\x03\x04.{26}(\[Content_Types\]|_rels/|word/|docProps/)": ("a document of Office", "pandoc -t plain {}"),
         rb".{257}ustar": ("a tar archive", "tar -xOf {}"),
         rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.{0,4000}?-->\s*)?<(!doctype\s+html|html[\s>])": (
-            "HTML",
+            HTML,
             "pandoc -f html -t plain {}",
         ),
     }.items()
@@ -84,5 +85,7 @@ def is_table(start: bytes) -> bool:
 
 
 def is_binary(start: bytes) -> bool:
-    """Whether an unpacked file with this beginning has no text to read."""
-    return not is_table(start) and (bool(kind_of(start)[0]) or (b"\0" in start and not start.startswith(tuple(BYTE_ORDER_MARKS))))
+    """Whether an unpacked file with this beginning has no text at all."""
+    if is_table(start) or kind_of(start)[0] == HTML:
+        return False
+    return bool(kind_of(start)[0]) or (b"\0" in start and not start.startswith(tuple(BYTE_ORDER_MARKS)))

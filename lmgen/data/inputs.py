@@ -109,8 +109,7 @@ def _strings(strings: Iterable[Any], sequence: str, encoding: str) -> str:
     parts = _sequences(strings, sequence)
     if sequence != "file":
         return _copied(parts, encoding)
-    lines = (json.dumps({finding.FIELD: part}) + "\n" for part in parts)
-    return str(finding.spooled((line.encode() for line in lines), "python", finding.ROWS))
+    return _copied((json.dumps({finding.FIELD: part}) + "\n" for part in parts), encoding, finding.ROWS)
 
 
 def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
@@ -128,11 +127,13 @@ def _sequences(strings: Iterable[Any], sequence: str) -> Iterator[str]:
         yield one.removesuffix("\n") + reading.BETWEEN[sequence] if boundary else one
 
 
-def _copied(parts: Iterable[str | bytes], encoding: str) -> str:
+def _copied(parts: Iterable[str | bytes], encoding: str, suffix: str = finding.SPOOL) -> str:
     """The name of a file of the cache that holds these parts."""
     encoder = codecs.getincrementalencoder(reading.known_encoding(encoding).replace(reading.AUTO, "utf-8"))()
     try:
-        return str(finding.spooled((part if isinstance(part, bytes) else encoder.encode(part) for part in parts), "python"))
+        return str(
+            finding.spooled((part if isinstance(part, bytes) else encoder.encode(part) for part in parts), "python", suffix)
+        )
     except UnicodeEncodeError as error:
         bad = error.object[error.start]
         raise InputError(f"{bad!r} of the text cannot be encoded as {encoding}: leave it out, or give another encoding") from None

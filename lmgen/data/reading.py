@@ -177,7 +177,7 @@ class Text:
                     line += error.object[: error.start].count(b"\n")
                     found = error.object[error.start : error.start + 4].hex(" ")
                     where = f"{encoding.replace('utf-8', 'UTF-8')} at byte {at:,} (line {line:,}, bytes {found})"
-                    way = encodings.way_out(error.object, error.start)
+                    way = encodings.way_out(error.object, error.start, encoding)
                     raise InputError(f"{shown} is not {where}: {way}, or --errors replace to go on with U+FFFD there") from None
                 except UnicodeError as error:  # a missing byte-order mark, an encoding that decodes nothing
                     raise InputError(f"{shown} cannot be read as {encoding} ({error}): give another --encoding") from None

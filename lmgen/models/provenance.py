@@ -73,6 +73,11 @@ class TextSettings:
 
         return text(self.files), text(self.valid_files) if self.valid_files else None
 
+    def other(self, paths: Sequence[Path], carry: bool, encoding: str, errors: str, field: str | int | None = None) -> Text:
+        """Another text, read in the same way; from a table the column `field`, or else that of the training text."""
+        column = self.field_in(paths) if field is None else field
+        return Text(paths, self.sequence, carry, encoding, errors, column=column, normal=self.normal)
+
     def examples(self) -> tuple[Any, Any]:
         """The examples of the training text, and of the validation text or None."""
         training, validation = self.files, self.valid_files

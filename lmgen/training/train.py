@@ -13,7 +13,7 @@ from typing import Any
 from lmgen.data import finding
 from lmgen.data.corpus import Corpus
 from lmgen.data.inputs import is_name
-from lmgen.data.sources import tables
+from lmgen.data.sources import packed, tables
 from lmgen.data.split import WHOLE
 from lmgen.defaults import language
 from lmgen.defaults.config import StepReport
@@ -262,5 +262,6 @@ def default_name(given: Sequence[Any]) -> str:
     if first == "-":
         return "stdin"
     path = Path(first).absolute()
+    path = path.with_suffix("") if path.suffix.lower() in packed.SUFFIXES and path.stem else path
     says_nothing = path.stem in ("train", "all", "input", "text", "data", "corpus")
     return directories.safe_name((path.parent.name if says_nothing else path.stem) or path.stem)

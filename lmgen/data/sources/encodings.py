@@ -12,11 +12,13 @@ HEAD = 1 << 15  # bytes of the text that tell
 _USUAL = ("cp1252", "cp1251", "gb18030", "big5", "cp932", "euc_jp", "euc_kr", "koi8_r", "cp1250", "iso8859_2", "cp874")
 
 
-def way_out(content: bytes, at: int) -> str:
-    """What to do about bytes that cannot be decoded from place `at` on, without a full stop."""
+def way_out(content: bytes, at: int, encoding: str) -> str:
+    """What to do about bytes that an encoding cannot decode from place `at` on, as a part of a sentence."""
     lines = content[content.rfind(b"\n", 0, at) + 1 :].split(b"\n")
     sample = b"\n".join(line for line in lines if not line.isascii())[:HEAD]
     decoded = sample.decode("utf-8", "replace")
+    if encoding != "utf-8" and decoded and "\ufffd" not in decoded[:-1]:  # the last character may be cut
+        return "it is UTF-8: leave out --encoding"
     if len(re.findall("[^\x00-\x7f\ufffd]", decoded)) > 2 * decoded.count("\ufffd"):
         return "most of it is UTF-8, so these bytes are damaged: give another --encoding"
     found = likeliest(sample)

@@ -16,6 +16,7 @@ BUFFER = 1 << 16  # bytes unpacked at a time
 LARGEST_RATIO = 1_000  # of unpacked bytes to packed ones, which no text reaches …
 MUCH = 1 << 26  # … among so many of the unpacked bytes
 LONGEST_MAGIC = 10
+SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def _fields(path: Path, lines: Iterable[str], field: str | int) -> Iterator[str 
         known, value = True, record.get(field)
         if not isinstance(value, str | None):
             raise wrong(path, number, f"{field} is {quoted(value)}, not a text: give another field")
-        yield value
+        yield value or None
 
 
 def _cells(path: Path, lines: Iterable[str], column: str | int) -> Iterator[str | None]:
@@ -187,7 +187,7 @@ def binary_texts(path: Path, column: str | int | None) -> Iterator[str | None]:
     try:
         with open(path, "rb") as file:
             batches = _parquet if file.read(len(formats.PARQUET)) == formats.PARQUET else _arrow
-        yield from (cell.as_py() for cells in batches(path, column) for cell in cells)
+        yield from (cell.as_py() or None for cells in batches(path, column) for cell in cells)
     except MemoryError:
         raise InputError(f"{name_of(path)} has rows that do not fit into memory: write it anew with smaller ones") from None
     except (pyarrow.ArrowException, OSError, ValueError) as error:
