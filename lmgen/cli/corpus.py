@@ -40,8 +40,10 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     """
     from lmgen.checks import labels
     from lmgen.checks import plain as check
-    from lmgen.data import finding, formats, reading
+    from lmgen.data import finding, reading
     from lmgen.data.sharded import reading as shards
+    from lmgen.data.sources import tables
+    from lmgen.data.writing.normalization import Normalization
     from lmgen.labelled import examples
 
     if address := shards.address_of(files):
@@ -49,9 +51,11 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
         terminal.note(f"{address}: every file is as the manifest says")
         _put_shards(verified, address, options["json"])
         return
+    field, normal = options["field"], Normalization(options["lowercase"], options["normalize"])
 
     def text_of(paths: Sequence[Path]) -> reading.Text:
-        return reading.Text(paths, sequence, options["carry"], encoding, options["errors"])
+        how: dict[str, Any] = {"column": field, "normal": normal}
+        return reading.Text(paths, sequence, options["carry"], encoding, options["errors"], **how)
 
     def examples_of(paths: Sequence[Path], first: examples.Found) -> examples.Examples:
         own = examples.recognise(paths)
@@ -63,15 +67,18 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     others = [finding.find([name]) if name else None for name in (valid, options["test"])]
     words = ["lmgen", "train", *files, *(["--glob", glob] if glob else []), *(["--valid", valid] if valid else [])]
     words += [] if encoding == "utf-8" else ["--encoding", encoding]
+    words += [] if field is None else ["--field", str(field)]
+    words += ["--lowercase"] * normal.lowercase + (["--normalize", normal.normalize] if normal.normalize else [])
     report: Any
-    if sequence == "line" and not options["carry"] and (found := examples.recognise(paths)):
+    if field is None and sequence == "line" and not options["carry"] and (found := examples.recognise(paths)):
         way = "" if found.form == "folder" else "; --carry checks it as plain text"
         terminal.note(f"{found.reason}: checked as labelled text{way}")
         report = labels.check(examples_of(paths, found), *(examples_of(split, found) if split else None for split in others))
     else:
+        unit = f"word-{options['segment']}" if options["segment"] else options["unit"]
         valid_text, test_text = (text_of(split) if split else None for split in others)
-        report = check.check(text_of(paths), valid_text, test_text, options["unit"])
-        terminal.note(*filter(None, map(formats.hint, paths[:1])))
+        report = check.check(text_of(paths), valid_text, test_text, unit)
+        terminal.note(*filter(None, map(tables.hint, paths[: field is None])))
         words += [word for one in report.advice for word in one.options]
     if options["json"]:
         console.put_json(asdict(report) | {"command": shlex.join(words)})
@@ -238,8 +245,6 @@ def corpus_build(files: tuple[str, ...], output: Path, glob: str | None, no_vali
     paths, valid = finding.find(files, glob, terminal.note), finding.find(options.pop("valid") or ())
     if found := recognise(paths):
         terminal.note(f"{found.reason}, but a corpus in shards is plain text")
-    else:
-        terminal.note(*filter(None, map(formats.hint, paths[:1])))
 
     def text_of(paths: Sequence[Path]) -> reading.Text:
         return reading.Text(paths, keep_blank=options["carry"], **reads)

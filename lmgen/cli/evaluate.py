@@ -47,7 +47,7 @@ def eval_(model: str, files: tuple[str, ...], precision: str, processes: int, **
     weight = None
     if other:
         weight = judge.weight(loaded.source(valid).ids if valid else judge.origin.validation())
-    encoded = {name: options[name] for name in ("encoding", "errors")}
+    encoded = {name: options[name] for name in ("encoding", "errors", "field")}
     sources = loaded.sources(*files, **encoded, note=terminal.note) if files else [judge.held_out()]
     for number, source in enumerate(sources):
         card = judge.card(source, options["baselines"], weight)
@@ -107,6 +107,8 @@ def _pseudo_rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
 
 
 def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
+    from lmgen.data.vocab import UNITS
+
     bound = ", lower bound: excludes unknown or dropped text" if m.unknown or m.unit == "word-only" else ""
     interval = f" [{m.interval[0]:.4f}, {m.interval[1]:.4f}]" if m.interval else ""
 
@@ -121,7 +123,9 @@ def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
     ]
     if m.unknown and m.bytes:
         rows.append(("  … with spelling", f"{m.spelt_bits_per_byte:.4f}   (unknown text costs its bytes)"))
-    if m.words and m.word_perplexity <= display.LARGEST:
+    if m.unit != "char" and m.characters:
+        rows.append(("  character perplexity", display.perplexity(m.character_perplexity)))
+    if m.words and m.word_perplexity <= display.LARGEST and not UNITS[m.unit].language:
         rows.append(("  word perplexity", f"{display.perplexity(m.word_perplexity, 1)}   ({m.words:,} words)"))
     if m.bytes:
         rows.append(("  byte perplexity", display.perplexity(m.byte_perplexity)))

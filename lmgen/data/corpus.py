@@ -27,6 +27,7 @@ from lmgen.data.reading import Piece, Text
 from lmgen.data.split import LEAST_HELD_OUT, TRAINING, WHOLE, Choice, Split, fingerprint
 from lmgen.data.symbols import Characters
 from lmgen.data.vocab import MOST_SYMBOLS, SPECIAL, UNITS, Vocab
+from lmgen.data.writing import segments
 from lmgen.errors import InputError
 
 __all__ = ["Corpus", "Ids", "among", "encode", "fingerprint", "load", "runs", "unit_noun"]
@@ -144,7 +145,10 @@ def _signs(text: Text, scan: Scan, known: np.ndarray, unit: str, carry: bool) ->
     sequences = sum(int(np.count_nonzero(block != EMPTY)) for block in scan.hashes.blocks())
     repeated = sequences - len(known) + int(among(np.array([EMPTY]), known)[0])
     noun, shape, damaged = UNITS[unit].noun, scan.shape, scan.damaged
-    return Signs(noun, text.sequence, carry, shape.characters, sequences, repeated, damaged, shape.longest, shape.repetition)
+    signs = Signs(noun, text.sequence, carry, shape.characters, sequences, repeated, damaged, shape.longest, shape.repetition)
+    if noun == "word" and not UNITS[unit].language:
+        signs = replace(signs, unspaced=segments.language_of(scan.counts))
+    return signs
 
 
 def _compared(scan: Scan, carry: bool) -> Iterator[np.ndarray]:
@@ -169,7 +173,7 @@ def _encoded(text: Text, split: Split, vocab: Vocab) -> list[Ids]:
 def keys_of(text: Text, split: Split, vocab: Vocab) -> list[str]:
     """The fingerprint of the ids of each side of a text that has been scanned: the training part and, unless the split is WHOLE,
     the held-out part."""
-    key = f"{text.sha256}-{text.encoding}-{text.errors}-{text.sequence}-{text.keep_blank}-{split}-{vocab.sha256}"
+    key = f"{text.sha256}-{text.how}-{split}-{vocab.sha256}"
     sides = [False] if split == WHOLE else [False, True]
     return [hashlib.sha256(f"{key}-{held_out}".encode()).hexdigest() for held_out in sides]
 

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lmgen.data import formats
+from lmgen.data.sources.packed import unpacked
 from lmgen.errors import InputError, printable
 from lmgen.system import cache
 
 STDIN = "standard input"  # its name in messages
 PYTHON = "text from Python"
+SPOOL = ".spool"  # how the name of a copy ends
+ROWS, FIELD = f".rows{SPOOL}", "text"  # the name of a copy of strings ends so: each is in this field of a line of JSON
 COPIED = 1 << 20  # bytes of a pipe copied at a time
 MOST_NAMES = 500_000  # characters of the names of files: they go into the model's config.json, which has a limit
 
@@ -86,7 +89,7 @@ def _below(folder: Path, glob: str, note: Callable[[str], None]) -> list[Path]:
     """The files below a folder that match a pattern."""
     matching = sorted(path for path in folder.rglob(glob) if path.is_file())
     seen = [path for path in matching if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    found = [path for path in seen if not formats.is_binary(path)]
+    found = [path for path in seen if not _is_binary(path)]
     for count, kind in ((len(matching) - len(seen), "hidden"), (len(seen) - len(found), "binary")):
         if count:
             note(f"{folder}: left out {count:,} {kind} file{'s' * (count > 1)}")
@@ -94,6 +97,11 @@ def _below(folder: Path, glob: str, note: Callable[[str], None]) -> list[Path]:
         raise InputError(f"there is no text file {glob} below {folder}: give another --glob")
     note(f"{folder}: {len(found):,} file{'s' * (len(found) > 1)} {glob}")
     return found
+
+
+def _is_binary(path: Path) -> bool:
+    with opened(path) as file:
+        return formats.is_binary(file.read(formats.HEAD))
 
 
 @contextlib.contextmanager
@@ -107,6 +115,11 @@ def readable(name: object) -> Iterator[None]:
 
 
 def opened(path: Path) -> BinaryIO:
+    """The content of a file, open, and unpacked if it is compressed. Raises InputError where there is none."""
+    return unpacked(regular(path), name_of(path))[0]
+
+
+def regular(path: Path) -> BinaryIO:
     """A file of a text, open. Raises InputError where there is none."""
     with readable(path):
         try:
@@ -155,9 +168,9 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def spooled(blocks: BinaryIO | Iterable[bytes], name: str) -> Path:
+def spooled(blocks: BinaryIO | Iterable[bytes], name: str, suffix: str = SPOOL) -> Path:
     """Copy a pipe, or blocks of bytes, into a file of the cache that is removed when the program ends."""
-    handle, copy = tempfile.mkstemp(prefix=f"{name}-", suffix=".spool", dir=cache.folder("corpora"))
+    handle, copy = tempfile.mkstemp(prefix=f"{name}-", suffix=suffix, dir=cache.folder("corpora"))
     atexit.register(lambda: Path(copy).unlink(missing_ok=True))
     with os.fdopen(handle, "wb") as file:
         file.writelines(iter(lambda: blocks.read(COPIED), b"") if hasattr(blocks, "read") else blocks)

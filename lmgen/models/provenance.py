@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from lmgen.data import corpus
 from lmgen.data.finding import PYTHON, STDIN, name_of
 from lmgen.data.reading import Piece, Text
 from lmgen.data.sharded import reading as shards
+from lmgen.data.sources import tables
 from lmgen.data.split import Split, split_of_format_1
 from lmgen.data.vocab import Vocab
+from lmgen.data.writing.normalization import AS_IT_IS, Normalization
 from lmgen.errors import CheckpointError, InputError
 from lmgen.structured.table import structure_of
 from lmgen.system import arrayfile
@@ -37,6 +39,9 @@ class TextSettings:
     separator: str = ","
     task: str | None = None  # … what is learnt of it
     target: str | None = None  # the file of targets beside a file of sources
+    field: str | int | None = None  # the column of plain text in a table
+    lowercase: bool = False
+    normalize: str | None = None
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> TextSettings:
@@ -50,15 +55,31 @@ class TextSettings:
         """The names of the files of the training text, without their folders."""
         return ", ".join(dict.fromkeys(name_of(Path(Path(f).name)) for f in self.files))
 
+    @property
+    def normal(self) -> Normalization:
+        """The form in which every text is read."""
+        return Normalization(self.lowercase, self.normalize)
+
+    def field_in(self, paths: Sequence[Path]) -> str | int | None:
+        """The column of the training text, where all of these files are tables with that column."""
+        own = self.field
+        return own if own is not None and all(tables.has_column(path, own) for path in paths) else None
+
     def open(self, carry: bool) -> tuple[Text, Text | None]:
         """The training text, and the validation text if it is another one. Raises InputError for a corpus in shards."""
         if address := shards.address_of(self.files):
             raise InputError(f"{address} holds ids and no text: name a file of text")
 
         def text(files: tuple[str, ...]) -> Text:
-            return Text([Path(f) for f in files], self.sequence, carry, self.encoding, self.errors)
+            paths = [Path(f) for f in files]
+            return Text(paths, self.sequence, carry, self.encoding, self.errors, column=self.field, normal=self.normal)
 
         return text(self.files), text(self.valid_files) if self.valid_files else None
+
+    def other(self, paths: Sequence[Path], carry: bool, encoding: str, errors: str, field: str | int | None = None) -> Text:
+        """Another text, read in the same way; from a table the column `field`, or else that of the training text."""
+        column = self.field_in(paths) if field is None else field
+        return Text(paths, self.sequence, carry, encoding, errors, column=column, normal=self.normal)
 
     def examples(self) -> tuple[Any, Any]:
         """The examples of the training text, and of the validation text or None."""
@@ -73,10 +94,12 @@ class TextSettings:
         """The text, encoded; `vocabulary` holds options of `corpus.load`, or of the loading of its structure."""
         if self.form:
             task = self.task or ""
-            return structure_of(task).load(*self.examples(), task, unit, split=self.split, **vocabulary)
-        if address := shards.address_of(self.files):
+            data = structure_of(task).load(*self.examples(), task, unit, split=self.split, **vocabulary)
+        elif address := shards.address_of(self.files):
             return shards.load(address, vocabulary.get("vocab"), carry, self.split)
-        return corpus.load(*self.open(carry), unit or "char", carry, split=self.split, **vocabulary)
+        else:
+            data = corpus.load(*self.open(carry), unit or "char", carry, split=self.split, **vocabulary)
+        return replace(data, vocab=replace(data.vocab, normal=self.normal)) if self.normal != AS_IT_IS else data
 
 
 @dataclass(frozen=True, eq=False)

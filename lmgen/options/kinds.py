@@ -170,6 +170,23 @@ class Text(Kind):
     accepts = str
 
 
+class Column(Kind):
+    """A column of a table: its name, or its number from 1."""
+
+    word = "column"
+    hint = "str | int"
+    noun = "the name of a column, or its number from 1"
+
+    def fits(self, value: Any) -> bool:
+        return (isinstance(value, str) and value != "") or (isinstance(value, Integral) and int(value) >= 1 and value is not True)
+
+    def check(self, value: Any) -> Any:
+        return int(super().check(value)) if isinstance(value, Integral) else super().check(value)
+
+    def parse(self, text: str) -> Any:
+        return self.check(int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else text)
+
+
 class TwoTexts(Text):
     """Two strings."""
 

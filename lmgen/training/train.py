@@ -10,11 +10,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from lmgen.data import finding, formats
+from lmgen.data import finding
 from lmgen.data.corpus import Corpus
 from lmgen.data.inputs import is_name
 from lmgen.data.sharded import reading as shards
 from lmgen.data.sharded.stores import ShardError
+from lmgen.data.sources import packed, tables
 from lmgen.data.split import WHOLE
 from lmgen.defaults import language
 from lmgen.defaults.config import StepReport
@@ -147,8 +148,9 @@ def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> Text
         options |= shards.settled(manifest, options)
         return TextSettings((address,), (), manifest.sequence, manifest.encoding, manifest.errors, manifest.split)
     found = finding.find(files, options["glob"], observer.note), finding.find(valid)
-    how = {name: options[name] for name in ("sequence", "encoding", "errors")} | _structured(found[0], options, observer)
-    if "form" not in how and (hint := formats.hint(found[0][0])):
+    names = ("sequence", "encoding", "errors", "lowercase", "normalize")
+    how = {name: options[name] for name in names} | _structured(found[0], options, observer)
+    if not how.keys() & {"form", "field"} and (hint := tables.hint(found[0][0])):
         observer.note(hint)
     training, validation = (tuple(str(path.absolute()) for path in paths) for paths in found)  # for resuming from another folder
     return TextSettings(training, validation, **how, split=WHOLE if options["no_valid"] else None)
@@ -159,8 +161,14 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
 
     Raises InputError where the task that the options name cannot be learnt from the text.
     """
-    task = options["task"]
+    task, column = options["task"], options["column"]
     target = options["target"]
+    if (field := column if isinstance(column, str) else options["field"]) is not None:
+        if task not in (None, "language"):
+            raise InputError(
+                f"column {field} would be read as plain text: to {learnt(task)}, give --column the number of the labels"
+            )
+        return {"field": field}
     if target:
         found: Found | None = Found("parallel", "translate", f"{finding.names_of(paths)} has targets in {target}")
     else:
@@ -174,14 +182,14 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
         found = None
     if found is None:
         if task in (None, "language"):
-            return {}
+            return {} if column is None else {"field": column}
         way = f"give text in one of the forms {', '.join(structure_of(task).forms.values())}, or leave out --task"
         raise InputError(f"{finding.names_of(paths)} has nothing to {learnt(task)}: {way}")
     task = task or found.task
     if not {*task.replace("generate", "classify").split("-")} <= {*found.task.split("-")}:
         raise InputError(f"{found.reason}, so there is nothing to {learnt(task)}: leave out --task")
     observer.note(f"{found.reason}: learning to {learnt(task)} (--task language: plain text)")
-    how = {"form": found.form, "column": options["column"] or found.column, "separator": options["separator"], "task": task}
+    how = {"form": found.form, "column": column or found.column, "separator": options["separator"], "task": task}
     return {**how, "target": str(Path(target).absolute()) if target else None}
 
 
@@ -274,5 +282,6 @@ def default_name(given: Sequence[Any]) -> str:
     if first == "-":
         return "stdin"
     path = Path(first).absolute()
+    path = path.with_suffix("") if path.suffix.lower() in packed.SUFFIXES and path.stem else path
     says_nothing = path.stem in ("train", "all", "input", "text", "data", "corpus", "manifest") or "*" in path.stem
     return directories.safe_name((path.parent.name if says_nothing else path.stem) or path.stem)

@@ -29,11 +29,12 @@ def test_every_command_of_a_page_runs(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_python_example_runs(monkeypatch, tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_the_python_example_runs(page, monkeypatch, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.S)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "names.txt").write_text("Anna\nBerta\nCarla\n" * 20)
-    (tmp_path / "example.py").write_text(code)
+    (tmp_path / "example.py").write_text(code, "utf-8")
     subprocess.run([sys.executable, "example.py"], cwd=tmp_path, check=True, capture_output=True)
 
 

@@ -208,7 +208,7 @@ def _checked(raw: bytes, part: Part, errors: str) -> bytes:
         with open(path, "rb") as file:
             blocks = iter(lambda: file.read(min(SIZE, at - file.tell())), b"")
             line = 1 + sum(block.count(b"\n") for block in blocks)
-        raise InputError(undecodable(path, "utf-8", at, line, raw[error.start : error.start + 4])) from None
+        raise InputError(undecodable(path, "utf-8", at, line, raw, error.start)) from None
     if part.start == 0:
         text = text.removeprefix("\ufeff")
     return text.encode("utf-8", "surrogatepass")

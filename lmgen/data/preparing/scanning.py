@@ -68,7 +68,7 @@ def scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> Scan:
             candidates += zip(arrays["own"].tolist(), pieces, strict=True)
             seen.append(seen[-1] + answer["characters"])
             answers.append(answer)
-        text.sha256 = combined(digests.result())
+        text.sha256, text.size = combined(digests.result()), size
     _note(text, cut, answers)
     _open(found.shape, cut, text)
     found.shape.characters = seen[-1]
