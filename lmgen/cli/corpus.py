@@ -234,25 +234,29 @@ def corpus_build(files: tuple[str, ...], output: Path, glob: str | None, no_vali
     megabytes, the vocabulary, and a manifest with their hashes. Copy it to where you train, or into a store, and name it:
     lmgen train DIR, lmgen train s3://bucket/DIR. An interrupted build goes on when the same command is given again.
     """
-    from lmgen.data import advice, finding, formats, reading
+    from lmgen.data import advice, finding, reading
     from lmgen.data.sharded import building
     from lmgen.data.split import WHOLE
+    from lmgen.data.writing.normalization import Normalization
     from lmgen.structured.table import recognise
 
     if options["valid"] and no_valid:
         raise InputError("--valid asks for validation and --no-valid for none: give one of them")
     reads = {name: options.pop(name) for name in ("sequence", "encoding", "errors")}
+    unit, carry, field, segment = (options.pop(name) for name in ("unit", "carry", "field", "segment"))
+    unit = f"word-{segment}" if segment else unit or "char"
+    normal = Normalization(options.pop("lowercase"), options.pop("normalize"))
     paths, valid = finding.find(files, glob, terminal.note), finding.find(options.pop("valid") or ())
     if found := recognise(paths):
         terminal.note(f"{found.reason}, but a corpus in shards is plain text")
 
     def text_of(paths: Sequence[Path]) -> reading.Text:
-        return reading.Text(paths, keep_blank=options["carry"], **reads)
+        return reading.Text(paths, keep_blank=carry, column=field, normal=normal, **reads)
 
-    unit, split = options.pop("unit") or "char", WHOLE if no_valid else None
+    split = WHOLE if no_valid else None
     texts = text_of(paths), text_of(valid) if valid else None
     try:
-        built = building.build(output, *texts, unit, options.pop("carry"), shard, terminal.note, split=split, **options)
+        built = building.build(output, *texts, unit, carry, shard, terminal.note, split=split, **options)
     except KeyboardInterrupt:
         terminal.note("stopped: the same command goes on after the last complete shard")
         raise

@@ -96,7 +96,7 @@ class TextSettings:
             task = self.task or ""
             data = structure_of(task).load(*self.examples(), task, unit, split=self.split, **vocabulary)
         elif address := shards.address_of(self.files):
-            return shards.load(address, vocabulary.get("vocab"), carry, self.split)
+            data = shards.load(address, vocabulary.get("vocab"), carry, self.split)
         else:
             data = corpus.load(*self.open(carry), unit or "char", carry, split=self.split, **vocabulary)
         return replace(data, vocab=replace(data.vocab, normal=self.normal)) if self.normal != AS_IT_IS else data

@@ -146,7 +146,8 @@ def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> Text
     if address := shards.address_of(files):
         manifest = shards.manifest_of(shards.store_of(address))
         options |= shards.settled(manifest, options)
-        return TextSettings((address,), (), manifest.sequence, manifest.encoding, manifest.errors, manifest.split)
+        how = {name: getattr(manifest, name) for name in ("sequence", "encoding", "errors", "split", "lowercase", "normalize")}
+        return TextSettings((address,), (), **how)
     found = finding.find(files, options["glob"], observer.note), finding.find(valid)
     names = ("sequence", "encoding", "errors", "lowercase", "normalize")
     how = {name: options[name] for name in names} | _structured(found[0], options, observer)

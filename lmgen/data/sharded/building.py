@@ -124,6 +124,7 @@ class _Builder:
             valid=sides["valid"] if data.valid else None,
             signs=data.signs,
             notes=data.notes,
+            **vars(text.normal),
         )
         files.write_bytes(self.folder / manifests.VOCABULARY, vocabulary)
         files.write_bytes(self.folder / manifests.NAME, found.to_json().encode())

@@ -45,9 +45,9 @@ class Side:
 class Manifest:
     """What a corpus in shards was made of, and its files.
 
-    `text_sha256` is the fingerprint of the text, which was read as `unit`, `sequence`, `carry`, `encoding` and `errors` say;
-    `split` is the rule by which a part was held out. `known` are the sorted fingerprints of the sequences, `blocks` the starts of
-    what training shuffles.
+    `text_sha256` is the fingerprint of the text, which was read as `unit`, `sequence`, `carry`, `encoding` and `errors` say, in
+    the normal form of `lowercase` and `normalize`; `split` is the rule by which a part was held out. `known` are the sorted
+    fingerprints of the sequences, `blocks` the starts of what training shuffles.
     """
 
     text_sha256: str
@@ -64,6 +64,8 @@ class Manifest:
     valid: Side | None
     signs: Signs
     notes: tuple[str, ...] = ()
+    lowercase: bool = False
+    normalize: str | None = None
 
     @property
     def sizes(self) -> dict[str, dict[str, int]]:
@@ -163,9 +165,11 @@ def _split(value: Any) -> Split:
 
 def _signs(value: Any) -> Signs:
     kinds = {"noun": Text(), "sequence": Text(), "carry": Flag(), "repetition": Bounded(0, 1)}
-    numbers = {name: kinds.get(name, COUNT).check(one) for name, one in value.items() if name != "damaged"}
+    given = {name: one for name, one in value.items() if name != "damaged"}
+    unspaced = given.pop("unspaced")
+    numbers = {name: kinds.get(name, COUNT).check(one) for name, one in given.items()}
     damaged = Counter({Choice(tuple(damage.KINDS)).check(kind): _whole(count) for kind, count in value["damaged"].items()})
-    return Signs(damaged=damaged, **numbers)
+    return Signs(damaged=damaged, unspaced=None if unspaced is None else Text().check(unspaced), **numbers)
 
 
 COUNT, DTYPE = Whole(0, 1 << 53), Choice(("<u2", "<u4"))
@@ -184,6 +188,8 @@ _FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "valid": lambda value: None if value is None else _side(value, "valid"),
     "signs": _signs,
     "notes": lambda value: tuple(map(Text().check, value)),
+    "lowercase": Flag().check,
+    "normalize": lambda value: None if value is None else Choice(("nfc", "nfkc")).check(value),
 }
 
 

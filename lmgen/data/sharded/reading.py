@@ -103,7 +103,9 @@ def verified(address: str) -> Manifest:
 
 def settled(manifest: Manifest, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a training that were decided when the corpus was built. Raises InputError for another wish."""
-    decided = {name: getattr(manifest, name) for name in ("unit", "sequence", "carry", "encoding", "errors")}
+    decided = {
+        name: getattr(manifest, name) for name in ("unit", "sequence", "carry", "encoding", "errors", "lowercase", "normalize")
+    }
     decided["no_valid"] = manifest.valid is None
     for option in table.TRAIN:
         if option.of in ("text", "vocabulary") or option.name == "target":
