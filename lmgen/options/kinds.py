@@ -178,7 +178,9 @@ class Column(Kind):
     noun = "the name of a column, or its number from 1"
 
     def fits(self, value: Any) -> bool:
-        return (isinstance(value, str) and value != "") or (isinstance(value, Integral) and int(value) >= 1 and value is not True)
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            return 1 <= int(value) <= LARGEST
+        return isinstance(value, str) and value != ""
 
     def check(self, value: Any) -> Any:
         return int(super().check(value)) if isinstance(value, Integral) else super().check(value)

@@ -239,6 +239,12 @@ TRAIN = (
 )
 
 
+def vocabulary(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the vocabulary, with the unit that --segment makes of words."""
+    unit = f"word-{options['segment']}" if options["segment"] else options["unit"]
+    return {**belonging(options, "vocabulary"), "unit": unit}
+
+
 def names(*of: str) -> tuple[str, ...]:
     """The names of the options of these parts."""
     return tuple(option.name for option in TRAIN if not {*option.of.split()}.isdisjoint(of))
@@ -263,10 +269,8 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
         raise InputError("--keep best and --patience need validation, which --no-valid leaves out: give one or the other")
     if options["field"] is not None and options["column"] is not None:
         raise InputError("--column and --field each say where the text of a table is: give one of them")
-    if options["segment"]:
-        if options["unit"] not in (None, "word"):
-            raise InputError(f"--segment cuts a text into words, and --unit {options['unit']} into something else: leave one out")
-        options["unit"] = f"word-{options['segment']}"
+    if options["segment"] and options["unit"] not in (None, "word"):
+        raise InputError(f"--segment cuts a text into words, and --unit {options['unit']} into something else: leave one out")
     if options["valid"] and options["no_valid"]:
         raise InputError("--valid asks for validation and --no-valid for none: give one of them")
     if options["resume"]:

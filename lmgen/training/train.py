@@ -126,7 +126,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
     text = _text(sources, options, observer)
     assert text
     kind = kinds.wanted(options, text.task or "language")
-    vocabulary = table.belonging(options, "vocabulary")
+    vocabulary = table.vocabulary(options)
     with directories.new(path, force, count_on) as place:
         if kind.counts:
             observer.counted(*counting.new(place, text, order=options["order"], **vocabulary))

@@ -29,7 +29,7 @@ prose = st.text("红楼梦我们今日は天気วันนี้。，、 \t\u3
 def test_words_joined_are_the_text(language):
     words = segments.words(TEXTS[language], language)
     assert "".join(words) == TEXTS[language]
-    assert len(words) > 8
+    assert len(words) >= 8
     assert all(word.isspace() or not any(map(str.isspace, word)) for word in words)
 
 
@@ -37,7 +37,7 @@ def test_words_joined_are_the_text(language):
 @given(prose, st.sampled_from([*TEXTS]))
 def test_decoding_gives_the_text_back(text, language):
     unit = f"word-{language}"
-    vocab = Vocab.of(Counter(UNITS[unit].split(text + "x")), unit)
+    vocab = Vocab.of(Counter([*UNITS[unit].split(text), "x"]), unit)
     assert vocab.decode([EOS, *vocab.encode(text)], "") == text
     assert [text[a:b] for a, b in vocab.places(text)] == vocab.split(text)
 
@@ -66,7 +66,7 @@ def test_text_without_spaces_is_recognised(text, language):
 
 
 def test_a_training_on_such_words_says_so_and_offers_to_cut_them(lmgen):
-    Path("text").write_text("".join(f"{TEXTS['zh']}第{k}回\n" for k in range(40)), "utf-8")
+    Path("text").write_text("".join(f"从前有座山，山里有座庙，庙里有个老和尚在讲故事，第{k}回。\n" for k in range(40)), "utf-8")
     code, _, err = lmgen("train", "text", "--cell", "ngram", "--order", 2, "--unit", "word")
     assert code == 0
     assert "written without spaces between words" in err
@@ -79,7 +79,7 @@ def test_a_training_on_such_words_says_so_and_offers_to_cut_them(lmgen):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    lines = [f"{TEXTS['zh']}第{k}回，{'宝玉' if k % 2 else '黛玉'}又笑了。" for k in range(300)]
+    lines = [f"{TEXTS['zh']}第{k}回，{'宝玉' if k % 2 else '黛玉'}又笑了。" for k in range(1000)]
     return lmgen.train(lines, cell="ngram", order=3, segment="zh", output=tmp_path_factory.mktemp("model") / "words")
 
 
@@ -100,8 +100,8 @@ def test_a_model_of_such_words_writes_scores_and_compresses(model):
 
 
 def test_eval_prints_the_perplexity_of_characters_beside_that_of_words(model, lmgen):
-    code, out, _ = lmgen("eval", model.path, "--no-baselines")
-    assert code == 0
+    code, out, err = lmgen("eval", model.path, "--no-baselines")
+    assert code == 0, err
     rows = dict(line.strip().split("  ", 1) for line in out.splitlines()[1:])
     assert "(words, and an EOS" in rows["perplexity"]
     assert float(rows["character perplexity"].split()[0]) < float(rows["perplexity"].split()[0])

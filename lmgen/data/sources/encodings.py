@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import re
+from typing import Any
 
 MOST = 3  # encodings that are offered
 SHOWN = 20  # characters of the text in each
 HEAD = 1 << 15  # bytes of the text that tell
+PAIRS, DOUBTFUL = 0.3, 0.1  # the share of bytes read with another, and the disorder of a reading
 # Among encodings that are about as likely the more usual comes first.
 _USUAL = ("cp1252", "cp1251", "gb18030", "big5", "cp932", "euc_jp", "euc_kr", "koi8_r", "cp1250", "iso8859_2", "cp874")
 
@@ -37,10 +39,15 @@ def likeliest(content: bytes) -> list[tuple[str, str]] | None:
         import charset_normalizer
     except ImportError:
         return None
-    found = sorted(charset_normalizer.from_bytes(content), key=lambda one: [*_USUAL, one.encoding].index(one.encoding))
-    found.sort(key=lambda one: (round(one.chaos, 1), -round(one.coherence, 1)))
+    found, ranks = [*charset_normalizer.from_bytes(content)], dict[tuple[float, float], int]()
+
+    def rank(match: Any) -> tuple[bool, int, int]:
+        """By the detector's order, but first what reads most bytes in pairs: hardly any text of single bytes can be read so."""
+        likely = ranks.setdefault((round(match.chaos, 2), round(match.coherence, 2)), len(ranks))
+        return match.multi_byte_usage < PAIRS or match.chaos > DOUBTFUL, likely, [*_USUAL, match.encoding].index(match.encoding)
+
     readings: dict[str, str] = {}
-    for match in found:
+    for match in sorted(found, key=rank):
         readings.setdefault(str(match), codecs.lookup(match.encoding).name)
     return [(name, _excerpt(text)) for text, name in readings.items()][:MOST]
 

@@ -14,7 +14,7 @@ from lmgen.errors import InputError
 
 BUFFER = 1 << 16  # bytes unpacked at a time
 LARGEST_RATIO = 1_000  # of unpacked bytes to packed ones, which no text reaches …
-MUCH = 1 << 26  # … among so many of the unpacked bytes
+MUCH = 1 << 24  # … among so many of the unpacked bytes
 LONGEST_MAGIC = 10
 SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lmgen.errors import InputError
 
-MOSTLY = 0.5  # the share of the characters of a text that tells its language
+MOSTLY = 0.5  # the share of the letters of a text that tells its language
 LONG = {"zh": 2.5, "ja": 2.5, "th": 7.0, "": 7.0}  # characters of a run without spaces, on average, that is longer than words are
 # White space is a symbol of its own, and so is a half of a character, which no library reads; at most so much is cut at once.
 _PARTS = re.compile(r"(\s+|[\ud800-\udfff])|[^\s\ud800-\udfff]{1,10000}")
@@ -72,15 +72,16 @@ def words(text: str, language: str) -> list[str]:
 def language_of(counts: Mapping[str, int]) -> str | None:
     """The language of a text without spaces between words, from the number of each of its words by white space or marks: one of
     `SEGMENTERS`, or an empty string for a language that none cuts; None for a text whose words are apart."""
-    total = runs = 0
+    total = letters = runs = 0
     found = dict.fromkeys(_SCRIPTS, 0)
     for symbol, number in counts.items():
         total += len(symbol) * number
-        runs += number * any(map(str.isalpha, symbol))
+        own = sum(map(str.isalpha, symbol))
+        letters, runs = letters + own * number, runs + number * (own > 0)
         if not symbol.isascii():
             for language, script in _SCRIPTS.items():
                 found[language] += number * len(script.findall(symbol))
     east = found["ja"] + found["zh"]
     found["ja"], found["zh"] = (east, 0) if found["ja"] > KANA * east else (0, east)
     language = max(found, key=found.__getitem__)
-    return language if found[language] > MOSTLY * total and total > LONG[language] * runs else None
+    return language if found[language] > MOSTLY * letters and total > LONG[language] * runs else None
