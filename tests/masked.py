@@ -1,14 +1,20 @@
-"""The package as it would find a system that is not POSIX: modules are missing for lmgen, and names of os and signal.
+"""The package as it would find Windows: modules are missing for lmgen, and names of os and signal.
 
-Only imports by modules of lmgen are masked; the standard library, JAX and the tests have the real ones.
+Only imports by modules of lmgen are masked; the standard library, JAX and the tests have the real ones. What renames and removes
+files fails for all as on Windows: where a process has a file open or mapped, and where the new name is taken.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
+import ctypes
+import errno
 import os
 import signal
 import types
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog"}
@@ -37,6 +43,52 @@ class Masked(types.ModuleType):
         return getattr(REAL[self.__name__], name)
 
 
+class Kernel32:
+    """The functions of Windows that lmgen calls, on a POSIX system."""
+
+    def OpenProcess(self, access: int, inherits: bool, process: int) -> int:
+        with contextlib.suppress(OSError):
+            os.kill(process, 0)
+            return process
+        return 0
+
+    def GetExitCodeProcess(self, handle: int, code: Any) -> bool:
+        code._obj.value = 259
+        return True
+
+    def CloseHandle(self, handle: int) -> bool:
+        return bool(handle)
+
+
+def in_use(path: Any) -> bool:
+    """Whether this process has a file open or mapped that is at a path or below it."""
+    here = os.path.realpath(os.path.dirname(os.path.abspath(path))) + os.sep + os.path.basename(os.path.abspath(path))
+    files = [line.split(maxsplit=5)[5].strip() for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line]
+    for handle in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            files.append(os.readlink(f"/proc/self/fd/{handle}"))
+    return any(file == here or file.startswith(here + os.sep) for file in files)
+
+
+def _refused(error: type[OSError], number: int, path: Any) -> OSError:
+    return error(number, os.strerror(number), os.fspath(path))
+
+
+def _checked(function: Callable, target_stays: bool = False) -> Callable:
+    """A function that renames or removes, and fails where Windows does; `target_stays` if it replaces no file."""
+
+    def checking(path: Any, *rest: Any, **others: Any) -> Any:
+        if not any(isinstance(value, int) for value in others.values()):  # relative to an open directory
+            for each in (path, *rest[:1]):
+                if in_use(each):
+                    raise _refused(PermissionError, errno.EACCES, each)
+            if rest and os.path.lexists(rest[0]) and (target_stays or os.path.isdir(rest[0])):
+                raise _refused(FileExistsError, errno.EEXIST, rest[0])
+        return function(path, *rest, **others)
+
+    return checking
+
+
 def mask() -> None:
     """Mask the imports of all modules of lmgen that are imported from now on."""
     imported, masked = builtins.__import__, {name: Masked(name) for name in NAMES}
@@ -51,3 +103,8 @@ def mask() -> None:
         return imported(name, names, local, fromlist, level)
 
     builtins.__import__ = masking
+    masked["os"].name = "nt"  # type: ignore[attr-defined]
+    ctypes.windll = types.SimpleNamespace(kernel32=Kernel32())  # type: ignore[attr-defined]
+    if os.path.isdir("/proc/self/fd"):
+        for name in ("unlink", "remove", "rmdir", "rename", "replace"):
+            setattr(os, name, _checked(getattr(os, name), target_stays=name == "rename"))

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import re
 import struct
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ import numpy as np
 from jax import Array, ShapeDtypeStruct
 
 CELLS = ("lstm", "gru")  # that have a compiled time loop
+SYSTEM = ("Linux", "x86_64")  # for which kernels are built
 LINE = 64  # bytes of a cache line: rows aligned to it can be written without the caches
 OPERATIONS = ("product", "forward", "backward", "head", "sum_rows", "adamw", "pack", "sample")
 
@@ -41,14 +42,17 @@ def library() -> Library:
     """Load the library once and register its operations with JAX."""
     if os.environ.get("LMGEN_NATIVE") == "off":
         return Library(lack="turned off by LMGEN_NATIVE=off")
-    path = Path(os.environ.get("LMGEN_LIBRARY") or Path(__file__).parents[1] / f"_native{EXTENSION_SUFFIXES[0]}")
+    path = Path(os.environ.get("LMGEN_LIBRARY") or Path(__file__).parents[1] / "_native.so")
     if not path.exists():
+        system = platform.system(), platform.machine()
+        if system != SYSTEM:
+            return Library(lack=f"there are none for {' on '.join(system)}")
         return Library(lack=f"not built ({path.name} is missing): the install found no C++ compiler, or its build failed")
     try:
         if not _complete(path.read_bytes()):  # the loader would crash
             return Library(lack=f"{path.name} is damaged: install lmgen again")
         functions = ctypes.CDLL(str(path.absolute()))
-        header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
+        header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text("utf-8")
         if functions.lmgen_api_minor() > int(re.findall(r"define XLA_FFI_API_MINOR (\d+)", header)[0]):  # JAX would reject it
             return Library(lack="built for a newer JAX than the one installed: install lmgen again with --no-build-isolation")
         functions.lmgen_kind.restype = ctypes.c_char_p

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmgen.errors import LmgenError
+
+_WINDOWS = os.name == "nt"
 
 
 class ReaderGoneError(Exception):
@@ -26,6 +29,20 @@ def _writing() -> Iterator[None]:
         raise ReaderGoneError from None
     except OSError as error:
         raise LmgenError(f"cannot write to standard output ({error.strerror}): make room, or send it elsewhere") from None
+
+
+def begin() -> None:
+    """Make sure that stdout takes any text: what it cannot encode becomes question marks.
+
+    Files and pipes get UTF-8 also on Windows, whose usual encoding is another, unless PYTHONIOENCODING names one: what lmgen
+    writes it can read.
+    """
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    if _WINDOWS and not stream.isatty() and not os.environ.get("PYTHONIOENCODING"):
+        stream.reconfigure(encoding="utf-8", newline="\n")
+    stream.reconfigure(errors="replace")
 
 
 def write(text: str) -> None:
