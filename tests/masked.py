@@ -30,6 +30,7 @@ OF_SIGNAL = """
     SIGHUP SIGKILL SIGQUIT SIGUSR1 SIGUSR2 SIGALRM SIGCHLD SIGCONT SIGPIPE SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGWINCH
     alarm pause getitimer setitimer siginterrupt pthread_kill pthread_sigmask sigpending sigwait sigtimedwait
 """
+MOVING = ("unlink", "remove", "rmdir", "rename", "replace")  # functions of os
 NAMES = {"os": set(OF_OS.split()), "signal": set(OF_SIGNAL.split())}
 REAL = {"os": os, "signal": signal}
 
@@ -60,32 +61,29 @@ class Kernel32:
         return bool(handle)
 
 
-def in_use(path: Any) -> bool:
-    """Whether this process has a file open or mapped that is at a path or below it."""
+def in_use(path: Any) -> str:
+    """A file that this process has open or mapped and that is at a path or below it; empty if there is none."""
     here = os.path.realpath(os.path.dirname(os.path.abspath(path))) + os.sep + os.path.basename(os.path.abspath(path))
     files = [line.split(maxsplit=5)[5].strip() for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line]
     for handle in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             files.append(os.readlink(f"/proc/self/fd/{handle}"))
-    return any(file == here or file.startswith(here + os.sep) for file in files)
+    return next((file for file in files if file == here or file.startswith(here + os.sep)), "")
 
 
-def _refused(error: type[OSError], number: int, path: Any) -> OSError:
-    return error(number, os.strerror(number), os.fspath(path))
-
-
-def _checked(function: Callable, target_stays: bool = False) -> Callable:
-    """A function that renames or removes, and fails where Windows does; `target_stays` if it replaces no file."""
+def as_on_windows(function: Callable) -> Callable:
+    """A function that renames or removes, and fails where that of Windows does."""
 
     def checking(path: Any, *rest: Any, **others: Any) -> Any:
         if not any(isinstance(value, int) for value in others.values()):  # relative to an open directory
             for each in (path, *rest[:1]):
-                if in_use(each):
-                    raise _refused(PermissionError, errno.EACCES, each)
-            if rest and os.path.lexists(rest[0]) and (target_stays or os.path.isdir(rest[0])):
-                raise _refused(FileExistsError, errno.EEXIST, rest[0])
+                if file := in_use(each):
+                    raise PermissionError(errno.EACCES, f"{file} is in use", os.fspath(each))
+            if rest and os.path.lexists(rest[0]) and (function.__name__ == "rename" or os.path.isdir(rest[0])):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(rest[0]))
         return function(path, *rest, **others)
 
+    checking.masked = True  # type: ignore[attr-defined]
     return checking
 
 
@@ -106,5 +104,5 @@ def mask() -> None:
     masked["os"].name = "nt"  # type: ignore[attr-defined]
     ctypes.windll = types.SimpleNamespace(kernel32=Kernel32())  # type: ignore[attr-defined]
     if os.path.isdir("/proc/self/fd"):
-        for name in ("unlink", "remove", "rmdir", "rename", "replace"):
-            setattr(os, name, _checked(getattr(os, name), target_stays=name == "rename"))
+        for name in MOVING:
+            setattr(os, name, as_on_windows(getattr(os, name)))

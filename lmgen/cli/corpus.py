@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -65,12 +64,12 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
         terminal.note(*filter(None, map(formats.hint, paths[:1])))
         words += [word for one in report.advice for word in one.options]
     if options["json"]:
-        console.put_json(asdict(report) | {"command": shlex.join(words)})
+        console.put_json(asdict(report) | {"command": terminal.command(*words)})
         return
     terminal.note(*report.notes)
     terminal.put(", ".join("standard input" if name == "-" else name for name in files))
     (_put_report if isinstance(report, check.TextReport) else _put_labels)(report)
-    terminal.put(f"\nto train: {shlex.join(words)}")
+    terminal.put(f"\nto train: {terminal.command(*words)}")
 
 
 def _put_labels(r: Any, most: int = 20) -> None:

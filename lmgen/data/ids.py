@@ -123,6 +123,7 @@ class _Writer:
             path = path.replace(kept) if kept else path
         ids = _mapped(path, self.vocab)
         if ids is None:
+            cache.remove(path)
             raise LmgenError(f"the ids in {self.path.parent} are not those that were written: the disk or the memory is faulty")
         return ids
 

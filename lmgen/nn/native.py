@@ -31,22 +31,23 @@ OPERATIONS = ("product", "forward", "backward", "head", "sum_rows", "adamw", "pa
 
 
 class Library(NamedTuple):
-    """The compiled library, or the reason why there is none."""
+    """The compiled library, or the reason why there is none; `expected` where one is built and not turned off."""
 
     functions: Any = None
     lack: str = ""
+    expected: bool = True
 
 
 @cache
 def library() -> Library:
     """Load the library once and register its operations with JAX."""
     if os.environ.get("LMGEN_NATIVE") == "off":
-        return Library(lack="turned off by LMGEN_NATIVE=off")
+        return Library(lack="turned off by LMGEN_NATIVE=off", expected=False)
     path = Path(os.environ.get("LMGEN_LIBRARY") or Path(__file__).parents[1] / "_native.so")
     if not path.exists():
         system = platform.system(), platform.machine()
         if system != SYSTEM:
-            return Library(lack=f"there are none for {' on '.join(system)}")
+            return Library(lack=f"there are none for {' on '.join(system)}", expected=False)
         return Library(lack=f"not built ({path.name} is missing): the install found no C++ compiler, or its build failed")
     try:
         if not _complete(path.read_bytes()):  # the loader would crash

@@ -163,6 +163,14 @@ def _counted(path: Path) -> Iterator[Path]:
     yield from (path.with_name(f"{path.name}-{number}") for number in count(2))
 
 
+def brief(path: Path) -> str:
+    """A path as seen from here; as it is where no relative path leads there, such as to another drive of Windows."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)
+
+
 def safe_name(name: str) -> str:
     """A name for a model from the name of a file: printable, at most 100 bytes, without a leading dot or dash and without what
     Windows cannot store (slashes and wildcards, a dot or space at the end, the names of its devices)."""

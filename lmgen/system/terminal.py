@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -115,6 +117,18 @@ def _picture(c: str) -> str:
 def plain(stream: Any) -> bool:
     """Whether a stream gets no escape codes: it is no terminal, or the environment forbids them."""
     return not stream.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") in (None, "", "dumb")
+
+
+def command(*words: str) -> str:
+    """Words as a command that can be pasted into a shell of this system."""
+    return " ".join(map(_quoted, words)) if _WINDOWS else shlex.join(words)
+
+
+def _quoted(word: str) -> str:
+    """A word for cmd and PowerShell, by the rules that programs on Windows parse (CommandLineToArgvW)."""
+    if re.fullmatch(r"[\w@+=:,./\\-]+", word):
+        return word
+    return '"' + re.sub(r"(\\+)$", r"\1\1", re.sub(r'(\\*)"', r'\1\1\\"', word)) + '"'
 
 
 def duration(seconds: float) -> str:
