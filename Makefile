@@ -58,6 +58,12 @@ bench: $(VENV)/bench ## measure again what benchmarks/RESULTS.md states (needs t
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/cells.py
 
+masked: $(VENV)/test ## run the quick tests as if this were Windows, without kernels (a few minutes)
+	LMGEN_TESTS_MASKED=1 LMGEN_NATIVE=off $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/faults --ignore tests/fuzz
+
+wheel: ## build what is released, into dist/: a wheel for Linux on x86-64 (manylinux_2_28), one for all other systems, the source
+	bash .ci/wheel
+
 matrix: ## run the tests under every supported Python that is installed
 	bash .ci/matrix
 
@@ -77,5 +83,5 @@ $(VENV)/bench: $(VENV)/test
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
-.PHONY: help demo test slow check faults fuzz scale docs browser oracle bench matrix clean
+.PHONY: help demo test slow check faults fuzz scale docs browser oracle bench masked wheel matrix clean
 .DEFAULT_GOAL := help

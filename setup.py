@@ -1,4 +1,7 @@
-"""Builds the compiled kernels of native/ if possible; the rest of the package is described in setup.cfg."""
+"""Builds the compiled kernels of native/ if possible; the rest of the package is described in setup.cfg.
+
+LMGEN_NATIVE=all makes a build fail that lacks a kind of kernels; LMGEN_NATIVE=off builds none, for a wheel for any system.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -21,19 +25,25 @@ AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
 AVX512_BF16 = [*AVX512, "-mavx512bf16", "-DLMGEN_BF16=1"]
 AMX = [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-DLMGEN_AMX=1"]
-# kernels.cc is compiled once for each kind of kernels.
-KINDS = {"avx2": AVX2, "avx512": AVX512, "avx512bf16": AVX512_BF16, "amx": AMX}
+# By system and machine; kernels.cc is compiled once for each kind of kernels.
+KINDS = {("Linux", "x86_64"): {"avx2": AVX2, "avx512": AVX512, "avx512bf16": AVX512_BF16, "amx": AMX}}
+ASKED = os.environ.get("LMGEN_NATIVE")
 
 
 class Build(build_ext):
     """Compiles native/. If that fails, it prints a warning, and the package works without kernels."""
 
+    def get_ext_filename(self, fullname: str) -> str:
+        return os.path.join(*fullname.split(".")) + ".so"  # loaded by ctypes, so the same for every Python
+
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).absolute()
         target.unlink(missing_ok=True)  # it must not survive a failed build
         try:
-            build(target, Path(self.build_temp).absolute())
+            build(target, Path(self.build_temp).absolute(), kinds())
         except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+            if ASKED == "all":
+                raise
             print(f"warning: lmgen is installed without its compiled kernels, and is slower: {error}", file=sys.stderr)
 
     def copy_extensions_to_source(self) -> None:  # of an editable install, where get_ext_fullpath now leads
@@ -41,10 +51,20 @@ class Build(build_ext):
         super().copy_extensions_to_source()
 
 
-def build(target: Path, folder: Path) -> None:
+class Wheel(bdist_wheel):
+    """A wheel for every version of Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
+def kinds() -> dict[str, list[str]]:
+    """The compiler's flags of each kind of kernels to build for this machine."""
+    return {} if ASKED == "off" else KINDS.get((platform.system(), platform.machine()), {})
+
+
+def build(target: Path, folder: Path, kinds: dict[str, list[str]]) -> None:
     """Compile and link the library `target`. Raises OSError, RuntimeError or CalledProcessError."""
-    if platform.machine() not in ("x86_64", "AMD64") or platform.system() != "Linux":
-        raise RuntimeError(f"they do not support {platform.system()} on {platform.machine()}")
     compiler = (
         shlex.split(os.environ.get("CXX", "")) or [found for found in map(shutil.which, ("c++", "g++", "clang++")) if found][:1]
     )
@@ -57,7 +77,7 @@ def build(target: Path, folder: Path) -> None:
     extra = shlex.split(os.environ.get("CXXFLAGS", ""))
     compile_one = [*compiler, *COMMON, *extra, "-isystem", str(Path(jaxlib.origin).parent / "include")]
     sources = {name: [name] for name in ("bind", "cpu", "text", "thread_pool")}
-    sources |= {f"kernels_{kind}": ["kernels", f"-DLMGEN_KIND={kind}", *flags] for kind, flags in KINDS.items()}
+    sources |= {f"kernels_{kind}": ["kernels", f"-DLMGEN_KIND={kind}", *flags] for kind, flags in kinds.items()}
 
     def compiled(job: tuple[str, list[str]]) -> str:
         name, (source, *flags) = job
@@ -67,9 +87,11 @@ def build(target: Path, folder: Path) -> None:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = dict(zip(sources, pool.map(compiled, sources.items()), strict=True))
-    lacking = [kind for kind in KINDS if not objects[f"kernels_{kind}"]]
-    if len(lacking) == len(KINDS):
+    lacking = [kind for kind in kinds if not objects[f"kernels_{kind}"]]
+    if len(lacking) == len(kinds):
         raise RuntimeError(f"{compiler[0]} cannot compile any of them")
+    if lacking and ASKED == "all":
+        raise RuntimeError(f"{compiler[0]} cannot compile those for {', '.join(lacking)}")
     if lacking:
         print(f"warning: {compiler[0]} cannot compile the kernels for {', '.join(lacking)}, which are left out", file=sys.stderr)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,4 +101,5 @@ def build(target: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    setup(ext_modules=[Extension("lmgen._native", sources=[], optional=True)], cmdclass={"build_ext": Build})
+    library = Extension("lmgen._native", sources=[], optional=True)
+    setup(ext_modules=[library] if kinds() else [], cmdclass={"build_ext": Build, "bdist_wheel": Wheel})

@@ -158,8 +158,8 @@ def measure(run: Commands, gigabytes: float) -> Iterator[str]:
     yield (
         f"A text of {size / GIGABYTE:.2f} GB made from a seed, with {lines:,} different lines and {symbols:,} words (with an "
         f"EOS a line), every {NEW}th of which occurs once. Read, counted, fingerprinted, split, encoded and verified; the "
-        "file is in memory already. The time is that of the whole process, its start included. The memory of all processes is what is not "
-        "of files; the largest resident set of one process has the pages of files in it, too. Targets: 50 MB/s a core for "
+        "file is in memory already. The time is that of the whole process, its start included. The memory of all processes is "
+        "what is not of files; the largest resident set of one process has the pages of files in it, too. Targets: 50 MB/s a core for "
         "characters, 25 for words, 1.8 × on two cores, under 1 GB."
     )
     yield table(*rows)

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 
 namespace lmgen {
 
@@ -28,17 +29,31 @@ namespace {
 
 enum Level { NONE, AVX2, AVX512, AVX512BF16, AMX };
 
-// Registers of cpuid leaf 7, for features that not every compiler's __builtin_cpu_supports knows.
+// Registers of cpuid, which compilers' runtimes know in part only: some miss features, others all of them.
 struct Leaf {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  explicit Leaf(unsigned part) { __get_cpuid_count(7, part, &eax, &ebx, &ecx, &edx); }
+  explicit Leaf(unsigned leaf, unsigned part = 0) { __get_cpuid_count(leaf, part, &eax, &ebx, &ecx, &edx); }
 };
-bool avx512_bf16() { return Leaf(1).eax >> 5 & 1; }
+bool all(unsigned bits, std::initializer_list<int> wanted) {
+  return std::all_of(wanted.begin(), wanted.end(), [&](int bit) { return bits >> bit & 1; });
+}
+
+// Whether the system saves the parts of a thread's registers that these bits of XCR0 stand for.
+bool saved(unsigned parts) {
+  if (!all(Leaf(1).ecx, {27})) return false;  // OSXSAVE: there is an xgetbv
+  unsigned low, high;
+  asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & parts) == parts;
+}
+constexpr unsigned YMM = 0x06, ZMM = 0xe6;
+bool has_avx2() { return saved(YMM) && all(Leaf(1).ecx, {12, 28}) && all(Leaf(7).ebx, {5}); }  // FMA, AVX; AVX2
+bool has_avx512() { return saved(ZMM) && all(Leaf(7).ebx, {16, 17, 30, 31}); }                 // F, DQ, BW, VL
+bool has_avx512_bf16() { return all(Leaf(7, 1).eax, {5}); }
 #if LMGEN_AMX_EMULATED
-bool amx_bf16() { return true; }
+bool has_amx() { return true; }
 bool amx_permitted() { return true; }
 #else
-bool amx_bf16() { return (Leaf(0).edx >> 22 & 1) && (Leaf(0).edx >> 24 & 1); }  // AMX-BF16, AMX-TILE
+bool has_amx() { return all(Leaf(7).edx, {22, 24}); }  // AMX-BF16, AMX-TILE
 
 // Linux saves the tile registers only of a process that requested permission.
 bool amx_permitted() {
@@ -48,12 +63,9 @@ bool amx_permitted() {
 #endif
 
 Level of_processor() {
-  __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return NONE;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
-      !__builtin_cpu_supports("avx512dq"))
-    return AVX2;
-  return !avx512_bf16() ? AVX512 : amx_bf16() ? AMX : AVX512BF16;
+  if (!has_avx2()) return NONE;
+  if (!has_avx512()) return AVX2;
+  return !has_avx512_bf16() ? AVX512 : has_amx() ? AMX : AVX512BF16;
 }
 
 Level allowed() {

@@ -17,10 +17,9 @@ from lmgen.nn import native
 ROOT = Path(__file__).resolve().parents[1]
 COMPILER = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
 FOUND = {name: value for name, value in os.environ.items() if not name.startswith("LMGEN_")}
+BUILT = (platform.system(), platform.machine()) == ("Linux", "x86_64")
 
-needs_compiler = pytest.mark.skipif(
-    not COMPILER or (platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="the kernels cannot be built here"
-)
+needs_compiler = pytest.mark.skipif(not COMPILER or not BUILT, reason="the kernels cannot be built here")
 needs_kernels = pytest.mark.skipif(not native.kind("f32"), reason="the compiled kernels do not run here")
 
 TRAINS = """
@@ -107,6 +106,17 @@ def test_a_library_that_cannot_be_used_is_told_and_done_without(tmp_path, damage
     kind, *why, total = python(program, LMGEN_LIBRARY=str(library))
     assert (kind, total) == ("''", "3.0")
     assert "_native.so" in " ".join(why)
+
+
+@pytest.mark.parametrize("turned_off", [False, True])
+def test_a_training_that_could_have_kernels_says_once_why_it_has_none(tmp_path, turned_off):
+    """Not one that was told to do without."""
+    words = [sys.executable, "-m", "lmgen", "train", "cities", "--steps", "3", "--size", "8", "--embedding", "4"]
+    chosen = {"LMGEN_NATIVE": "off"} if turned_off else {"LMGEN_LIBRARY": str(tmp_path / "_native.so")}
+    environment = FOUND | {"PYTHONPATH": str(ROOT), **chosen}
+    run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.count("no compiled kernels") == (BUILT and not turned_off), run.stderr
 
 
 @needs_kernels

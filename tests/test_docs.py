@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
@@ -58,3 +59,11 @@ def test_every_link_leads_somewhere():
     for page in (ROOT / "docs").glob("*.md"):
         for target in re.findall(r"\]\((?!http|#)([^)#]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), (page.name, target)
+
+
+def test_the_page_on_installing_has_every_extra_for_users():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", "utf-8")
+    extras = {*settings["options.extras_require"]} - {"test", "check", "bench", "browser"}
+    rows = re.findall(r"^\| (`.*?`) \|", (ROOT / "docs" / "install.md").read_text("utf-8").split("## Extras")[1], re.M)
+    assert {name.strip("` ") for row in rows for name in row.split(",")} == extras

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -81,12 +80,12 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
         terminal.note(*filter(None, map(tables.hint, paths[: field is None])))
         words += [word for one in report.advice for word in one.options]
     if options["json"]:
-        console.put_json(asdict(report) | {"command": shlex.join(words)})
+        console.put_json(asdict(report) | {"command": terminal.command(*words)})
         return
     terminal.note(*report.notes)
     terminal.put(", ".join("standard input" if name == "-" else name for name in files))
     (_put_report if isinstance(report, check.TextReport) else _put_labels)(report)
-    terminal.put(f"\nto train: {shlex.join(words)}")
+    terminal.put(f"\nto train: {terminal.command(*words)}")
 
 
 SIZES = ("shards", "symbols", "sequences", "characters", "bytes")
@@ -94,7 +93,7 @@ SIZES = ("shards", "symbols", "sequences", "characters", "bytes")
 
 def _put_shards(manifest: Any, address: str, json: bool = False) -> None:
     """Write the size of each part of a corpus in shards, and how to train on it."""
-    words = shlex.join(["lmgen", "train", address])
+    words = terminal.command("lmgen", "train", address)
     if json:
         console.put_json({"address": address, "unit": manifest.unit, **manifest.sizes, "command": words})
         return

@@ -54,6 +54,7 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    terminal.begin()
     try:
         code = cli.main(prog_name="lmgen", standalone_mode=False) or 0
         terminal.finish()

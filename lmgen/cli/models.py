@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -87,13 +86,13 @@ def remove(models: tuple[str, ...], yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("remove asks before it removes, and there is no terminal to answer on: add --yes")
-        names = ", ".join(printable(os.path.relpath(path), 4096) for path in paths)
+        names = ", ".join(printable(directories.brief(path), 4096) for path in paths)
         if not click.confirm(terminal.shown(f"Remove {names} for good?", sys.stderr), err=True):
             terminal.note("nothing was removed")
             raise SystemExit(1)
     for path in paths:
         directories.remove(path)
-        terminal.note(f"removed {printable(os.path.relpath(path), 4096)}")
+        terminal.note(f"removed {printable(directories.brief(path), 4096)}")
 
 
 @command("lmgen rename cities towns", "lmgen rename checkpoints/cities-2 towns-2")
@@ -107,7 +106,7 @@ def rename(model: str, new: str) -> None:
     from lmgen.system import directories
 
     path = directories.rename(directories.removable(model), new)
-    terminal.note(f"the model is in {os.path.relpath(path)}")
+    terminal.note(f"the model is in {directories.brief(path)}")
 
 
 @command(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 import click
@@ -10,7 +9,7 @@ from click.core import ParameterSource
 
 from lmgen.cli.options import command, together
 from lmgen.options import commands, table
-from lmgen.system import signals
+from lmgen.system import signals, terminal
 
 
 @command("lmgen train names.txt", "lmgen train cities --budget 1m -o checkpoints/towns", options=commands.TRAIN)
@@ -26,7 +25,7 @@ def train(files: tuple[str, ...], quiet: bool, processes: int, ray: str, **optio
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
     options = table.checked(given, bool(files))
-    way_out = f"lmgen train --resume {shlex.quote(str(options['resume']))}" if options["resume"] else ""
+    way_out = f"lmgen train --resume {terminal.command(str(options['resume']))}" if options["resume"] else ""
     join = together(processes, (*files, *(options["valid"] or ())), way_out, ray)
     with signals.heeded() as stop:
         from lmgen.cli.watch import Watcher

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -17,10 +16,10 @@ from lmgen.generation import filling
 from lmgen.labelled.corpus import LabelledCorpus
 from lmgen.models import provenance
 from lmgen.models.kinds import RECURRENT
-from lmgen.nn import model
+from lmgen.nn import model, precision
 from lmgen.options import table
 from lmgen.system import signals
-from lmgen.system.terminal import duration, note
+from lmgen.system.terminal import command, duration, note
 from lmgen.training.counting import Fitted
 from lmgen.training.display import Display, Loss
 from lmgen.training.run import Run
@@ -57,6 +56,8 @@ class Watcher(Observer):
             f"training: {config.batch} × {config.window} {run.kind.nouns[0]}s a step{filler}, "
             f"learning rate {config.learning_rate:g}, {config.precision}, {' or '.join(ends)}{most}, in {run.path}"
         )
+        if lack := precision.lacking():
+            self.note(f"warning: there are no compiled kernels, so this is slower: {lack}")
 
     def resume(self, run: Run, complaints: list[str]) -> None:
         for complaint in complaints:
@@ -146,7 +147,7 @@ class Watcher(Observer):
         words += [*(word for name in options["valid"] or () for word in ("--valid", name))]
         for option in (table.SEQUENCE, table.ENCODING, table.ERRORS):
             words += [] if options[option.name] == option.default else [option.flag, options[option.name]]
-        return shlex.join([*words, *(["--carry"] if options["carry"] else [])])
+        return command(*words, *(["--carry"] if options["carry"] else []))
 
 
 def _example(run: Run) -> str:
@@ -154,10 +155,10 @@ def _example(run: Run) -> str:
     if run.kind.command == "predict":
         return " FILE"
     if run.kind.command == "sample":
-        return f" --label {shlex.quote(run.network.names.labels[0])}" if run.network.names else ""
+        return f" --label {command(run.network.names.labels[0])}" if run.network.names else ""
     with contextlib.suppress(LmgenError):  # a text that is gone by now
         origin = provenance.Origin(run.data, run.text, run.network.carry)
         for piece in islice(chain(origin.held_out(), origin.training()), EXAMPLES):
             if found := filling.blanked(piece.text, run.data.vocab.unit):
-                return f" {shlex.quote(found)}"
+                return f" {command(found)}"
     return ""

@@ -171,7 +171,7 @@ def standard_input() -> BinaryIO:
 def spooled(blocks: BinaryIO | Iterable[bytes], name: str, suffix: str = SPOOL) -> Path:
     """Copy a pipe, or blocks of bytes, into a file of the cache that is removed when the program ends."""
     handle, copy = tempfile.mkstemp(prefix=f"{name}-", suffix=suffix, dir=cache.folder("corpora"))
-    atexit.register(lambda: Path(copy).unlink(missing_ok=True))
+    atexit.register(cache.remove, Path(copy))
     with os.fdopen(handle, "wb") as file:
         file.writelines(iter(lambda: blocks.read(COPIED), b"") if hasattr(blocks, "read") else blocks)
     return Path(copy)

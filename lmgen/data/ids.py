@@ -136,7 +136,7 @@ class _Writer:
     def __init__(self, folder: Path, vocab: Vocab, stack: contextlib.ExitStack):
         handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
         self.path, self.encoder, self.sum = Path(name), Encoder(vocab), 0
-        stack.callback(self.path.unlink, missing_ok=True)
+        stack.callback(cache.remove, self.path)
         self.file = stack.enter_context(os.fdopen(handle, "wb"))
         self._write(self.encoder.eos)
 
@@ -144,17 +144,20 @@ class _Writer:
         self._write(self.encoder.encoded(piece))
 
     def finish(self, kept: Path | None) -> Ids:
-        """Write the counts, verify the file and map it into memory; it gets the name `kept`, if any, once it is on the disk."""
+        """Write the counts, give the file the name `kept`, if any, once it is on the disk, verify it and map it into memory."""
         self._write(self.encoder.counts.astype("<i8").tobytes())
         self._write(np.array([self.sum], "<i8").tobytes())
         self.file.flush()
         if kept:
             os.fsync(self.file.fileno())
-        ids = _mapped(self.path, self.encoder.vocab)
+        self.file.close()
+        path = self.path
+        with contextlib.suppress(PermissionError):  # on Windows, where another process uses the file of that name
+            path = path.replace(kept) if kept else path
+        ids = _mapped(path, self.encoder.vocab)
         if ids is None:
+            cache.remove(path)
             raise LmgenError(f"the ids in {self.path.parent} are not those that were written: the disk or the memory is faulty")
-        if kept:
-            os.replace(self.path, kept)
         return ids
 
     def _write(self, content: bytes | memoryview) -> None:

@@ -14,7 +14,7 @@ from lmgen.data.corpus import unit_noun
 from lmgen.errors import InputError, printable
 from lmgen.exporting.target import Contents, Target, described
 from lmgen.models import kinds
-from lmgen.system import checkpoint
+from lmgen.system import checkpoint, terminal
 from lmgen.training.card import reading
 
 COPIED = ("known.safetensors", "metrics.jsonl")
@@ -111,5 +111,7 @@ TARGET = Target(
     "",
     kinds.KINDS,
     contents,
-    then=lambda lm, path: f"upload it with: hf upload YOUR-NAME/{repository(described(lm)['name'])} {shlex.quote(str(path))}",
+    then=lambda lm, path: (
+        f"upload it with: hf upload YOUR-NAME/{repository(described(lm)['name'])} {terminal.command(str(path))}"
+    ),
 )

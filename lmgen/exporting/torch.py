@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from lmgen.exporting import source
 from lmgen.exporting.numpy import COMMANDS
 from lmgen.exporting.target import Contents, Target, described, regrouped, rules
 from lmgen.models import kinds
+from lmgen.system import terminal
 
 MODULES = [
     *(f"portable.{name}" for name in ("given", "norms", "symbols", "writing", "labels", "pairs")),
@@ -64,7 +64,7 @@ TARGET = Target(
     "",
     (kinds.RECURRENT, kinds.CLOZE, kinds.LABELLER, kinds.WRITER, kinds.TRANSLATOR),
     contents,
-    then=lambda lm, path: f"try it with: python {shlex.quote(str(path / 'model.py'))} --help",
+    then=lambda lm, path: f"try it with: python {terminal.command(str(path / 'model.py'))} --help",
 )
 
 

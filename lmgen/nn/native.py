@@ -37,7 +37,7 @@ def library() -> Library:
         return found
     functions = found.functions
     try:
-        header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
+        header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text("utf-8")
         if functions.lmgen_api_minor() > int(re.findall(r"define XLA_FFI_API_MINOR (\d+)", header)[0]):  # JAX would reject it
             return Library(lack="built for a newer JAX than the one installed: install lmgen again with --no-build-isolation")
         functions.lmgen_kind.restype = ctypes.c_char_p

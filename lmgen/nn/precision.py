@@ -80,6 +80,12 @@ def auto() -> str:
     return f"auto means {precision_of('auto')}{times}"
 
 
+def lacking() -> str:
+    """Why the compiled kernels that could run here do not; empty if they do, or none could."""
+    found = native.library()
+    return found.lack if found.expected and jax.default_backend() == "cpu" else ""
+
+
 def kernels() -> str:
     """Which compiled kernels run here, or why none do, for `lmgen doctor`."""
     found = [f"{precision} with {native.kind(precision)}" for precision in ("f32", "bf16") if native.kind(precision)]

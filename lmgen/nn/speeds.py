@@ -53,8 +53,8 @@ def measured() -> Speeds | None:
         path = devices.compiled_programs() / f"precision-{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
         if found := _read(path):
             return found
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part") as file:  # first: can it be written?
-            json.dump(measure()._asdict(), file)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part") as file:  # first: can it be written?
+            file.write(json.dumps(measure()._asdict()).encode())
             file.flush()
             if path.exists() and not _read(path):  # damaged
                 path.unlink()
@@ -67,7 +67,7 @@ def measured() -> Speeds | None:
 
 def _read(path: Path) -> Speeds | None:
     try:
-        found = Speeds(**json.loads(path.read_text()))
+        found = Speeds(**json.loads(path.read_text("utf-8")))
         return found if all(type(ms) is float and 0 < ms < 1e6 for ms in found) else None
     except (OSError, ValueError, TypeError, RecursionError):
         return None

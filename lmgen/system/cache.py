@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 KEEP_SECONDS = 30 * 24 * 3600  # files unused for longer are removed
+WRITING_SECONDS = 3600  # for which a file may be neither open nor mapped although it is about to be used
 _POSIX = hasattr(os, "getuid")  # Windows has neither owners nor modes of this kind
 
 
@@ -19,8 +20,11 @@ def folder(name: str) -> Path:
 
 
 def lasting(name: str) -> Path | None:
-    """A writable cache folder that later processes find again, or None: in $XDG_CACHE_HOME, ~/.cache or the temporary folder."""
-    homes = (os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~/.cache"))
+    """A writable cache folder that later processes find again, or None.
+
+    It is in $XDG_CACHE_HOME, %LOCALAPPDATA% (of Windows), ~/.cache or the temporary folder.
+    """
+    homes = (os.environ.get("XDG_CACHE_HOME"), os.environ.get("LOCALAPPDATA"), os.path.expanduser("~/.cache"))
     bases = [Path(home, "lmgen") for home in homes if home and os.path.isabs(home)]
     temporary = Path(tempfile.gettempdir(), f"lmgen-of-{os.getuid() if _POSIX else 'user'}")
     for base in (*bases, *([] if temporary.is_symlink() else [temporary])):  # anyone may put a link there
@@ -43,9 +47,18 @@ def _ours(path: Path) -> bool:
     return os.access(path, os.W_OK | os.X_OK)
 
 
+def remove(path: Path) -> None:
+    """Remove a file for a single use; Windows removes none that is open or mapped, so there it may stay until `clear_old`."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
 def clear_old(path: Path) -> None:
-    """Remove encoded, copied and half prepared texts in a folder that were not used for `KEEP_SECONDS`."""
-    for file in (*path.glob("*.ids"), *path.glob("*.part"), *path.glob("*.parts"), *path.glob("*.spool")):
-        with contextlib.suppress(OSError):
-            if time.time() - file.stat().st_mtime > KEEP_SECONDS:
-                shutil.rmtree(file) if file.is_dir() else file.unlink()
+    """Remove encoded, copied and half prepared texts in a folder that were not used for `KEEP_SECONDS`, and what `remove` had to
+    leave."""
+    single = KEEP_SECONDS if _POSIX else WRITING_SECONDS
+    for pattern, seconds in {"*.ids": KEEP_SECONDS, "*.part": single, "*.parts": KEEP_SECONDS, "*.spool": single}.items():
+        for file in path.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - file.stat().st_mtime > seconds:
+                    shutil.rmtree(file) if file.is_dir() else file.unlink()

@@ -50,7 +50,7 @@ def processor() -> str:
 def _cpuinfo(field: str) -> str:
     """A field of /proc/cpuinfo; empty if there is none."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith(field):
                 return line.partition(":")[2].strip()
     return ""

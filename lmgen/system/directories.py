@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import glob
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from lmgen.system import checkpoint, files, lock, signals
 from lmgen.system.lock import TakenError
 
 HOME = Path("checkpoints")
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)  # of Windows, any suffix
 OURS = {"config.json", "vocab.json", "known.safetensors", "model.safetensors", "metrics.jsonl", "README.md", "train"}
 
 
@@ -161,10 +163,20 @@ def _counted(path: Path) -> Iterator[Path]:
     yield from (path.with_name(f"{path.name}-{number}") for number in count(2))
 
 
+def brief(path: Path) -> str:
+    """A path as seen from here; as it is where no relative path leads there, such as to another drive of Windows."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)
+
+
 def safe_name(name: str) -> str:
-    """A name for a model from the name of a file: printable, no slash, no leading dot or dash, at most 100 bytes."""
+    """A name for a model from the name of a file: printable, at most 100 bytes, without a leading dot or dash and without what
+    Windows cannot store (slashes and wildcards, a dot or space at the end, the names of its devices)."""
     name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "-" for c in name).lstrip(".- ")
-    return name.encode()[:100].decode(errors="ignore").rstrip() or "model"
+    name = f"model-{name}" if _DEVICE.match(name) else name
+    return name.encode()[:100].decode(errors="ignore").rstrip(". ") or "model"
 
 
 # ---- rename and remove -----------------------------------------------------------------------------------------------

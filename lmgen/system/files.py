@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,7 @@ from lmgen.errors import CheckpointError, InputError, LmgenError
 
 _NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither of the two
 _NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)
+_PAUSES = (0.02, 0.1, 0.3, 0.6) if os.name == "nt" else ()  # seconds: scanners and readers close a file soon
 
 
 @contextlib.contextmanager
@@ -36,12 +38,23 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, path)
+            replace(part, path)
             sync(path.parent)
         except OSError:
             with contextlib.suppress(OSError):
                 part.unlink()
             raise
+
+
+def replace(part: Path, path: Path) -> None:
+    """Rename a file to a name that may be taken; on Windows, wait up to a second for others to close the file of that name."""
+    for pause in _PAUSES:
+        try:
+            os.replace(part, path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(part, path)
 
 
 def no_link(path: str, flags: int) -> int:

@@ -63,7 +63,7 @@ def held(folder: Path, name: Path) -> Iterator[None]:
 
 def _flock(path: Path, stack: contextlib.ExitStack) -> None:
     """Lock a file with flock(2) and write the process id into it. Raises BlockingIOError if another process holds it."""
-    file = stack.enter_context(open(path, "r+", opener=lambda name, flags: files.no_link(name, flags | os.O_CREAT)))  # noqa: SIM115
+    file = stack.enter_context(open(path, "rb+", opener=lambda name, flags: files.no_link(name, flags | os.O_CREAT)))  # noqa: SIM115
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     if not os.path.samestat(os.fstat(file.fileno()), path.lstat()):
         raise FileNotFoundError

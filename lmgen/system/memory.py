@@ -47,7 +47,7 @@ def available() -> float:
     """The bytes that this process can still allocate, by the limits of Linux, the control group and the process, or infinity."""
     free = math.inf
     with contextlib.suppress(OSError, ValueError, KeyError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text("ascii").splitlines())
         free = 1024.0 * sum(int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree"))
     with contextlib.suppress(OSError, ValueError):  # no group, or "max"
         most, used = (int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
@@ -56,6 +56,6 @@ def available() -> float:
     if limit is not None and limit != resource.RLIM_INFINITY:
         used = 0
         with contextlib.suppress(OSError, ValueError):
-            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
         free = min(free, max(0, limit - used))
     return free

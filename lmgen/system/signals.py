@@ -12,6 +12,8 @@ from types import FrameType
 from typing import Any
 
 INTERRUPTED, TERMINATED = 130, 75  # exit codes
+# Windows has SIGBREAK: Ctrl-Break, the end of a session, a console that is closed, which ends the process after seconds.
+ENDING: list[int] = [getattr(signal, name) for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 
 
 class Stop:
@@ -70,8 +72,8 @@ def begin() -> None:
 
 @contextlib.contextmanager
 def heeded() -> Iterator[Stop]:
-    """Handle Ctrl-C and SIGTERM by `STOP`, and ignore SIGHUP: a closed terminal does not end a training."""
-    handlers: dict[int, Any] = {signal.SIGINT: STOP, signal.SIGTERM: STOP}
+    """Handle Ctrl-C, SIGTERM and SIGBREAK by `STOP`, and ignore SIGHUP: a closed terminal does not end a training."""
+    handlers: dict[int, Any] = dict.fromkeys([signal.SIGINT, *ENDING], STOP)
     if hasattr(signal, "SIGHUP"):
         handlers[signal.SIGHUP] = signal.SIG_IGN
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -90,8 +92,8 @@ def heeded() -> Iterator[Stop]:
 
 @contextlib.contextmanager
 def ignored() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM where nothing else handles them."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Ignore Ctrl-C, SIGTERM and SIGBREAK where nothing else handles them."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *ENDING)}
     try:
         yield
     finally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
+import shlex
 import shutil
 import sys
 import unicodedata
@@ -12,6 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmgen.errors import LmgenError
+
+_WINDOWS = os.name == "nt"
 
 
 class ReaderGoneError(Exception):
@@ -26,6 +30,20 @@ def _writing() -> Iterator[None]:
         raise ReaderGoneError from None
     except OSError as error:
         raise LmgenError(f"cannot write to standard output ({error.strerror}): make room, or send it elsewhere") from None
+
+
+def begin() -> None:
+    """Make sure that stdout takes any text: what it cannot encode becomes question marks.
+
+    Files and pipes get UTF-8 also on Windows, whose usual encoding is another, unless PYTHONIOENCODING names one: what lmgen
+    writes it can read.
+    """
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    if _WINDOWS and not stream.isatty() and not os.environ.get("PYTHONIOENCODING"):
+        stream.reconfigure(encoding="utf-8", newline="\n")
+    stream.reconfigure(errors="replace")
 
 
 def write(text: str) -> None:
@@ -124,6 +142,18 @@ def _picture(c: str) -> str:
 def plain(stream: Any) -> bool:
     """Whether a stream gets no escape codes: it is no terminal, or the environment forbids them."""
     return not stream.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") in (None, "", "dumb")
+
+
+def command(*words: str) -> str:
+    """Words as a command that can be pasted into a shell of this system."""
+    return " ".join(map(_quoted, words)) if _WINDOWS else shlex.join(words)
+
+
+def _quoted(word: str) -> str:
+    """A word for cmd and PowerShell, by the rules that programs on Windows parse (CommandLineToArgvW)."""
+    if re.fullmatch(r"[\w@+=:,./\\-]+", word):
+        return word
+    return '"' + re.sub(r"(\\+)$", r"\1\1", re.sub(r'(\\*)"', r'\1\1\\"', word)) + '"'
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,6 @@ import math
 import os
 import re
 import secrets
-import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from typing import Any, Protocol
 
 from lmgen.defaults.config import StepReport
 from lmgen.errors import CheckpointError, InputError, printable
-from lmgen.system import files
+from lmgen.system import files, terminal
 from lmgen.training.run import Run
 
 CURVES = ("train_nats", "valid_nats", "learning_rate", "symbols_per_second")
@@ -56,7 +55,7 @@ class TensorBoard:
 
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self._writer = EventFileWriter(str(run.path / "train"))
-        self.look = f"tensorboard --logdir {shlex.quote(str(run.path))}"
+        self.look = f"tensorboard --logdir {terminal.command(str(run.path))}"
 
     def put(self, step: int, points: dict[str, float]) -> None:
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in points.items()]
@@ -80,7 +79,7 @@ class WeightsAndBiases:
         self._run = wandb.init(
             project=PROJECT, name=run.path.name, id=self.id, resume="allow", mode=mode, config=settings(run), settings=how
         )
-        synced = f"wandb sync {shlex.quote(str(Path(self._run.dir).parent))}"
+        synced = f"wandb sync {terminal.command(str(Path(self._run.dir).parent))}"
         self.look = synced if mode == "offline" else self._run.url or f"WANDB_MODE is {mode}"
 
     def put(self, step: int, points: dict[str, float]) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from lmgen.defaults.config import StepReport
 from lmgen.errors import CheckpointError, InputError
@@ -20,15 +20,18 @@ CURVES = ("train_nats", "valid_nats", "gradient_norm", "learning_rate")
 LINE = ("step", "symbols", "seconds", *CURVES, "symbols_per_second", "skipped")
 
 
-class Writer(contextlib.AbstractContextManager["Writer"]):
-    """Adds lines to the end of the file. What cannot be written waits for the next line, and `trouble` says why."""
+class Writer:
+    """Adds lines to the end of the file at `path`. What cannot be written waits for the next line, and `trouble` says why.
+
+    Between two lines the file is closed, since Windows renames no directory with an open file in it.
+    """
 
     def __init__(self, path: Path):
         self.path, self.waiting, self.trouble = path, b"", ""
-        self.file = open(path, "ab", buffering=0, opener=files.no_link)  # noqa: SIM115
+        self._open().close()  # an error before the training starts
 
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
+    def _open(self) -> IO[bytes]:
+        return open(self.path, "ab", buffering=0, opener=files.no_link)
 
     def add(self, report: StepReport) -> None:
         """Write the line of a report, if it has a loss."""
@@ -38,8 +41,9 @@ class Writer(contextlib.AbstractContextManager["Writer"]):
         line = {name: getattr(report, name) for name in LINE if name != "valid_nats" or report.valid_nats is not None}
         self.waiting += json.dumps(line).encode() + b"\n"
         try:
-            while self.waiting:
-                self.waiting = self.waiting[self.file.write(self.waiting) :]
+            with self._open() as file:
+                while self.waiting:
+                    self.waiting = self.waiting[file.write(self.waiting) :]
             self.trouble = ""
         except OSError as error:
             self.trouble = f"cannot write {self.path} ({len(self.waiting):,} bytes): {error.strerror}"

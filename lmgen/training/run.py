@@ -89,8 +89,8 @@ class Run:
         return kind(network, params, self.data.vocab, self.config.precision, origin)  # type: ignore[call-arg]
 
     def __iter__(self) -> Generator[StepReport, None, None]:
-        path = self.place.folder / "metrics.jsonl" if self.writes else Path(os.devnull)
-        with metrics.Writer(path) as lines, memory_of(self.network, self.config):
+        lines = metrics.Writer(self._metrics)
+        with memory_of(self.network, self.config):
             saved = self.training.seconds
             for report in self.training:
                 lines.add(report)
@@ -101,10 +101,15 @@ class Run:
                 if report.valid_nats is not None or self.progress.finished or self.training.seconds - saved > SAVE_SECONDS:
                     with contextlib.suppress(LmgenError):
                         self.save()
+                    lines.path = self._metrics
                     saved = self.training.seconds
                     self.trouble = self.trouble or lines.trouble
                     report = replace(report, trouble=self.trouble)
                 yield report
+
+    @property
+    def _metrics(self) -> Path:
+        return self.place.folder / "metrics.jsonl" if self.writes else Path(os.devnull)
 
     def save(self) -> None:
         """Write the weights to keep, unless they are written already, and a snapshot.

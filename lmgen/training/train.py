@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -269,7 +268,7 @@ def resuming(path: Path) -> str:
 
 def named(path: Path) -> str:
     """A model as a command names it: by its name alone in checkpoints/, quoted for a shell."""
-    return shlex.quote(path.name if path.parent == directories.HOME else str(path))
+    return terminal.command(path.name if path.parent == directories.HOME else str(path))
 
 
 def default_name(given: Sequence[Any]) -> str:

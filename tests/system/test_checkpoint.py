@@ -179,6 +179,7 @@ def test_snapshots_are_in_the_order_of_their_steps(tmp_path):
     assert [p.stem for p in checkpoint.snapshots(tmp_path / "m")] == ["step-1000000000", "step-100000000"]
 
 
+@pytest.mark.posix
 def test_a_file_replaced_while_it_is_read_is_read_as_it_was(file, tmp_path, monkeypatch):
     """A save that falls between the header and the arrays."""
     arrayfile.write_arrays(tmp_path / "next", "model", {"b": np.zeros(999, np.float32)}, {"step": 4})

@@ -233,6 +233,13 @@ def test_trainings_that_start_together_get_a_directory_each_or_take_turns(tmp_pa
         ("a\x1b[31mb", "a-[31mb"),
         ("", "model"),
         ("é" * 99, "é" * 50),
+        ("a.", "a"),
+        ("a . ", "a"),
+        ("con", "model-con"),
+        ("NUL.tar", "model-NUL.tar"),
+        ("com¹ .x", "model-com¹ .x"),
+        ("console", "console"),
+        ("C:\\texts\\a?", "C--texts-a-"),
     ],
 )
 def test_names_of_runs_are_safe(name, safe):

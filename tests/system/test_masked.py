@@ -15,11 +15,13 @@ from lmgen.system import devices, files, lock, memory
 TESTS = Path(__file__).resolve().parents[1]
 
 
-def run_masked(program: str, code: int = 0) -> subprocess.CompletedProcess:
+def run_masked(program: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess:
+    """Run a program with the mask on; its output is decoded by PYTHONIOENCODING."""
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    environment = {**os.environ, "PYTHONPATH": path, "LMGEN_NATIVE": "off"}
+    environment = {**os.environ, "PYTHONPATH": path, "LMGEN_NATIVE": "off", **variables}
     words = [sys.executable, "-c", f"import masked\nmasked.mask()\n{program}"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+    encoding = variables.get("PYTHONIOENCODING") or "utf-8"
+    done = subprocess.run(words, env=environment, capture_output=True, encoding=encoding, timeout=300)
     assert done.returncode == code, done.stderr
     return done
 

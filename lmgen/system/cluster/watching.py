@@ -171,7 +171,7 @@ def _pass_signals_on(children: list[Child]) -> list[int]:
 def heed() -> None:
     """Stop as at SIGTERM once the watcher is gone, and at once if that takes long. What libraries write to stderr is dropped."""
     sys.stderr = open(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)  # noqa: SIM115
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
 
     def wait() -> None:
@@ -188,7 +188,7 @@ def heed() -> None:
 def silent() -> Iterator[None]:
     """Drop what libraries write to stdout."""
     sys.stdout.flush()
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "wb") as nowhere:
         real = os.dup(1)
         os.dup2(nowhere.fileno(), 1)
     try:
