@@ -89,7 +89,7 @@ def test_dynamic_evaluation_is_that_of_the_paper(models, other, name):
     stream = np.array(models[name].source(other).ids.stream[: 4 * SEGMENT + 6], np.int32)
     scale = jax.tree.map(lambda p: jnp.abs(p) + 0.1, lm.params)
     settings = Dynamic(1e-2, 0.05, scale)
-    found = np.concatenate([nats for *_, nats in settings.read(lm, stream)])
+    found = np.concatenate([*map(cache.only_text, settings.read(lm, stream))])
     params, state, wanted = lm.params, lm.start(1), []
     mean = np.concatenate([np.ravel(s) for s in jax.tree.leaves(scale)]).mean(dtype=np.float64)
 
@@ -176,7 +176,7 @@ def test_the_fit_of_dynamic_evaluation_is_the_best_of_its_neighbours(models, oth
     best = dynamic.fit(lm, stream)
 
     def total(**change):
-        return float(sum(nats.sum(dtype=np.float64) for *_, nats in replace(best, **change).read(lm, stream)))
+        return float(sum(map(np.sum, map(cache.only_text, replace(best, **change).read(lm, stream)))))
 
     k = dynamic.DECAYS.index(best.decay)
     for decay in dynamic.DECAYS[max(0, k - 1) : k + 2]:

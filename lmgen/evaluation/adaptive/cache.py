@@ -22,7 +22,7 @@ from lmgen.evaluation.scorecard import mixed, mixing_weight
 
 WINDOWS = (100, 500, 2000)
 SHARPNESS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # θ times the mean of |h|²
-EMPTY = -1  # in place of a symbol
+EMPTY = -1  # in place of a symbol: in an empty cache, and behind the end of a text
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]  # vectors [T, N], the symbols that follow [T], their nats by the network [T]
 
 
@@ -36,9 +36,15 @@ class Cache:
 
     def nats(self, blocks: Iterator[Block]) -> Iterator[np.ndarray]:
         """The nats [T] of the symbols of each block. Each symbol is scored before it enters the cache."""
-        thetas, windows = np.float32([self.theta]), np.int32([self.window])
+        thetas, windows = np.array([self.theta], np.float32), np.array([self.window], np.int32)
         for nats, cached in _against(blocks, thetas, windows):
             yield mixed(nats, cached[0], self.weight)
+
+
+def only_text(block: Block) -> np.ndarray:
+    """The nats of the symbols of a block by the network."""
+    _, symbols, nats = block
+    return nats[symbols != EMPTY]
 
 
 def fit(blocks: list[Block]) -> Cache:
@@ -55,13 +61,15 @@ def fit(blocks: list[Block]) -> Cache:
 
 
 def _against(blocks: Iterator[Block], thetas: np.ndarray, windows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The nats [T] of each block by the network and, for each setting, by the cache alone [C, T]."""
+    """The nats of the symbols of each block by the network and, for each setting, by the cache alone [C, …]. Blocks have one
+    shape wherever the text ends, so that what follows changes no rounding."""
     memory: Any = None
     for h, symbols, nats in blocks:
         if memory is None:
             memory = jnp.zeros((int(windows.max()), h.shape[1]), h.dtype), jnp.full(int(windows.max()), EMPTY, jnp.int32)
         memory, cached = _looked_up(memory, jnp.asarray(h), jnp.asarray(symbols, jnp.int32), nats, thetas, windows)
-        yield nats, np.asarray(cached)
+        text = symbols != EMPTY
+        yield nats[text], np.asarray(cached)[:, text]
 
 
 @jax.jit

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from lmgen.evaluation.adaptive.cache import Block
+from lmgen.evaluation.adaptive.cache import EMPTY, Block, only_text
 from lmgen.models.capabilities import Adapts
 from lmgen.nn import model
 from lmgen.nn.model import NetworkConfig, Params
@@ -38,13 +38,12 @@ class Dynamic:
     scale: Params
 
     def read(self, lm: Adapts, stream: np.ndarray) -> Iterator[Block]:
-        """The head's inputs, the symbols and their nats, a segment at a time. Each is scored before it is learnt from."""
+        """The blocks of a text, a segment each. A symbol is scored before it is learnt from."""
         learnt, state = jax.tree.map(jnp.copy, lm.params), lm.start(1)
         for window, counts in segments(stream, SEGMENT):
             numbers = jnp.float32(self.rate), jnp.float32(self.decay)
             learnt, state, h, nats = _step(lm.config, lm.precision, numbers, lm.params, self.scale, learnt, state, window, counts)
-            n = int(counts.sum())
-            yield np.asarray(h)[:n], window[1 : n + 1, 0], np.asarray(nats)[:n]
+            yield np.asarray(h), np.where(counts, window[1:, 0], EMPTY), np.asarray(nats)
 
 
 def fit(lm: Adapts, stream: np.ndarray) -> Dynamic:
@@ -53,7 +52,7 @@ def fit(lm: Adapts, stream: np.ndarray) -> Dynamic:
 
     def nats(rate: int, decay: int) -> float:
         found = Dynamic(RATES[rate], DECAYS[decay], scale).read(lm, stream)
-        total = float(sum(nats.sum(dtype=np.float64) for *_, nats in found))
+        total = float(sum(only_text(block).sum(dtype=np.float64) for block in found))
         return total if np.isfinite(total) else np.inf
 
     rate = _climbed(lambda k: nats(k, FIRST_DECAY), FIRST_RATE, len(RATES))

@@ -44,7 +44,7 @@ class Adaptation:
     def nats(self, stream: np.ndarray) -> np.ndarray:
         """−ln p [n − 1] of every symbol of a stream after its first."""
         blocks = _read(self.lm, stream, self.dynamic)
-        found = self.cache.nats(blocks) if self.cache else (nats for *_, nats in blocks)
+        found = self.cache.nats(blocks) if self.cache else map(cache.only_text, blocks)
         return np.concatenate([np.empty(0, np.float32), *(nats.astype(np.float32) for nats in found)])
 
     def measure(self, ids: Ids) -> Adapted:
@@ -92,15 +92,14 @@ def adaptation(lm: Model, how: str, valid: Ids) -> Adaptation:
 
 
 def _read(lm: Adapts, stream: np.ndarray, learning: Dynamic | None) -> Iterator[Block]:
-    """The head's inputs, the symbols and their nats, a part of a stream after the other."""
+    """The blocks of a stream in their order."""
     if learning is not None:
         yield from learning.read(lm, stream)
         return
     state = lm.start(1)
     for window, counts in dynamic.segments(stream, BLOCK):
-        n = int(counts.sum())
         state, h, nats = _plainly(lm.config, lm.precision, lm.params, state, window)
-        yield np.asarray(h)[:n], window[1 : n + 1, 0], np.asarray(nats)[:n]
+        yield np.asarray(h), np.where(counts, window[1:, 0], cache.EMPTY), np.asarray(nats)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -37,7 +37,7 @@ class Level:
         return min(self.columns, 1 << max(0, (size // self.column).bit_length() - 1))
 
 
-LEVELS = {"1": Level(0, 0, 1 << 15, 16), "2": Level(256, 1, 1 << 14, 32), "3": Level(512, 3, 1 << 15, 16)}
+LEVELS = {"1": Level(0, 0, 1 << 15, 16), "2": Level(256, 6, 1 << 14, 32), "3": Level(512, 12, 1 << 14, 32)}
 
 
 class Predictor:

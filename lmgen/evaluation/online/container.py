@@ -19,22 +19,17 @@ from lmgen.errors import InputError
 from lmgen.evaluation.online.coding import DAMAGED, FRAME, LEVELS, SEGMENT, Predictor
 
 MAGIC = b"lmo\x01"
+BY_MODEL = b"lmz"  # how a file begins that `evaluation.compression` wrote
 HEADER = struct.Struct("<4s1sBBI")  # magic, level, logarithm of the columns, bytes of the versions, checksum of all that
 SIZE = struct.Struct("<I")  # of a segment; 0 ends the file
-FRAME_HEAD = struct.Struct("<III")  # bytes of the words, checksums of the words and of what they mean
+FRAME_HEAD = struct.Struct("<III")  # bytes of the words, checksums of what they mean, and of all that
 END = struct.Struct("<Q")  # bytes in all
 LARGEST = 16 * FRAME  # bytes of words
-CUT = "the file is cut short: copy it again"
-
-
-def is_online(data: bytes) -> bool:
-    """Whether this is the beginning of such a file."""
-    return data[:3] == MAGIC[:3]
 
 
 def compress(source: IO[bytes], target: IO[bytes], level: str = "2", report: Callable[[int, int], Any] = lambda *_: None) -> None:
-    """Compress what a file has, in one pass; `report` is called after each segment with the bytes read and written."""
-    content = _segment(source)
+    """Compress what a file has, in one pass; `report` is called after each segment, and at the end, with the bytes read and written."""
+    content = _read(source, SEGMENT)
     columns = LEVELS[level].columns_of(len(content))
     versions = _versions(level)
     predictor = Predictor(LEVELS[level], columns) if content else None
@@ -42,11 +37,12 @@ def compress(source: IO[bytes], target: IO[bytes], level: str = "2", report: Cal
     while predictor and content:
         written += target.write(SIZE.pack(len(content)))
         for words, meaning in predictor.written(content):
-            written += target.write(FRAME_HEAD.pack(len(words), zlib.crc32(words), zlib.crc32(meaning)) + words)
+            head = len(words), zlib.crc32(meaning)
+            written += target.write(FRAME_HEAD.pack(*head, _check(len(content), *head, words)) + words)
         read += len(content)
         report(read, written)
-        content = _segment(source)
-    target.write(SIZE.pack(0) + END.pack(read))
+        content = _read(source, SEGMENT)
+    report(read, written + target.write(SIZE.pack(0) + END.pack(read)))
 
 
 def decompress(source: IO[bytes], target: IO[bytes], report: Callable[[int, int], Any] = lambda *_: None) -> None:
@@ -55,10 +51,12 @@ def decompress(source: IO[bytes], target: IO[bytes], report: Callable[[int, int]
     Raises InputError for data that is no such file, is damaged, cut short or followed by other data, and where this machine or
     these versions compute other numbers than those that compressed it.
     """
-    head = _exactly(source, HEADER.size, "this is no file that lmgen compress --online wrote: give one")
-    magic, name, columns, length, _ = HEADER.unpack(head)
-    if not is_online(magic):
+    head = _read(source, HEADER.size)
+    if head.startswith(BY_MODEL):
+        raise InputError("the file was compressed by a model: name that before the file")
+    if len(head) < HEADER.size or head[:3] != MAGIC[:3]:
         raise InputError("this is no file that lmgen compress --online wrote: give one")
+    magic, name, columns, length, _ = HEADER.unpack(head)
     if magic != MAGIC:
         raise InputError("the file was written by a newer lmgen: install that")
     versions, level = _exactly(source, length), name.decode("latin-1")
@@ -70,7 +68,7 @@ def decompress(source: IO[bytes], target: IO[bytes], report: Callable[[int, int]
         if size > SEGMENT:
             raise InputError(DAMAGED)
         predictor = predictor or Predictor(LEVELS[level], 1 << columns)
-        text, frames = np.zeros(size, np.uint8), _Frames(source)
+        text, frames = np.zeros(size, np.uint8), _Frames(source, size)
         for meaning in predictor.read(text, frames):
             if zlib.crc32(meaning) != frames.wanted:
                 raise InputError(_differs(versions.decode("latin-1"), level))
@@ -85,18 +83,23 @@ def decompress(source: IO[bytes], target: IO[bytes], report: Callable[[int, int]
 class _Frames(Iterator[bytes]):
     """The words of the frames of a segment; `wanted` is the checksum of what the last one means."""
 
-    def __init__(self, source: IO[bytes]):
-        self.source, self.wanted, self.bytes = source, 0, 0
+    def __init__(self, source: IO[bytes], segment: int):
+        self.source, self.segment, self.wanted, self.bytes = source, segment, 0, 0
 
     def __next__(self) -> bytes:
-        size, check, self.wanted = FRAME_HEAD.unpack(_exactly(self.source, FRAME_HEAD.size))
+        size, self.wanted, check = FRAME_HEAD.unpack(_exactly(self.source, FRAME_HEAD.size))
         if size > LARGEST or size % 4:
             raise InputError(DAMAGED)
         words = _exactly(self.source, size)
-        if zlib.crc32(words) != check:
+        if _check(self.segment, size, self.wanted, words) != check:
             raise InputError(DAMAGED)
         self.bytes += FRAME_HEAD.size + size
         return words
+
+
+def _check(segment: int, size: int, meaning: int, words: bytes) -> int:
+    """The checksum of a frame, which also knows the size of its segment."""
+    return zlib.crc32(SIZE.pack(segment) + FRAME_HEAD.pack(size, meaning, 0) + words)
 
 
 def _header(level: str, columns: int, versions: bytes) -> bytes:
@@ -121,21 +124,18 @@ def _differs(then: str, level: str) -> str:
     return f"the file was compressed with {then}, and here are {now}, which compute other numbers: restore it with the former"
 
 
-def _segment(source: IO[bytes]) -> bytes:
-    """The next segment, also of a pipe that gives less at a time; empty at the end."""
-    parts, left = [], SEGMENT
-    while left and (part := source.read(left)):
+def _read(source: IO[bytes], size: int) -> bytes:
+    """This many bytes, or all that there are, also of a pipe that gives less at a time."""
+    parts = []
+    while size and (part := source.read(size)):
         parts.append(part)
-        left -= len(part)
+        size -= len(part)
     return b"".join(parts)
 
 
-def _exactly(source: IO[bytes], size: int, otherwise: str = CUT) -> bytes:
+def _exactly(source: IO[bytes], size: int) -> bytes:
     """This many bytes. Raises InputError where there are fewer."""
-    parts, left = [], size
-    while left and (part := source.read(left)):
-        parts.append(part)
-        left -= len(part)
-    if left:
-        raise InputError(otherwise)
-    return b"".join(parts)
+    found = _read(source, size)
+    if len(found) < size:
+        raise InputError("the file is cut short: copy it again")
+    return found

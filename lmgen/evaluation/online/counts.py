@@ -55,10 +55,10 @@ class Counts:
         self.by_node = np.full((256, INPUTS), WEIGHT)  # the weights are sums of three: by the node of the tree,
         self.by_known = np.zeros((4 * (K + 1), INPUTS))  # by how many contexts are known and how long the match is,
         self.by_last = np.zeros((256, INPUTS))  # and by the last byte
-        self.ring = np.full(RING, -1, np.int64)  # the bytes before; -1 is unknown
-        self.found = np.full(1 << 20, -1, np.int64)  # the places in it that followed contexts of matches
+        self.ring = np.zeros(RING, np.int16)  # the bytes before, plus 1; 0 is unknown
+        self.found = np.zeros(1 << 20, np.int64)  # the places in it that followed contexts of matches, plus 1; 0 is none
         self.recent, self.word = np.zeros((2, columns), np.uint64)  # the last 8 bytes; a hash of the word so far
-        self.place, self.at = np.full((2, columns), -1, np.int64)  # in the ring: of the next byte, and where the match expects it
+        self.place, self.at = np.zeros((2, columns), np.int64)  # in the ring: of the next byte, and where the match expects it
         self.hashed = np.zeros((K, columns), np.uint64)
         self.length, self.expected, self.last, self.node = np.zeros((4, columns), np.int64)
         self._begin_byte()
@@ -66,15 +66,15 @@ class Counts:
     def begin(self, places: np.ndarray, size: int) -> None:
         """The columns are to be read from these places [B] of a text on; `size` bytes from the first place on are unknown."""
         self.place[:] = places % RING
-        self.ring[(places[0] + np.arange(size)) % RING] = -1
+        self.ring[(places[0] + np.arange(size)) % RING] = 0
 
     def _begin_byte(self) -> None:
         contexts = [np.zeros_like(self.recent), *(self.recent & np.uint64((1 << 8 * n) - 1) for n in ORDERS), self.word]
         mixed = (np.stack(contexts) + np.uint64(1)) * _PRIMES * np.uint64(0x9E3779B97F4A7C15)
         self.hashed[:] = mixed ^ (mixed >> np.uint64(29))
-        expected = np.where(self.length > 0, self.ring[self.at], -1)
-        self.length[expected < 0] = 0
-        self.expected[:] = np.where(expected < 0, 0, expected + 256)
+        expected = np.where(self.length > 0, self.ring[self.at], 0)
+        self.length[expected == 0] = 0
+        self.expected[:] = np.where(expected == 0, 0, expected + np.int64(255))
         self.last[:] = self.recent & np.uint64(255)
         self.node[:] = 1
         self.depth = 0
@@ -128,15 +128,15 @@ class Counts:
         right = (self.length > 0) & (self.expected == self.node)
         self.length[:] = np.where(right, self.length + 1, 0)
         self.at[:] = (self.at + 1) % RING
-        self.found[self._key()] = self.place
-        self.ring[self.place] = byte
+        self.found[self._key()] = self.place + 1
+        self.ring[self.place] = byte + 1
         self.place[:] = (self.place + 1) % RING
         self.recent[:] = self.recent << np.uint64(8) | byte.astype(np.uint64)
         letter = _LETTER[byte]
         self.word[:] = np.where(letter > 0, (self.word + letter) * np.uint64(0x2F0B4C47A3B1D6E5), 0)
         found = self.found[self._key()]
-        anew = (self.length == 0) & (found >= 0)
-        self.at[anew], self.length[anew] = found[anew], 1
+        anew = (self.length == 0) & (found > 0)
+        self.at[anew], self.length[anew] = found[anew] - 1, 1
         self._begin_byte()
         return byte
 

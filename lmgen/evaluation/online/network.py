@@ -25,7 +25,7 @@ from lmgen.training import step
 
 BLOCK = 32
 REMEMBERED = 1 << 22  # bytes of blocks that are read again
-RATE, HALVED = 4e-3, 4000  # the learning rate of the first step, and the number of steps after which it is half of that
+RATE, HALVED = 6e-3, 4000  # the learning rate of the first step, and the number of steps after which it is half of that
 LEAST = 2.0**-20  # probability of a byte
 
 
