@@ -18,6 +18,7 @@ from lmgen.applied.labeller import Prediction
 from lmgen.data import finding, inputs
 from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
+from lmgen.evaluation.adaptive.reading import Adapted, adaptation
 from lmgen.evaluation.cards import bylabel
 from lmgen.evaluation.cards.bylabel import OfLabel
 from lmgen.evaluation.cards.labelcard import LabelCard
@@ -311,14 +312,21 @@ class Model:
         field: Field = None,
         batch: int = BATCH,
         window: int = WINDOW,
-    ) -> Measures | PseudoMeasures | LabelCard:
+        adapt: str | None = None,
+        valid: Any = None,
+    ) -> Measures | PseudoMeasures | LabelCard | Adapted:
         """The measures of files, read as the corpus was read; without files, of the validation text.
 
-        Raises InputError for a file that cannot be read.
+        With `adapt` (cache, dynamic, both) those while it adapts, fitted on `valid` or else on the validation text. Raises
+        InputError for a file that cannot be read.
         """
         if can(self.lm, Predicts):
             return next(self.cards(*files, baselines=False, encoding=encoding, errors=errors))
-        ids = self.source(*files, encoding=encoding, errors=errors, field=field).ids if files else self.lm.origin.validation()
+        how = {"encoding": encoding, "errors": errors, "field": field}
+        ids = self.source(*files, **how).ids if files else self.lm.origin.validation()
+        if adapt is not None:
+            fitted = self.lm.origin.validation() if valid is None else self.source(valid, **how).ids
+            return adaptation(self.lm, adapt, fitted).measure(ids)
         return measure(self.lm, ids, batch, window)
 
     @named

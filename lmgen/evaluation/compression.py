@@ -61,6 +61,8 @@ def compress(lm: Model, content: bytes) -> bytes:
 def decompress(lm: Model, data: bytes) -> bytes:
     """The bytes that `compress` was given. Raises InputError for another model, and where the data or the result is damaged."""
     model = _usable(lm)
+    if data.startswith(b"lmo"):
+        raise InputError("the file was compressed with --online: leave the model out")
     if len(data) < HEADER.size or not data.startswith(MAGIC[:3]):
         raise InputError("this is no file that lmgen compress wrote: give one")
     magic, flags, who, wanted, _, length, sequences, packed = HEADER.unpack_from(data)

@@ -77,12 +77,14 @@ class Scorecard:
     overlap: Overlap | None = None
     lack: str = ""
     weight: float | None = None
+    adapted: Any = None  # the measures with adaptation (`adaptive.reading.Adapted`)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
         mixed = {} if self.weight is None else {"weight": self.weight}
         beside = {"baselines": [vars(b) for b in self.baselines], "overlap": self.overlap and vars(self.overlap)}
-        return {"file": self.name, **self.measures.as_dict(), **mixed, **beside}
+        apart = {} if self.adapted is None else {"adapted": self.adapted.as_dict()}
+        return {"file": self.name, **self.measures.as_dict(), **mixed, **beside, **apart}
 
 
 class Judge:

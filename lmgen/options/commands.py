@@ -129,7 +129,14 @@ PREDICT = (
 )
 EVAL = (
     Option("with", Stored(), None, "Mix in this model, with the weight that is best on the held-out text.", "plain"),
-    Option("valid", File(), None, "Text to fit the weight of --with on.", "plain", "the held-out text"),
+    Option(
+        "adapt",
+        Choice(("cache", "dynamic", "both")),
+        None,
+        "Measure it also while it adapts to what it reads: by a neural cache, by dynamic evaluation, or by both.",
+        "plain",
+    ),
+    Option("valid", File(), None, "Text to fit --with or --adapt on.", "plain", "the held-out text"),
     Option(
         "protocol",
         Choice(("whole", "windows")),
@@ -203,7 +210,17 @@ NOVELTY = (
     ERRORS,
     JSON,
 )
-COMPRESS = (replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),)
+COMPRESS = (
+    Option("online", Flag(), False, "Compress without a model, by one that learns FILE on the way."),
+    Option(
+        "level",
+        Choice(("1", "2", "3")),
+        None,
+        "Time given to --online: 1 counts alone; 2, 3 with a small or large network.",
+        chosen="2",
+    ),
+    replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),
+)
 DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"),)
 FORMAT = Option(
     "format",
