@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from lmgen.defaults.config import TrainingConfig
-from lmgen.defaults.law import LAW, dropout
+from lmgen.defaults.law import MANY, Facts, law
 from lmgen.defaults.pace import Pace, layer_weights
 from lmgen.errors import InputError, LmgenError
 from lmgen.labelled.spelling import BUCKETS
@@ -30,6 +30,7 @@ from lmgen.system import devices, memory
 
 SYMBOLS = 8_000_000  # read by a training without --steps, --epochs or --budget, about: minutes on two cores
 MOST_A_STEP = 1 << 24  # symbols in a step
+SHORT = 24  # symbols of sequences, on average, that need no long window
 DEEP = 3  # layers that need residual connections and layer norm to train
 PASSES = 30  # over the text, at most, where no end is given or nothing is validated …
 LEAST_STEPS = 1_000  # … but at least this number of steps, which even a poem needs
@@ -48,7 +49,7 @@ class Size:
     batch: int
     learning_rate: float
     layer_norm: bool = False
-    layers: int = 1
+    layers: int | None = None
 
 
 CHARACTERS = (
@@ -67,8 +68,7 @@ SIZES = (128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536)
 LAYERS = (1, 2)
 BATCHES = (16, 32, 64, 128)
 NEARLY = 1.001  # the smallest network that comes so close to the lowest loss is chosen
-MANY = 1_000  # symbols of a vocabulary whose head costs more than the layers, so that it is tied to a narrow embedding
-NARROW, WIDE, SHARE = 64, 256, 0.25  # the least and the largest such embedding, and its share of the size
+NARROW, WIDE, SHARE = 64, 256, 0.25  # the least and the largest embedding of many kinds of symbols, and its share of the size
 NORMED = 4e5  # symbols of text from which on layer norm helps
 RATE, RATE_OF = 1e-2, 400  # the peak learning rate of networks up to this size; that of larger ones is in proportion smaller
 RATE_WITHOUT_NORM = 5e-3
@@ -128,18 +128,16 @@ def too_large(network: NetworkConfig, config: TrainingConfig, asked: int = 0) ->
 
 @dataclass(frozen=True)
 class Plan:
-    """How a text is to be learnt: the fields of NetworkConfig and TrainingConfig; the steps that this takes, the passes over the
-    text, the seconds of a step and how they are known; the loss that the law predicts, against that of an n-gram model of the
-    text; the number of weights in the layers."""
+    """How a text is to be learnt: the fields of NetworkConfig and TrainingConfig; the steps that this takes, the seconds of a
+    step and how they are known; what the law knows of it, and the loss that it predicts against that of an n-gram model."""
 
     shape: dict[str, Any]
     train: dict[str, Any]
     steps: int
-    passes: float
     seconds: float
     source: str
+    facts: Facts
     ratio: float
-    weights: int
     smaller: Plan | None = None  # the best plans with a smaller and with a larger network, where there was a choice
     larger: Plan | None = None
 
@@ -156,9 +154,9 @@ def plan(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()) 
     plans = [_planned(fit, corpus, carry, given, pace) for fit in _candidates(corpus, given)]
     best = min(one.ratio for one in plans)
     near = [one for one in plans if one.ratio <= NEARLY * best]
-    chosen = min(near, key=lambda one: (one.weights, one.ratio))
-    smaller = [one for one in plans if one.weights < chosen.weights]
-    larger = [one for one in plans if one.weights > chosen.weights]
+    chosen = min(near, key=lambda one: (one.facts.weights, one.ratio))
+    smaller = [one for one in plans if one.facts.weights < chosen.facts.weights]
+    larger = [one for one in plans if one.facts.weights > chosen.facts.weights]
     nearest = [min(some, key=lambda one: one.ratio, default=None) for some in (smaller, larger)]
     return replace(chosen, smaller=nearest[0], larger=nearest[1])
 
@@ -187,10 +185,10 @@ def _candidates(corpus: Any, given: Mapping[str, Any]) -> Iterator[Size]:
 def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: Pace) -> Plan:
     """The plan of one candidate."""
     symbols = corpus.train.symbols
-    short = not carry and symbols / max(1, corpus.train.sequences) < 24
+    length = MOST_A_STEP if carry else symbols / max(1, corpus.train.sequences)
     train: dict[str, Any] = {
         "batch": min(fit.batch, max(1, symbols // 8)),
-        "window": 32 if short else 64,
+        "window": 32 if length < SHORT else 64,
         "learning_rate": fit.learning_rate if given.get("layer_norm") is not False else min(fit.learning_rate, 5e-3),
     }
     train |= {name: given[name] for name in table.names("training", "end") if name in given}
@@ -203,15 +201,14 @@ def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: P
     network = NetworkConfig(vocab=len(corpus.vocab), **shape)
     seconds = pace.seconds(network, train["batch"], train["window"])
     steps = _steps(train, symbols, seconds, bool(corpus.valid))
-    read, weights = steps * per_step, layer_weights(network)
+    facts = Facts(layer_weights(network), symbols, steps * per_step, per_step, length)
     if "dropout" not in given:
-        every = weights + network.vocab * (network.embedding + (0 if network.tie else network.outputs))
-        shape["dropout"] = dropout(every, symbols, read / symbols)
+        every = facts.weights + network.vocab * (network.embedding + (0 if network.tie else network.outputs))
+        shape["dropout"] = law(network.vocab).dropout(every, facts)
     if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
         cost = corpus.valid.symbols / per_step / 3
         train["validate_every"] = max(10, round(9 * cost), steps // VALIDATIONS)
-    ratio = LAW.ratio(weights, symbols, read, per_step, network.vocab > MANY)
-    return Plan(shape, train, steps, read / symbols, seconds, pace.source, ratio, weights)
+    return Plan(shape, train, steps, seconds, pace.source, facts, law(network.vocab).ratio(facts))
 
 
 def _steps(train: Mapping[str, Any], symbols: int, seconds: float, validated: bool) -> int:

@@ -45,13 +45,14 @@ def show(files: tuple[str, ...], options: Mapping[str, Any], json: bool = False)
         values = {one.name: one.value for one in choices}
         about: dict[str, Any] = {"options": values, "reasons": {one.name: one.why for one in choices if one.why}}
         if chosen:
-            about |= {"steps": chosen.steps, "passes": chosen.passes, "seconds_per_step": chosen.seconds, "speed": chosen.source}
+            about |= {"steps": chosen.steps, "seconds_per_step": chosen.seconds, "speed": chosen.source}
+            about |= {"passes": chosen.facts.passes, "law": vars(chosen.facts)}
         return console.put_json({**about, "expected": vars(loss) if loss else None, "command": again})
     rows = [(one.name.replace("_", "-"), _shown(one.value), one.why) for one in choices]
     console.table(rows, head=("option", "value", "why"))
     if chosen:
         milliseconds = f"{1000 * chosen.seconds:.3g} ms a step, {chosen.source}"
-        terminal.put(f"\nsteps: about {chosen.steps:,}, {chosen.passes:.1f} passes over the text ({milliseconds})")
+        terminal.put(f"\nsteps: about {chosen.steps:,}, {chosen.facts.passes:.1f} passes over the text ({milliseconds})")
     if loss:
         nats = Loss.on(found.data, found.kind.nats != "nats").valid(loss.nats)
         terminal.put(f"expected on validation text: {nats}, in nine of ten cases {loss.low:.2f} to {loss.high:.2f}")

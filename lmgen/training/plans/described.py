@@ -72,7 +72,7 @@ def _values(found: Chosen) -> dict[str, Any]:
 
 def _reasons(found: Chosen, plan: Plan) -> dict[str, str]:
     """Why each option was chosen, in a short sentence."""
-    network, config, train = found.network, found.config, found.data.train
+    network, config, train, facts = found.network, found.config, found.data.train, plan.facts
     noun, kinds = UNITS[found.data.vocab.unit].noun, len(found.data.vocab)
     length = train.symbols / max(1, train.sequences)
     others = [f"{_shape(one)} {one.ratio / plan.ratio - 1:+.1%}" for one in (plan.smaller, plan.larger) if one]
@@ -83,7 +83,7 @@ def _reasons(found: Chosen, plan: Plan) -> dict[str, str]:
         "embedding": f"{kinds:,} kinds of {noun}s" + (": a narrow one keeps the head fast" if network.tie else ""),
         "tie": "the vectors that are read also predict: fewer weights" if network.tie else "a vocabulary so small shares nothing",
         "layer_norm": f"bears a larger learning rate, from {NORMED:,.0f} {noun}s on" if normed else "the text is short",
-        "dropout": f"the text is read {plan.passes:.1f} times, with {plan.weights / train.symbols:.1f} weights a {noun}",
+        "dropout": f"the text is read {facts.passes:.1f} times, with {facts.weights / facts.text:.1f} weights a {noun}",
         "batch": "smaller batches take more steps in the time, larger ones read more text",
         "window": f"{length:.0f} {noun}s a sequence on average" if config.window <= 32 else "the state is carried beyond it",
         "learning_rate": "falls with the size" if wide else "smaller without layer norm" if not normed else "as large as can be",

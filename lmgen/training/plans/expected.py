@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lmgen.defaults.language import MANY, Plan
-from lmgen.defaults.law import LAW
+from lmgen.defaults.language import Plan
+from lmgen.defaults.law import MANY, law
 from lmgen.models import ngram, scoring
 
 ORDER, ORDER_OF_MANY = 6, 4  # of the n-gram model: of few and of many kinds of symbols
@@ -38,4 +38,5 @@ def expected(plan: Plan, data: Any, carry: bool) -> Expected | None:
     counts = ngram.Counts(train, kinds, carry)
     model = ngram.NGramModel(ngram.NGramConfig(kinds, order, carry), ngram.smoothed(counts, order), data.vocab)
     nats = float(scoring.stream_nats(model, valid, exact=False).mean(dtype=np.float64))
-    return Expected(nats, nats * plan.ratio, nats * plan.ratio / LAW.spread, nats * plan.ratio * LAW.spread)
+    most, spread = nats * plan.ratio, law(kinds).spread
+    return Expected(nats, most, most / spread, most * spread)
