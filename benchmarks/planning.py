@@ -144,9 +144,10 @@ GRID = tuple(product((128, 256, 512), (1, 4, 16)))  # sizes, and passes over the
 FREE = {  # the constants that are fitted, of both laws, each with the values that are tried
     "by_weights": np.linspace(0.1, 0.4, 7),
     "by_passes": np.linspace(0.4, 1.0, 7),
-    "by_text": np.linspace(0.0, 0.4, 5),
-    "excess": (2.0, 5.3, 10.0),
-    "length": np.geomspace(1, 40, 9),
+    "by_text": np.linspace(0.0, 1.0, 6),
+    "repeats": (6.0, 15.4),
+    "excess": (3.0, 5.3),
+    "length": np.geomspace(1, 40, 6),
 }
 
 

@@ -68,7 +68,8 @@ SIZES = (128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536)
 LAYERS = (1, 2)
 BATCHES = (16, 32, 64, 128)
 NEARLY = 1.001  # the smallest network that comes so close to the lowest loss is chosen
-NARROW, WIDE, SHARE = 64, 256, 0.25  # the least and the largest embedding of many kinds of symbols, and its share of the size
+EMBEDDING = 64  # of few kinds of symbols
+NARROW, WIDE, SHARE = 96, 256, 0.25  # the least and the largest embedding of many kinds, and its share of the size
 NORMED = 4e5  # symbols of text from which on layer norm helps
 RATE, RATE_OF = 1e-2, 400  # the peak learning rate of networks up to this size; that of larger ones is in proportion smaller
 RATE_WITHOUT_NORM = 5e-3
@@ -174,7 +175,7 @@ def _candidates(corpus: Any, given: Mapping[str, Any]) -> Iterator[Size]:
     grid = {"size": SIZES, "layers": LAYERS, "batch": BATCHES if corpus.valid else BATCHES[:1]}
     for size, layers, batch in product(*((given[name],) if name in given else values for name, values in grid.items())):
         narrow = max(NARROW, min(WIDE, round(SHARE * size / 16) * 16))
-        embedding = narrow if kinds > MANY or not characters else NARROW
+        embedding = narrow if kinds > MANY or not characters else EMBEDDING
         rate = float(f"{min(RATE if norm else RATE_WITHOUT_NORM, RATE * RATE_OF / size):.2g}")
         found = Size(symbols, size, embedding, batch, rate, norm, layers)
         network = NetworkConfig(kinds, size=size, layers=layers, embedding=embedding)

@@ -51,7 +51,7 @@ class Law:
     by_passes: float = 0.70
     by_text: float = 0.20
     repeats: float = 15.4  # times that a text can be read again before half of all gains are used up, about
-    excess: float = 5.3  # the same for weights beyond one a symbol of the text
+    excess: float = 3.0  # the same for weights beyond one a symbol of the text
     crowd: float = 2000.0  # symbols a step of which half count, in a training of a million; more in a longer one
     pressure: float = 1.0  # to learn the text by heart, times that of letters
     spread: float = 1.08
@@ -75,10 +75,10 @@ class Law:
         return min(MOST_DROPOUT, math.floor(rate * STEPS + 0.5) / STEPS)
 
 
-OF_FEW = Law(floor=0.70, network=0.182, length=20)  # kinds of symbols, such as the letters of an alphabet
-OF_MANY = Law(
-    floor=0.72, network=0.08, length=2, pressure=2, spread=1.12
-)  # kinds of symbols, such as words, whose vectors also count
+# Of few kinds of symbols, such as letters, and of many, such as words, whose vectors hold much of what is learnt: they need more
+# text, and a text that is read again teaches them less.
+OF_FEW = Law(floor=0.70, network=0.182, length=20)
+OF_MANY = Law(floor=0.74, network=0.08, length=2, by_text=0.9, repeats=6, pressure=2, spread=1.12)
 
 
 def law(kinds: int) -> Law:

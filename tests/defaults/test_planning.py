@@ -37,9 +37,9 @@ def test_the_law_by_hand():
     one = law.Law(floor=0.5, network=0.1, length=10, by_weights=0.5, text=0.2, by_passes=1.0, by_text=0.5, crowd=1000)
     # 1,000 symbols of a crowd of 1,000 · √1 count half: P = 0.5; 0.1 · 0.25^−0.5 = 0.2; 0.2 ÷ 0.5 = 0.4
     assert one.ratio(law.Facts(250_000, 1e6, 1e6, 1000, 10)) == pytest.approx(1 - 0.5 * (1 - 0.5 - 0.2 - 0.4))
-    # four million symbols: U^−0.5 = 0.5; 4 passes of 2 · √16 = 8 thousand symbols of a crowd of 4,000: a third, so P = 4/3
+    # a weight a symbol: 0.1; four million symbols: U^−0.5 = 0.5; 8,000 symbols of a crowd of 1,000 · √16: a third of 4 passes count
     passes = 1 + 15.4 * (1 - 2.718281828 ** (-(1 / 3) / 15.4))
-    assert one.ratio(law.Facts(4e6, 4e6, 16e6, 8000, 10)) == pytest.approx(1 - 0.5 * (1 - 0.5 - 0.2 - 0.2 / passes * 0.5))
+    assert one.ratio(law.Facts(4e6, 4e6, 16e6, 8000, 10)) == pytest.approx(1 - 0.5 * (1 - 0.5 - 0.1 - 0.2 / passes * 0.5))
 
 
 @pytest.mark.parametrize("kinds", [30, 30_000])
