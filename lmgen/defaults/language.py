@@ -34,7 +34,8 @@ SHORT = 24  # symbols of sequences, on average, that need no long window
 DEEP = 3  # layers that need residual connections and layer norm to train
 PASSES = 30  # over the text, at most, where no end is given or nothing is validated …
 LEAST_STEPS = 1_000  # … but at least this number of steps, which even a poem needs
-VALIDATIONS = 40  # of a training, at most, so that three without a better one tell more than chance
+VALIDATIONS = 40  # of a training, at most, so that three without a better one tell more than chance …
+LONGEST = 5_000  # … but steps between two of them at most
 START = 3.0  # seconds of a budget that go into compiling, about
 TRAINED = 0.9  # the share of the time that is left to training where something is validated
 
@@ -71,6 +72,7 @@ NEARLY = 1.001  # the smallest network that comes so close to the lowest loss is
 EMBEDDING = 64  # of few kinds of symbols
 NARROW, WIDE, SHARE = 96, 256, 0.25  # the least and the largest embedding of many kinds, and its share of the size
 NORMED = 4e5  # symbols of text from which on layer norm helps
+DROPOUTS = {"dropout": 1.0}  # what is dropped, and how much of the rate that the law gives
 RATE, RATE_OF = 1e-2, 400  # the peak learning rate of networks up to this size; that of larger ones is in proportion smaller
 RATE_WITHOUT_NORM = 5e-3
 
@@ -203,12 +205,12 @@ def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: P
     seconds = pace.seconds(network, train["batch"], train["window"])
     steps = _steps(train, symbols, seconds, bool(corpus.valid))
     facts = Facts(layer_weights(network), symbols, steps * per_step, per_step, length)
-    if "dropout" not in given:
-        every = facts.weights + network.vocab * (network.embedding + (0 if network.tie else network.outputs))
-        shape["dropout"] = law(network.vocab).dropout(every, facts)
+    every = facts.weights + network.vocab * (network.embedding + (0 if network.tie else network.outputs))
+    rate = law(network.vocab).dropout(every, facts)
+    shape |= {name: share * rate for name, share in DROPOUTS.items() if name not in given}
     if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
         cost = corpus.valid.symbols / per_step / 3
-        train["validate_every"] = max(10, round(9 * cost), steps // VALIDATIONS)
+        train["validate_every"] = max(10, round(9 * cost), min(LONGEST, steps // VALIDATIONS))
     return Plan(shape, train, steps, seconds, pace.source, facts, law(network.vocab).ratio(facts))
 
 

@@ -13,6 +13,7 @@ import pytest
 from lmgen.data.corpus import load
 from lmgen.data.reading import Text
 from lmgen.errors import InputError
+from lmgen.models import scoring
 from lmgen.nn.model import NetworkConfig
 from lmgen.training import counting
 from lmgen.training.plans import measured
@@ -70,7 +71,7 @@ def test_a_plan_as_json(lmgen, words_file):
 def test_what_an_n_gram_model_reaches_is_counted_on_the_same_text(lmgen, words_file):
     data = load(Text([words_file]), None, "char", False)
     fitted = counting.fitted(data.train.stream, data.valid.stream, data.vocab, False, order=6)
-    nats = counting._nats(fitted.lm, data.valid.stream)
+    nats = scoring.stream_nats(fitted.lm, data.valid.stream).mean()
     plan = json.loads(lmgen("plan", words_file, "--budget", "1m", "--json")[1])
     assert plan["expected"]["counted"] == pytest.approx(nats, rel=1e-6)
 

@@ -37,7 +37,7 @@ def test_the_law_by_hand():
     one = law.Law(floor=0.5, network=0.1, length=10, by_weights=0.5, text=0.2, by_passes=1.0, by_text=0.5, crowd=1000)
     # 1,000 symbols of a crowd of 1,000 · √1 count half: P = 0.5; 0.1 · 0.25^−0.5 = 0.2; 0.2 ÷ 0.5 = 0.4
     assert one.ratio(law.Facts(250_000, 1e6, 1e6, 1000, 10)) == pytest.approx(1 - 0.5 * (1 - 0.5 - 0.2 - 0.4))
-    # a weight a symbol: 0.1; four million symbols: U^−0.5 = 0.5; 8,000 symbols of a crowd of 1,000 · √16: a third of 4 passes count
+    # a weight a symbol: 0.1; four million symbols: U^−0.5 = 0.5; 8,000 symbols of a crowd of 1,000 · √16: P = 4/3
     passes = 1 + 15.4 * (1 - 2.718281828 ** (-(1 / 3) / 15.4))
     assert one.ratio(law.Facts(4e6, 4e6, 16e6, 8000, 10)) == pytest.approx(1 - 0.5 * (1 - 0.5 - 0.1 - 0.2 / passes * 0.5))
 
@@ -175,3 +175,5 @@ def test_validation_takes_a_tenth_of_the_time_and_comes_forty_times_at_most():
         a_step, every = plan.train["batch"] * plan.train["window"], plan.train["validate_every"]
         assert valid / 3 <= 1.01 * every * a_step / 9 + a_step
         assert plan.steps / every < language.VALIDATIONS + 1
+    endless = language.plan(corpus(10**5, valid=10**3), True, {"budget": 1e9})
+    assert endless.train["validate_every"] == language.LONGEST
