@@ -2,6 +2,7 @@
 
     python benchmarks/planning.py [SECTION ...]      the tables "as shipped" of benchmarks/RESULTS.md, one for each kind of text
     python benchmarks/planning.py fit [RESULTS]      trains a grid of networks and fits the constants of lmgen/defaults/law.py
+    python benchmarks/planning.py page               writes the example of docs/planning.md
 
 Needs the corpora for measuring (report.py says where). PLANNING_SEEDS is the number of seeds (3), PLANNING_SHARE the share of
 each budget that is spent (1): with 1 and 0.02 a run shows that the program works. `fit` adds a line of JSON to RESULTS
@@ -23,7 +24,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from report import Commands, Sections, main, need_data, quietly, table
+from report import ROOT, Commands, Sections, main, need_data, quietly, quoted, table, write
 
 from lmgen.defaults import law
 
@@ -201,6 +202,14 @@ def fitted(lines: list[dict], start: law.Law) -> law.Law:
     return replace(best, spread=float(np.exp(np.quantile(errors, 0.9))))
 
 
+def page() -> None:
+    """Put the example, as it is printed on this machine, into docs/planning.md."""
+    command = "plan cities --budget 5m"
+    with tempfile.TemporaryDirectory() as folder:
+        output = Commands(Path(folder))(command)
+    write("plan", f"{quoted(f'$ lmgen {command}{chr(10)}{output}')}\n", ROOT / "docs" / "planning.md")
+
+
 TITLES = {"names": "lists of short lines", "books": "running characters", "words": "words"}
 MEASURES: dict[str, Callable[[Commands], Iterator[str]]] = {name: partial(shipped, cases) for name, cases in CASES.items()}
 SECTIONS: Sections = {name: (f"As shipped: {TITLES[name]}, a budget and no other option", one) for name, one in MEASURES.items()}
@@ -208,5 +217,7 @@ SECTIONS: Sections = {name: (f"As shipped: {TITLES[name]}, a budget and no other
 if __name__ == "__main__":
     if sys.argv[1:2] == ["fit"]:
         fit(Path(sys.argv[2] if sys.argv[2:] else "planning.jsonl"))
+    elif sys.argv[1:] == ["page"]:
+        page()
     else:
         main(SECTIONS, prefix="planning-")

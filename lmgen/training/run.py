@@ -172,11 +172,6 @@ class Chosen:
     start: Any = None
     plan: language.Plan | None = None
 
-    @property
-    def kind(self) -> Any:
-        """The kind of model that is trained."""
-        return loading.type_of(vars(self.network)).kind
-
 
 def chosen(text: TextSettings, **options: Any) -> Chosen:
     """Read the text and choose the options that are missing or None; nothing is written.

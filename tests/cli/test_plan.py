@@ -76,6 +76,13 @@ def test_what_an_n_gram_model_reaches_is_counted_on_the_same_text(lmgen, words_f
     assert plan["expected"]["counted"] == pytest.approx(nats, rel=1e-6)
 
 
+def test_of_a_cloze_model_no_loss_is_expected(lmgen, words_file):
+    """The law is about predicting the next symbol."""
+    plan = json.loads(lmgen("plan", words_file, "--direction", "both", "--budget", "1m", "--json")[1])
+    assert plan["expected"] is None
+    assert plan["options"]["direction"] == "both"
+
+
 def test_a_text_too_short_to_expect_anything_is_planned_all_the_same(lmgen, tmp_path):
     (tmp_path / "poem.txt").write_text("the rain it raineth every day\n" * 9)
     plan = json.loads(lmgen("plan", tmp_path / "poem.txt", "--budget", "10s", "--json")[1])

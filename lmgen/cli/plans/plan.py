@@ -40,7 +40,7 @@ def show(files: tuple[str, ...], options: Mapping[str, Any], json: bool = False)
     found = training.planned(lambda: (files, options["valid"] or ()), dict(options), training.Caller(progress=True))
     choices, again = described.choices(found, options), described.command(found, files, options)
     chosen = found.plan
-    loss = expected(chosen, found.data, found.network.carry) if chosen else None
+    loss = expected(chosen, found.data, found.network.carry) if chosen and found.network.task == "language" else None
     if json:
         values = {one.name: one.value for one in choices}
         about: dict[str, Any] = {"options": values, "reasons": {one.name: one.why for one in choices if one.why}}
@@ -54,7 +54,7 @@ def show(files: tuple[str, ...], options: Mapping[str, Any], json: bool = False)
         milliseconds = f"{1000 * chosen.seconds:.3g} ms a step, {chosen.source}"
         terminal.put(f"\nsteps: about {chosen.steps:,}, {chosen.facts.passes:.1f} passes over the text ({milliseconds})")
     if loss:
-        nats = Loss.on(found.data, found.kind.nats != "nats").valid(loss.nats)
+        nats = Loss.on(found.data).valid(loss.nats)
         terminal.put(f"expected on validation text: {nats}, in nine of ten cases {loss.low:.2f} to {loss.high:.2f}")
         terminal.put(f"an n-gram model, for comparison: {loss.counted:.3f} nats")
     terminal.put(f"\nthe same on any machine: {again}")

@@ -76,9 +76,12 @@ def _reasons(found: Chosen, plan: Plan) -> dict[str, str]:
     noun, kinds = UNITS[found.data.vocab.unit].noun, len(found.data.vocab)
     length = train.symbols / max(1, train.sequences)
     others = [f"{_shape(one)} {one.ratio / plan.ratio - 1:+.1%}" for one in (plan.smaller, plan.larger) if one]
+    near = f"the smallest that comes near the least expected loss ({', '.join(others)})"
     wide, normed = network.size > RATE_OF, network.layer_norm
     return {
-        "size": f"least expected loss in the time ({', '.join(others)})" if others else "suits this amount of text",
+        "size": f"the smallest that comes near the least expected loss ({', '.join(others)})"
+        if others
+        else "suits this amount of text",
         "layers": "compared together with the size" if others else "",
         "embedding": f"{kinds:,} kinds of {noun}s" + (": a narrow one keeps the head fast" if network.tie else ""),
         "tie": "the vectors that are read also predict: fewer weights" if network.tie else "a vocabulary so small shares nothing",
