@@ -94,8 +94,8 @@ def shipped(cases: tuple[Case, ...], run: Commands) -> Iterator[str]:
         for seconds, target in case.budgets:
             rows.append(_row(case, seconds, target, run))
     yield (
-        f"`lmgen train TEXT --budget B` and no other option but unit and `--carry`; means of {len(SEEDS)} seeds (from the least "
-        "to the largest). The text of the measure was read once, at the end. Expected is the loss on validation text, in nats a "
+        f"`lmgen train TEXT --budget B` and no other option but unit and `--carry`; the mean of {len(SEEDS)} trainings with other seeds "
+        "(from the least to the largest). The text of the measure was read once, at the end. Expected is the loss on validation text, in nats a "
         "symbol, with the interval that is to hold nine of ten; beside it, what was reached there."
     )
     yield table(*rows)
@@ -103,7 +103,7 @@ def shipped(cases: tuple[Case, ...], run: Commands) -> Iterator[str]:
 
 def _row(case: Case, seconds: int, target: float | None, run: Commands) -> tuple[str, ...]:
     valid = f" --valid {case.valid}" if case.valid else ""
-    training = f"{case.text}{valid} {case.options} --budget {max(2, round(seconds * SHARE))}s"
+    training = " ".join(f"{case.text}{valid} {case.options} --budget {max(2, round(seconds * SHARE))}s".split())
     plan = json.loads(run(f"plan {training} --json"))
     found, reached, took, counted, shape = [], [], [], "", ""
     for seed in SEEDS:
@@ -171,7 +171,7 @@ def fit(path: Path) -> None:
 def _trained(run: Commands, case: Case, name: str, size: int, passes: float) -> dict:
     """What a training with a number of passes reached, and what the law knows of it."""
     valid = f" --valid {case.valid}" if case.valid else ""
-    training = f"{case.text}{valid} {case.options} --size {size} --epochs {passes}"
+    training = " ".join(f"{case.text}{valid} {case.options} --size {size} --epochs {passes}".split())
     plan = json.loads(run(f"plan {training} --json"))
     run(f"train {training} --output {name} --quiet")
     about = json.loads(quietly(run, f"show {name} --json"))

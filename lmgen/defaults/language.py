@@ -199,10 +199,10 @@ def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: P
     if per_step > MOST_A_STEP:
         many = f"{train['batch']:,} × {train['window']:,} symbols"
         raise InputError(f"a step of {many} is too large: give a smaller --batch or --window")
-    train |= _ends(train, symbols, bool(corpus.valid))
     shape = _shape(fit, corpus, given)
     network = NetworkConfig(vocab=len(corpus.vocab), **shape)
     seconds = pace.seconds(network, train["batch"], train["window"])
+    train |= _ends(train, symbols, seconds, bool(corpus.valid), law(network.vocab).most_passes)
     steps = _steps(train, symbols, seconds, bool(corpus.valid))
     facts = Facts(layer_weights(network), symbols, steps * per_step, per_step, length)
     every = facts.weights + network.vocab * (network.embedding + (0 if network.tie else network.outputs))
@@ -225,13 +225,15 @@ def _steps(train: Mapping[str, Any], symbols: int, seconds: float, validated: bo
     return max(1, min(ends))
 
 
-def _ends(train: dict[str, Any], symbols: int, validated: bool) -> dict[str, Any]:
-    """The end of a training that has none, or only a budget and no validation that could end it earlier."""
-    if "steps" in train or "epochs" in train or ("budget" in train and validated):
+def _ends(train: dict[str, Any], symbols: int, seconds: float, validated: bool, most: int) -> dict[str, Any]:
+    """The end of a training that has none; of one with a budget, another end where the time is longer than the text can use."""
+    if "steps" in train or "epochs" in train:
         return {}
+    a_step = train["batch"] * train["window"]
+    if "budget" in train and validated:
+        return {"epochs": float(most)} if _steps(train, symbols, seconds, True) * a_step > most * symbols else {}
     passes = PASSES if "budget" in train else min(PASSES, max(3, round(SYMBOLS / max(1, symbols))))
-    few = passes * symbols < LEAST_STEPS * train["batch"] * train["window"]
-    return {"steps": LEAST_STEPS} if few else {"epochs": float(passes)}
+    return {"steps": LEAST_STEPS} if passes * symbols < LEAST_STEPS * a_step else {"epochs": float(passes)}
 
 
 def _shape(fit: Size, corpus: Any, given: dict[str, Any]) -> dict[str, Any]:

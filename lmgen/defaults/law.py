@@ -56,6 +56,11 @@ class Law:
     pressure: float = 1.0  # to learn the text by heart, times that of letters
     spread: float = 1.08
 
+    @property
+    def most_passes(self) -> int:
+        """The passes over a text after which the others could give less than a fiftieth of what all give."""
+        return round(4 * self.repeats)  # exp(−4) = 0.018
+
     def ratio(self, facts: Facts) -> float:
         """The loss of such a training against the n-gram model's."""
         crowd = self.crowd * math.sqrt(facts.read / MILLION)  # the critical batch size of McCandlish et al. 2018

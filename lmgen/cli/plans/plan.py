@@ -51,8 +51,8 @@ def show(files: tuple[str, ...], options: Mapping[str, Any], json: bool = False)
     rows = [(one.name.replace("_", "-"), _shown(one.value), one.why) for one in choices]
     console.table(rows, head=("option", "value", "why"))
     if chosen:
-        milliseconds = f"{1000 * chosen.seconds:.3g} ms a step, {chosen.source}"
-        terminal.put(f"\nsteps: about {chosen.steps:,}, {chosen.facts.passes:.1f} passes over the text ({milliseconds})")
+        took, step = terminal.duration(chosen.steps * chosen.seconds), f"{1000 * chosen.seconds:.3g} ms a step, {chosen.source}"
+        terminal.put(f"\nsteps: about {chosen.steps:,} in {took}, {chosen.facts.passes:.1f} passes over the text ({step})")
     if loss:
         nats = Loss.on(found.data).valid(loss.nats)
         terminal.put(f"expected on validation text: {nats}, in nine of ten cases {loss.low:.2f} to {loss.high:.2f}")

@@ -79,14 +79,13 @@ def _reasons(found: Chosen, plan: Plan) -> dict[str, str]:
     near = f"the smallest that comes near the least expected loss ({', '.join(others)})"
     wide, normed = network.size > RATE_OF, network.layer_norm
     return {
-        "size": f"the smallest that comes near the least expected loss ({', '.join(others)})"
-        if others
-        else "suits this amount of text",
+        "size": near if others else "suits this amount of text",
         "layers": "compared together with the size" if others else "",
         "embedding": f"{kinds:,} kinds of {noun}s" + (": a narrow one keeps the head fast" if network.tie else ""),
         "tie": "the vectors that are read also predict: fewer weights" if network.tie else "a vocabulary so small shares nothing",
         "layer_norm": f"bears a larger learning rate, from {NORMED:,.0f} {noun}s on" if normed else "the text is short",
         "dropout": f"the text is read {facts.passes:.1f} times, with {facts.weights / facts.text:.1f} weights a {noun}",
+        "epochs": "a text is learnt by heart if it is read more often",
         "batch": "smaller batches take more steps in the time, larger ones read more text",
         "window": f"{length:.0f} {noun}s a sequence on average" if config.window <= 32 else "the state is carried beyond it",
         "learning_rate": "falls with the size" if wide else "smaller without layer norm" if not normed else "as large as can be",
