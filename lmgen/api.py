@@ -322,7 +322,7 @@ class Model:
         """
         if can(self.lm, Predicts):
             return next(self.cards(*files, baselines=False, encoding=encoding, errors=errors))
-        how = {"encoding": encoding, "errors": errors, "field": field}
+        how: Any = {"encoding": encoding, "errors": errors, "field": field}
         ids = self.source(*files, **how).ids if files else self.lm.origin.validation()
         if adapt is not None:
             fitted = self.lm.origin.validation() if valid is None else self.source(valid, **how).ids

@@ -40,7 +40,9 @@ TRAIN = (
     PROCESSES,
     Option("ray", Text(), None, "Run the processes on a Ray cluster: its address, auto, or local.", chosen="no"),
     Option("quiet", Flag(), False, "Print no progress.", short="-q"),
+    Option("dry_run", Flag(), False, "Print the plan, as lmgen plan does, and train nothing."),
 )
+PLAN = (*(option for option in table.TRAIN if option.of != "directory"), JSON)
 # What a sample must be like: exact, docs/control.md says how.
 CONSTRAINTS = (
     Option("starts_with", Text(), "", "Only samples that start with this text."),

@@ -136,6 +136,19 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
     return run.path, run.config.precision
 
 
+def planned(sources: Sources, options: dict[str, Any], observer: Observer) -> runs.Chosen:
+    """What `train` would train with these options; nothing is written. Raises InputError as `train` does, and where nothing is
+    to be planned."""
+    if options["resume"]:
+        raise InputError("--resume continues a training whose plan is made: leave it out to plan a new one")
+    language.check(options)
+    text = _text(sources, options, observer)
+    assert text
+    if kinds.wanted(options, text.task or "language").counts:
+        raise InputError("an n-gram model is counted in one go, so there is nothing to plan: leave out --cell ngram")
+    return runs.chosen(text, **table.belonging(options, *table.MODELS))
+
+
 def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> TextSettings | None:
     """The files of the text and how to read them, which of a corpus in shards is decided, so that `options` follow; None if none
     is named. Raises InputError for a missing file."""
