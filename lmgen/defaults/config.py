@@ -24,7 +24,8 @@ class TrainingConfig:
 
     `patience` is the number of validations without a better one after which training stops; 0 never stops early. `keep` says
     which weights become the model: those of the best validation, or the last ones. Where `average` is not 0, the weights that are
-    validated and become the model are a moving average over the steps, with this decay (Polyak and Juditsky 1992).
+    validated and become the model are a moving average over the steps, with this decay (Polyak and Juditsky 1992). With
+    `mixture`, an n-gram model of the text is mixed with a language model at the end, where validation gains.
     """
 
     batch: int
@@ -42,6 +43,7 @@ class TrainingConfig:
     precision: str = "f32"
     keep: str = "best"
     average: float = 0.0
+    mixture: bool = True
 
     @property
     def symbols(self) -> int:

@@ -21,6 +21,7 @@ from lmgen.data.reading import Piece, whole
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import Measures, PseudoMeasures, measures_of, text_nats
 from lmgen.models.capabilities import Generates, Scores, require
+from lmgen.models.mixed import mixed_nats, mixing_weight
 from lmgen.models.provenance import Origin
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.training import counting
@@ -96,7 +97,7 @@ class Judge:
         nats = self._nats(self.model, source.ids)
         if weight is not None:
             assert self.other is not None
-            nats = mixed(nats, self._nats(self.other, source.ids), weight)
+            nats = mixed_nats(nats, self._nats(self.other, source.ids), weight)
         measures = measures_of(self.model, nats, source.ids, self.window)
         if not baselines or isinstance(measures, PseudoMeasures):
             return Scorecard(source.name, measures, weight=weight)
@@ -165,21 +166,3 @@ def xz_size(data: bytes) -> int:
 
 
 COMPRESSORS: dict[str, Callable[[bytes], int]] = {"gzip": lambda data: len(zlib.compress(data, 9)), "xz": xz_size}
-
-
-def mixed(nats: np.ndarray, other: np.ndarray, weight: float) -> np.ndarray:
-    """The nats of each symbol under a mixture of two models, with the weight of the first."""
-    with np.errstate(divide="ignore"):
-        return -np.logaddexp(np.log(weight) - nats, np.log1p(-weight) - other)
-
-
-def mixing_weight(nats: np.ndarray, other: np.ndarray) -> float:
-    """The weight of the first model in the mixture with the fewest nats, to six digits: the slope of the concave function
-    Σ ln(λ p + (1 − λ) q) of λ is bisected."""
-    ratio = np.exp(np.clip(np.asarray(other, np.float64) - nats, -700, 700)) - 1  # p / q − 1
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        slope = (ratio / (1 + middle * ratio)).sum()
-        low, high = (middle, high) if slope > 0 else (low, middle)
-    return round((low + high) / 2, 6)

@@ -20,8 +20,8 @@ class Option:
     """An option. Where `default` is None, `chosen` describes the default in words.
 
     `of` is the part that uses it: of `train` text, directory, vocabulary, network, training or end, or what some kinds of models
-    have: n-grams, labels, letters, pairs, graphs; of other commands plain (text), labels or pairs. `counts` marks the options an
-    n-gram model accepts, `resumes` those a resumed training accepts.
+    have: n-grams, labels, letters, pairs, graphs, mixture; of other commands plain (text), labels or pairs. `counts` marks the
+    options an n-gram model accepts, `resumes` those a resumed training accepts.
     """
 
     name: str
@@ -198,6 +198,7 @@ TRAIN = (
     Option("weight_decay", Bounded(0, 10), None, "Weight decay of all matrices.", "training", "0.2"),
     Option("clip", Bounded(0, kinds.LARGEST_FLOAT, open_low=True), None, "Largest global norm of the gradient.", "training", "1"),
     Option("patience", Whole(0), None, "Stop after this many validations without improvement; 0: never.", "training", "10"),
+    Option("mixture", Flag(), True, "Mix in an n-gram model of the text where validation gains.", "training mixture"),
     Option("keep", Choice(("best", "last")), None, "Weights to keep: of the best validation, or the last.", "training", "best"),
     PRECISION,
     Option("seed", SEED, 0, "Seed of all random numbers.", "training", counts=True),

@@ -21,7 +21,10 @@ from lmgen.system import checkpoint, files, lock, signals
 from lmgen.system.lock import TakenError
 
 HOME = Path("checkpoints")
-OURS = {"config.json", "vocab.json", "known.safetensors", "model.safetensors", "metrics.jsonl", "README.md", "train"}
+OURS = {
+    *("config.json", "vocab.json", "known.safetensors", "model.safetensors", "mixture.safetensors", "metrics.jsonl", "README.md"),
+    "train",
+}
 
 
 # ---- create ------------------------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ class Training:
         self.validate, self.valid_symbols = validate, valid_symbols
         self.state = state or begin(task, config)
         self.progress = progress or Progress()
+        self.finishing = 0.0  # what follows the last validation, as a multiple of its time
         self.clock = parallel.clock()
         self._started = self.clock.now() - self.progress.seconds
         self._pending: deque[list[Array]] = deque()  # the losses and gradient norms of the last steps
@@ -64,12 +65,13 @@ class Training:
         return self.config.done(self.batches.per_epoch, self.progress.step, self.seconds + self._last_validation())
 
     def _last_validation(self) -> float:
-        """The seconds of a budget reserved for the last validation: as many as the one before took. Before the first one, a third
-        of the time that training takes on as many symbols, half of the budget at most."""
+        """The seconds of a budget reserved for the last validation and what follows it: as many as the one before took. Before
+        the first one, a third of the time that training takes on as many symbols, half of the budget at most."""
         steps, seconds = self._since_compiled()
         if self.progress.validating or self.config.budget is None or steps < 5:
-            return self.progress.validating
-        return min(self.config.budget / 2, seconds / (steps * self.config.symbols) * self.valid_symbols / 3)
+            return (1 + self.finishing) * self.progress.validating
+        one = seconds / (steps * self.config.symbols) * self.valid_symbols / 3
+        return min(self.config.budget / 2, (1 + self.finishing) * one)
 
     def _since_compiled(self) -> tuple[int, float]:
         """Steps and seconds since everything was compiled."""
