@@ -357,9 +357,12 @@ class Model:
 
 
 @named
-def load(name: str | Path | None = None, precision: str = "auto") -> Model:
-    """The model of a directory, of a name under checkpoints/, or the newest there. Raises CheckpointError if there is none."""
-    return Model(loading.load(name, table.PRECISION.check(precision)))
+def load(name: str | Path | None = None, precision: str = "auto", mixture: bool = True) -> Model:
+    """The model of a directory, of a name under checkpoints/, or the newest there; without `mixture` its network alone.
+
+    Raises CheckpointError if there is none.
+    """
+    return Model(loading.load(name, table.PRECISION.check(precision), commands.MIXTURE.check(mixture)))
 
 
 @partial(signatures.described, options=table.TRAIN)

@@ -19,17 +19,17 @@ MOST = 1 << 30  # bytes
 @command("lmgen compress cities notes.txt", "lmgen compress cities - -o notes.lmz < notes.txt", options=commands.COMPRESS)
 @click.argument("model")
 @click.argument("file")
-def compress(model: str, file: str, output: Path | None) -> None:
+def compress(model: str, file: str, output: Path | None, mixture: bool) -> None:
     """Compress a file with a model.
 
     FILE is a text, or any bytes; - is standard input. Without its header, the compressed file has the size that lmgen eval
-    states: the bits per byte, spelling included. Only the same MODEL restores FILE.
+    states: the bits per byte, spelling included. Only the same MODEL, with or without --no-mixture as here, restores FILE.
     """
     from lmgen.evaluation import compression
 
     if output is None and file == "-":
         raise click.UsageError("standard input has no name to add .lmz to: name the compressed file with --output")
-    loaded = load(model)
+    loaded = load(model, mixture=mixture)
     content = _read(file)
     data = compression.compress(loaded.lm, content)
     with output_file(output or Path(file + ENDING)) as compressed:
@@ -47,13 +47,13 @@ def compress(model: str, file: str, output: Path | None) -> None:
 )
 @click.argument("model")
 @click.argument("file")
-def decompress(model: str, file: str, output: Path | None) -> None:
+def decompress(model: str, file: str, output: Path | None, mixture: bool) -> None:
     """Restore a file that MODEL compressed."""
     from lmgen.evaluation import compression
 
     if output is None and not file.endswith(ENDING):
         raise click.UsageError(f"{file} does not end in {ENDING}: name the restored file with --output")
-    content = compression.decompress(load(model).lm, _read(file))
+    content = compression.decompress(load(model, mixture=mixture).lm, _read(file))
     with output_file(output or Path(file.removesuffix(ENDING))) as restored:
         restored.write(content)
 

@@ -10,7 +10,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from lmgen.data.reading import Piece, whole
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import Measures, PseudoMeasures, measures_of, text_nats
 from lmgen.models.capabilities import Generates, Scores, require
-from lmgen.models.mixed import mixed_nats, mixing_weight
+from lmgen.models.mixed import Mixed, mixed_nats, mixing_weight
 from lmgen.models.provenance import Origin
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.training import counting
@@ -66,10 +66,12 @@ class Scorecard:
     overlap: Overlap | None = None
     lack: str = ""
     weight: float | None = None
+    alone: Baseline | None = None  # the network of the model, without its other parts
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        mixed = {} if self.weight is None else {"weight": self.weight}
+        mixed: dict[str, Any] = {} if self.weight is None else {"weight": self.weight}
+        mixed |= {} if self.alone is None else {"network_alone": vars(self.alone)}
         beside = {"baselines": [vars(b) for b in self.baselines], "overlap": self.overlap and vars(self.overlap)}
         return {"file": self.name, **self.measures.as_dict(), **mixed, **beside}
 
@@ -99,13 +101,22 @@ class Judge:
             assert self.other is not None
             nats = mixed_nats(nats, self._nats(self.other, source.ids), weight)
         measures = measures_of(self.model, nats, source.ids, self.window)
+        card = Scorecard(source.name, measures, weight=weight, alone=self._alone(source))
         if not baselines or isinstance(measures, PseudoMeasures):
-            return Scorecard(source.name, measures, weight=weight)
+            return card
         try:
             _ = self._primer  # the first to read the training text
         except InputError as error:
-            return Scorecard(source.name, measures, lack=str(error), weight=weight)
-        return Scorecard(source.name, measures, [*self._baselines(source)], self._overlap(source), weight=weight)
+            return replace(card, lack=str(error))
+        return replace(card, baselines=[*self._baselines(source)], overlap=self._overlap(source))
+
+    def _alone(self, source: Source) -> Baseline | None:
+        """The figures of the network of a model that has other parts."""
+        if not isinstance(self.model, Mixed):
+            return None
+        network = self.model.network
+        found: Any = measures_of(network, self._nats(network, source.ids), source.ids, self.window)
+        return Baseline("its network alone", found.spelt_bits_per_byte, found.nats_per_symbol)
 
     @cached_property
     def origin(self) -> Origin:

@@ -27,10 +27,9 @@ from lmgen.models.capabilities import Model, RunsCompiled, ShowsUnits, State
 from lmgen.models.ngram import NGramConfig, NGramModel
 from lmgen.models.provenance import Provenance
 from lmgen.models.recurrent import Recurrent
-from lmgen.system import arrayfile, files, trees
+from lmgen.system import arrayfile, checkpoint, files, trees
 from lmgen.system.arrayfile import Arrays
 
-FILE = "mixture.safetensors"
 PRIOR = 10  # symbols
 DELEGATED = ("kind", "config", "vocab", "params", "precision")
 
@@ -58,8 +57,7 @@ class Mixed(RunsCompiled, ShowsUnits):
     @property
     def described(self) -> str:
         """The parts but the first network, in a few words."""
-        sizes = [len(level.keys) for level in self.ngrams.levels]
-        return f"a Kneser-Ney model of order {len(sizes)} ({sum(sizes):,} n-grams)"
+        return f"a Kneser-Ney model of order {self.ngrams.config.order} ({len(self.ngrams):,} n-grams)"
 
     def arrays(self) -> Arrays:
         return {**self.network.arrays(), **{f"mixture/{name}": array for name, array in self.parts().items()}}
@@ -97,6 +95,11 @@ class Mixed(RunsCompiled, ShowsUnits):
     def tree(self) -> list[ngramtree.Branches]:
         """The n-grams for compiled loops."""
         return [ngramtree.Branches(*map(jnp.asarray, level)) for level in ngramtree.tree_of(self.ngrams.levels)]
+
+    def ngrams_of_kernels(self) -> list[Array]:
+        """The weights and the tree of the n-grams as `native.sample` takes them, with probabilities in place of logarithms."""
+        levels = [(first, ids, jnp.exp(log_p), jnp.exp(backoff)) for first, ids, log_p, backoff in self.tree]
+        return [jnp.exp(self._shares), *(array for level in levels for array in level)]
 
     @cached_property
     def _shares(self) -> Array:
@@ -169,22 +172,24 @@ def weights_by_length(nats: np.ndarray, other: np.ndarray, lengths: np.ndarray, 
 # ---- the file ----------------------------------------------------------------------------------------------------------
 
 
-def write(path: Path, model: Mixed) -> None:
-    """Write the further parts of a model beside its network."""
+def write(path: Path, model: Mixed, times: float) -> None:
+    """Write the further parts of a model beside its network; scoring takes so many times as long as by the network alone."""
     about = {
         "order": model.ngrams.config.order,
+        "ngrams": len(model.ngrams),
         "networks": len(model.networks),
         "network": arrayfile.digest(model.network.arrays()),
         "network_nats": model.network.provenance.about["valid_nats"],
         "valid_nats": model.provenance.about["valid_nats"],
+        "times": round(times, 2),
     }
-    arrayfile.write_arrays(path / FILE, "mixture", model.parts(), about)
+    arrayfile.write_arrays(path / checkpoint.MIXTURE, "mixture", model.parts(), about)
 
 
 def forget(path: Path) -> None:
     """Remove the further parts of a model whose network is about to change."""
-    with files.explained(f"cannot replace {path / FILE}"):
-        (path / FILE).unlink(missing_ok=True)
+    with files.explained(f"cannot replace {path / checkpoint.MIXTURE}"):
+        (path / checkpoint.MIXTURE).unlink(missing_ok=True)
 
 
 def with_parts(path: Path, network: Model) -> Model:
@@ -192,11 +197,11 @@ def with_parts(path: Path, network: Model) -> Model:
 
     Raises CheckpointError for parts that are damaged, or of another network.
     """
-    where = str(path / FILE)
-    if not isinstance(network, Recurrent) or network.kind is not kinds.RECURRENT or not (path / FILE).exists():
+    where = str(path / checkpoint.MIXTURE)
+    if not isinstance(network, Recurrent) or network.kind is not kinds.RECURRENT or not (path / checkpoint.MIXTURE).exists():
         return network
-    arrays, about = arrayfile.read_arrays(path / FILE, "mixture")
-    schema.mixture(path / FILE, about)
+    arrays, about = arrayfile.read_arrays(path / checkpoint.MIXTURE, "mixture")
+    schema.mixture(path / checkpoint.MIXTURE, about)
     if about["network"] != arrayfile.digest(network.arrays()):
         raise CheckpointError(f"{where} is of another network: copy the whole directory again, or give --no-mixture")
     config = NGramConfig(network.config.vocab, about["order"], network.carry)

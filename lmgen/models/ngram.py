@@ -72,6 +72,10 @@ class NGramModel(Generates, HoldsNGrams):
     def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> NGramModel:
         return cls(config, levels_of(config, arrays, provenance.weights), vocab, provenance)
 
+    def __len__(self) -> int:
+        """The number of n-grams of all lengths."""
+        return sum(len(level.keys) for level in self.levels)
+
     def arrays(self) -> Arrays:
         return trees.flatten([level._asdict() for level in self.levels])
 

@@ -239,6 +239,8 @@ WEIGHTS: Table = {
 }
 MIXTURE: Table = {  # of mixture.safetensors
     "order": like("order"),
+    "ngrams": COUNT,
+    "times": Field(Bounded(1, FLOAT32)),
     "networks": Field(Whole(1, MOST_NETWORKS)),
     "network": SHA256,
     "network_nats": Field(Bounded(-FLOAT32, FLOAT32)),

@@ -28,6 +28,7 @@ JSON = Option("json", Flag(), False, "Print one JSON object a line.")
 OUTPUT = Option("output", Place(), None, "Output file.", chosen="stdout", short="-o")
 CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen train --carry does.")
 PROCESSES = Option("processes", Whole(1, kinds.MOST_PROCESSES), 1, "Processes on this machine that share the work.")
+MIXTURE = Option("mixture", Flag(), True, "Use all parts of the model, or its network alone.", "mixture")
 BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
 
 TRAIN = (
@@ -83,6 +84,7 @@ SAMPLE = (
     Option("novelty", Files(), None, "Compare the samples with this corpus, as lmgen novelty does; repeatable."),
     *NOVELTY_OF,
     Option("strict", Flag(), False, "Refuse a prompt with symbols unknown to the model."),
+    MIXTURE,
     PRECISION,
     JSON,
 )
@@ -91,6 +93,7 @@ TOP = (
     DRAWING[1],  # the prompt
     *CONSTRAINTS,
     *(option for option in SAMPLING if option.name in ("max_length", "unknown")),
+    MIXTURE,
     PRECISION,
     JSON,
 )
@@ -141,6 +144,7 @@ EVAL = (
     Option("markdown", Flag(), False, "Print a row of a Markdown table for each text.", "plain"),
     ENCODING,
     ERRORS,
+    MIXTURE,
     PRECISION,
     JSON,
 )
@@ -149,6 +153,7 @@ SCORE = (
     Option("symbols", Flag(), False, "Print the nats of every symbol, too."),
     ENCODING,
     ERRORS,
+    MIXTURE,
     PRECISION,
     JSON,
 )
@@ -164,6 +169,7 @@ SERVE = (
     Option("queue", Whole(), 1024, "Most texts that are written or wait; more are refused."),
     Option("time_limit", Duration(), 120, "Longest time for a request."),
     Option("open", Flag(), False, "Open the page in a browser."),
+    MIXTURE,
     PRECISION,
 )
 COPIED = 30  # characters from which on a span counts as copied
@@ -177,6 +183,7 @@ EXPLAIN = (
     replace(LABEL, help="Label to explain by, of a model that writes by label."),
     ENCODING,
     ERRORS,
+    MIXTURE,
     PRECISION,
     JSON,
 )
@@ -191,8 +198,8 @@ NOVELTY = (
     ERRORS,
     JSON,
 )
-COMPRESS = (replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),)
-DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"),)
+COMPRESS = (replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"), MIXTURE)
+DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"), MIXTURE)
 FORMAT = Option(
     "format",
     Choice(("html", "numpy", "onnx", "torch", "hub")),
@@ -204,6 +211,7 @@ EXPORT = (
     FORMAT,
     replace(OUTPUT, help="Output file, or directory; - for stdout.", chosen="the model's name in this folder"),
     Option("bits", Choice(("16", "8")), None, "Bits of a weight in an html page.", chosen="16"),
+    MIXTURE,
     Option("force", Flag(), False, "Replace what an export wrote there."),
 )
 SHOW = (Option("plot", File(), None, "Draw the training curves to a .png, .svg or .pdf file."), JSON)

@@ -15,6 +15,7 @@ from lmgen.errors import CheckpointError, InputError
 from lmgen.system import arrayfile, files
 
 PAUSE = 0.01  # seconds: replacing a directory takes less
+MIXTURE = "mixture.safetensors"  # the parts of a model but its network, where there are any
 KEEP = 2  # snapshots kept of a training
 TEXT_MAX = {"config.json": 1 << 20, "vocab.json": 1 << 26}  # bytes of the text files, whose hashes the array files hold
 TOO_LARGE = {

@@ -34,7 +34,7 @@ class Fitted:
     @property
     def ngrams(self) -> int:
         """How many n-grams it holds, of all lengths."""
-        return sum(len(level.keys) for level in self.lm.levels)
+        return len(self.lm)
 
 
 def fitted(

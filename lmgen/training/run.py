@@ -140,7 +140,7 @@ class Run:
             if found.temperature != 1:
                 checkpoint.write_model(self.place.folder, found.network.arrays(), found.network.provenance.about)
             if found.mixed:
-                mixed.write(self.place.folder, found.mixed)
+                mixed.write(self.place.folder, found.mixed, found.times)
             page = self._page(about["parameters"], found.best.provenance.about["valid_nats"], found.rows)
             files.write_bytes(self.place.folder / "README.md", page)
         except LmgenError as error:

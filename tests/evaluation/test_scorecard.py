@@ -19,7 +19,7 @@ from lmgen.data import corpus
 from lmgen.data.reading import Text, whole
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import InputError
-from lmgen.evaluation import scorecard, scores
+from lmgen.evaluation import scores
 from lmgen.models import scoring
 from lmgen.models.mixed import mixed_nats, mixing_weight
 from lmgen.training import counting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ class Finished:
     network: Recurrent
     temperature: float
     mixed: Mixed | None
+    times: float  # how many times as long as by the network alone scoring takes with n-grams
 
     @property
     def best(self) -> Recurrent | Mixed:
@@ -56,11 +58,15 @@ def validations(data: Corpus) -> float:
 
 def finished(network: Recurrent, ngrams: Fitted, valid: np.ndarray) -> Finished:
     """The best model that can be made of a network and n-grams, by a validation text."""
+    begun = time.monotonic()
     nats = scoring.stream_nats(network, valid, exact=False)
+    took = time.monotonic() - begun
     network, nats, fitted = temperature.tempered(network, nats, valid)
     origin = network.provenance
     about: dict[str, Any] = {**origin.about, "valid_nats": float(nats.mean(dtype=np.float64))}
     if fitted != 1:
         about["evaluation_temperature"] = fitted
     network = replace(network, provenance=replace(origin, about=about))
-    return Finished(network, fitted, mixture(network, nats, ngrams.lm, valid))
+    begun = time.monotonic()
+    mixed = mixture(network, nats, ngrams.lm, valid)
+    return Finished(network, fitted, mixed, 1 + (time.monotonic() - begun) / max(took, 1e-9))
