@@ -133,7 +133,12 @@ def choose(corpus: Any, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, 
     fit = next(size for size in (ATTENTION if attends else CHARACTERS if characters else WORDS) if symbols <= size.symbols)
     shape = _shape(fit, not characters, wanted)
     a_second = speed(NetworkConfig(vocab=len(corpus.vocab), **shape))
-    if not attends and fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * a_second < HASTE:
+    if (
+        not attends
+        and fit.size > IN_HASTE.size
+        and wanted.get("budget") is not None
+        and wanted["budget"] * a_second < HASTE * (wanted.get("members") or 1)
+    ):
         fit, shape = IN_HASTE, _shape(IN_HASTE, not characters, wanted)
     short = not carry and symbols / max(1, corpus.train.sequences) < 24
     train: dict[str, Any] = {
@@ -148,7 +153,11 @@ def choose(corpus: Any, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, 
         raise InputError(f"a step of {many} is too large: give a smaller --batch or --window")
     train |= _ends(train, symbols, bool(corpus.valid))
     if wanted.get("dropout") is None:
-        read = {"epochs": symbols, "steps": per_step, "budget": a_second}  # symbols in a unit of each end
+        read = {
+            "epochs": symbols,
+            "steps": per_step,
+            "budget": a_second / train.get("members", 1),
+        }  # symbols in a unit of each end
         passes = min(train[name] * each / max(1, symbols) for name, each in read.items() if name in train)
         passes = min(passes, ENOUGH_PASSES) if corpus.valid else passes
         shape["dropout"] = next(rate for most, rate in DROPOUT if passes <= most)

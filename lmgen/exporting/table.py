@@ -49,6 +49,8 @@ def left_out(lm: Any, format: str) -> str:
     if not isinstance(lm, Mixed):
         return ""
     count, most = len(lm.ngrams), TARGETS[format].ngrams
+    if len(lm.networks) > 1 and format != "hub":
+        return f"the first of {len(lm.networks)} networks is written alone: --format {format} holds no more"
     if count <= most:
         return ""
     why = f"{count:,} n-grams are more than the {most:,}" if most else "n-grams are nothing"

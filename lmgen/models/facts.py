@@ -66,6 +66,7 @@ def _parts(path: Path, about: dict[str, Any]) -> dict[str, Any]:
         "valid_nats": further["valid_nats"],
         "network_nats": further["network_nats"],
         **tempered,
+        "networks": further["networks"],
         "mixed_with": f"n-grams up to order {further['order']}",
         "ngrams": further["ngrams"],
         "network_bytes": sizes["model"],

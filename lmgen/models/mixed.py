@@ -57,7 +57,9 @@ class Mixed(RunsCompiled, ShowsUnits):
     @property
     def described(self) -> str:
         """The parts but the first network, in a few words."""
-        return f"a Kneser-Ney model of order {self.ngrams.config.order} ({len(self.ngrams):,} n-grams)"
+        further = len(self.networks) - 1
+        others = f"{further} more network{'s' * (further > 1)} and " if further else ""
+        return f"{others}a Kneser-Ney model of order {self.ngrams.config.order} ({len(self.ngrams):,} n-grams)"
 
     def arrays(self) -> Arrays:
         return {**self.network.arrays(), **{f"mixture/{name}": array for name, array in self.parts().items()}}

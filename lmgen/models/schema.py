@@ -184,6 +184,7 @@ TRAINING: Table = {
     "keep": like("keep", late=True),
     "average": Field(Bounded(0, 1), late=True),
     "mixture": like("mixture", late=True),
+    "members": like("members", late=True),
 }
 PROGRESS: Table = {
     "step": Field(Whole(0, LARGEST - 1)),
@@ -196,6 +197,10 @@ PROGRESS: Table = {
     "counted": COUNT,
     "scale": Field(Bounded(0, FLOAT32), late=True),
     "finished": WORDS,
+    "member": Field(Whole(0, MOST_NETWORKS - 1), late=True),
+    "first": Field(Whole(0, LARGEST - 1), late=True),
+    "begun": Field(Bounded(0, FLOAT32), late=True),
+    "ended": Field(Flag(), late=True),
 }
 FORMS = dict.fromkeys(form for structure in STRUCTURES for form in structure.forms)
 TASKS = dict.fromkeys(task for structure in STRUCTURES for task in structure.tasks)

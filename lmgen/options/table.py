@@ -199,6 +199,14 @@ TRAIN = (
     Option("clip", Bounded(0, kinds.LARGEST_FLOAT, open_low=True), None, "Largest global norm of the gradient.", "training", "1"),
     Option("patience", Whole(0), None, "Stop after this many validations without improvement; 0: never.", "training", "10"),
     Option("mixture", Flag(), True, "Mix in an n-gram model of the text where validation gains.", "training mixture"),
+    Option(
+        "members",
+        Whole(1, kinds.MOST_NETWORKS),
+        None,
+        "Networks to train, one after the other, and to average where validation gains; a budget is shared among them.",
+        "training mixture",
+        "1",
+    ),
     Option("keep", Choice(("best", "last")), None, "Weights to keep: of the best validation, or the last.", "training", "best"),
     PRECISION,
     Option("seed", SEED, 0, "Seed of all random numbers.", "training", counts=True),
@@ -231,6 +239,8 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
         raise InputError("--keep best and --patience need validation, which --no-valid leaves out: give one or the other")
     if options["valid"] and options["no_valid"]:
         raise InputError("--valid asks for validation and --no-valid for none: give one of them")
+    if (options["members"] or 1) > 1 and (options["no_valid"] or not options["mixture"]):
+        raise InputError("--members are kept where validation gains, and mixed: leave out --no-valid and --no-mixture")
     if options["resume"]:
         if not files and (options["valid"] is not None or options["glob"]):
             raise InputError("--valid and --glob belong to a text: name it, too")

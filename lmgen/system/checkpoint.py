@@ -49,6 +49,19 @@ def write_model(path: Path, arrays: arrayfile.Arrays, about: Mapping[str, Any]) 
     arrayfile.write_arrays(path / "model.safetensors", "model", arrays, {**about, "files": _hashes(path)})
 
 
+def write_member(path: Path, member: int, arrays: arrayfile.Arrays, about: Mapping[str, Any]) -> None:
+    """Write the best weights of a further network of a training; `member` counts from 1."""
+    name = files.subfolder(path, "train") / f"network-{member}.safetensors"
+    arrayfile.write_arrays(name, "model", arrays, {**about, "files": _hashes(path)})
+
+
+def read_member(path: Path, member: int) -> arrayfile.Arrays:
+    """The weights of a further network. Raises CheckpointError where they are missing, damaged or of another training."""
+    arrays, about = arrayfile.read_arrays(path / "train" / f"network-{member}.safetensors", "model")
+    read_texts(path, about)
+    return arrays
+
+
 def read_model(path: Path, weights: bool = True) -> tuple[arrayfile.Arrays, dict[str, Any], dict[str, str]]:
     """The weights (none without `weights`), their metadata, and the text files, whose hashes are checked.
 

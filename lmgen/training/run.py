@@ -45,7 +45,7 @@ from lmgen.training.loop import Training
 from lmgen.training.step import State, begin
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
-Weights = tuple[arrayfile.Arrays, dict[str, Any], bytes]  # what becomes model.safetensors, its metadata, and README.md
+Weights = tuple[arrayfile.Arrays, dict[str, Any], bytes, int]  # of a network, their metadata, README.md, which network it is
 
 
 class Run:
@@ -127,12 +127,14 @@ class Run:
         if self.trouble or not self.place.published:
             return
         arrays, about = checkpoint.read_model(self.place.folder)[:2] if self.writes else ({}, {})
+        members = range(1, self.progress.member + 1)
+        parts = [arrays, *(checkpoint.read_member(self.place.folder, k) if self.writes else {} for k in members)]
         if group.count() > 1:
-            arrays = arrayfile.arrays_of(group.sent(arrayfile.content(arrays)))
+            parts = [arrayfile.arrays_of(group.sent(arrayfile.content(one))) for one in parts]
         origin = Provenance(self.text, self.data.known, self.path, about)
         kind: Any = loading.type_of(vars(self.network))
-        network = kind.from_arrays(self.network, arrays, self.data.vocab, self.config.precision, origin)
-        self.finished = found = finish.finished(network, ngrams, self.data.valid.stream)
+        networks = [kind.from_arrays(self.network, one, self.data.vocab, self.config.precision, origin) for one in parts]
+        self.finished = found = finish.finished(networks, ngrams, self.data.valid.stream)
         if not self.writes:
             return
         try:
@@ -163,9 +165,7 @@ class Run:
         weights = self._weights(nats if step == self.progress.step else None) if keeps_last else self._better
         try:
             if weights:
-                mixed.forget(self.place.folder)
-                checkpoint.write_model(self.place.folder, *weights[:2])
-                files.write_bytes(self.place.folder / "README.md", weights[2])
+                self._write(*weights)
                 self._better = None
             arrays = trees.flatten(state._asdict())
             about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
@@ -178,6 +178,15 @@ class Run:
                 self._better = {name: a.copy() for name, a in self._better[0].items()}, *self._better[1:]
             raise
 
+    def _write(self, arrays: arrayfile.Arrays, about: dict[str, Any], page: bytes, member: int) -> None:
+        """Write the weights to keep of a network; those of the first one are the model until all are trained."""
+        if member:
+            checkpoint.write_member(self.place.folder, member, arrays, about)
+            return
+        mixed.forget(self.place.folder)
+        checkpoint.write_model(self.place.folder, arrays, about)
+        files.write_bytes(self.place.folder / "README.md", page)
+
     def _validate(self, params: model.Params) -> float:
         nats, self._facts = self.language_model(params).validate(self.data.valid)
         return nats
@@ -187,7 +196,7 @@ class Run:
         parameters, step = model.parameters(params), self.progress.step
         about = {"step": step, "valid_nats": valid_nats, "parameters": parameters, "text_sha256": self.data.sha256}
         about |= self._facts
-        return trees.flatten(params), about, self._page(parameters, valid_nats)
+        return trees.flatten(params), about, self._page(parameters, valid_nats), self.progress.member
 
     def _page(self, parameters: int, valid_nats: float | None, further: Mapping[str, str] = MappingProxyType({})) -> bytes:
         """README.md, with further rows."""
@@ -315,6 +324,8 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     if progress.best_nats is not None:
         try:
             checkpoint.read_model(path)
+            if progress.member:
+                checkpoint.read_member(path, progress.member)
         except CheckpointError as error:
             complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)

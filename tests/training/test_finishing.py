@@ -13,6 +13,7 @@ import lmgen as library
 import support
 from lmgen import loading
 from lmgen.data.vocab import Vocab
+from lmgen.errors import InputError
 from lmgen.models import scoring
 from lmgen.models.mixed import Mixed
 from lmgen.models.provenance import Provenance
@@ -20,7 +21,7 @@ from lmgen.models.recurrent import Recurrent
 from lmgen.nn import model
 from lmgen.nn.model import NetworkConfig
 from lmgen.system import arrayfile, checkpoint
-from lmgen.training.finishing import mixture, temperature
+from lmgen.training.finishing import finish, mixture, temperature
 
 TINY = {"size": 8, "embedding": 4, "batch": 4, "window": 8, "learning_rate": 1e-2}
 
@@ -71,7 +72,7 @@ def test_eval_is_the_sum_of_the_scores_and_of_the_bits_of_compress(text, tmp_pat
     bits = 8 * (len(packed) - compression.HEADER.size)
     assert bits == pytest.approx(measures.nats / math.log(2), abs=70)  # whole words of 32 bits, and the rounding of the coder
     alone = library.load(tmp_path / "model", mixture=False)
-    with pytest.raises(library.InputError, match="another model"):
+    with pytest.raises(InputError, match="another model"):
         compression.decompress(alone.lm, packed)
 
 
@@ -209,3 +210,46 @@ def test_the_temperature_is_the_one_that_the_network_was_made_with():
     same = temperature.tempered(true, scoring.stream_nats(true, stream), stream)
     assert same[0] is true
     assert same[2] == 1
+
+
+# ---- members -----------------------------------------------------------------------------------------------------------
+
+
+def test_networks_that_help_are_averaged(text, tmp_path):
+    model = library.train(text, output=tmp_path / "model", steps=25, members=3, **TINY)
+    assert len(model.lm.networks) == 3
+    one, other = (one.params["embedding"] for one in model.lm.networks[:2])
+    assert not np.array_equal(one, other)
+    alone = library.train(text, output=tmp_path / "alone", steps=25, **TINY)
+    assert model.evaluate().nats < alone.evaluate().nats
+    np.testing.assert_array_equal(model.lm.network.params["embedding"], alone.lm.network.params["embedding"])
+    lines = [json.loads(line) for line in (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
+    assert lines[-1]["step"] == 75
+    assert len(model.sample(3, seed=1)) == 3
+
+
+@pytest.mark.parametrize("stop", [4, 12, 14])
+def test_members_resume_to_the_bit(text, tmp_path, stop):
+    library.train(text, output=tmp_path / "whole", steps=12, members=2, **TINY)
+    library.train(text, output=tmp_path / "parts", steps=12, members=2, progress=lambda r: r.step < stop, **TINY)
+    assert not (tmp_path / "parts" / checkpoint.MIXTURE).exists()
+    library.train(resume=tmp_path / "parts")
+    assert arrays_of(tmp_path / "parts") == arrays_of(tmp_path / "whole")
+
+
+def test_a_network_that_does_not_help_is_left_out():
+    vocab = Vocab("char", ("a", "b"))
+    config = NetworkConfig(vocab=4, size=4, embedding=2)
+    stream = np.array([0, *([2, 3] * 200), 0])
+    ngrams = mixture.fitted(stream, stream, vocab, False, 1)
+    good, bad = (Recurrent(config, model.init(config, jax.random.key(k)), vocab) for k in (0, 1))
+    bad.params["head"]["b"] = bad.params["head"]["b"].at[0].set(50.0)  # is sure of EOS
+    found = finish.finished([good, bad], ngrams, stream)
+    assert len(found.mixed.networks if found.mixed else [found.network]) == 1
+
+
+@pytest.mark.parametrize("options", [{"no_valid": True}, {"mixture": False}])
+def test_members_need_validation(text, options):
+    with pytest.raises(InputError, match="--members are kept where validation gains"):
+        library.train(text, steps=2, members=2, **options)

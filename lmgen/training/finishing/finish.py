@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,18 +15,18 @@ from lmgen.models.mixed import Mixed
 from lmgen.models.recurrent import Recurrent
 from lmgen.training.counting import Fitted
 from lmgen.training.finishing import temperature
-from lmgen.training.finishing.mixture import mixture
+from lmgen.training.finishing.mixture import GAIN, averaging, mixture
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The network, at the temperature that was fitted to it (1 for none), with the mean nats of the validation text in the
-    metadata of both; `mixed` is the network with n-grams, or None where these gain nothing."""
+    """The first network, at the temperature that was fitted to it (1 for none), with the mean nats of the validation text in the
+    metadata of both; `mixed` is that network with others and with n-grams, or None where these gain nothing."""
 
     network: Recurrent
     temperature: float
     mixed: Mixed | None
-    times: float  # how many times as long as by the network alone scoring takes with n-grams
+    times: float  # how many times as long as by the network alone scoring takes with the other parts
 
     @property
     def best(self) -> Recurrent | Mixed:
@@ -56,17 +56,26 @@ def validations(data: Corpus) -> float:
     return 2 + temperature.TRIALS * min(1.0, temperature.ENOUGH / data.valid.symbols) if data.valid else 0.0
 
 
-def finished(network: Recurrent, ngrams: Fitted, valid: np.ndarray) -> Finished:
-    """The best model that can be made of a network and n-grams, by a validation text."""
+def finished(networks: Sequence[Recurrent], ngrams: Fitted, valid: np.ndarray) -> Finished:
+    """The best model that can be made of networks and n-grams, by a validation text."""
     begun = time.monotonic()
-    nats = scoring.stream_nats(network, valid, exact=False)
-    took = time.monotonic() - begun
-    network, nats, fitted = temperature.tempered(network, nats, valid)
-    origin = network.provenance
-    about: dict[str, Any] = {**origin.about, "valid_nats": float(nats.mean(dtype=np.float64))}
+    alone = [scoring.stream_nats(one, valid, exact=False) for one in networks]
+    took = (time.monotonic() - begun) / len(networks)
+    tempered = [temperature.tempered(one, nats, valid) for one, nats in zip(networks, alone, strict=True)]
+    (network, nats, fitted), *others = tempered
+    about: dict[str, Any] = {**network.provenance.about, "valid_nats": float(nats.mean(dtype=np.float64))}
     if fitted != 1:
         about["evaluation_temperature"] = fitted
-    network = replace(network, provenance=replace(origin, about=about))
+    chosen = [replace(network, provenance=replace(network.provenance, about=about))]
+    sums = np.exp(-nats.astype(np.float64))
+    for other, further, _ in others:
+        with_it = sums + np.exp(-further.astype(np.float64))
+        averaged = np.log(len(chosen) + 1) - np.log(with_it)
+        if averaged.mean() < (1 - GAIN) * nats.mean(dtype=np.float64):
+            chosen, sums, nats = [*chosen, other], with_it, averaged
     begun = time.monotonic()
-    mixed = mixture(network, nats, ngrams.lm, valid)
-    return Finished(network, fitted, mixed, 1 + (time.monotonic() - begun) / max(took, 1e-9))
+    mixed = mixture(chosen, nats, ngrams.lm, valid)
+    if not mixed and len(chosen) > 1:
+        mixed = averaging(chosen, nats, ngrams.lm)
+    times = len(chosen) + (time.monotonic() - begun) / max(took, 1e-9)
+    return Finished(chosen[0], fitted, mixed, times)

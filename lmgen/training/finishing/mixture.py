@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,8 +34,8 @@ def _shortened(stream: np.ndarray, most: int) -> np.ndarray:
     return stream if len(stream) <= most else np.append(stream[:most], EOS)
 
 
-def mixture(network: Recurrent, nats: np.ndarray, ngrams: NGramModel, valid: np.ndarray) -> Mixed | None:
-    """A network mixed with n-grams; None where the validation text has hardly fewer nats than its `nats` by the network alone."""
+def mixture(networks: Sequence[Recurrent], nats: np.ndarray, ngrams: NGramModel, valid: np.ndarray) -> Mixed | None:
+    """Networks mixed with n-grams; None where the validation text has hardly fewer nats than its `nats` by the networks alone."""
     order = ngrams.config.order
     by_ngrams = scoring.stream_nats(ngrams, valid, exact=False)
     lengths = ngrams.lengths(valid)
@@ -42,5 +43,15 @@ def mixture(network: Recurrent, nats: np.ndarray, ngrams: NGramModel, valid: np.
     mean = float(mixed.mixed_nats(by_ngrams, nats, weights[lengths]).mean(dtype=np.float64))
     if not mean < (1 - GAIN) * nats.mean(dtype=np.float64):
         return None
-    origin = network.provenance
-    return Mixed([network], ngrams, weights, replace(origin, about={**origin.about, "valid_nats": mean}))
+    origin = networks[0].provenance
+    return Mixed(networks, ngrams, weights, replace(origin, about={**origin.about, "valid_nats": mean}))
+
+
+def averaging(networks: Sequence[Recurrent], nats: np.ndarray, ngrams: NGramModel) -> Mixed:
+    """The average of networks, which n-grams do not improve: those of one symbol stand in it, without weight."""
+    config, (unigrams, *_) = replace(ngrams.config, order=1), ngrams.levels
+    origin = networks[0].provenance
+    about = {**origin.about, "valid_nats": float(nats.mean(dtype=np.float64))}
+    return Mixed(
+        networks, replace(ngrams, config=config, levels=[unigrams]), np.zeros(1, np.float32), replace(origin, about=about)
+    )
