@@ -124,13 +124,16 @@ class Run:
 
     def _finish(self, ngrams: counting.Fitted) -> None:
         """Make the best of the network that was kept and the n-grams, and write it."""
-        if self.trouble or not self.place.published:
-            return
-        arrays, about = checkpoint.read_model(self.place.folder)[:2] if self.writes else ({}, {})
-        members = range(1, self.progress.member + 1)
-        parts = [arrays, *(checkpoint.read_member(self.place.folder, k) if self.writes else {} for k in members)]
+        parts: list[arrayfile.Arrays] = []
+        about: dict[str, Any] = {}
+        if self.writes and self.place.published and not self.trouble:
+            arrays, about, _ = checkpoint.read_model(self.place.folder)
+            parts = [arrays, *(checkpoint.read_member(self.place.folder, k) for k in range(1, self.progress.member + 1))]
         if group.count() > 1:
-            parts = [arrayfile.arrays_of(group.sent(arrayfile.content(one))) for one in parts]
+            sent = [group.sent(arrayfile.content(one)) for one in parts or [{}] * (self.progress.member + 1)]
+            parts = [arrayfile.arrays_of(one) for one in sent]
+        if not any(parts):
+            return
         origin = Provenance(self.text, self.data.known, self.path, about)
         kind: Any = loading.type_of(vars(self.network))
         networks = [kind.from_arrays(self.network, one, self.data.vocab, self.config.precision, origin) for one in parts]
@@ -242,6 +245,8 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
             unit = data.vocab.unit
             raise InputError(f"--input hash reads the letters of words, and the unit is {unit}: add --unit word, or leave it out")
         network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, hashed=hashed, **shape)
+    if (wanted.get("members") or 1) > 1 and data.valid is None:
+        raise InputError("--members are kept where validation gains, and this text is too short to hold some back: give --valid")
     text = replace(text, split=data.split)
     config = TrainingConfig(**{**pace, "precision": precision_of(pace.get("precision", "auto"), network.cell)})
     if wanted.get("batch") is None and not text.form:

@@ -94,14 +94,15 @@ def test_all_ways_to_read_agree(order, networks, carry):
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@given(lines, lines, st.integers(1, 5), st.booleans())
-@settings(max_examples=25, deadline=None)
-def test_the_tree_reads_as_the_keys_do(train, test, order, carry):
+@given(lines, lines)
+@settings(max_examples=5, deadline=None)
+@pytest.mark.parametrize(("order", "carry"), [(1, False), (2, True), (5, False), (4, True)])
+def test_the_tree_reads_as_the_keys_do(order, carry, train, test):
     lm = counting.fitted(stream_of(train), None, VOCAB, carry, order).lm
     if not all(len(level.keys) for level in lm.levels):
         return
     tree, stream = ngramtree.tree_of(lm.levels), stream_of(test).astype(np.int32)
-    step, nodes = ngramtree.stepper(ngramtree.most_children(tree), carry), lm.start(1).astype(np.int32)
+    step, nodes = jax.jit(ngramtree.stepper(ngramtree.most_children(tree), carry)), lm.start(1).astype(np.int32)
     tree = jax.tree.map(jax.numpy.asarray, tree)
     state, expected = lm.read(lm.start(1), stream[:, None])
     for k, id in enumerate(stream):

@@ -29,7 +29,7 @@ TINY = {"size": 8, "embedding": 4, "batch": 4, "window": 8, "learning_rate": 1e-
 @pytest.fixture
 def text(tmp_path):
     path = tmp_path / "words.txt"
-    path.write_text("".join(f"{word}\n" for word in support.invented_words(300)), "utf-8")
+    path.write_text("".join(f"{word}\n" for word in support.invented_words(1000)), "utf-8")
     return path
 
 
@@ -253,3 +253,8 @@ def test_a_network_that_does_not_help_is_left_out():
 def test_members_need_validation(text, options):
     with pytest.raises(InputError, match="--members are kept where validation gains"):
         library.train(text, steps=2, members=2, **options)
+
+
+def test_members_need_enough_text(tmp_path):
+    with pytest.raises(InputError, match="too short to hold some back: give --valid"):
+        library.train(["ab", "abc"], output=tmp_path / "model", steps=2, members=2)
