@@ -60,6 +60,7 @@ inline void mix_ngrams(const Sampling& s, int64_t b, float* l, int64_t padded, f
   float top;
   for (int64_t v = 0; v < padded; v++) p[v] = l[v];
   const float total = exponentials(p, padded, top);
+  if (!(total < 3e38f)) return;  // the logits are no numbers: their nats say so
   for (int64_t v = 0; v < s.V; v++) q[v] = g.p[0][v] * scale;
   for (int64_t k = 0; k < g.order - 1; k++) {
     const int32_t node = g.nodes[k * s.B + b];

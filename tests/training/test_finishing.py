@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -91,8 +92,8 @@ def test_more_training_makes_the_mixture_anew(text, tmp_path):
     library.train(resume=tmp_path / "model", steps=200)
     after = arrays_of(tmp_path / "model")
     assert after[f"{checkpoint.MIXTURE}/ngrams/0/log_p"] == before[f"{checkpoint.MIXTURE}/ngrams/0/log_p"]
-    assert after[f"{checkpoint.MIXTURE}/weights"] != before[f"{checkpoint.MIXTURE}/weights"]
-    assert isinstance(loading.load(tmp_path / "model"), Mixed)
+    assert after["model.safetensors/embedding"] != before["model.safetensors/embedding"]
+    assert isinstance(loading.load(tmp_path / "model"), Mixed)  # which belongs to the new weights
 
 
 @pytest.mark.parametrize("options", [{"mixture": False}, {"no_valid": True}, {"direction": "both"}])
@@ -191,18 +192,23 @@ def test_tempered_weights_divide_the_logits(shape):
     np.testing.assert_allclose(after, before / 0.5, rtol=1e-5)
 
 
-def test_the_temperature_is_the_one_that_the_network_was_made_with():
+def written() -> tuple[Recurrent, np.ndarray]:
+    """A network, and a text that it wrote itself."""
     vocab = Vocab("char", ("a", "b", "c", "d"))
     config = NetworkConfig(vocab=6, size=8, embedding=4)
     params = jax.tree.map(lambda a: 4 * a, model.init(config, jax.random.key(1)))
     true = Recurrent(config, params, vocab, "f32", Provenance())
     state, ids, rng = true.start(1), [0], np.random.default_rng(0)
-    for _ in range(3000):  # a text that the network itself wrote
+    for _ in range(3000):
         state, logits = true.read(state, np.array([[ids[-1]]], np.int32))
         p = np.exp(np.float64(logits[0, 0]))
         ids.append(int(rng.choice(6, p=p / p.sum())))
-    stream = np.array([*ids, 0])
-    sharp = Recurrent(config, model.tempered(params, 0.8), vocab, "f32", Provenance())
+    return true, np.array([*ids, 0])
+
+
+def test_the_temperature_is_the_one_that_the_network_was_made_with():
+    true, stream = written()
+    sharp = replace(true, params=model.tempered(true.params, 0.8))
     found, nats, fitted = temperature.tempered(sharp, scoring.stream_nats(sharp, stream), stream)
     assert fitted == pytest.approx(1.25, abs=0.1)
     assert nats.sum() == pytest.approx(scoring.stream_nats(true, stream).sum(), rel=2e-3)
@@ -215,18 +221,33 @@ def test_the_temperature_is_the_one_that_the_network_was_made_with():
 # ---- members -----------------------------------------------------------------------------------------------------------
 
 
-def test_networks_that_help_are_averaged(text, tmp_path):
+def test_networks_are_trained_one_after_the_other(text, tmp_path):
     model = library.train(text, output=tmp_path / "model", steps=25, members=3, **TINY)
-    assert len(model.lm.networks) == 3
-    one, other = (one.params["embedding"] for one in model.lm.networks[:2])
-    assert not np.array_equal(one, other)
     alone = library.train(text, output=tmp_path / "alone", steps=25, **TINY)
-    assert model.evaluate().nats < alone.evaluate().nats
-    np.testing.assert_array_equal(model.lm.network.params["embedding"], alone.lm.network.params["embedding"])
+    first, second, third = (
+        model.lm.network.arrays(),
+        *(checkpoint.read_member(tmp_path / "model", k) for k in (1, 2)),
+    )
+    np.testing.assert_array_equal(first["embedding"], alone.lm.network.arrays()["embedding"])
+    assert len({one["embedding"].tobytes() for one in (first, second, third)}) == 3
     lines = [json.loads(line) for line in (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
     assert lines[-1]["step"] == 75
-    assert len(model.sample(3, seed=1)) == 3
+
+
+def test_networks_that_help_are_averaged():
+    true, stream = written()
+    ngrams = mixture.fitted(stream, stream[:500], true.vocab, False, 1)
+
+    def wrong(seed: int) -> Recurrent:
+        head = {**true.params["head"], "b": true.params["head"]["b"] + jax.random.normal(jax.random.key(seed), (6,))}
+        return replace(true, params={**true.params, "head": head})
+
+    found = finish.finished([wrong(1), wrong(2), wrong(3)], ngrams, stream)
+    assert len(found.mixed.networks) > 1
+    best = found.best.provenance.about["valid_nats"]
+    assert best == pytest.approx(scoring.stream_nats(found.mixed, stream).mean(), rel=1e-4)
+    assert best < found.network.provenance.about["valid_nats"]
 
 
 @pytest.mark.parametrize("stop", [4, 12, 14])
