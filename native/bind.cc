@@ -176,7 +176,7 @@ ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   return run(arrays, double(p.rows) * double(p.columns) * double(p.inner), [&](const Worker& w) { kernels->product(p, w); });
 }
 
-// inputs, ids [T, B] or [0, 0], U, b_u [N] or [0], h0, c0 or [0, 0], forget -> hs, c, h_stored, and for a gradient gates, cs.
+// inputs, ids [T, B] or [0, 0], U, b_u [N] or [0], h0, c0 or [0, 0], forget, mask or [0, 0] -> hs, c, h_stored, and for a gradient gates, cs.
 ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
@@ -194,18 +194,19 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   f.h0 = arrays.floats(4, {B, N});
   f.c0 = gru ? nullptr : arrays.floats(5, {B, N});
   f.forget = arrays.in<uint8_t>(6, DataType::PRED, {T, B});
+  f.mask = arrays.size(7, 0) ? arrays.floats(7, {B, N}) : nullptr;
   f.hs = arrays.floats_out(0, {T, B, N});
   f.c = gru ? nullptr : arrays.floats_out(1, {B, N});
   const bool keep = results.size() > 3;
   f.h_stored = arrays.out<void>(2, stored(bf16), {keep ? T : 2, B, P});
   if (keep) f.gates = arrays.out<void>(3, stored(bf16), {T, B, 4, P});
-  if (keep && !gru) f.cs = arrays.floats_out(4, {T, B, P});
+  if (keep && (!gru || f.mask)) f.cs = arrays.floats_out(4, {T, B, P});
   if (f.ids) require_ids(arrays, f.ids, T * B, f.rows);
   const double work = double(T) * double(B) * double(N) * double(gates * P);
   return run(arrays, work, [&](const Worker& w) { kernels->forward(f, w); });
 }
 
-// U, c0 or [0, 0], forget, h_stored, gates, cs or [0], dhs, dh, dc or [0, 0] -> du, dh0, dc0.
+// U, c0 or [0, 0], forget, h_stored, gates, cs or [0], dhs, dh, dc or [0, 0], mask or [0, 0] -> du, dh0, dc0.
 ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
@@ -216,11 +217,12 @@ ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bo
   b.cell = gru ? GRU : LSTM, b.T = T, b.B = B, b.N = N, b.P = P;
   b.fits_in_cache = fits_in_cache(kernels->packed_size(P, gates * P));
   b.U = arrays.floats(0, {N, gates * N});
-  b.c0 = gru ? nullptr : arrays.floats(1, {B, N});
+  b.mask = arrays.size(9, 0) ? arrays.floats(9, {B, N}) : nullptr;
+  b.c0 = gru && !b.mask ? nullptr : arrays.floats(1, {B, N});
   b.forget = arrays.in<uint8_t>(2, DataType::PRED, {T, B});
   b.h_stored = arrays.in<void>(3, stored(bf16), {T, B, P});
   b.gates = arrays.in<void>(4, stored(bf16), {T, B, 4, P});
-  b.cs = gru ? nullptr : arrays.floats(5, {T, B, P});
+  b.cs = gru && !b.mask ? nullptr : arrays.floats(5, {T, B, P});
   b.dhs = arrays.floats(6, {T, B, N});
   b.dh = arrays.floats(7, {B, N});
   b.dc = gru ? nullptr : arrays.floats(8, {B, N});

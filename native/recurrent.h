@@ -58,7 +58,8 @@ struct GRUCell {
   static State forward(const Vec* u, const Vec* x, Vec b_u, Vec h, Vec, Stored* kept, int64_t P) {
     const Vec z = sigmoid(u[0] + x[0]), r = sigmoid(u[1] + x[1]), q = u[2] + b_u, n = tanh(x[2] + r * q);
     if (kept) store(kept, z), store(kept + P, r), store(kept + 2 * P, n), store(kept + 3 * P, q);
-    return {z * n + (broadcast(1) - z) * h, zero()};
+    h = z * n + (broadcast(1) - z) * h;
+    return {h, h};
   }
 
   // The cotangents of n z r q in `d`; returns the part of the previous h's cotangent that bypasses the products.
@@ -71,6 +72,11 @@ struct GRUCell {
     return dh * (one - z);
   }
 };
+
+// A state as the recurrent products read it.
+inline Vec read_state(const float* mask, int64_t b, int64_t N, int64_t n, Vec h) {
+  return mask ? h * load(mask + b * N + n, N - n) : h;
+}
 
 // ---- forward --------------------------------------------------------------------------------------------------------------
 
@@ -92,7 +98,7 @@ void loop_forward(const Forward& f, const Worker& worker) {
       float* s = state + part.state(u, b);
       store(s, reset ? zero() : load(f.h0 + b * N + n, N - n));
       store(s + WIDTH, reset || !f.c0 ? zero() : load(f.c0 + b * N + n, N - n));
-      store(h_stored + b * P + n, load(s));
+      store(h_stored + b * P + n, read_state(f.mask, b, N, n, load(s)));
     }
   const Cut rows(part.rows, tile_rows(G));
   alignas(64) float z[SUMS * WIDTH];
@@ -126,7 +132,7 @@ void loop_forward(const Forward& f, const Worker& worker) {
           const bool reset = f.forget[tb + B];
           store(s, reset ? zero() : after.h);
           store(s + WIDTH, reset ? zero() : after.c);
-          store(next + b * P + n, load(s));
+          store(next + b * P + n, read_state(f.mask, b, N, n, load(s)));
         }
       }
   }
@@ -180,7 +186,7 @@ void loop_backward(const Backward& k, const Worker& worker) {
             Vec dh = load(s), dc = load(s + WIDTH);
             if (t + 1 < T) {
               const bool reset = k.forget[tb + B];
-              dh = reset ? zero() : dh + load(z + (r * panels + p) * WIDTH);
+              dh = reset ? zero() : dh + read_state(k.mask, b, N, n, load(z + (r * panels + p) * WIDTH));
               if (reset) dc = zero();
             }
             if (t < 0) {
@@ -194,7 +200,8 @@ void loop_backward(const Backward& k, const Worker& worker) {
               c = load(k.cs + tb * P + n);
               if (!k.forget[tb]) c_before = t ? load(k.cs + (tb - B) * P + n) : load(k.c0 + b * N + n, N - n);
             }
-            dh = C::backward(gates + tb * 4 * P + n, P, load(h_stored + tb * P + n), c_before, c, dh, dc, d);
+            const Vec h_before = k.cs ? c_before : load(h_stored + tb * P + n);
+            dh = C::backward(gates + tb * 4 * P + n, P, h_before, c_before, c, dh, dc, d);
             for (int q = 0; q < 4; q++) store(du + (tb * 4 + q) * P + n, d[q]);
             store(s, dh);
             store(s + WIDTH, dc);

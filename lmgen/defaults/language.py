@@ -57,6 +57,10 @@ WORDS = (Size(3e5, 128, 128, 16, 4e-3), Size(float("inf"), 200, 200, 16, 1e-2, l
 ATTENTION = (Size(1e5, 128, 128, 16, 2e-3), Size(float("inf"), 128, 128, 12, 3e-3))  # for cells that normalise
 BLOCKS = {"transformer": 4}  # layers
 CONTEXT = 64  # symbols that attention sees
+SETTINGS = {  # of cells: what they are settings of, and a cell that has it
+    **dict.fromkeys(("context", "heads"), ("attention", "transformer")),
+    "rank": ("gates in rounds", "lstm-mogrifier"),
+}
 # (passes over the text, dropout): the more often a text is read, the more dropout.
 DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
 
@@ -69,10 +73,15 @@ def check(wanted: Mapping[str, Any]) -> None:
             meant = did_you_mean(value, known) or f": choose from {', '.join(known)}"
             raise InputError(f"there is no {name} {value!r}{meant}")
     cell = wanted.get("cell") or NetworkConfig.cell
-    for name in ("context", "heads"):
-        if wanted.get(name) is not None and name not in getattr(CELLS.get(cell), "settings", ()):
+    own: Any = CELLS.get(cell)
+    for name, (what, other) in SETTINGS.items():
+        if wanted.get(name) is not None and name not in getattr(own, "settings", ()):
+            raise InputError(f"--{name} is a setting of {what}, which {cell} has not: leave it out, or give --cell {other}")
+    for name in ("state_dropout", "weight_dropout"):
+        if wanted.get(name) and own and (own.normalises or not own.recurrent):
+            flag = f"--{name.replace('_', '-')}"
             raise InputError(
-                f"--{name} is a setting of attention, which {cell} has not: leave it out, or give --cell transformer"
+                f"{flag} is dropout of the recurrent products, which {cell} has not: leave it out, or give --cell lstm"
             )
 
 
@@ -172,6 +181,10 @@ def _shape(fit: Size, words: bool, wanted: dict[str, Any]) -> dict[str, Any]:
     shape = {"size": fit.size, "embedding": fit.embedding, "tie": words, **stacked(wanted, fit.layer_norm)}
     shape |= {name: wanted[name] for name in table.names("network") if wanted.get(name) is not None}
     settings = attending(shape)
+    if "rounds" in shape and "rounds" not in CELLS[shape.get("cell", NetworkConfig.cell)].settings:
+        raise InputError(
+            f"--rounds is a setting of lstm-mogrifier, and the cell is {shape.get('cell', NetworkConfig.cell)}: leave it out"
+        )
     if (shape["tie"] or settings) and wanted.get("embedding") is None:
         shape["embedding"] = shape["size"]
     return shape | settings

@@ -10,7 +10,8 @@ There are six implementations, tested equal:
 * `persistent.layer` computes a whole layer of LSTM or GRU with one kernel for all time steps, on NVIDIA GPUs.
 
 Shapes: T time, B batch, N cell size, G gates. xs [T, B, G N] are the input products, forget [T, B] is true where the state is
-reset before the step (where EOS is read).
+reset before the step (where EOS is read). In training p may hold a "mask" [B, N], by which recurrent products multiply what they
+read: dropout of the state.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def layer(
     if len(forget) > 1 and jax.default_backend() == "gpu":
         from lmgen.nn import persistent  # here, because Pallas takes long to import
 
-        if persistent.serves(cell, state["h"].shape[-1], forget, precision, rows):
+        if "mask" not in p and persistent.serves(cell, state["h"].shape[-1], forget, precision, rows):
             return persistent.layer(cell, p, state, rows, ids, forget, precision)
     xs = cell.inputs(p, rows, partial(product, precision=precision))
     return run(cell, p, state, xs if ids is None else lookup(xs, ids, precision), forget, precision)
@@ -70,6 +71,7 @@ def _scanned(cell: Cell, precision: str, p: Params, state: State, xs: Array, for
         factors: list[Array] = []
 
         def times(a: Array, name: str) -> Array:
+            a = a * p["mask"] if "mask" in p and name in cell.recurrent else a
             factors.append(a)
             u = product(a, p[name], precision)
             return u + taps[len(factors) - 1] if taps else u
@@ -184,17 +186,18 @@ def _compiled(cell, precision, p, state, rows, ids, forget, keep):
     gru = isinstance(cell, GRU)
     b_u, c0 = (p["b_u"], jnp.zeros((0, 0))) if gru else (jnp.zeros(0), state["c"])
     inputs = native.inputs(rows.reshape(-1, rows.shape[-1]), p["W"], p["b"], cell.gates, rows.shape[:-1], precision)
-    hs, c, *kept = native.forward(gru, precision, keep, inputs, ids, p["U"], b_u, state["h"], c0, forget)
+    mask = p.get("mask")
+    hs, c, *kept = native.forward(gru, precision, keep, inputs, ids, p["U"], b_u, state["h"], c0, forget, mask)
     after = {"h": hs[-1]} if gru else {"h": hs[-1], "c": c}
-    return (after, hs), (kept, p["W"], p["U"], c0, rows, ids, forget)
+    return (after, hs), (kept, p["W"], p["U"], c0 if mask is None or not gru else state["h"], rows, ids, forget, mask)
 
 
 def _compiled_backward(cell, precision, residuals, cotangent):
-    kept, W, U, c0, rows, ids, forget = residuals
+    kept, W, U, c0, rows, ids, forget, mask = residuals
     dstate, dhs = cotangent
     gru, G = isinstance(cell, GRU), cell.gates
     dc = jnp.zeros((0, 0)) if gru else dstate["c"]
-    du, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
+    du, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc, mask)
     P = du.shape[-1]
     du = du.reshape(-1, 4 * P)  # gates of GRU: n z r q, of which z r q belong to U and n z r to W
     dU, dbs = native.weight_gradient(kept[0].reshape(-1, P), du, U.shape, precision, b_from=(4 - G) * P, c_gates=G)
@@ -202,7 +205,7 @@ def _compiled_backward(cell, precision, residuals, cotangent):
     flat, first = rows.reshape(-1, rows.shape[-1]), 2 if gru else 0
     dW, db = native.weight_gradient(flat, dx, W.shape, precision, c_gates=G, first_gate=first)
     drows = native.product(dx, W, precision, transposed_b=True, shape=flat.shape, b_gates=G, first_gate=first).reshape(rows.shape)
-    dp = {"W": dW, "U": dU, "b": db} | ({"b_u": dbs[2 * len(U) :]} if gru else {})
+    dp = {"W": dW, "U": dU, "b": db} | ({"b_u": dbs[2 * len(U) :]} if gru else {}) | ({} if mask is None else {"mask": None})
     return dp, {"h": dh0} if gru else {"h": dh0, "c": dc0}, drows, None, None
 
 

@@ -33,6 +33,7 @@ from lmgen.models import recurrent, schema
 from lmgen.models.provenance import Provenance, TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
+from lmgen.nn.regularisation.dropout import described
 from lmgen.options import table
 from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
 from lmgen.system.cluster import group
@@ -148,7 +149,7 @@ class Run:
         about |= self._facts
         tied, letters = ", tied" * network.tie, ", words with their letters" * network.hashed
         rows = {
-            "network": f"{network.describe()}, embedding {network.embedding}{tied}{letters}, dropout {network.dropout:g}",
+            "network": f"{network.describe()}, embedding {network.embedding}{tied}{letters}, {described(network)}",
             "parameters": f"{parameters:,}",
             "read as": f"{kind.nouns[1]}s" if kind.nouns[1] else reading(self.data.vocab, self.text.sequence, network.carry),
             "steps": f"{step:,} of {config.batch} × {config.window} {kind.nouns[0]}s",
