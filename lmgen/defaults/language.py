@@ -85,6 +85,14 @@ def check(wanted: Mapping[str, Any]) -> None:
             )
 
 
+def slow(wanted: Mapping[str, Any]) -> str:
+    """A sentence about what makes a training slow; empty where nothing does."""
+    cell = wanted.get("cell") or NetworkConfig.cell
+    if wanted.get("state_dropout") and cell in native.CELLS and jax.default_backend() == "gpu":
+        return "warning: with --state-dropout a GPU computes one time step after the other, which is several times slower"
+    return ""
+
+
 def memory_needed(network: NetworkConfig, config: TrainingConfig) -> int:
     """The bytes that training takes at least: weights, gradient and two moments, and the activations that a gradient needs.
 
