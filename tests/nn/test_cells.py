@@ -122,12 +122,14 @@ def test_forgetting_makes_the_past_irrelevant(name):
 
 @every_cell
 def test_weights_start_small_and_states_start_at_zero(name):
-    """Uniform in ±1/√N, as PyTorch draws them: the deviation is 1/√(3 N). W_2 reads 4 N units."""
+    """Uniform in ±1/√N, as PyTorch draws them: the deviation is 1/√(3 N). W_2 reads 4 N units; of the gates in rounds each matrix
+    reads as many as it has rows."""
     p = CELLS[name].init(jax.random.key(3), 20, 64)
     matrices = {key: w for key, w in p.items() if w.ndim == 2}
-    assert matrices.keys() == {"W", *CELLS[name].recurrent, *({"P"} if CELLS[name].normalises else ())}
+    rounds = [f"{matrix}_{k}" for k in range(1, 1 + getattr(CELLS[name], "rounds", 0)) for matrix in "AB"]
+    assert matrices.keys() == {"W", *CELLS[name].recurrent, *rounds, *({"P"} if CELLS[name].normalises else ())}
     for key, matrix in matrices.items():
-        inputs = 4 * 64 if key == "W_2" else 64
+        inputs = len(matrix) if key in rounds else 4 * 64 if key == "W_2" else 64
         assert abs(matrix).max() <= inputs**-0.5
         assert float(matrix.std()) == pytest.approx((3 * inputs) ** -0.5, rel=0.05)
     state = CELLS[name].start(2, 64)
