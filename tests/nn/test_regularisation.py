@@ -19,6 +19,7 @@ from lmgen.nn.cells import CELLS
 from lmgen.nn.embedding import Rows
 from lmgen.nn.regularisation import dropout
 from lmgen.nn.regularisation.activations import regularised
+from lmgen.tasks import task_of
 from lmgen.tasks.language import Language
 from lmgen.training.step import begin, step
 
@@ -199,12 +200,12 @@ NOISY = replace(TINY, layers=2, dropout=0.2, ar=1.0, tar=1.0, **dict.fromkeys(RA
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"cell": "gru", "layer_norm": True}, {"cell": "lstm-mogrifier", "residual": True}], ids=str
+    "change", [{}, {"cell": "gru", "layer_norm": True}, {"cell": "lstm-mogrifier", "direction": "both"}], ids=str
 )
 def test_a_step_is_a_function_of_its_state_and_number(change):
     """The same bits when it is taken again, as after a resume; other masks at another number."""
-    task, config = Language(replace(NOISY, **change)), TrainingConfig(batch=3, window=7, learning_rate=0.01, steps=9)
-    batch = task.batch(ids_of(8, 3), np.zeros(3, bool))
+    task, config = task_of(replace(NOISY, **change), "f32"), TrainingConfig(batch=3, window=7, learning_rate=0.01, steps=9)
+    batch = task.batch(ids_of(8 + task.ahead, 3), np.zeros(3, bool))
 
     def taken(number):
         return step(task, config.optimiser, begin(task, config), batch, 0.01, number)[0].params
