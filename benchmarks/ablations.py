@@ -107,7 +107,7 @@ def _with(how: str, option: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("texts", nargs="*", choices=[[], *TEXTS], help="the texts; all without one")
+    parser.add_argument("texts", nargs="*", help=f"{', '.join(TEXTS)}; all without one")
     parser.add_argument("--budget")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int)
@@ -115,8 +115,9 @@ def main() -> None:
     given = parser.parse_args()
     need_data()
     names = given.only.split(",") if given.only else list(OPTIONS)
-    if unknown := set(names) - set(OPTIONS):
-        raise SystemExit(f"there is no option {', '.join(unknown)}: choose from {', '.join(OPTIONS)}")
+    for given_names, known in ((names, OPTIONS), (given.texts, TEXTS)):
+        if unknown := set(given_names) - set(known):
+            raise SystemExit(f"there is no {', '.join(unknown)}: choose from {', '.join(known)}")
     end = f"--steps {given.steps}" if given.steps else f"--budget {given.budget or BUDGET}"
     for text in given.texts or TEXTS:
         with tempfile.TemporaryDirectory() as folder:
