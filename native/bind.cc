@@ -176,14 +176,16 @@ ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   return run(arrays, double(p.rows) * double(p.columns) * double(p.inner), [&](const Worker& w) { kernels->product(p, w); });
 }
 
-// inputs, ids [T, B] or [0, 0], U, b_u [N] or [0], h0, c0 or [0, 0], forget, mask or [0, 0] -> hs, c, h_stored, and for a gradient gates, cs.
-ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
+// inputs, ids [T, B] or [0, 0], U, b_u [N] or [0], h0, c0 or [0, 0], forget, mask or [0, 0] -> hs, c, h_stored, and for a
+// gradient gates, cs.
+ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, int64_t cell) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
+  const bool gru = cell == GRU;
   const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4, P = kernels->padded(N);
   Forward f{};
-  f.cell = gru ? GRU : LSTM, f.T = T, f.B = B, f.N = N, f.P = P;
+  f.cell = Cell(cell), f.T = T, f.B = B, f.N = N, f.P = P;
   f.fits_in_cache = fits_in_cache(kernels->packed_size(P, gates * P));
   if (arrays.size(1, 0)) f.ids = arrays.in<int32_t>(1, DataType::S32, {T, B});
   f.rows = f.ids ? arrays.size(0, 0) : T * B;
@@ -207,14 +209,15 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
 }
 
 // U, c0 or [0, 0], forget, h_stored, gates, cs or [0], dhs, dh, dc or [0, 0], mask or [0, 0] -> du, dh0, dc0.
-ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
+ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, int64_t cell) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
+  const bool gru = cell == GRU;
   const int64_t T = arrays.size(2, 0), B = arrays.size(2, 1), N = arrays.size(0, 0), gates = gru ? 3 : 4, P = kernels->padded(N);
   arrays.require(T >= 1 && B >= 1, "the input is empty");
   Backward b{};
-  b.cell = gru ? GRU : LSTM, b.T = T, b.B = B, b.N = N, b.P = P;
+  b.cell = Cell(cell), b.T = T, b.B = B, b.N = N, b.P = P;
   b.fits_in_cache = fits_in_cache(kernels->packed_size(P, gates * P));
   b.U = arrays.floats(0, {N, gates * N});
   b.mask = arrays.size(9, 0) ? arrays.floats(9, {B, N}) : nullptr;
@@ -389,14 +392,15 @@ void order(const float* values, int64_t n, int32_t* out) {
 // and whether unk may be drawn [2, B], last and left [B], the gain and shift of the head's norm or [0]; then of each layer packed
 // U, b_u or [0], packed W or [0], b or [0], h, c or [0, 0], and the gain and shift of its norm or [0]
 // -> ids, nats, h_stored, logits, last, left, sums, read, then of each layer h, c. (h_stored, logits, sums, read are scratch.)
-ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru, int64_t eos, int64_t unk,
+ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, int64_t cell, int64_t eos, int64_t unk,
                   bool forgets, bool residual) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   Sampling s{};
+  const bool gru = cell == GRU;
   const int64_t first = 11, parts = 8, gates = gru ? 3 : 4;
-  s.cell = gru ? GRU : LSTM, s.layers = (int64_t(arguments.size()) - first) / parts;
+  s.cell = Cell(cell), s.layers = (int64_t(arguments.size()) - first) / parts;
   arrays.require(s.layers >= 1 && s.layers <= MAX_LAYERS && int64_t(arguments.size()) == first + parts * s.layers,
                  "the number of layers is out of range");
   s.V = arrays.size(2, 0), s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1), s.N = arrays.size(first + 4, 1),
@@ -473,15 +477,15 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_product, Guarded<product>::call,
                                   .Attr<int64_t>("b_gates")
                                   .Attr<int64_t>("c_gates")
                                   .Attr<int64_t>("first_gate"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_forward, Guarded<forward>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, Guarded<backward>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_forward, Guarded<forward>::call, ARRAYS.Attr<bool>("bf16").Attr<int64_t>("cell"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, Guarded<backward>::call, ARRAYS.Attr<bool>("bf16").Attr<int64_t>("cell"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sum_rows, Guarded<sum_rows>::call, ARRAYS.Attr<bool>("bf16"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_head, Guarded<head>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_pack, Guarded<pack>::call,
                               ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed").Attr<int64_t>("gates"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     lmgen_sample, Guarded<sample>::call,
-    ARRAYS.Attr<bool>("bf16").Attr<bool>("gru").Attr<int64_t>("eos").Attr<int64_t>("unk").Attr<bool>("forgets").Attr<bool>(
+    ARRAYS.Attr<bool>("bf16").Attr<int64_t>("cell").Attr<int64_t>("eos").Attr<int64_t>("unk").Attr<bool>("forgets").Attr<bool>(
         "residual"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_adamw, Guarded<adamw>::call,
                               ARRAYS.Attr<float>("clip")

@@ -50,7 +50,7 @@ struct Product {  // c [rows, columns] = a [rows, inner] b [inner, columns] + bi
   float* totals;       // or null, for a transposed a: the sum of the rows of b times `weights`, in the layout of a row of c
 };
 
-enum Cell { LSTM, GRU };
+enum Cell { LSTM, GRU, CAPPED_LSTM };  // in the order of CELLS of lmgen/nn/native.py
 
 struct Forward {  // a layer's time loop
   Cell cell;

@@ -1,7 +1,7 @@
 // The time loop of a layer, forward and backward.
 //
 // A block is WIDTH units. For a block and some rows of the batch a tile computes the products of all gates, and the elementwise
-// operations follow while the results are in the cache. LSTMCell and GRUCell define these operations.
+// operations follow while the results are in the cache. LSTMCell, CappedLSTMCell and GRUCell define these operations.
 
 // The part of a layer that one thread computes: all units of some rows of the batch if the weights fit in its cache; otherwise
 // some units of all rows, with a barrier a step.
@@ -20,7 +20,8 @@ struct LoopPart {
 
 // ---- LSTM: gates i f o g --------------------------------------------------------------------------------------------------
 
-struct LSTMCell {
+template <bool CAPPED>  // whether i is min(i, 1 - f)
+struct AnyLSTMCell {
   static constexpr int GATES = 4;
   struct State {
     Vec h, c;
@@ -30,7 +31,7 @@ struct LSTMCell {
   static State forward(const Vec* u, const Vec* x, Vec, Vec, Vec c, Stored* kept, int64_t P) {
     const Vec i = sigmoid(u[0] + x[0]), f = sigmoid(u[1] + x[1]), o = sigmoid(u[2] + x[2]), g = tanh(u[3] + x[3]);
     if (kept) store(kept, i), store(kept + P, f), store(kept + 2 * P, o), store(kept + 3 * P, g);
-    c = f * c + i * g;
+    c = f * c + (CAPPED ? smaller(i, broadcast(1) - f) : i) * g;
     return {o * tanh(c), c};
   }
 
@@ -42,10 +43,19 @@ struct LSTMCell {
     d[1] = dc * c_before * f * (one - f);
     d[2] = dh * t * o * (one - o);
     d[3] = dc * i * (one - g * g);
+    if constexpr (CAPPED) {
+      const Vec at_cap = exceeds(i, one - f);  // there it is 1 - f that is written
+      d[0] = d[0] * (one - at_cap);
+      d[1] = dc * (c_before - at_cap * g) * f * (one - f);
+      d[3] = dc * smaller(i, one - f) * (one - g * g);
+    }
     dc = dc * f;
     return zero();
   }
 };
+
+using LSTMCell = AnyLSTMCell<false>;
+using CappedLSTMCell = AnyLSTMCell<true>;
 
 // ---- GRU: gates z r n -----------------------------------------------------------------------------------------------------
 
@@ -72,6 +82,12 @@ struct GRUCell {
     return dh * (one - z);
   }
 };
+
+// Calls a function with the operations of a cell.
+template <class Function>
+void with_cell(Cell cell, Function function) {
+  cell == LSTM ? function(LSTMCell()) : cell == GRU ? function(GRUCell()) : function(CappedLSTMCell());
+}
 
 // A state as the recurrent products read it.
 inline Vec read_state(const float* mask, int64_t b, int64_t N, int64_t n, Vec h) {
@@ -212,9 +228,9 @@ void loop_backward(const Backward& k, const Worker& worker) {
 }
 
 inline void forward(const Forward& f, const Worker& worker) {
-  f.cell == LSTM ? loop_forward<LSTMCell>(f, worker) : loop_forward<GRUCell>(f, worker);
+  with_cell(f.cell, [&](auto cell) { loop_forward<decltype(cell)>(f, worker); });
 }
 
 inline void backward(const Backward& k, const Worker& worker) {
-  k.cell == LSTM ? loop_backward<LSTMCell>(k, worker) : loop_backward<GRUCell>(k, worker);
+  with_cell(k.cell, [&](auto cell) { loop_backward<decltype(cell)>(k, worker); });
 }

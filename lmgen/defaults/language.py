@@ -56,6 +56,7 @@ IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for charact
 WORDS = (Size(3e5, 128, 128, 16, 4e-3), Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True))
 ATTENTION = (Size(1e5, 128, 128, 16, 2e-3), Size(float("inf"), 128, 128, 12, 3e-3))  # for cells that normalise
 BLOCKS = {"transformer": 4}  # layers
+ON_GPU = ("lstm", "gru")  # cells whose time steps a GPU computes in one kernel
 CONTEXT = 64  # symbols that attention sees
 SETTINGS = {  # of cells: what they are settings of, and a cell that has it
     **dict.fromkeys(("context", "heads"), ("attention", "transformer")),
@@ -88,7 +89,7 @@ def check(wanted: Mapping[str, Any]) -> None:
 def slow(wanted: Mapping[str, Any]) -> str:
     """A sentence about what makes a training slow; empty where nothing does."""
     cell = wanted.get("cell") or NetworkConfig.cell
-    if wanted.get("state_dropout") and cell in native.CELLS and jax.default_backend() == "gpu":
+    if wanted.get("state_dropout") and cell in ON_GPU and jax.default_backend() == "gpu":
         return "warning: with --state-dropout a GPU computes one time step after the other, which is several times slower"
     return ""
 

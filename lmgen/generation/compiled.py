@@ -103,7 +103,7 @@ def steps(
         layers,
         rows.state,
         precision=precision,
-        gru=network.cell == "gru",
+        cell=native.number(network.cell),
         eos=np.int64(EOS),
         unk=np.int64(UNK),
         forgets=not network.carry,

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, ShapeDtypeStruct
 
-CELLS = ("lstm", "gru")  # that have a compiled time loop
+CELLS = ("lstm", "gru", "lstm-capped")  # that have a compiled time loop, in the order of native/kernels.h
 LINE = 64  # bytes of a cache line: rows aligned to it can be written without the caches
 OPERATIONS = ("product", "forward", "backward", "head", "sum_rows", "adamw", "pack", "sample")
 
@@ -148,6 +148,11 @@ def weighted_sum(weights: Array, x: Array, columns: int, precision: str) -> Arra
 # ---- time loops --------------------------------------------------------------------------------------------------------
 
 
+def number(cell: str) -> np.int64:
+    """The number of a cell in the kernels."""
+    return np.int64(CELLS.index(cell))
+
+
 def padded(size: int, precision: str) -> int:
     """The padded cell size P."""
     unit = library().functions.lmgen_padding(precision == "bf16")
@@ -162,7 +167,7 @@ def inputs(x: Array, W: Array, b: Array, gates: int, shape: tuple, precision: st
 
 
 def forward(
-    gru: bool,
+    cell: str,
     precision: str,
     keep: bool,
     inputs: Array,
@@ -183,15 +188,15 @@ def forward(
     (T, B), P, stored, f32 = forget.shape, padded(h0.shape[1], precision), _stored(precision), jnp.float32
     results = [((T, B, h0.shape[1]), f32), (c0.shape, f32), ((T if keep else 2, B, P), stored)]
     if keep:
-        results += [((T, B, 4, P), stored), ((0,) if gru and mask is None else (T, B, P), f32)]
-    reuse = {0: 3} if keep and ids is None and not gru else None  # an LSTM's gates overwrite their inputs
+        results += [((T, B, 4, P), stored), ((0,) if cell == "gru" and mask is None else (T, B, P), f32)]
+    reuse = {0: 3} if keep and ids is None and cell != "gru" else None  # an LSTM's gates overwrite their inputs
     ids = jnp.zeros((0, 0), jnp.int32) if ids is None else ids
     arrays = inputs, ids, U, b_u, h0, c0, forget, jnp.zeros((0, 0)) if mask is None else mask
-    return _call("forward", results, *arrays, precision=precision, in_place=reuse, gru=gru)[: 5 if keep else 2]
+    return _call("forward", results, *arrays, precision=precision, in_place=reuse, cell=number(cell))[: 5 if keep else 2]
 
 
 def backward(
-    gru: bool,
+    cell: str,
     precision: str,
     kept: list[Array],
     U: Array,
@@ -208,7 +213,8 @@ def backward(
     """
     results = [(kept[1].shape, _stored(precision)), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
     mask = jnp.zeros((0, 0)) if mask is None else mask
-    return _call("backward", results, U, c0, forget, *kept, dhs, dh, dc, mask, precision=precision, in_place={4: 0}, gru=gru)
+    arrays = U, c0, forget, *kept, dhs, dh, dc, mask
+    return _call("backward", results, *arrays, precision=precision, in_place={4: 0}, cell=number(cell))
 
 
 # ---- the head ----------------------------------------------------------------------------------------------------------
