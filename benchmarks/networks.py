@@ -152,6 +152,21 @@ def filled() -> str:
     return timeline({f"c of `{name}`": one_unit(name, [0] * 10, of="c", b=b) for name, b in biases.items()})
 
 
+def capped() -> str:
+    """The input and the forget gate open, by W for as long as x is 1."""
+    given = {"W": [200, 0, 0, 0], "b": [CLOSED, 1, 0, OPEN]}
+    x = [1, 1, 1, 1, 0, 0, 0, 0]
+    return timeline({"x": x} | {f"c of `{name}`": one_unit(name, x, of="c", **given) for name in ("lstm", "lstm-capped")})
+
+
+def modulated() -> str:
+    """One round that counts: x is read as 2σ(100 h / unit) x, and what is read becomes the output."""
+    x = np.array([1, 1, -1, 1, 1, 1, -1, 1])
+    gates = {"W": [0, 0, 0, 1], "b": [OPEN, CLOSED, OPEN, 0]}
+    h = one_unit("lstm-mogrifier", SMALL * x, SMALL, **gates, A_1=[100 / SMALL], B_1=[1])
+    return timeline({"x": x, "h": h})
+
+
 def gated() -> str:
     x = np.array([(3, 1), (8, 0), (-5, 0), (0, 0), (-2, 1), (6, 0)])
     h = one_unit("gru", x, SMALL, W=[[0, 0, SMALL], [200, 0, 0]], b=[CLOSED, 0, 0])
@@ -480,6 +495,8 @@ MOMENTARY = [
     remembered,
     clock,
     filled,
+    capped,
+    modulated,
     gated,
     reset,
     chain,

@@ -358,8 +358,7 @@ class Model:
         note: Note = lambda _: None,
     ) -> Iterator[Source]:
         """Each of the files as a text to measure; `note` is called with sentences about oddities of the text."""
-        paths = [path for name in files for path in finding.find([str(name)])]
-        return (self._source([path], encoding, errors, field, note) for path in paths)
+        return (self._source([path], encoding, errors, field, note) for name in files for path in finding.find([str(name)]))
 
     def _source(self, paths: list[Path], encoding: str, errors: str, field: Field = None, note: Note = lambda _: None) -> Source:
         how = table.ENCODING.check(encoding), table.ERRORS.check(errors), commands.FIELD.check(field)

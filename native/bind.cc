@@ -176,14 +176,16 @@ ffi::Error product(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   return run(arrays, double(p.rows) * double(p.columns) * double(p.inner), [&](const Worker& w) { kernels->product(p, w); });
 }
 
-// inputs, ids [T, B] or [0, 0], U, b_u [N] or [0], h0, c0 or [0, 0], forget -> hs, c, h_stored, and for a gradient gates, cs.
-ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
+// inputs, ids [T, B] or [0, 0], U, b_u [N] or [0], h0, c0 or [0, 0], forget, mask or [0, 0] -> hs, c, h_stored, and for a
+// gradient gates, cs.
+ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, int64_t cell) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
+  const bool gru = cell == GRU;
   const int64_t T = arrays.size(6, 0), B = arrays.size(6, 1), N = arrays.size(2, 0), gates = gru ? 3 : 4, P = kernels->padded(N);
   Forward f{};
-  f.cell = gru ? GRU : LSTM, f.T = T, f.B = B, f.N = N, f.P = P;
+  f.cell = Cell(cell), f.T = T, f.B = B, f.N = N, f.P = P;
   f.fits_in_cache = fits_in_cache(kernels->packed_size(P, gates * P));
   if (arrays.size(1, 0)) f.ids = arrays.in<int32_t>(1, DataType::S32, {T, B});
   f.rows = f.ids ? arrays.size(0, 0) : T * B;
@@ -194,33 +196,36 @@ ffi::Error forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, boo
   f.h0 = arrays.floats(4, {B, N});
   f.c0 = gru ? nullptr : arrays.floats(5, {B, N});
   f.forget = arrays.in<uint8_t>(6, DataType::PRED, {T, B});
+  f.mask = arrays.size(7, 0) ? arrays.floats(7, {B, N}) : nullptr;
   f.hs = arrays.floats_out(0, {T, B, N});
   f.c = gru ? nullptr : arrays.floats_out(1, {B, N});
   const bool keep = results.size() > 3;
   f.h_stored = arrays.out<void>(2, stored(bf16), {keep ? T : 2, B, P});
   if (keep) f.gates = arrays.out<void>(3, stored(bf16), {T, B, 4, P});
-  if (keep && !gru) f.cs = arrays.floats_out(4, {T, B, P});
+  if (keep && (!gru || f.mask)) f.cs = arrays.floats_out(4, {T, B, P});
   if (f.ids) require_ids(arrays, f.ids, T * B, f.rows);
   const double work = double(T) * double(B) * double(N) * double(gates * P);
   return run(arrays, work, [&](const Worker& w) { kernels->forward(f, w); });
 }
 
-// U, c0 or [0, 0], forget, h_stored, gates, cs or [0], dhs, dh, dc or [0, 0] -> du, dh0, dc0.
-ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru) {
+// U, c0 or [0, 0], forget, h_stored, gates, cs or [0], dhs, dh, dc or [0, 0], mask or [0, 0] -> du, dh0, dc0.
+ffi::Error backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, int64_t cell) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
+  const bool gru = cell == GRU;
   const int64_t T = arrays.size(2, 0), B = arrays.size(2, 1), N = arrays.size(0, 0), gates = gru ? 3 : 4, P = kernels->padded(N);
   arrays.require(T >= 1 && B >= 1, "the input is empty");
   Backward b{};
-  b.cell = gru ? GRU : LSTM, b.T = T, b.B = B, b.N = N, b.P = P;
+  b.cell = Cell(cell), b.T = T, b.B = B, b.N = N, b.P = P;
   b.fits_in_cache = fits_in_cache(kernels->packed_size(P, gates * P));
   b.U = arrays.floats(0, {N, gates * N});
-  b.c0 = gru ? nullptr : arrays.floats(1, {B, N});
+  b.mask = arrays.size(9, 0) ? arrays.floats(9, {B, N}) : nullptr;
+  b.c0 = gru && !b.mask ? nullptr : arrays.floats(1, {B, N});
   b.forget = arrays.in<uint8_t>(2, DataType::PRED, {T, B});
   b.h_stored = arrays.in<void>(3, stored(bf16), {T, B, P});
   b.gates = arrays.in<void>(4, stored(bf16), {T, B, 4, P});
-  b.cs = gru ? nullptr : arrays.floats(5, {T, B, P});
+  b.cs = gru && !b.mask ? nullptr : arrays.floats(5, {T, B, P});
   b.dhs = arrays.floats(6, {T, B, N});
   b.dh = arrays.floats(7, {B, N});
   b.dc = gru ? nullptr : arrays.floats(8, {B, N});
@@ -407,16 +412,17 @@ void take_ngrams(Arrays& arrays, int first, int result, Sampling& s) {
   }
 }
 
-ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru, int64_t eos, int64_t unk,
+ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, int64_t cell, int64_t eos, int64_t unk,
                   bool forgets, bool residual, int64_t ngrams) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   Sampling s{};
+  const bool gru = cell == GRU;
   const int64_t first = 11, parts = 8, gates = gru ? 3 : 4;
   arrays.require(ngrams >= 0 && ngrams <= MAX_ORDER, "the order of the n-grams is out of range");
   const int64_t of_network = int64_t(arguments.size()) - (ngrams ? 2 + 4 * ngrams : 0);
-  s.cell = gru ? GRU : LSTM, s.layers = (of_network - first) / parts;
+  s.cell = Cell(cell), s.layers = (of_network - first) / parts;
   arrays.require(s.layers >= 1 && s.layers <= MAX_LAYERS && of_network == first + parts * s.layers,
                  "the number of layers is out of range");
   s.V = arrays.size(2, 0), s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1), s.N = arrays.size(first + 4, 1),
@@ -495,15 +501,15 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_product, Guarded<product>::call,
                                   .Attr<int64_t>("b_gates")
                                   .Attr<int64_t>("c_gates")
                                   .Attr<int64_t>("first_gate"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_forward, Guarded<forward>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, Guarded<backward>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("gru"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_forward, Guarded<forward>::call, ARRAYS.Attr<bool>("bf16").Attr<int64_t>("cell"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_backward, Guarded<backward>::call, ARRAYS.Attr<bool>("bf16").Attr<int64_t>("cell"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sum_rows, Guarded<sum_rows>::call, ARRAYS.Attr<bool>("bf16"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_head, Guarded<head>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_pack, Guarded<pack>::call,
                               ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed").Attr<int64_t>("gates"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sample, Guarded<sample>::call,
                               ARRAYS.Attr<bool>("bf16")
-                                  .Attr<bool>("gru")
+                                  .Attr<int64_t>("cell")
                                   .Attr<int64_t>("eos")
                                   .Attr<int64_t>("unk")
                                   .Attr<bool>("forgets")

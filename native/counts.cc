@@ -1,6 +1,6 @@
-// The bits of bytes predicted from counts: the methods `predict` and `learn` of lmgen/evaluation/online/counts.py, which explains them
-// and has the same in NumPy. Both must give the same bits on every machine, so this file is compiled without special instructions and
-// without the contraction of products and sums. Shapes: B columns, K orders, I inputs.
+// The bits of bytes predicted from counts: the methods `predict` and `learn` of lmgen/evaluation/online/counts.py, which explains
+// them and has the same in NumPy. Both must give the same bits on every machine, so this file is compiled without special
+// instructions and without the contraction of products and sums. Shapes: B columns, K orders, I inputs.
 
 #include <algorithm>
 #include <cstdint>
@@ -9,24 +9,24 @@ namespace {
 
 struct Counts {  // as CompiledCounts passes it
   int64_t columns, orders, inputs, bits, longest;
-  uint32_t* slots;        // [K << bits]
-  int64_t* by_history;    // [K, 256, 256]
-  int64_t* by_match;      // [longest + 1]
-  double* by_node;        // [256, I]
-  double* by_known;       // [4 (K + 1), I]
-  double* by_last;        // [256, I]
-  const uint64_t* hashed; // [K, B]
-  int64_t* node;          // [B] and so on
+  uint32_t* slots;         // [K << bits]
+  int64_t* by_history;     // [K, 256, 256]
+  int64_t* by_match;       // [longest + 1]
+  double* by_node;         // [256, I]
+  double* by_known;        // [4 (K + 1), I]
+  double* by_last;         // [256, I]
+  const uint64_t* hashed;  // [K, B]
+  int64_t* node;           // [B] and so on
   const int64_t *expected, *length, *last;
   int64_t *index, *check, *history, *p, *of_history;  // [K, B]: what `learn` needs of `predict`
   int64_t *match, *of_match, *set;                    // [B]
-  double* x;      // [B, I]
-  double* mixed;  // [B]
-  const int64_t* gain;         // [256]
-  const int64_t* after;        // [2, 256]
-  const double* odds;          // [4096]
-  const double* probability;   // [24 fine]
-  const double* numbers;       // rate, limit, fine
+  double* x;                                          // [B, I]
+  double* mixed;                                      // [B]
+  const int64_t* gain;                                // [256]
+  const int64_t* after;                               // [2, 256]
+  const double* odds;                                 // [4096]
+  const double* probability;                          // [24 fine]
+  const double* numbers;                              // rate, limit, fine
 
   double* weights(double* table, int64_t row) const { return table + row * inputs; }
   int64_t& history_at(int64_t k, int64_t b, int64_t history) const { return by_history[(k * 256 + history) * 256 + node[b]]; }

@@ -50,7 +50,7 @@ struct Product {  // c [rows, columns] = a [rows, inner] b [inner, columns] + bi
   float* totals;       // or null, for a transposed a: the sum of the rows of b times `weights`, in the layout of a row of c
 };
 
-enum Cell { LSTM, GRU };
+enum Cell { LSTM, GRU, CAPPED_LSTM };  // in the order of CELLS of lmgen/nn/native.py
 
 struct Forward {  // a layer's time loop
   Cell cell;
@@ -63,11 +63,12 @@ struct Forward {  // a layer's time loop
   const float* b_u;       // GRU: [N], the bias inside the reset gate's product
   const float *h0, *c0;   // [B, N]; c0: LSTM
   const uint8_t* forget;  // [T, B] true where the state is reset before the step
+  const float* mask;      // or null: [B, N] factors of h as the products read it
   float* hs;              // [T, B, N]
   float* c;               // LSTM: [B, N] after the last step
-  void* h_stored;         // stored [T or 2, B, P]: h as the step reads it, after resets
+  void* h_stored;         // stored [T or 2, B, P]: h as the products read it, after resets
   void* gates;            // stored [T, B, 4, P]: LSTM i f o g; GRU z r n q = U h + b_u. Null without a gradient
-  float* cs;              // LSTM: [T, B, P] the memory cells. Null without a gradient
+  float* cs;              // [T, B, P] the memory cells; of GRU with a mask the outputs. Null without a gradient
 };
 
 struct Backward {  // the gradient of the time loop
@@ -75,8 +76,9 @@ struct Backward {  // the gradient of the time loop
   bool fits_in_cache;
   int64_t T, B, N, P;
   const float* U;
-  const float* c0;
+  const float* c0;  // of GRU with a mask h0
   const uint8_t* forget;
+  const float* mask;
   const void *h_stored, *gates;
   const float* cs;
   const float *dhs, *dh, *dc;  // cotangents of hs, of the last h and of the last c

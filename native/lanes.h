@@ -44,6 +44,9 @@ inline void store_halves(float* low, float* high, Vec v) {
 inline Vec multiply_add(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec larger(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec smaller(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+inline Vec exceeds(Vec a, Vec b) {  // 1 where a > b, else 0
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), broadcast(1));
+}
 inline Vec square_root(Vec a) { return _mm512_sqrt_ps(a); }
 inline Vec fraction(Vec a) { return _mm512_reduce_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }  // a - floor(a)
 inline Vec scaled(Vec a, Vec power) { return _mm512_scalef_ps(a, power); }                             // a 2^floor(power)
@@ -84,6 +87,7 @@ inline void store_halves(float* low, float* high, Vec v) {
 inline Vec multiply_add(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec larger(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 inline Vec smaller(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+inline Vec exceeds(Vec a, Vec b) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), broadcast(1)); }
 inline Vec square_root(Vec a) { return _mm256_sqrt_ps(a); }
 // Clamps an exponent to the range of float; in this order of operands NaN stays NaN.
 inline Vec bounded(Vec a) { return larger(broadcast(-126), smaller(broadcast(127), a)); }

@@ -1,7 +1,7 @@
 // The time loop of a layer, forward and backward.
 //
 // A block is WIDTH units. For a block and some rows of the batch a tile computes the products of all gates, and the elementwise
-// operations follow while the results are in the cache. LSTMCell and GRUCell define these operations.
+// operations follow while the results are in the cache. LSTMCell, CappedLSTMCell and GRUCell define these operations.
 
 // The part of a layer that one thread computes: all units of some rows of the batch if the weights fit in its cache; otherwise
 // some units of all rows, with a barrier a step.
@@ -20,7 +20,8 @@ struct LoopPart {
 
 // ---- LSTM: gates i f o g --------------------------------------------------------------------------------------------------
 
-struct LSTMCell {
+template <bool CAPPED>  // whether i is min(i, 1 - f)
+struct AnyLSTMCell {
   static constexpr int GATES = 4;
   struct State {
     Vec h, c;
@@ -30,7 +31,7 @@ struct LSTMCell {
   static State forward(const Vec* u, const Vec* x, Vec, Vec, Vec c, Stored* kept, int64_t P) {
     const Vec i = sigmoid(u[0] + x[0]), f = sigmoid(u[1] + x[1]), o = sigmoid(u[2] + x[2]), g = tanh(u[3] + x[3]);
     if (kept) store(kept, i), store(kept + P, f), store(kept + 2 * P, o), store(kept + 3 * P, g);
-    c = f * c + i * g;
+    c = f * c + (CAPPED ? smaller(i, broadcast(1) - f) : i) * g;
     return {o * tanh(c), c};
   }
 
@@ -42,10 +43,19 @@ struct LSTMCell {
     d[1] = dc * c_before * f * (one - f);
     d[2] = dh * t * o * (one - o);
     d[3] = dc * i * (one - g * g);
+    if constexpr (CAPPED) {
+      const Vec at_cap = exceeds(i, one - f);  // there it is 1 - f that is written
+      d[0] = d[0] * (one - at_cap);
+      d[1] = dc * (c_before - at_cap * g) * f * (one - f);
+      d[3] = dc * smaller(i, one - f) * (one - g * g);
+    }
     dc = dc * f;
     return zero();
   }
 };
+
+using LSTMCell = AnyLSTMCell<false>;
+using CappedLSTMCell = AnyLSTMCell<true>;
 
 // ---- GRU: gates z r n -----------------------------------------------------------------------------------------------------
 
@@ -58,7 +68,8 @@ struct GRUCell {
   static State forward(const Vec* u, const Vec* x, Vec b_u, Vec h, Vec, Stored* kept, int64_t P) {
     const Vec z = sigmoid(u[0] + x[0]), r = sigmoid(u[1] + x[1]), q = u[2] + b_u, n = tanh(x[2] + r * q);
     if (kept) store(kept, z), store(kept + P, r), store(kept + 2 * P, n), store(kept + 3 * P, q);
-    return {z * n + (broadcast(1) - z) * h, zero()};
+    h = z * n + (broadcast(1) - z) * h;
+    return {h, h};
   }
 
   // The cotangents of n z r q in `d`; returns the part of the previous h's cotangent that bypasses the products.
@@ -71,6 +82,17 @@ struct GRUCell {
     return dh * (one - z);
   }
 };
+
+// Calls a function with the operations of a cell.
+template <class Function>
+void with_cell(Cell cell, Function function) {
+  cell == LSTM ? function(LSTMCell()) : cell == GRU ? function(GRUCell()) : function(CappedLSTMCell());
+}
+
+// A state as the recurrent products read it.
+inline Vec read_state(const float* mask, int64_t b, int64_t N, int64_t n, Vec h) {
+  return mask ? h * load(mask + b * N + n, N - n) : h;
+}
 
 // ---- forward --------------------------------------------------------------------------------------------------------------
 
@@ -92,7 +114,7 @@ void loop_forward(const Forward& f, const Worker& worker) {
       float* s = state + part.state(u, b);
       store(s, reset ? zero() : load(f.h0 + b * N + n, N - n));
       store(s + WIDTH, reset || !f.c0 ? zero() : load(f.c0 + b * N + n, N - n));
-      store(h_stored + b * P + n, load(s));
+      store(h_stored + b * P + n, read_state(f.mask, b, N, n, load(s)));
     }
   const Cut rows(part.rows, tile_rows(G));
   alignas(64) float z[SUMS * WIDTH];
@@ -126,7 +148,7 @@ void loop_forward(const Forward& f, const Worker& worker) {
           const bool reset = f.forget[tb + B];
           store(s, reset ? zero() : after.h);
           store(s + WIDTH, reset ? zero() : after.c);
-          store(next + b * P + n, load(s));
+          store(next + b * P + n, read_state(f.mask, b, N, n, load(s)));
         }
       }
   }
@@ -180,7 +202,7 @@ void loop_backward(const Backward& k, const Worker& worker) {
             Vec dh = load(s), dc = load(s + WIDTH);
             if (t + 1 < T) {
               const bool reset = k.forget[tb + B];
-              dh = reset ? zero() : dh + load(z + (r * panels + p) * WIDTH);
+              dh = reset ? zero() : dh + read_state(k.mask, b, N, n, load(z + (r * panels + p) * WIDTH));
               if (reset) dc = zero();
             }
             if (t < 0) {
@@ -194,7 +216,8 @@ void loop_backward(const Backward& k, const Worker& worker) {
               c = load(k.cs + tb * P + n);
               if (!k.forget[tb]) c_before = t ? load(k.cs + (tb - B) * P + n) : load(k.c0 + b * N + n, N - n);
             }
-            dh = C::backward(gates + tb * 4 * P + n, P, load(h_stored + tb * P + n), c_before, c, dh, dc, d);
+            const Vec h_before = k.cs ? c_before : load(h_stored + tb * P + n);
+            dh = C::backward(gates + tb * 4 * P + n, P, h_before, c_before, c, dh, dc, d);
             for (int q = 0; q < 4; q++) store(du + (tb * 4 + q) * P + n, d[q]);
             store(s, dh);
             store(s + WIDTH, dc);
@@ -205,9 +228,9 @@ void loop_backward(const Backward& k, const Worker& worker) {
 }
 
 inline void forward(const Forward& f, const Worker& worker) {
-  f.cell == LSTM ? loop_forward<LSTMCell>(f, worker) : loop_forward<GRUCell>(f, worker);
+  with_cell(f.cell, [&](auto cell) { loop_forward<decltype(cell)>(f, worker); });
 }
 
 inline void backward(const Backward& k, const Worker& worker) {
-  k.cell == LSTM ? loop_backward<LSTMCell>(k, worker) : loop_backward<GRUCell>(k, worker);
+  with_cell(k.cell, [&](auto cell) { loop_backward<decltype(cell)>(k, worker); });
 }

@@ -220,7 +220,7 @@ inline void sample(const Sampling& s, const Worker& worker) {
     sampling_state(s, step, worker);
     worker.wait();
     for (int64_t layer = 0; layer < s.layers; layer++) {
-      s.cell == LSTM ? sampling_layer<LSTMCell>(s, layer, step, worker) : sampling_layer<GRUCell>(s, layer, step, worker);
+      with_cell(s.cell, [&](auto cell) { sampling_layer<decltype(cell)>(s, layer, step, worker); });
       worker.wait();
       if (!plain(s)) sampling_between(s, layer, worker), worker.wait();
     }

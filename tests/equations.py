@@ -47,6 +47,23 @@ def lstm_of_three(keep):
     return step
 
 
+def lstm_capped(p, s, x):
+    i, f, o, g = (gate(p, k, x, s["h"]) for k in range(4))
+    c = σ(f) * s["c"] + np.where(σ(i) + σ(f) > 1, 1 - σ(f), σ(i)) * np.tanh(g)
+    return {"h": σ(o) * np.tanh(c), "c": c}
+
+
+def lstm_mogrifier(p, s, x):
+    """The rounds as the paper numbers them: x^{-1} = x_t, h^0 = h_{t-1}, and each reads the round before."""
+    rounds = sum(name.startswith("A_") for name in p)
+    values = {-1: x, 0: s["h"]}
+    for k in range(1, rounds + 1):
+        Q = p[f"A_{k}"] @ p[f"B_{k}"]
+        values[k] = 2 * σ(values[k - 1] @ Q) * values[k - 2]
+    last = max(k for k in values if k % 2), max(k for k in values if not k % 2)
+    return lstm(p, s | {"h": values[last[1]]}, values[last[0]])
+
+
 def gru(p, s, x):
     h = s["h"]
     (W_z, W_r, W_n), (U_z, U_r, U_n), (b_z, b_r, b_n) = (np.split(p[name], 3, axis=-1) for name in "WUb")
@@ -151,6 +168,8 @@ EQUATIONS = {
     "lstm-peephole": lstm_peephole,
     "lstm-coupled": lstm_of_three(lambda i: 1 - i),
     "lstm-no-forget": lstm_of_three(lambda i: 1),
+    "lstm-capped": lstm_capped,
+    "lstm-mogrifier": lstm_mogrifier,
     "gru": gru,
     "gru-reset-before": gru_reset_before,
     "gru-simple": gru_simple,

@@ -17,6 +17,7 @@ from lmgen.labelled.corpus import LabelledCorpus
 from lmgen.models import provenance
 from lmgen.models.kinds import RECURRENT
 from lmgen.nn import model, precision
+from lmgen.nn.regularisation.dropout import described
 from lmgen.options import table
 from lmgen.system import signals
 from lmgen.system.terminal import command, duration, note
@@ -45,7 +46,7 @@ class Watcher(Observer):
         self._text(run.data, run.kind.nouns)
         network, config = run.network, run.config
         parameters = model.parameters(run.training.state.params)
-        self.note(f"model: {network.describe()}, {parameters:,} parameters, dropout {network.dropout:g}")
+        self.note(f"model: {network.describe()}, {parameters:,} parameters, {described(network)}")
         ends = [f"{config.steps:,} steps"] if config.steps else []
         ends += [f"{config.epochs:g} passes over the text"] if config.epochs else []
         ends += [duration(config.budget)] if config.budget else []

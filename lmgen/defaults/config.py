@@ -16,6 +16,8 @@ class OptimiserConfig:
     weight_decay: float = 0.2
     precision: str = "f32"
     average: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class TrainingConfig:
     average: float = 0.0
     mixture: bool = True
     members: int = 1
+    beta1: float = 0.9
+    beta2: float = 0.999
 
     @property
     def symbols(self) -> int:
@@ -55,7 +59,7 @@ class TrainingConfig:
     @property
     def optimiser(self) -> OptimiserConfig:
         """The part of it that the compiled step depends on."""
-        return OptimiserConfig(self.clip, self.weight_decay, self.precision, self.average)
+        return OptimiserConfig(**{name: getattr(self, name) for name in OptimiserConfig.__dataclass_fields__})
 
     def done(self, per_epoch: int, step: int, seconds: float) -> tuple[float, str]:
         """The share of the training of a network that is done, 1 at its end, and the sentence for the end that comes first."""

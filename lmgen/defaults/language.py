@@ -62,8 +62,12 @@ CHARACTERS = (
 WORDS = (Size(3e5, 128, 128, 16, 4e-3), Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True))
 ATTENTION = (Size(1e5, 128, 128, 16, 2e-3), Size(float("inf"), 128, 128, 12, 3e-3))  # for cells that normalise
 BLOCKS = {"transformer": 4}  # layers
+ON_GPU = ("lstm", "gru")  # cells whose time steps a GPU computes in one kernel
 CONTEXT = 64  # symbols that attention sees
-
+SETTINGS = {  # of cells: what they are settings of, and a cell that has it
+    **dict.fromkeys(("context", "heads"), ("attention", "transformer")),
+    "rank": ("gates in rounds", "lstm-mogrifier"),
+}
 # What a budget chooses from: every size with every number of layers and every batch size.
 SIZES = (128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536)
 LAYERS = (1, 2)
@@ -85,11 +89,24 @@ def check(wanted: Mapping[str, Any]) -> None:
             meant = did_you_mean(value, known) or f": choose from {', '.join(known)}"
             raise InputError(f"there is no {name} {value!r}{meant}")
     cell = wanted.get("cell") or NetworkConfig.cell
-    for name in ("context", "heads"):
-        if wanted.get(name) is not None and name not in getattr(CELLS.get(cell), "settings", ()):
+    own: Any = CELLS.get(cell)
+    for name, (what, other) in SETTINGS.items():
+        if wanted.get(name) is not None and name not in getattr(own, "settings", ()):
+            raise InputError(f"--{name} is a setting of {what}, which {cell} has not: leave it out, or give --cell {other}")
+    for name in ("state_dropout", "weight_dropout"):
+        if wanted.get(name) and own and (own.normalises or not own.recurrent):
+            flag = f"--{name.replace('_', '-')}"
             raise InputError(
-                f"--{name} is a setting of attention, which {cell} has not: leave it out, or give --cell transformer"
+                f"{flag} is dropout of the recurrent products, which {cell} has not: leave it out, or give --cell lstm"
             )
+
+
+def slow(wanted: Mapping[str, Any]) -> str:
+    """A sentence about what makes a training slow; empty where nothing does."""
+    cell = wanted.get("cell") or NetworkConfig.cell
+    if wanted.get("state_dropout") and cell in ON_GPU and jax.default_backend() == "gpu":
+        return "warning: with --state-dropout a GPU computes one time step after the other, which is several times slower"
+    return ""
 
 
 def memory_needed(network: NetworkConfig, config: TrainingConfig) -> int:
@@ -242,6 +259,10 @@ def _shape(fit: Size, corpus: Any, given: dict[str, Any]) -> dict[str, Any]:
     shape = {"size": fit.size, "embedding": fit.embedding, "tie": tie, **stacked({"layers": fit.layers, **given}, fit.layer_norm)}
     shape |= {name: given[name] for name in table.names("network") if name in given}
     settings = attending(shape)
+    if "rounds" in shape and "rounds" not in CELLS[shape.get("cell", NetworkConfig.cell)].settings:
+        raise InputError(
+            f"--rounds is a setting of lstm-mogrifier, and the cell is {shape.get('cell', NetworkConfig.cell)}: leave it out"
+        )
     fixed = "budget" not in given and shape["tie"]  # the size of a tied embedding, from which no projection leads
     if (fixed or settings) and "embedding" not in given:
         shape["embedding"] = shape["size"]

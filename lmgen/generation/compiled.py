@@ -109,7 +109,7 @@ def steps(
         ngrams,
         nodes,
         precision=precision,
-        gru=network.cell == "gru",
+        cell=native.number(network.cell),
         eos=np.int64(EOS),
         unk=np.int64(UNK),
         forgets=not network.carry,

@@ -19,6 +19,11 @@ from lmgen.system.cluster import environments
 
 LATE = {"residual": False, "layer_norm": False, "direction": "forward"}  # of models older than these settings
 
+RARE = (  # settings that are shown where they are given
+    *("context", "heads", "rounds", "rank", "input_dropout", "state_dropout", "weight_dropout", "embedding_dropout"),
+    *("output_dropout", "ar", "tar"),
+)
+
 
 def model(name: str) -> dict[str, Any]:
     """The facts of one model. Raises CheckpointError where there is none."""
@@ -39,7 +44,7 @@ def model(name: str) -> dict[str, Any]:
         "path": str(path),
         "cell": config["cell"],
         **{name: config[name] for name in kind_of(config).facts},
-        **{name: config[name] for name in ("context", "heads") if config.get(name)},
+        **{name: config[name] for name in RARE if config.get(name)},
         "parameters": about["parameters"],
         "unit": vocab.unit,
         "sequence": text["sequence"],

@@ -116,7 +116,14 @@ OF_NETWORK: Table = {
     **{name: like(name) for name in ("cell", "size", "layers", "embedding", "tie", "dropout", "carry")},
     **{name: like(name, late=True) for name in ("residual", "layer_norm", "direction")},
     "hashed": Field(Flag(), late=True),
-    **{name: Field(like(name).kind, optional=True, late=True) for name in ("context", "heads")},
+    **{
+        name: like(name, late=True)
+        for name in ("input_dropout", "state_dropout", "weight_dropout", "embedding_dropout", "ar", "tar")
+    },
+    **{
+        name: Field(like(name).kind, optional=True, late=True)
+        for name in ("context", "heads", "rounds", "rank", "output_dropout")
+    },
 }
 OF_NGRAM: Table = {
     "vocab": Field(Whole(2)),
@@ -177,6 +184,7 @@ MODELS: Mapping[Any, Table] = {
 }
 TRAINING: Table = {
     **{name: like(name) for name in ("batch", "window", "learning_rate", "steps", "epochs", "budget", "clip", "weight_decay")},
+    **{name: like(name, late=True) for name in ("beta1", "beta2")},
     "warmup": COUNT,
     "patience": like("patience"),
     "validate_every": Field(Whole()),

@@ -9,6 +9,7 @@ To add a cell, write its class and add it to CELLS. The command line, the tests 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
@@ -182,6 +183,54 @@ class NoForgetLSTM(CoupledLSTM):
     forget = staticmethod(lambda i: 1)
 
 
+class CappedLSTM(LSTM):
+    """An LSTM with a capped input gate, i ≤ 1 − f: it writes at most as much as it forgets (Melis et al. 2018).
+
+    As `lstm` with c_t = f ⊙ c_{t-1} + min(i, 1 − f) ⊙ g, so that no memory is larger than 1.
+    """
+
+    def update(self, p: Params, state: State, a: Array) -> State:
+        i, f, o, g = jnp.split(a, 4, axis=-1)
+        f = sigmoid(f)
+        c = f * state["c"] + jnp.minimum(sigmoid(i), 1 - f) * tanh(g)
+        return {"h": sigmoid(o) * tanh(c), "c": c}
+
+
+@dataclass(frozen=True)
+class MogrifierLSTM(LSTM):
+    """An LSTM before which input and last output gate each other in turn, in `rounds` (Melis et al. 2020).
+
+    From x = x_t and h = h_{t-1}, round k is  x ← 2σ(B_k A_k h) ⊙ x  if k is odd,  h ← 2σ(B_k A_k x) ⊙ h  if it is even;
+    then as `lstm` with the last x and h in place of x_t and h_{t-1}.  A_k has `rank` rows, so a round has few weights.
+    """
+
+    rounds: int = 5
+    rank: int = 32
+
+    settings: ClassVar[tuple[str, ...]] = ("rounds", "rank")
+
+    def init(self, key: Array, inputs: int, size: int) -> Params:
+        """As other cells', with A_k and B_k: a gate of a fresh cell is about 1."""
+        p, rank = super().init(key, inputs, size), min(self.rank, inputs, size)
+        for k in range(1, self.rounds + 1):
+            read, gated = (size, inputs) if k % 2 else (inputs, size)
+            for name, shape in ((f"A_{k}", (read, rank)), (f"B_{k}", (rank, gated))):
+                key, own = jax.random.split(key)
+                p[name] = jax.random.uniform(own, shape, minval=-(shape[0] ** -0.5), maxval=shape[0] ** -0.5)
+        return p
+
+    def inputs(self, p: Params, xs: Array, product: Product) -> Array:
+        """The inputs as they are: what W multiplies depends on the state."""
+        return xs
+
+    def step(self, p: Params, state: State, x: Array, times: Times) -> State:
+        h = state["h"]
+        for k in range(1, self.rounds + 1):
+            gate = 2 * sigmoid(times(times(h if k % 2 else x, f"A_{k}"), f"B_{k}"))
+            x, h = (gate * x, h) if k % 2 else (x, gate * h)
+        return self.update(p, state, times(x, "W") + p["b"] + times(h, "U"))
+
+
 # ---- gated recurrent units ---------------------------------------------------------------------------------------------
 
 
@@ -294,6 +343,8 @@ CELLS: dict[str, Cell] = {
     "lstm-peephole": PeepholeLSTM(),
     "lstm-coupled": CoupledLSTM(),
     "lstm-no-forget": NoForgetLSTM(),
+    "lstm-capped": CappedLSTM(),
+    "lstm-mogrifier": MogrifierLSTM(),
     "gru": GRU(),
     "gru-reset-before": ResetBeforeGRU(),
     "gru-simple": SimpleGRU(),

@@ -22,6 +22,8 @@ from lmgen.nn.cells import CELLS
 from lmgen.nn.embedding import Rows, lookup
 from lmgen.nn.norm import init_norm, normalised
 from lmgen.nn.precision import product
+from lmgen.nn.regularisation.activations import regularised
+from lmgen.nn.regularisation.dropout import mask, mask_of
 
 Params = dict[str, Any]
 States = list[State]
@@ -36,7 +38,8 @@ class NetworkConfig:
     `residual` adds a layer's input to its output, from the second layer on (He et al. 2015); with `layer_norm` every layer and
     the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model. With `hashed` a word is
     read with its letters, the vectors of whose n-grams are learnt, too. Cells with attention see `context` symbols by `heads`
-    heads.
+    heads; `rounds` and `rank` are those of `lstm-mogrifier`. The rates of dropout are those of `regularisation.dropout`, `ar` and
+    `tar` those of `regularisation.activations`.
     """
 
     vocab: int
@@ -53,6 +56,15 @@ class NetworkConfig:
     hashed: bool = False
     context: int | None = None
     heads: int | None = None
+    rounds: int | None = None
+    rank: int | None = None
+    input_dropout: float = 0.0
+    state_dropout: float = 0.0
+    weight_dropout: float = 0.0
+    embedding_dropout: float = 0.0
+    output_dropout: float | None = None
+    ar: float = 0.0
+    tar: float = 0.0
 
     def describe(self) -> str:
         """In words: cell, layers × size, and what is unusual."""
@@ -163,10 +175,9 @@ def read(
 ) -> tuple[States, Array]:
     """Read ids [T, B]; return the state after them and the head's inputs [T, B, N].
 
-    `dropout` is a random key in training and None otherwise. The outputs of every layer are dropped (Zaremba et al. 2014), after
-    the layer norm: before it, the norm would divide by the larger spread that dropped outputs have in training only. Of a cell
-    that normalises what it adds to its input is dropped. `params` may hold `Rows`, those of the ids, in place of the embedding.
-    `layer` computes each layer: those of units.py also show its units, or hold them.
+    `dropout` is a random key in training and None otherwise: the table of `regularisation.dropout` says what is dropped. Of a
+    cell that normalises what it adds to its input is dropped. `params` may hold `Rows`, those of the ids, in place of the
+    embedding. `layer` computes each layer: those of units.py also show its units, or hold them.
     """
     after, hs = read_stack(config, precision, params, params["embedding"], state, ids, _forget(config, ids), dropout, layer)
     return after, head_inputs(config, params, hs, dropout)
@@ -196,35 +207,59 @@ def read_stack(
     hs: Any = table
     named: Array | None = None
     after: States = []
+    read: Any = ids  # the rows of the embedding that are read
     if isinstance(table, Rows):
-        hs = table.values
-    elif config.vocab <= ids.size:  # fewer products: take every row of the embedding once, then look up
-        named = ids
+        hs, read = table.values, table.ids
+    elif config.vocab <= ids.size and (dropout is None or not config.input_dropout):
+        named, read = ids, slice(None)  # fewer products: take every row of the embedding once, then look up
     else:
         hs = lookup(table, ids, precision)
     cell = cell_of(config)
     for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
         rows = normalised(stack["norms"][k], hs) if config.layer_norm else hs
-        rows = dropped(config, rows, dropout, k - 1) if k and not cell.normalises else rows
-        s, outputs = layer(cell, p, s, rows, named, forget, precision)
+        if not k:
+            rows = _dropped_inputs(config, rows, read, dropout)
+        elif not cell.normalises:
+            rows = dropped(config, rows, dropout, k - 1)
+        s, outputs = layer(cell, _noisy(config, cell, p, s, dropout, k), s, rows, named, forget, precision)
         if k and cell.normalises and dropout is not None and config.dropout:  # not what it adds to
             outputs = rows + dropped(config, outputs - rows, dropout, config.layers + k)
         hs, named = hs + outputs if config.residual and k else outputs, None
         after.append(s)
-    return after, hs
+    return after, hs if dropout is None or not (config.ar or config.tar) else regularised(config.ar, config.tar, hs)
+
+
+def _dropped_inputs(config: NetworkConfig, rows: Array, ids: Any, dropout: Array | None) -> Array:
+    """What the first layer reads: rows of the embedding, those that ids name."""
+    symbols = mask_of(config, "embedding_dropout", dropout, (config.rows, 1))
+    inputs = mask_of(config, "input_dropout", dropout, rows.shape)
+    rows = rows if symbols is None else rows * symbols[ids]
+    return rows if inputs is None else rows * inputs
+
+
+def _noisy(config: NetworkConfig, cell: Cell, p: Params, state: State, dropout: Array | None, layer: int) -> Params:
+    """The parameters of a layer with dropout of its weights, and with the mask of its state, where there is one."""
+    of_state = mask_of(config, "state_dropout", dropout, state["h"].shape, layer)
+    of_weights = {
+        name: own
+        for k, name in enumerate(cell.recurrent)
+        if (own := mask_of(config, "weight_dropout", dropout, p[name].shape, layer * len(cell.recurrent) + k)) is not None
+    }
+    p = {**p, **{name: p[name] * own for name, own in of_weights.items()}}
+    return p if of_state is None else {**p, "mask": of_state}
 
 
 def head_inputs(config: NetworkConfig, params: Params, hs: Array, dropout: Array | None) -> Array:
     """The top layer's outputs, normalised, and with dropout in training."""
-    return dropped(config, normalised(params["head"], hs) if config.head_norm else hs, dropout, config.layers - 1)
+    hs = normalised(params["head"], hs) if config.head_norm else hs
+    return dropped(config, hs, dropout, config.layers - 1, config.output_dropout)
 
 
-def dropped(config: NetworkConfig, rows: Array, dropout: Array | None, layer: int) -> Array:
-    """Dropout of a layer's outputs in training: a share of them becomes 0, the others are scaled up."""
-    if dropout is None or not config.dropout:
-        return rows
-    keep = jax.random.bernoulli(jax.random.fold_in(dropout, layer), 1 - config.dropout, rows.shape)
-    return jnp.where(keep, rows / (1 - config.dropout), 0)
+def dropped(config: NetworkConfig, rows: Array, dropout: Array | None, number: int, rate: float | None = None) -> Array:
+    """Rows in training: a share of them, the network's `dropout` where no rate is given, becomes 0, the others are scaled up; a
+    place in a network has a number of its own."""
+    rate = config.dropout if rate is None else rate
+    return rows if dropout is None or not rate else rows * mask(jax.random.fold_in(dropout, number), rate, rows.shape)
 
 
 def read_between(

@@ -25,7 +25,7 @@ from jax import Array, ShapeDtypeStruct
 from lmgen.system import library as compiled
 from lmgen.system.library import Library
 
-CELLS = ("lstm", "gru")  # that have a compiled time loop
+CELLS = ("lstm", "gru", "lstm-capped")  # that have a compiled time loop, in the order of native/kernels.h
 LINE = 64  # bytes of a cache line: rows aligned to it can be written without the caches
 OPERATIONS = ("product", "forward", "backward", "head", "sum_rows", "adamw", "pack", "sample")
 
@@ -132,6 +132,11 @@ def weighted_sum(weights: Array, x: Array, columns: int, precision: str) -> Arra
 # ---- time loops --------------------------------------------------------------------------------------------------------
 
 
+def number(cell: str) -> np.int64:
+    """The number of a cell in the kernels."""
+    return np.int64(CELLS.index(cell))
+
+
 def padded(size: int, precision: str) -> int:
     """The padded cell size P."""
     unit = library().functions.lmgen_padding(precision == "bf16")
@@ -146,32 +151,54 @@ def inputs(x: Array, W: Array, b: Array, gates: int, shape: tuple, precision: st
 
 
 def forward(
-    gru: bool, precision: str, keep: bool, inputs: Array, ids: Any, U: Array, b_u: Array, h0: Array, c0: Array, forget: Array
+    cell: str,
+    precision: str,
+    keep: bool,
+    inputs: Array,
+    ids: Any,
+    U: Array,
+    b_u: Array,
+    h0: Array,
+    c0: Array,
+    forget: Array,
+    mask: Any = None,
 ) -> list[Array]:
     """The outputs hs [T, B, N] of a layer, its last memory cell c, and with `keep` what the gradient needs: h, gates and memory
     cells, stored.
 
-    inputs [T, B, G, P] stored, or [R, G, P] with ids [T, B]; U [N, G N], b_u [N], h0 and c0 [B, N], forget [T, B].
+    inputs [T, B, G, P] stored, or [R, G, P] with ids [T, B]; U [N, G N], b_u [N], h0 and c0 [B, N], forget [T, B]; mask [B, N]
+    multiplies h as U reads it. Of a GRU with a mask the outputs are kept in place of memory cells.
     """
     (T, B), P, stored, f32 = forget.shape, padded(h0.shape[1], precision), _stored(precision), jnp.float32
     results = [((T, B, h0.shape[1]), f32), (c0.shape, f32), ((T if keep else 2, B, P), stored)]
     if keep:
-        results += [((T, B, 4, P), stored), ((0,) if gru else (T, B, P), f32)]
-    reuse = {0: 3} if keep and ids is None and not gru else None  # an LSTM's gates overwrite their inputs
+        results += [((T, B, 4, P), stored), ((0,) if cell == "gru" and mask is None else (T, B, P), f32)]
+    reuse = {0: 3} if keep and ids is None and cell != "gru" else None  # an LSTM's gates overwrite their inputs
     ids = jnp.zeros((0, 0), jnp.int32) if ids is None else ids
-    arrays = inputs, ids, U, b_u, h0, c0, forget
-    return _call("forward", results, *arrays, precision=precision, in_place=reuse, gru=gru)[: 5 if keep else 2]
+    arrays = inputs, ids, U, b_u, h0, c0, forget, jnp.zeros((0, 0)) if mask is None else mask
+    return _call("forward", results, *arrays, precision=precision, in_place=reuse, cell=number(cell))[: 5 if keep else 2]
 
 
 def backward(
-    gru: bool, precision: str, kept: list[Array], U: Array, c0: Array, forget: Array, dhs: Array, dh: Array, dc: Array
+    cell: str,
+    precision: str,
+    kept: list[Array],
+    U: Array,
+    c0: Array,
+    forget: Array,
+    dhs: Array,
+    dh: Array,
+    dc: Array,
+    mask: Any = None,
 ) -> list[Array]:
-    """The gradient of `forward`: the cotangents du [T, B, 4, P] stored, dh0 and dc0.
+    """The gradient of `forward`: the cotangents du [T, B, 4, P] stored, dh0 and dc0. Of a GRU with a mask, c0 is h0.
 
     The four gates of an LSTM are i f o g; those of a GRU are n z r q with q = U h + b_u: n z r for the inputs, z r q for U h.
     """
     results = [(kept[1].shape, _stored(precision)), (dh.shape, jnp.float32), (c0.shape, jnp.float32)]
-    return _call("backward", results, U, c0, forget, *kept, dhs, dh, dc, precision=precision, in_place={4: 0}, gru=gru)
+    mask = jnp.zeros((0, 0)) if mask is None else mask
+    arrays = U, c0, forget, *kept, dhs, dh, dc, mask
+    return _call("backward", results, *arrays, precision=precision, in_place={4: 0}, cell=number(cell))
 
 
 # ---- the head ----------------------------------------------------------------------------------------------------------

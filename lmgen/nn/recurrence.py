@@ -6,11 +6,12 @@ There are six implementations, tested equal:
   dU = Σ_t a_tᵀ du_t replaces T small ones. If the step depends only on x_t + u_t, du_t is dx_t.
 * `parallel` computes all time steps of a linear cell by an associative scan.
 * `attended` computes all time steps of a cell with attention.
-* `compiled` computes a whole layer of LSTM or GRU with the kernels of native/.
+* `compiled` computes a whole layer of LSTM, capped LSTM or GRU with the kernels of native/.
 * `persistent.layer` computes a whole layer of LSTM or GRU with one kernel for all time steps, on NVIDIA GPUs.
 
 Shapes: T time, B batch, N cell size, G gates. xs [T, B, G N] are the input products, forget [T, B] is true where the state is
-reset before the step (where EOS is read).
+reset before the step (where EOS is read). In training p may hold a "mask" [B, N], by which recurrent products multiply what they
+read: dropout of the state.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from jax import Array, lax
 from lmgen.nn import native
 from lmgen.nn.attention import Attention
 from lmgen.nn.cell import Cell, Params, State
-from lmgen.nn.cells import GRU, LSTM, LinearCell
+from lmgen.nn.cells import GRU, LSTM, CappedLSTM, LinearCell
 from lmgen.nn.embedding import lookup
 from lmgen.nn.precision import product, weight_gradient
+
+COMPILED: dict[type[Cell], str] = {LSTM: "lstm", GRU: "gru", CappedLSTM: "lstm-capped"}  # the names of cells with kernels
 
 
 def layer(
@@ -34,12 +37,12 @@ def layer(
 ) -> tuple[State, Array]:
     """As `run`, from the inputs of the layer: rows [T, B, D], or a table [R, D] and the ids [T, B] of its rows."""
     # For a single step the kernels would do little but pack the weights.
-    if type(cell) in (LSTM, GRU) and len(forget) > 1 and native.serves(precision, rows):
+    if type(cell) in COMPILED and len(forget) > 1 and native.serves(precision, rows):
         return compiled(cell, precision, p, state, rows, ids, forget)
     if len(forget) > 1 and jax.default_backend() == "gpu":
         from lmgen.nn import persistent  # here, because Pallas takes long to import
 
-        if persistent.serves(cell, state["h"].shape[-1], forget, precision, rows):
+        if "mask" not in p and persistent.serves(cell, state["h"].shape[-1], forget, precision, rows):
             return persistent.layer(cell, p, state, rows, ids, forget, precision)
     xs = cell.inputs(p, rows, partial(product, precision=precision))
     return run(cell, p, state, xs if ids is None else lookup(xs, ids, precision), forget, precision)
@@ -70,6 +73,7 @@ def _scanned(cell: Cell, precision: str, p: Params, state: State, xs: Array, for
         factors: list[Array] = []
 
         def times(a: Array, name: str) -> Array:
+            a = a * p["mask"] if "mask" in p and name in cell.recurrent else a
             factors.append(a)
             u = product(a, p[name], precision)
             return u + taps[len(factors) - 1] if taps else u
@@ -176,7 +180,7 @@ def attended(cell: Attention, precision: str, p: Params, state: State, xs: Array
 def compiled(
     cell: Cell, precision: str, p: Params, state: State, rows: Array, ids: Array | None, forget: Array
 ) -> tuple[State, Array]:
-    """As `layer`, for LSTM and GRU, with the kernels of native/."""
+    """As `layer`, for the cells of `COMPILED`, with the kernels of native/."""
     return _compiled(cell, precision, p, state, rows, ids, forget, keep=False)[0]
 
 
@@ -184,17 +188,18 @@ def _compiled(cell, precision, p, state, rows, ids, forget, keep):
     gru = isinstance(cell, GRU)
     b_u, c0 = (p["b_u"], jnp.zeros((0, 0))) if gru else (jnp.zeros(0), state["c"])
     inputs = native.inputs(rows.reshape(-1, rows.shape[-1]), p["W"], p["b"], cell.gates, rows.shape[:-1], precision)
-    hs, c, *kept = native.forward(gru, precision, keep, inputs, ids, p["U"], b_u, state["h"], c0, forget)
+    mask = p.get("mask")
+    hs, c, *kept = native.forward(COMPILED[type(cell)], precision, keep, inputs, ids, p["U"], b_u, state["h"], c0, forget, mask)
     after = {"h": hs[-1]} if gru else {"h": hs[-1], "c": c}
-    return (after, hs), (kept, p["W"], p["U"], c0, rows, ids, forget)
+    return (after, hs), (kept, p["W"], p["U"], c0 if mask is None or not gru else state["h"], rows, ids, forget, mask)
 
 
 def _compiled_backward(cell, precision, residuals, cotangent):
-    kept, W, U, c0, rows, ids, forget = residuals
+    kept, W, U, c0, rows, ids, forget, mask = residuals
     dstate, dhs = cotangent
     gru, G = isinstance(cell, GRU), cell.gates
     dc = jnp.zeros((0, 0)) if gru else dstate["c"]
-    du, dh0, dc0 = native.backward(gru, precision, kept, U, c0, forget, dhs, dstate["h"], dc)
+    du, dh0, dc0 = native.backward(COMPILED[type(cell)], precision, kept, U, c0, forget, dhs, dstate["h"], dc, mask)
     P = du.shape[-1]
     du = du.reshape(-1, 4 * P)  # gates of GRU: n z r q, of which z r q belong to U and n z r to W
     dU, dbs = native.weight_gradient(kept[0].reshape(-1, P), du, U.shape, precision, b_from=(4 - G) * P, c_gates=G)
@@ -202,7 +207,7 @@ def _compiled_backward(cell, precision, residuals, cotangent):
     flat, first = rows.reshape(-1, rows.shape[-1]), 2 if gru else 0
     dW, db = native.weight_gradient(flat, dx, W.shape, precision, c_gates=G, first_gate=first)
     drows = native.product(dx, W, precision, transposed_b=True, shape=flat.shape, b_gates=G, first_gate=first).reshape(rows.shape)
-    dp = {"W": dW, "U": dU, "b": db} | ({"b_u": dbs[2 * len(U) :]} if gru else {})
+    dp = {"W": dW, "U": dU, "b": db} | ({"b_u": dbs[2 * len(U) :]} if gru else {}) | ({} if mask is None else {"mask": None})
     return dp, {"h": dh0} if gru else {"h": dh0, "c": dc0}, drows, None, None
 
 

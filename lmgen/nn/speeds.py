@@ -94,8 +94,8 @@ def _step(precision: str) -> Callable[[], Any]:
     @jax.jit
     def layer(x: jax.Array, W: jax.Array) -> Any:
         inputs = native.inputs(x, W, b, 4, (T, B), precision)
-        hs, _, *kept = native.forward(False, precision, True, inputs, None, W, jnp.zeros(0), zero, zero, forget)
-        du = native.backward(False, precision, kept, W, zero, forget, hs, zero, zero)[0].reshape(T * B, -1)
+        hs, _, *kept = native.forward("lstm", precision, True, inputs, None, W, jnp.zeros(0), zero, zero, forget)
+        du = native.backward("lstm", precision, kept, W, zero, forget, hs, zero, zero)[0].reshape(T * B, -1)
         return native.weight_gradient(x, du, W.shape, precision, c_gates=4)
 
     return lambda: jax.block_until_ready(layer(x, W))

@@ -37,6 +37,15 @@ def _lstm_of_three(p: Params, before: State, after: State, x: Array, products: l
     return {"i": sigmoid(i), "o": sigmoid(o), "g": tanh(g)}
 
 
+def _lstm_capped(p: Params, before: State, after: State, x: Array, products: list[Array]) -> Gates:
+    gates = _lstm(p, before, after, x, products)
+    return gates | {"i": jnp.minimum(gates["i"], 1 - gates["f"])}
+
+
+def _lstm_mogrifier(p: Params, before: State, after: State, x: Array, products: list[Array]) -> Gates:
+    return _lstm(p, before, after, products[-2] + p["b"], products[-1:])  # those of W and U come last
+
+
 def _gru(p: Params, before: State, after: State, x: Array, products: list[Array]) -> Gates:
     x_z, x_r, x_n = jnp.split(x, 3, axis=-1)
     u_z, u_r, u_n = jnp.split(products[0], 3, axis=-1)
@@ -69,6 +78,8 @@ GATES: dict[type[Cell], Callable[[Params, State, State, Array, list[Array]], Gat
     cells.PeepholeLSTM: _lstm,
     cells.CoupledLSTM: _lstm_of_three,
     cells.NoForgetLSTM: _lstm_of_three,
+    cells.CappedLSTM: _lstm_capped,
+    cells.MogrifierLSTM: _lstm_mogrifier,
     cells.GRU: _gru,
     cells.ResetBeforeGRU: _gru_reset_before,
     cells.SimpleGRU: _gru_simple,

@@ -87,6 +87,7 @@ SEED = Whole(0, kinds.LARGEST_SEED)
 TASK = Choice(("language", "tag", "classify", "tag-classify", "generate", "tree", "graph", "translate"))
 UNITS = Choice(("char", "subword", "word", "word-punct", "word-only"))
 FITTED = "from the text"
+RATE = Bounded(0, 0.95)  # of dropout
 
 GLOB = Option("glob", Text(), None, "Files to read in a folder, such as '*.py'.", "text", "*.txt", counts=True, resumes=True)
 SEQUENCE = Option(
@@ -192,6 +193,7 @@ TRAIN = (
     Option("layer_norm", Flag(), None, "Layer normalisation before each layer and the head.", "network", FITTED),
     Option("context", Whole(1, kinds.MOST_CONTEXT), None, "Symbols that attention sees.", "network", "64"),
     Option("heads", Whole(), None, "Heads of attention.", "network", "size / 32"),
+    Option("rank", Whole(), None, "Rank of the gates of lstm-mogrifier.", "network plain", "32"),
     Option(
         "direction",
         Choice(("forward", "both")),
@@ -214,14 +216,28 @@ TRAIN = (
     Option("vectors", Place(), None, "Word vectors made elsewhere: GloVe, word2vec or fastText.", "labels", "none"),
     Option("from_", Stored(), None, "Start from embedding and layers of this model.", "labels", "none"),
     Option("tune", Flag(), None, "Train what --vectors or --from gives, too.", "labels", "for --from"),
-    Option("rounds", Whole(1, kinds.MOST_LAYERS), None, "Rounds of messages between the nodes of a graph.", "graphs", "6"),
+    Option(
+        "rounds",
+        Whole(1, kinds.MOST_LAYERS),
+        None,
+        "Rounds of messages between the nodes of a graph, or of lstm-mogrifier.",
+        "network plain graphs",
+        "6; 5",
+    ),
     Option("balance", Flag(), False, "Weight rare labels as much as frequent ones.", "labels"),
     Option("attention", Flag(), True, "Attend to the source while writing its target.", "pairs"),
     Option("copy", Flag(), False, "Copy symbols of the source by attention.", "pairs"),
     Option("smoothing", Bounded(0, 0.9), None, "Label smoothing: share of the uniform distribution.", "pairs", "0.1; 0 for char"),
     Option("embedding", Whole(), None, "Embedding size.", "network", FITTED),
     Option("tie", Flag(), None, "Tie the output weights to the embedding.", "network", "for units other than char"),
-    Option("dropout", Bounded(0, 0.95), None, "Dropout rate of each layer's outputs.", "network", FITTED),
+    Option("dropout", RATE, None, "Dropout rate of each layer's outputs.", "network", FITTED),
+    Option("input_dropout", RATE, None, "Dropout rate of what the first layer reads.", "network plain", "0"),
+    Option("state_dropout", RATE, None, "Dropout rate of the state, one mask a window.", "network plain", "0"),
+    Option("weight_dropout", RATE, None, "Dropout rate of the recurrent weights.", "network plain", "0"),
+    Option("embedding_dropout", RATE, None, "Dropout rate of whole symbols.", "network plain", "0"),
+    Option("output_dropout", RATE, None, "Dropout rate of what the head reads.", "network plain", "as --dropout"),
+    Option("ar", Bounded(0, 1000), None, "Weight of activation regularisation: small outputs.", "network plain", "0"),
+    Option("tar", Bounded(0, 1000), None, "Weight of its part over time: slow outputs.", "network plain", "0"),
     Option("batch", Whole(), None, "Batch size.", "training", FITTED),
     Option("window", Whole(), None, "Truncated-BPTT length, in symbols.", "training", FITTED),
     Option("steps", Whole(), None, "Train for this many updates.", "end", FITTED, resumes=True),
@@ -229,6 +245,8 @@ TRAIN = (
     Option("budget", Duration(), None, "Or for this time: 90s, 5m, 1h30m.", "end", resumes=True),
     Option("learning_rate", Bounded(0, 10, open_low=True), None, "Peak learning rate of AdamW.", "training", FITTED),
     Option("weight_decay", Bounded(0, 10), None, "Weight decay of all matrices.", "training", "0.2"),
+    Option("beta1", Bounded(0, 0.99), None, "Decay of AdamW's mean of the gradient; 0: no momentum.", "training", "0.9"),
+    Option("beta2", Bounded(0, 0.99999), None, "Decay of AdamW's mean of its square.", "training", "0.999"),
     Option("clip", Bounded(0, kinds.LARGEST_FLOAT, open_low=True), None, "Largest global norm of the gradient.", "training", "1"),
     Option("patience", Whole(0), None, "Stop after this many validations without improvement; 0: never.", "training", "10"),
     Option("mixture", Flag(), True, "Mix in an n-gram model of the text where validation gains.", "training mixture"),

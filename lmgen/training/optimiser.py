@@ -14,7 +14,6 @@ from lmgen.nn import embedding, native
 from lmgen.nn.embedding import Rows
 
 Params = Any
-BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
@@ -22,7 +21,7 @@ def optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
     """AdamW after clipping by global norm, without the learning rate, which changes from step to step."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
-        optax.scale_by_adam(*BETAS, EPSILON),
+        optax.scale_by_adam(config.beta1, config.beta2, EPSILON),
         optax.add_decayed_weights(config.weight_decay, mask=_decayed),
     )
 
@@ -69,7 +68,7 @@ def compiled(config: OptimiserConfig, params: Params, moments: Any, gradient: Pa
             ids, table, gradients[k] = g.ids.reshape(-1), k, g.values.reshape(-1, g.values.shape[-1])
     scalars, arrays = jnp.stack([nats, jnp.asarray(rate, nats.dtype)]), [*jax.tree.leaves((params, adam.mu, adam.nu)), *gradients]
     decays = [config.weight_decay * on for on in jax.tree.leaves(_decayed(params))]
-    numbers = {"clip": config.clip, "beta1": BETAS[0], "beta2": BETAS[1], "epsilon": EPSILON}
+    numbers = {"clip": config.clip, "beta1": config.beta1, "beta2": config.beta2, "epsilon": EPSILON}
     *after, norm = native.adamw(scalars, adam.count, arrays, decays, ids, table, **numbers)
     n = len(leaves)
     params, mu, nu = (jax.tree.unflatten(structure, after[k : k + n]) for k in (0, n, 2 * n))

@@ -34,6 +34,7 @@ from lmgen.models import kinds, mixed, recurrent, schema
 from lmgen.models.provenance import Provenance, TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
+from lmgen.nn.regularisation.dropout import described
 from lmgen.options import table
 from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
 from lmgen.system.cluster import group
@@ -212,7 +213,7 @@ class Run:
         network, config, kind = self.network, self.config, self.kind
         tied, letters = ", tied" * network.tie, ", words with their letters" * network.hashed
         rows = {
-            "network": f"{network.describe()}, embedding {network.embedding}{tied}{letters}, dropout {network.dropout:g}",
+            "network": f"{network.describe()}, embedding {network.embedding}{tied}{letters}, {described(network)}",
             "parameters": f"{parameters:,}",
             **further,
             "read as": f"{kind.nouns[1]}s" if kind.nouns[1] else reading(self.data.vocab, self.text.sequence, network.carry),

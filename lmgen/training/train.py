@@ -118,6 +118,8 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
     kinds.wanted(options)
     loggers.check(options["log"])
     language.check(options)
+    if sentence := language.slow(options):
+        observer.note(sentence)
     path, force = options["output"] or directories.HOME / name, options["force"]
     count_on = not (options["output"] or force)
     if not count_on:

@@ -31,13 +31,15 @@ def corpus(symbols, unit="char", kinds=90, length=40, valid=None):
 def test_what_is_asked_for_stands():
     """Every setting that the command line has, at a value that no recipe chooses."""
     shape = {"cell": "gru", "size": 33, "layers": 2, "residual": True, "layer_norm": True, "direction": "both", "embedding": 7}
-    shape |= {"tie": True, "dropout": 0.55}
+    shape |= {"tie": True, "dropout": 0.55, "input_dropout": 0.11, "state_dropout": 0.12, "weight_dropout": 0.13}
+    shape |= {"embedding_dropout": 0.14, "output_dropout": 0.15, "ar": 1.6, "tar": 1.7}
     train = {"batch": 3, "window": 9, "learning_rate": 0.03, "steps": 11, "weight_decay": 0.07, "clip": 0.4, "seed": 5}
+    train |= {"beta1": 0.8, "beta2": 0.98}
     train |= {"precision": "f32", "patience": 2, "keep": "last", "mixture": False, "members": 2}
     for unit in ("char", "word"):
         chosen = language.choose(corpus(50_000, unit), False, shape | train)
         assert chosen == (shape, train)
-    assert {*shape, *train, "epochs", "budget", "context", "heads"} >= {
+    assert {*shape, *train, "epochs", "budget", "context", "heads", "rounds", "rank"} >= {
         *table.names("training", "end"),
         *(f.name for f in fields(model.NetworkConfig)),
     } - {"vocab", "carry", "hashed"}
@@ -53,6 +55,23 @@ def test_settings_of_attention_stand_and_are_chosen_where_they_are_missing():
     assert wanted.items() <= language.choose(corpus(50_000, "word"), False, wanted)[0].items()
     recurrent = language.choose(corpus(50_000), False, {})[0]
     assert not recurrent.keys() & {"context", "heads"}
+
+
+def test_settings_of_the_mogrifier_stand_and_are_refused_for_other_cells():
+    shape = {"cell": "lstm-mogrifier", "rounds": 3, "rank": 8}
+    assert shape.items() <= language.choose(corpus(50_000), False, shape)[0].items()
+    with pytest.raises(InputError, match="--rank is a setting of gates in rounds, which lstm has not"):
+        language.check({"rank": 8})
+    with pytest.raises(InputError, match="--rounds is a setting of lstm-mogrifier, and the cell is gru"):
+        language.choose(corpus(50_000), False, {"cell": "gru", "rounds": 3})
+
+
+def test_only_on_a_gpu_dropout_of_the_state_is_slow(monkeypatch):
+    assert not language.slow({"state_dropout": 0.1})
+    monkeypatch.setattr(language.jax, "default_backend", lambda: "gpu")
+    assert "one time step after the other" in language.slow({"state_dropout": 0.1, "cell": None})
+    assert not language.slow({"state_dropout": 0.0})
+    assert not language.slow({"state_dropout": 0.1, "cell": "elman"})
 
 
 @pytest.mark.parametrize("name", ["context", "heads"])

@@ -122,12 +122,14 @@ def test_forgetting_makes_the_past_irrelevant(name):
 
 @every_cell
 def test_weights_start_small_and_states_start_at_zero(name):
-    """Uniform in ±1/√N, as PyTorch draws them: the deviation is 1/√(3 N). W_2 reads 4 N units."""
+    """Uniform in ±1/√N, as PyTorch draws them: the deviation is 1/√(3 N). W_2 reads 4 N units; of the gates in rounds each matrix
+    reads as many as it has rows."""
     p = CELLS[name].init(jax.random.key(3), 20, 64)
     matrices = {key: w for key, w in p.items() if w.ndim == 2}
-    assert matrices.keys() == {"W", *CELLS[name].recurrent, *({"P"} if CELLS[name].normalises else ())}
+    rounds = [f"{matrix}_{k}" for k in range(1, 1 + getattr(CELLS[name], "rounds", 0)) for matrix in "AB"]
+    assert matrices.keys() == {"W", *CELLS[name].recurrent, *rounds, *({"P"} if CELLS[name].normalises else ())}
     for key, matrix in matrices.items():
-        inputs = 4 * 64 if key == "W_2" else 64
+        inputs = len(matrix) if key in rounds else 4 * 64 if key == "W_2" else 64
         assert abs(matrix).max() <= inputs**-0.5
         assert float(matrix.std()) == pytest.approx((3 * inputs) ** -0.5, rel=0.05)
     state = CELLS[name].start(2, 64)
@@ -167,6 +169,23 @@ def test_lstm_memory_worked_by_hand():
         output.append(state["h"].item() / SMALL)
     np.testing.assert_allclose(memory, [3, 7, 7, 7, 0], atol=0.005)
     np.testing.assert_allclose(output, [0, 0, 0, 7, 0], atol=0.005)
+
+
+def test_mogrifier_reads_an_input_by_the_last_output_worked_by_hand():
+    """With one round that counts: double after a positive output, not at all after a negative one, as it is after zero."""
+    gates = {"W": np.float32([[0, 0, 0, 1]]), "b": np.float32([100, -100, 100, 0])}
+    p = zeros("lstm-mogrifier", 1, 1) | gates | {"A_1": np.float32([[100 / SMALL]]), "B_1": np.float32([[1]])}
+    _, hs = scan("lstm-mogrifier", p, np.reshape(SMALL * np.float32([1, 1, -1, 1, 1, 1, -1, 1]), (8, 1, 1)))
+    np.testing.assert_allclose(hs[:, 0, 0] / SMALL, [1, 2, -2, 0, 1, 2, -2, 0], atol=1e-4)
+
+
+def test_mogrifier_without_rounds_that_count_is_an_lstm():
+    """Gates of 2σ(0) = 1 leave input and output as they are."""
+    rng = np.random.default_rng(0)
+    p = {key: rng.normal(size=a.shape).astype(np.float32) for key, a in zeros("lstm", 3, 4).items()}
+    inputs = rng.normal(size=(6, 2, 3)).astype(np.float32)
+    (_, ours), (_, theirs) = (scan(name, zeros(name, 3, 4) | p, inputs) for name in ("lstm-mogrifier", "lstm"))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize(("forget_bias", "count"), [(100, 6), (-100, 1)])
@@ -218,6 +237,7 @@ def test_linear_chain_explodes_or_vanishes(w, reached):
         ("lstm", (4, 4, 4), 0),
         ("lstm-peephole", (4, 4, 4), 3),
         ("lstm-coupled", (3, 3, 3), 0),
+        ("lstm-capped", (4, 4, 4), 0),
         ("lstm-no-forget", (3, 3, 3), 0),
         ("gru", (3, 3, 3), 1),
         ("gru-reset-before", (3, 3, 3), 0),
@@ -237,6 +257,8 @@ def test_size_of_a_layer_worked_by_hand(name, times, besides):
 FIRST_BIASES = {
     "lstm": [0, 1, 0, 0],
     "lstm-peephole": [0, 1, 0, 0],
+    "lstm-capped": [0, 1, 0, 0],
+    "lstm-mogrifier": [0, 1, 0, 0],
     "lstm-coupled": [-1, 0, 0],  # f = 1 − σ(−1) = σ(1)
     "min-lstm": [1, 0, 0],
 }

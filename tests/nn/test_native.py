@@ -99,6 +99,30 @@ def test_a_layer_equals_the_plain_scan(name, sizes, precision):
 
 
 @every_precision
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("name", native.CELLS)
+def test_a_layer_with_dropout_of_its_state_equals_the_plain_scan(name, sizes, precision):
+    """Values, and the gradient of all but the mask, which nobody asks for; a mask of ones changes nothing."""
+    (p, *rest), others, cotangent = problem(name, *sizes)
+
+    def masked(way, mask):
+        return lambda cell, precision, p, *rest: way(cell, precision, p | {"mask": mask}, *rest)
+
+    mask = 2 * np.random.default_rng(1).integers(0, 2, rest[0]["h"].shape).astype(np.float32)
+    arrays = (p, *rest), others, cotangent
+    (out, gradient), (theirs, gradient_theirs) = (
+        results(masked(way, mask), name, precision, *arrays) for way in (recurrence.compiled, plain)
+    )
+    values, gradients = LIMITS[precision]
+    close(out, theirs, 2 * values)
+    close(gradient, gradient_theirs, 2 * gradients)
+    ones, without = (
+        results(way, name, precision, *arrays) for way in (masked(recurrence.compiled, np.ones_like(mask)), recurrence.compiled)
+    )
+    close(ones[0], without[0], 0)
+
+
+@every_precision
 @pytest.mark.parametrize("name", native.CELLS)
 def test_every_step_forgets_or_none(name, precision):
     inputs, (ids, forget), cotangent = problem(name, 6, 3, 20, 9, 0)

@@ -202,13 +202,28 @@ def test_three_memories_fill_up():
     assert rows["c of lstm-no-forget"] == (t / 2).tolist()
 
 
-def test_memory_of_a_coupled_lstm_stays_within_bounds():
+def test_memory_with_a_capped_gate_fills_up_to_one():
+    """Geometric series with f = σ(1) and i = 1, or i = 1 − f; then what is left of them."""
+    rows, f, t = timeline("capped"), σ(1), np.arange(1, 5)
+    for name, limit in (("lstm", 1 / (1 - f)), ("lstm-capped", 1)):
+        filled = limit * (1 - f**t)
+        assert rows[f"c of {name}"] == pytest.approx([*filled, *(filled[-1] * f**t)], abs=0.006)
+
+
+def test_mogrifier_reads_an_input_by_the_sign_of_the_last_output():
+    rows, h = timeline("modulated"), 0.0
+    for x, shown in zip(rows["x"], rows["h"], strict=True):
+        h = x * (1 + np.sign(h))
+        assert shown == h
+
+
+def test_memory_of_a_coupled_and_a_capped_lstm_stays_within_bounds():
     inputs = normal(np.zeros((50, 3, 2)), scale=3)
     most = {}
-    for name in ("lstm-coupled", "lstm-no-forget"):
+    for name in ("lstm-coupled", "lstm-capped", "lstm-no-forget"):
         p, state = random_weights(name, 2, 5), CELLS[name].start(3, 5)
         most[name] = max(abs(s["c"]).max() for s in networks.states(name, p, inputs, 5, state))
-    assert most["lstm-coupled"] <= 1 < most["lstm-no-forget"]
+    assert max(most["lstm-coupled"], most["lstm-capped"]) <= 1 < most["lstm-no-forget"]
 
 
 def test_gru_keeps_the_last_input_that_its_gate_let_in():

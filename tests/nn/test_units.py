@@ -54,6 +54,8 @@ MEMORY = {  # the memory after a step, from its gates and the memory before it
     "lstm-peephole": _lstm(lambda g: g["f"]),
     "lstm-coupled": _lstm(lambda g: 1 - g["i"]),
     "lstm-no-forget": _lstm(lambda g: 1),
+    "lstm-capped": _lstm(lambda g: g["f"]),
+    "lstm-mogrifier": _lstm(lambda g: g["f"]),
     "gru": _gru,
     "gru-reset-before": _gru,
     "gru-simple": _gru,

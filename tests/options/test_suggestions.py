@@ -22,6 +22,8 @@ from support import SMALL
         ("train x --batch-size 2", "--batch"),
         ("train x --bptt 2", "--window"),
         ("train x --drop_out 0.1", "--dropout"),
+        ("train x --wdrop 0.5", "--weight-dropout"),
+        ("train x --dropouti 0.5", "--input-dropout"),
         ("train x --min_count 2", "--min-count"),
         ("train x --Size 2", "--size"),
         ("sample --temp 1", "--temperature"),

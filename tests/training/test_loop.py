@@ -34,9 +34,9 @@ def bit_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def step(state, number, network=NETWORK, seed=0, begins=FLOWS_ON, rate=CONFIG.learning_rate, kind=Language):
+def step(state, number, network=NETWORK, seed=0, begins=FLOWS_ON, rate=CONFIG.learning_rate, kind=Language, config=CONFIG):
     task = kind(network)
-    return training_step.step(task, CONFIG.optimiser, state, task.batch(window(seed), begins), rate, number)
+    return training_step.step(task, config.optimiser, state, task.batch(window(seed), begins), rate, number)
 
 
 def begun(network=NETWORK, config=CONFIG):
@@ -66,9 +66,10 @@ def test_matrices_decay_and_vectors_do_not():
         np.testing.assert_array_equal(change, np.full_like(change, 0 if bias else CONFIG.weight_decay))
 
 
-def test_step_is_adamw_written_down():
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.999), (0.0, 0.99)])
+def test_step_is_adamw_written_down(beta1, beta2):
     """Three steps, in float64 from the equations of Loshchilov & Hutter 2019, with the gradient of the mean nats."""
-    network = replace(NETWORK, dropout=0.0)
+    network, config = replace(NETWORK, dropout=0.0), replace(CONFIG, beta1=beta1, beta2=beta2)
     state = begun(network)
     params, carried = copied(state.params), copied(state.carried)
 
@@ -85,12 +86,12 @@ def test_step_is_adamw_written_down():
         g = [np.float64(x) for x in jax.tree.leaves(g)]
         whole = np.sqrt(sum((x**2).sum() for x in g))
         g = [x * min(1, CONFIG.clip / whole) for x in g]
-        m = [0.9 * a + 0.1 * x for a, x in zip(m, g, strict=True)]
-        v = [0.999 * a + 0.001 * x**2 for a, x in zip(v, g, strict=True)]
+        m = [beta1 * a + (1 - beta1) * x for a, x in zip(m, g, strict=True)]
+        v = [beta2 * a + (1 - beta2) * x**2 for a, x in zip(v, g, strict=True)]
         for j, p in enumerate(θ):
-            adam = m[j] / (1 - 0.9 ** (k + 1)) / (np.sqrt(v[j] / (1 - 0.999 ** (k + 1))) + 1e-8)
+            adam = m[j] / (1 - beta1 ** (k + 1)) / (np.sqrt(v[j] / (1 - beta2 ** (k + 1))) + 1e-8)
             θ[j] = p - CONFIG.learning_rate * (adam + CONFIG.weight_decay * p * (p.ndim > 1))
-        state, before, norm = step(state, k, network=network, seed=k)
+        state, before, norm = step(state, k, network=network, seed=k, config=config)
         carried = copied(state.carried)
         assert float(before) == pytest.approx(float(nats), rel=1e-4)
         assert float(norm) == pytest.approx(float(whole), rel=1e-3)

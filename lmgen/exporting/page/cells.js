@@ -2,6 +2,7 @@
 // formulas, with their sources, are those of lmgen/nn/cells.py.
 
 function inputs(p, x) {
+  if (p.A_1) return x; // of the mogrifier: W comes after the rounds
   if (!p.gain) return product(x, p.W, p.b);
   const own = p.P ? product(x, p.P) : x; // of attention: x, queries, keys and values
   return joined(own, product(normalised(own, p.gain, p.shift), p.W, p.b));
@@ -40,6 +41,25 @@ const lstmOfThree = (forget) => (p, s, a) => {
   const c = vector(N, (k) => forget(sigmoid(u[k])) * s.c[k] + sigmoid(u[k]) * Math.tanh(u[2 * N + k]));
   return { h: vector(N, (k) => sigmoid(u[N + k]) * Math.tanh(c[k])), c };
 };
+
+function lstmCapped(p, s, a) {
+  const N = s.h.length, u = gates(p, s, a), f = (k) => sigmoid(u[N + k]);
+  const c = vector(N, (k) => f(k) * s.c[k] + Math.min(sigmoid(u[k]), 1 - f(k)) * Math.tanh(u[3 * N + k]));
+  return { h: vector(N, (k) => sigmoid(u[2 * N + k]) * Math.tanh(c[k])), c };
+}
+
+function lstmMogrifier(p, s, x) {
+  let { h } = s;
+  const gated = (one, k, other) => {
+    const gate = product(product(other, p[`A_${k}`]), p[`B_${k}`]);
+    return vector(one.length, (i) => 2 * sigmoid(gate[i]) * one[i]);
+  };
+  for (let k = 1; p[`A_${k}`]; k++) {
+    if (k % 2) x = gated(x, k, h);
+    else h = gated(h, k, x);
+  }
+  return lstm(p, { ...s, h }, product(x, p.W, p.b));
+}
 
 function gru(p, s, a) {
   const N = s.h.length, u = product(s.h, p.U), z = vector(N, (k) => sigmoid(a[k] + u[k]));
@@ -109,6 +129,8 @@ const CELLS = {
   "lstm-peephole": lstmPeephole,
   "lstm-coupled": lstmOfThree((i) => 1 - i),
   "lstm-no-forget": lstmOfThree(() => 1),
+  "lstm-capped": lstmCapped,
+  "lstm-mogrifier": lstmMogrifier,
   "gru": gru,
   "gru-reset-before": gruResetBefore,
   "gru-simple": gruSimple,

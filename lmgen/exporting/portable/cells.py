@@ -62,6 +62,22 @@ def lstm_no_forget(p, s, x):
     return {"h": sigmoid(o) * np.tanh(c), "c": c}
 
 
+def lstm_capped(p, s, x):
+    i, f, o, g = np.split(gates(p, s, x), 4)
+    f = sigmoid(f)
+    c = f * s["c"] + np.minimum(sigmoid(i), 1 - f) * np.tanh(g)
+    return {"h": sigmoid(o) * np.tanh(c), "c": c}
+
+
+def lstm_mogrifier(p, s, x):
+    h, k = s["h"], 1
+    while f"A_{k}" in p:
+        gate = 2 * sigmoid((h if k % 2 else x) @ p[f"A_{k}"] @ p[f"B_{k}"])
+        x, h = (gate * x, h) if k % 2 else (x, gate * h)
+        k += 1
+    return lstm(p, {**s, "h": h}, x)
+
+
 def gru(p, s, x):
     x_z, x_r, x_n = np.split(x @ p["W"] + p["b"], 3)
     u_z, u_r, u_n = np.split(s["h"] @ p["U"], 3)
@@ -131,6 +147,8 @@ CELLS = {
     "lstm-peephole": lstm_peephole,
     "lstm-coupled": lstm_coupled,
     "lstm-no-forget": lstm_no_forget,
+    "lstm-capped": lstm_capped,
+    "lstm-mogrifier": lstm_mogrifier,
     "gru": gru,
     "gru-reset-before": gru_reset_before,
     "gru-simple": gru_simple,

@@ -103,6 +103,40 @@ class NoForgetLSTM(CoupledLSTM):
         return 1
 
 
+class CappedLSTM(Layer):
+    gates, matrices, vectors, memory = 4, {"U": 4}, {"b": 4}, (1, 1)
+
+    def step(self, x, h, c):
+        i, f, o, g = (x + h @ self.U).chunk(4, -1)
+        f = torch.sigmoid(f)
+        c = f * c + torch.minimum(torch.sigmoid(i), 1 - f) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+
+class MogrifierLSTM(Layer):
+    gates, matrices, vectors, memory = 4, {"U": 4}, {"b": 4}, (1, 1)
+
+    def __init__(self, inputs, size):
+        super().__init__(inputs, size)
+        rank = min(MODEL["rank"], inputs, size)
+        for k in range(1, MODEL["rounds"] + 1):
+            read, gated = (size, inputs) if k % 2 else (inputs, size)
+            self.register_parameter(f"A_{k}", nn.Parameter(torch.zeros(read, rank)))
+            self.register_parameter(f"B_{k}", nn.Parameter(torch.zeros(rank, gated)))
+
+    def inputs(self, xs):
+        return xs
+
+    def step(self, x, h, c):
+        for k in range(1, MODEL["rounds"] + 1):
+            A, B = getattr(self, f"A_{k}"), getattr(self, f"B_{k}")
+            gate = 2 * torch.sigmoid((h if k % 2 else x) @ A @ B)
+            x, h = (gate * x, h) if k % 2 else (x, gate * h)
+        i, f, o, g = (x @ self.W + self.b + h @ self.U).chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+
 class ResetBeforeGRU(Layer):
     gates, matrices, vectors = 3, {"U": 2, "U_n": 1}, {"b": 3}
 
@@ -201,6 +235,8 @@ LAYERS = {
     "lstm-peephole": PeepholeLSTM,
     "lstm-coupled": CoupledLSTM,
     "lstm-no-forget": NoForgetLSTM,
+    "lstm-capped": CappedLSTM,
+    "lstm-mogrifier": MogrifierLSTM,
     "gru": nn.GRU,
     "gru-reset-before": ResetBeforeGRU,
     "gru-simple": SimpleGRU,
