@@ -36,6 +36,7 @@ OUTSIDE = {
     "benchmarks/RESULTS.md": "results.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "README.zh.md": "chinese.md",
     "README.md": "index.md",
 }
 
