@@ -34,6 +34,11 @@ scale: $(VENV)/test ## several processes on loopback, Open MPI, Slurm and Ray wh
 	LMGEN_LONG=1 $(BIN)/python -m pytest tests/training/test_parallel.py tests/system/test_launchers.py tests/faults/test_processes.py
 	$(BIN)/python benchmarks/scale.py
 
+docs: $(VENV)/test ## build the pages of docs/ as a site and as manual pages, into docs/_build
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b man docs docs/_build/man
+
 browser: $(VENV)/test ## try the pages in Chromium, as their users do (apt install chromium)
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	$(BIN)/python -m pytest -m browser
@@ -78,5 +83,5 @@ $(VENV)/bench: $(VENV)/test
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
-.PHONY: help demo test slow check faults fuzz scale browser oracle bench masked wheel matrix clean
+.PHONY: help demo test slow check faults fuzz scale docs browser oracle bench masked wheel matrix clean
 .DEFAULT_GOAL := help

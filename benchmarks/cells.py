@@ -64,7 +64,7 @@ def measured(run: Commands, trial: Trial) -> Iterator[dict]:
     """A row for each cell, the default LSTM first."""
     like: dict | None = None
     for cell in CELLS:
-        size = f" --size {nearest_size(cell, like)}" if like else ""
+        size = (f" --size {nearest_size(cell, like)}" if like else "") + (" --layers 1" if cell not in BLOCKS else "")
         name = f"{trial.name}-{cell}"
         print(f"{name} …", flush=True)
         try:

@@ -1,4 +1,4 @@
-"""Run the commands of README.md and of docs/control.md, and write their output below them.
+"""Run the commands of README.md, README.zh.md, some pages of docs/ and the guides, and write their output below them.
 
     python benchmarks/readme.py [PAGE ...]
 
@@ -17,7 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "control.md"]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "README.zh.md")),
+    *(ROOT / "docs" / name for name in ("start.md", "control.md", "texts.md")),
+    *sorted(ROOT.glob("docs/guides/*.md")),
+]
 BLOCK = re.compile(r"```console\n(.*?)```", re.S)
 MOST_LINES = 20  # of a command's output
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 from lmgen import loading
 from lmgen.applied.labeller import Prediction
-from lmgen.data import corpus, finding, inputs, reading
+from lmgen.data import finding, inputs
 from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
+from lmgen.evaluation.adaptive.reading import Adapted, adaptation
 from lmgen.evaluation.cards import bylabel
 from lmgen.evaluation.cards.bylabel import OfLabel
 from lmgen.evaluation.cards.labelcard import LabelCard
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # what most programs do without is imported where it is used
     from lmgen.evaluation.contrast import Contrast
     from lmgen.evaluation.explanation import Background, Explanation
 
+Field = str | int | None
+Note = Callable[[str], Any]
 named = partial(signatures.named, further=[field.name for field in fields(Settings)])
 
 
@@ -302,15 +305,28 @@ class Model:
 
     @named
     def evaluate(
-        self, *files: Any, encoding: str = "utf-8", errors: str = "strict", batch: int = BATCH, window: int = WINDOW
-    ) -> Measures | PseudoMeasures | LabelCard:
+        self,
+        *files: Any,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+        field: Field = None,
+        batch: int = BATCH,
+        window: int = WINDOW,
+        adapt: str | None = None,
+        valid: Any = None,
+    ) -> Measures | PseudoMeasures | LabelCard | Adapted:
         """The measures of files, read as the corpus was read; without files, of the validation text.
 
-        Raises InputError for a file that cannot be read.
+        With `adapt` (cache, dynamic, both) those while it adapts, fitted on `valid` or else on the validation text. Raises
+        InputError for a file that cannot be read.
         """
         if can(self.lm, Predicts):
             return next(self.cards(*files, baselines=False, encoding=encoding, errors=errors))
-        ids = self.source(*files, encoding=encoding, errors=errors).ids if files else self.lm.origin.validation()
+        how: Any = {"encoding": encoding, "errors": errors, "field": field}
+        ids = self.source(*files, **how).ids if files else self.lm.origin.validation()
+        if adapt is not None:
+            fitted = self.lm.origin.validation() if valid is None else self.source(valid, **how).ids
+            return adaptation(self.lm, adapt, fitted).measure(ids)
         return measure(self.lm, ids, batch, window)
 
     @named
@@ -329,31 +345,30 @@ class Model:
         return Judge(self.lm, second.lm if second else None, batch, window, cold)
 
     @named
-    def source(self, *files: Any, encoding: str = "utf-8", errors: str = "strict") -> Source:
-        """Files, or whatever else `train` takes, as one text to measure.
+    def source(self, *files: Any, encoding: str = "utf-8", errors: str = "strict", field: Field = None) -> Source:
+        """Files, or whatever else `train` takes, as one text to measure; `field` is the column of a table.
 
         Raises InputError for a text that is empty or cannot be read.
         """
-        names = inputs.files(files, {"sequence": self.lm.sequence, "encoding": encoding})
-        return self._source(finding.find(names), encoding, errors)
+        names = inputs.files(files, {"sequence": self.lm.sequence, "encoding": encoding, "field": field})
+        return self._source(finding.find(names), encoding, errors, field)
 
     @named
     def sources(
-        self, *files: str | Path, encoding: str = "utf-8", errors: str = "strict", note: Callable[[str], Any] = lambda _: None
+        self,
+        *files: str | Path,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+        field: Field = None,
+        note: Note = lambda _: None,
     ) -> Iterator[Source]:
         """Each of the files as a text to measure; `note` is called with sentences about oddities of the text."""
         paths = [path for name in files for path in finding.find([str(name)])]
-        return (self._source([path], encoding, errors, note) for path in paths)
+        return (self._source([path], encoding, errors, field, note) for path in paths)
 
-    def _source(self, paths: list[Path], encoding: str, errors: str, note: Callable[[str], Any] = lambda _: None) -> Source:
-        encoding, errors = table.ENCODING.check(encoding), table.ERRORS.check(errors)
-        text = reading.Text(paths, self.lm.sequence, self.lm.carry, encoding, errors)
-        ids = corpus.encode(iter(text), self.lm.vocab)
-        for sentence in text.notes:
-            note(sentence)
-        if not ids.symbols:
-            raise InputError(f"there is no text in {finding.names_of(text.paths)}: give a file with at least one line of it")
-        return Source(finding.names_of(paths), ids, lambda: iter(text))
+    def _source(self, paths: list[Path], encoding: str, errors: str, field: Field = None, note: Note = lambda _: None) -> Source:
+        how = table.ENCODING.check(encoding), table.ERRORS.check(errors), commands.FIELD.check(field)
+        return Source.of(self.trained_on.other(paths, self.lm.carry, *how), self.lm.vocab, note)
 
 
 @named
@@ -367,8 +382,8 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
     """Train on a text to the end and return the best model.
 
     The text is one or several names of files, folders or corpora that ship, open files, or strings, each of which is a sequence
-    (a list whose first string names a file is one of names). With `progress` the training is shown on stderr; a function is
-    called with each report, and ends the training by returning False.
+    (a list whose first string names a file is one of names), or with `field` a DataFrame, a Dataset or dicts. With `progress` the
+    training is shown on stderr; a function is called with each report, and ends the training by returning False.
 
     Ctrl-C saves, and `resume` continues. Raises InputError, before anything is written, for a text or an option that cannot be
     used, DivergedError where no step succeeds, LmgenError where the last save fails.

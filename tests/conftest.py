@@ -35,6 +35,9 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(tempfile.gettempdir(), f"lmge
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
+# A budget is planned for a machine of this speed, so that no test depends on the real one.
+os.environ.setdefault("LMGEN_SPEED", "1")
+
 MOST_MAPS = 25_000
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

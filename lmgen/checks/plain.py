@@ -10,7 +10,7 @@ import hashlib
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -137,7 +137,7 @@ def check(text: Text, valid: Text | None = None, test: Text | None = None, unit:
         files=[name_of(path) for path in text.paths],
         sequence=text.sequence,
         carry=text.keep_blank,
-        bytes=sum(path.stat().st_size for path in text.paths),
+        bytes=text.size,
         characters=read.characters,
         lines=lines.lines,
         blank_lines=lines.blank,
@@ -182,7 +182,7 @@ def _lines(text: Text) -> tuple[Lines, list[Damage]]:
     lines, found = Lines(), Tally()
     for path in text.paths:
         before = lines.lines
-        for piece in Text([path], "line", True, text.encoding, text.errors):
+        for piece in replace(text, paths=[path], sequence="line", keep_blank=True):
             found.add(piece.text, name_of(path), lines.lines - before + 1)
             lines.add(piece)
     return lines, found.report()

@@ -1,8 +1,10 @@
-"""The commands cells and doctor."""
+"""The commands cells, doctor and completion."""
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -68,3 +70,49 @@ def doctor() -> None:
 
     devices.prepare()
     console.table(facts.surroundings())
+
+
+COMPLETES = "_LMGEN_COMPLETE"  # the variable by which a shell asks for completions
+# For each shell the variable that names a folder, the folder without it, and the file below it.
+SCRIPTS = {
+    "bash": ("XDG_DATA_HOME", "~/.local/share", "bash-completion/completions/lmgen"),
+    "zsh": ("XDG_DATA_HOME", "~/.local/share", "zsh/site-functions/_lmgen"),
+    "fish": ("XDG_CONFIG_HOME", "~/.config", "fish/completions/lmgen.fish"),
+}
+
+
+@command("lmgen completion", "lmgen completion zsh --print > _lmgen", options=commands.COMPLETION)
+@click.argument("shell", required=False, type=click.Choice([*SCRIPTS]), metavar="[SHELL]")
+@click.pass_context
+def completion(context: click.Context, shell: str | None, print_: bool) -> None:
+    """Let bash, zsh or fish complete commands, options and values.
+
+    The script goes where the shell looks for it: of SHELL, or of the shell in use. Nothing else is changed.
+    """
+    from click.shell_completion import get_completion_class
+
+    from lmgen.system import files
+
+    name = shell or os.path.basename(os.environ.get("SHELL", ""))
+    if name not in SCRIPTS:
+        raise InputError(f"the shell in use is {name or 'not known'}: name one, as in lmgen completion bash")
+    made = get_completion_class(name)
+    assert made
+    try:
+        script = made(context.find_root().command, {}, "lmgen", COMPLETES).source()
+    except RuntimeError as error:  # an old bash
+        raise InputError(f"{name} cannot complete commands: {error}") from None
+    if print_:
+        terminal.put(script.strip())
+        return
+    variable, usual, below = SCRIPTS[name]
+    path = Path(os.environ.get(variable) or usual).expanduser() / below
+    with files.explained(f"cannot write {path}", "; lmgen completion --print writes it to stdout", InputError):
+        if path.exists() and COMPLETES not in path.read_text("utf-8", "replace"):
+            raise FileExistsError(0, "it exists, and is not of lmgen")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(path, script.encode())
+    terminal.note(f"wrote {path}")
+    if name == "zsh":
+        terminal.note(f"zsh reads it if ~/.zshrc has, before compinit:  fpath+=({path.parent})")
+    terminal.note(f"a new {name} completes lmgen")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -16,23 +21,39 @@ ENDING = ".lmz"
 MOST = 1 << 30  # bytes
 
 
-@command("lmgen compress cities notes.txt", "lmgen compress cities - -o notes.lmz < notes.txt", options=commands.COMPRESS)
-@click.argument("model")
-@click.argument("file")
-def compress(model: str, file: str, output: Path | None) -> None:
-    """Compress a file with a model.
+@command(
+    "lmgen compress cities notes.txt",
+    "lmgen compress --online book.txt",
+    "lmgen compress cities - -o notes.lmz < notes.txt",
+    options=commands.COMPRESS,
+)
+@click.argument("names", nargs=-1, metavar="[MODEL] FILE")
+def compress(names: tuple[str, ...], online: bool, level: str | None, output: Path | None) -> None:
+    """Compress a file with a model, or with one that learns FILE on the way.
 
     FILE is a text, or any bytes; - is standard input. Without its header, the compressed file has the size that lmgen eval
-    states: the bits per byte, spelling included. Only the same MODEL restores FILE.
+    states: the bits per byte, spelling included. Only the same MODEL restores FILE. With --online nothing but the compressed
+    file is needed to restore it, by the same version on such a processor.
     """
-    from lmgen.evaluation import compression
-
+    if len(names) != 2 - online:
+        raise click.UsageError(
+            "with --online name a FILE alone" if online else "name a MODEL and a FILE, or give --online and a FILE"
+        )
+    if level and not online:
+        raise click.UsageError("--level is of --online: give that, too, or leave --level out")
+    file = names[-1]
     if output is None and file == "-":
         raise click.UsageError("standard input has no name to add .lmz to: name the compressed file with --output")
-    loaded = load(model)
+    target = output or Path(file + ENDING)
+    if online:
+        _compress_online(file, target, level or "2")
+        return
+    from lmgen.evaluation import compression
+
+    loaded = load(names[0])
     content = _read(file)
     data = compression.compress(loaded.lm, content)
-    with output_file(output or Path(file + ENDING)) as compressed:
+    with output_file(target) as compressed:
         compressed.write(data)
     if content:
         header = compression.HEADER.size
@@ -42,31 +63,80 @@ def compress(model: str, file: str, output: Path | None) -> None:
         )
 
 
+def _compress_online(file: str, target: Path, level: str) -> None:
+    from lmgen.evaluation.online import container
+    from lmgen.system import devices
+
+    devices.prepare(cpu=True)
+    last, start, report = (0, 0), time.monotonic(), _reporter()
+
+    def remember(read: int, written: int) -> None:
+        nonlocal last
+        last = read, written
+        report(read, written)
+
+    with _opened(file) as source, output_file(target) as compressed:
+        container.compress(source, compressed, level, remember)
+    read, written = last
+    if read:
+        seconds = max(time.monotonic() - start, 1e-3)
+        took = f"in {terminal.duration(seconds)} ({read / 1000 / seconds:.1f} KB/s)"
+        terminal.note(f"{read:,} bytes became {written:,}: {8 * written / read:.4f} bits per byte, {took}")
+
+
 @command(
-    "lmgen decompress cities notes.txt.lmz", "lmgen decompress cities notes.txt.lmz -o copy.txt", options=commands.DECOMPRESS
+    "lmgen decompress cities notes.txt.lmz",
+    "lmgen decompress book.txt.lmz",
+    "lmgen decompress cities notes.txt.lmz -o copy.txt",
+    options=commands.DECOMPRESS,
 )
-@click.argument("model")
-@click.argument("file")
-def decompress(model: str, file: str, output: Path | None) -> None:
-    """Restore a file that MODEL compressed."""
+@click.argument("names", nargs=-1, metavar="[MODEL] FILE")
+def decompress(names: tuple[str, ...], output: Path | None) -> None:
+    """Restore a file that MODEL compressed, or without MODEL one that was compressed with --online."""
     from lmgen.evaluation import compression
 
+    if len(names) not in (1, 2):
+        raise click.UsageError("name the MODEL that compressed it and the FILE, or a FILE that was compressed with --online")
+    file = names[-1]
     if output is None and not file.endswith(ENDING):
         raise click.UsageError(f"{file} does not end in {ENDING}: name the restored file with --output")
-    content = compression.decompress(load(model).lm, _read(file))
-    with output_file(output or Path(file.removesuffix(ENDING))) as restored:
-        restored.write(content)
+    target = output or Path(file.removesuffix(ENDING))
+    if len(names) == 2:
+        content = compression.decompress(load(names[0]).lm, _read(file))
+        with output_file(target) as restored:
+            restored.write(content)
+        return
+    from lmgen.evaluation.online import container
+    from lmgen.system import devices
+
+    devices.prepare(cpu=True)
+    with _opened(file) as source, output_file(target) as restored:
+        container.decompress(source, restored, _reporter())
+
+
+def _reporter() -> Callable[[int, int], None]:
+    """A function that shows on a terminal how far the work is."""
+    if not sys.stderr.isatty():
+        return lambda *_: None
+    return lambda read, written: terminal.note(f"{read:,} bytes read, {written:,} written")
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[IO[bytes]]:
+    from lmgen.data import finding
+
+    if name == "-":
+        yield finding.standard_input()
+        return
+    with explained(f"cannot read {name}", kind=InputError):
+        file = open(finding.finite(Path(name)), "rb")  # noqa: SIM115
+    with file:
+        yield file
 
 
 def _read(name: str) -> bytes:
-    from lmgen.data import finding
-
-    with explained(f"cannot read {name}", kind=InputError):
-        if name == "-":
-            content = finding.standard_input().read(MOST + 1)
-        else:
-            with open(finding.finite(Path(name)), "rb") as file:
-                content = file.read(MOST + 1)
+    with _opened(name) as file, explained(f"cannot read {name}", kind=InputError):
+        content = file.read(MOST + 1)
     if len(content) > MOST:
-        raise InputError(f"{name} has more than {MOST:,} bytes, which are held in memory: compress it in parts")
+        raise InputError(f"{name} has more than {MOST:,} bytes, which are held in memory: compress it in parts, or with --online")
     return content

@@ -11,6 +11,7 @@ import click
 
 from lmgen.cli import console
 from lmgen.cli.options import Group, command, output_file
+from lmgen.errors import InputError
 from lmgen.options import commands
 from lmgen.system import terminal
 
@@ -33,15 +34,27 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     Prints sizes, repeats, overlap of the texts, damage, rare and unknown symbols, and advice on options of lmgen train. FILE may
     be anything that lmgen train accepts as CORPUS. Two sequences are nearly equal if they differ in nothing but case, compatible
     forms (Unicode NFKC), punctuation, digits and white space. Of labelled text it prints labels and tags with their numbers,
-    equal texts with different labels, tags that break their scheme, and what the texts share.
+    equal texts with different labels, tags that break their scheme, and what the texts share. Of a corpus in shards every file is
+    read and compared with the manifest.
     """
     from lmgen.checks import labels
     from lmgen.checks import plain as check
-    from lmgen.data import finding, formats, reading
+    from lmgen.data import finding, reading
+    from lmgen.data.sharded import reading as shards
+    from lmgen.data.sources import tables
+    from lmgen.data.writing.normalization import Normalization
     from lmgen.labelled import examples
 
+    if address := shards.address_of(files):
+        verified = shards.verified(address)
+        terminal.note(f"{address}: every file is as the manifest says")
+        _put_shards(verified, address, options["json"])
+        return
+    field, normal = options["field"], Normalization(options["lowercase"], options["normalize"])
+
     def text_of(paths: Sequence[Path]) -> reading.Text:
-        return reading.Text(paths, sequence, options["carry"], encoding, options["errors"])
+        how: dict[str, Any] = {"column": field, "normal": normal}
+        return reading.Text(paths, sequence, options["carry"], encoding, options["errors"], **how)
 
     def examples_of(paths: Sequence[Path], first: examples.Found) -> examples.Examples:
         own = examples.recognise(paths)
@@ -53,15 +66,18 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     others = [finding.find([name]) if name else None for name in (valid, options["test"])]
     words = ["lmgen", "train", *files, *(["--glob", glob] if glob else []), *(["--valid", valid] if valid else [])]
     words += [] if encoding == "utf-8" else ["--encoding", encoding]
+    words += [] if field is None else ["--field", str(field)]
+    words += ["--lowercase"] * normal.lowercase + (["--normalize", normal.normalize] if normal.normalize else [])
     report: Any
-    if sequence == "line" and not options["carry"] and (found := examples.recognise(paths)):
+    if field is None and sequence == "line" and not options["carry"] and (found := examples.recognise(paths)):
         way = "" if found.form == "folder" else "; --carry checks it as plain text"
         terminal.note(f"{found.reason}: checked as labelled text{way}")
         report = labels.check(examples_of(paths, found), *(examples_of(split, found) if split else None for split in others))
     else:
+        unit = f"word-{options['segment']}" if options["segment"] else options["unit"]
         valid_text, test_text = (text_of(split) if split else None for split in others)
-        report = check.check(text_of(paths), valid_text, test_text, options["unit"])
-        terminal.note(*filter(None, map(formats.hint, paths[:1])))
+        report = check.check(text_of(paths), valid_text, test_text, unit)
+        terminal.note(*filter(None, map(tables.hint, paths[: field is None])))
         words += [word for one in report.advice for word in one.options]
     if options["json"]:
         console.put_json(asdict(report) | {"command": terminal.command(*words)})
@@ -70,6 +86,19 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     terminal.put(", ".join("standard input" if name == "-" else name for name in files))
     (_put_report if isinstance(report, check.TextReport) else _put_labels)(report)
     terminal.put(f"\nto train: {terminal.command(*words)}")
+
+
+SIZES = ("shards", "symbols", "sequences", "characters", "bytes")
+
+
+def _put_shards(manifest: Any, address: str, json: bool = False) -> None:
+    """Write the size of each part of a corpus in shards, and how to train on it."""
+    words = terminal.command("lmgen", "train", address)
+    if json:
+        console.put_json({"address": address, "unit": manifest.unit, **manifest.sizes, "command": words})
+        return
+    console.table([(p, *(f"{of[n]:,}" for n in SIZES)) for p, of in manifest.sizes.items()], ("", *SIZES), range(1, 6))
+    terminal.put(f"\nto train: {words}")
 
 
 def _put_labels(r: Any, most: int = 20) -> None:
@@ -188,6 +217,50 @@ def _put_unknown(unknown: list[Any], noun: str) -> None:
     places = {"held-out": "held-out part", "training": "training text"}
     head = ("--vocab-size", *(f"in the {places.get(part, f'{part} text')}" for part in parts))
     _section(f"{noun} unknown to a vocabulary of this size", rows, head, range(len(head)))
+
+
+@command(
+    "lmgen corpus build 'logs/*.txt' -o logs.corpus",
+    "lmgen corpus build novels --unit word --min-count 3 -o novels.corpus",
+    options=commands.CORPUS_BUILD,
+    group=corpus,
+)
+@click.argument("files", nargs=-1, required=True, metavar="TEXT...")
+def corpus_build(files: tuple[str, ...], output: Path, glob: str | None, no_valid: bool, shard: int, **options: Any) -> None:
+    """Build a corpus in shards, for texts that are larger than a disk or train on many hosts.
+
+    TEXT is what lmgen train accepts as CORPUS; several make one corpus. The folder has the ids of the text in files of a few
+    megabytes, the vocabulary, and a manifest with their hashes. Copy it to where you train, or into a store, and name it:
+    lmgen train DIR, lmgen train s3://bucket/DIR. An interrupted build goes on when the same command is given again.
+    """
+    from lmgen.data import advice, finding, reading
+    from lmgen.data.sharded import building
+    from lmgen.data.split import WHOLE
+    from lmgen.data.writing.normalization import Normalization
+    from lmgen.structured.table import recognise
+
+    if options["valid"] and no_valid:
+        raise InputError("--valid asks for validation and --no-valid for none: give one of them")
+    reads = {name: options.pop(name) for name in ("sequence", "encoding", "errors")}
+    unit, carry, field, segment = (options.pop(name) for name in ("unit", "carry", "field", "segment"))
+    unit = f"word-{segment}" if segment else unit or "char"
+    normal = Normalization(options.pop("lowercase"), options.pop("normalize"))
+    paths, valid = finding.find(files, glob, terminal.note), finding.find(options.pop("valid") or ())
+    if found := recognise(paths):
+        terminal.note(f"{found.reason}, but a corpus in shards is plain text")
+
+    def text_of(paths: Sequence[Path]) -> reading.Text:
+        return reading.Text(paths, keep_blank=carry, column=field, normal=normal, **reads)
+
+    split = WHOLE if no_valid else None
+    texts = text_of(paths), text_of(valid) if valid else None
+    try:
+        built = building.build(output, *texts, unit, carry, shard, terminal.note, split=split, **options)
+    except KeyboardInterrupt:
+        terminal.note("stopped: the same command goes on after the last complete shard")
+        raise
+    terminal.note(*built.notes, *(f"warning: {warning}" for warning in advice.warnings(built.signs)), f"wrote {output}")
+    _put_shards(built, str(output))
 
 
 @command("lmgen corpus list", "lmgen corpus list --json", options=[commands.JSON], group=corpus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -29,11 +30,18 @@ def eval_(model: str, files: tuple[str, ...], precision: str, processes: int, **
     fitted to the same training text; for a model of both directions, pseudo-perplexity. Without FILE, measures the text on which
     the model was validated.
     """
-    other, valid = options["with"], options["valid"]
-    if other and not (files or valid):
-        raise click.UsageError("the weight of --with is fitted to the held-out text, so measure another text: name a FILE")
-    if valid and not other:
-        raise click.UsageError("--valid is the text to fit the weight of --with to: name the other model, or leave --valid out")
+    other, adapt, valid = options["with"], options["adapt"], options["valid"]
+    if (other or adapt) and not (files or valid):
+        raise click.UsageError(
+            f"{'the weight of --with' if other else '--adapt'} is fitted to the held-out text, so measure another text: "
+            "name a FILE"
+        )
+    if other and adapt:
+        raise click.UsageError("a mixture does not adapt: choose one of --with and --adapt")
+    if adapt and options["protocol"] == "windows":
+        raise click.UsageError("--adapt reads the text as a whole: leave out --protocol windows")
+    if valid and not (other or adapt):
+        raise click.UsageError("--valid is the text to fit --with or --adapt to: give one of these, or leave --valid out")
     if together(processes, (*files, valid or ""))():
         options["plot"] = None  # of process 0
     loaded = load(model, precision)
@@ -44,13 +52,21 @@ def eval_(model: str, files: tuple[str, ...], precision: str, processes: int, **
         return
     reading = {name: options[name] for name in ("batch", "window") if options[name]}
     judge = loaded.judge(other, precision, cold=options["protocol"] == "windows", **reading)
-    weight = None
-    if other:
-        weight = judge.weight(loaded.source(valid).ids if valid else judge.origin.validation())
-    encoded = {name: options[name] for name in ("encoding", "errors")}
+    encoded = {name: options[name] for name in ("encoding", "errors", "field")}
+    weight = adaptation = None
+    if other or adapt:
+        fitted_to = loaded.source(valid, field=options["field"]).ids if valid else judge.origin.validation()
+        if other:
+            weight = judge.weight(fitted_to)
+        else:
+            from lmgen.evaluation.adaptive import reading as adaptive
+
+            adaptation = adaptive.adaptation(loaded.lm, adapt, fitted_to)
     sources = loaded.sources(*files, **encoded, note=terminal.note) if files else [judge.held_out()]
     for number, source in enumerate(sources):
         card = judge.card(source, options["baselines"], weight)
+        if adaptation:
+            card = replace(card, adapted=adaptation.measure(source.ids))
         if options["json"]:
             console.put_json(card.as_dict())
         elif options["markdown"]:
@@ -68,6 +84,9 @@ def _put_card(card: Any, lm: Any) -> None:
         console.table(_pseudo_rows(card.measures, lm, noun))
         return
     console.table([*_rows(card.measures, lm, noun), *_further_rows(card, lm)])
+    if card.adapted:
+        terminal.put("")
+        console.table(_adapted_rows(card.adapted))
     if card.baselines:
         ours = "this model" if card.weight is None else "the mixture"
         rows = [(ours, card.measures.nats_per_symbol, card.measures.spelt_bits_per_byte)]
@@ -95,6 +114,24 @@ def _further_rows(card: Any, lm: Any) -> list[tuple[str, str]]:
     return rows
 
 
+WAYS = {"cache": "a neural cache", "dynamic": "dynamic evaluation", "both": "dynamic evaluation and a neural cache"}
+SETTINGS = {"rate": "rate", "decay": "decay", "window": "window", "theta": "θ", "weight": "the network's share"}
+
+
+def _adapted_rows(adapted: Any) -> list[tuple[str, str]]:
+    """The measures with adaptation, which no row of the plain ones contains."""
+    m = adapted.measures
+    interval = f" [{m.interval[0]:.4f}, {m.interval[1]:.4f}]" if m.interval else ""
+    settings = ", ".join(f"{SETTINGS[name]} {value:.3g}" for name, value in adapted.settings.items())
+    return [
+        ("  adapted", f"while it read, by {WAYS[adapted.how]}; {settings}"),
+        ("  … nats per symbol", f"{m.nats_per_symbol:.4f}{interval}"),
+        ("  … perplexity", f"{display.perplexity(m.perplexity)} per symbol"),
+        ("  … bits per character", _decimals(m.bits_per_character)),
+        ("  … bits per byte", _decimals(m.bits_per_byte)),
+    ]
+
+
 def _pseudo_rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
     ends = f"and an EOS for every {lm.sequence}" if m.carry else f"each given all others of its {lm.sequence}"
     nats = f"{m.pseudo_nats_per_symbol:.4f}   ({m.pseudo_nats:,.1f} pseudo-nats, {m.symbols:,} symbols)"
@@ -107,6 +144,8 @@ def _pseudo_rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
 
 
 def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
+    from lmgen.data.vocab import UNITS
+
     bound = ", lower bound: excludes unknown or dropped text" if m.unknown or m.unit == "word-only" else ""
     interval = f" [{m.interval[0]:.4f}, {m.interval[1]:.4f}]" if m.interval else ""
 
@@ -121,7 +160,9 @@ def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
     ]
     if m.unknown and m.bytes:
         rows.append(("  … with spelling", f"{m.spelt_bits_per_byte:.4f}   (unknown text costs its bytes)"))
-    if m.words and m.word_perplexity <= display.LARGEST:
+    if m.unit != "char" and m.characters:
+        rows.append(("  character perplexity", display.perplexity(m.character_perplexity)))
+    if m.words and m.word_perplexity <= display.LARGEST and not UNITS[m.unit].language:
         rows.append(("  word perplexity", f"{display.perplexity(m.word_perplexity, 1)}   ({m.words:,} words)"))
     if m.bytes:
         rows.append(("  byte perplexity", display.perplexity(m.byte_perplexity)))

@@ -11,7 +11,7 @@ import sys
 import click
 
 from lmgen._version import __version__
-from lmgen.cli.about import cells, doctor
+from lmgen.cli.about import cells, completion, doctor
 from lmgen.cli.compress import compress, decompress
 from lmgen.cli.corpus import corpus
 from lmgen.cli.evaluate import eval_
@@ -19,6 +19,7 @@ from lmgen.cli.explanations.explain import explain
 from lmgen.cli.models import arpa, export, list_, remove, rename, show
 from lmgen.cli.novelty import novelty
 from lmgen.cli.options import Group, command
+from lmgen.cli.plans.plan import plan
 from lmgen.cli.predict import predict
 from lmgen.cli.sample import fill, sample, score, serve, top, verify
 from lmgen.cli.train import train
@@ -43,8 +44,8 @@ def cli() -> None:
     """
 
 
-TEXTS = (train, sample, top, verify, fill, predict, eval_, score, explain, novelty, compress, decompress)
-for each in (*TEXTS, serve, export, show, list_, remove, rename, cells, corpus, arpa, doctor):
+TEXTS = (train, plan, sample, top, verify, fill, predict, eval_, score, explain, novelty, compress, decompress)
+for each in (*TEXTS, serve, export, show, list_, remove, rename, cells, corpus, arpa, doctor, completion):
     cli.add_command(each)
 
 

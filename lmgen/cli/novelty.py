@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -39,18 +39,25 @@ def novelty(samples: str, sequence: str, encoding: str, errors: str, **options: 
     those of held-out text of the same size: samples of a model that copies nothing look like that.
     """
     from lmgen.data import finding, reading
+    from lmgen.data.writing.normalization import Normalization
     from lmgen.evaluation import novelty as novelties
 
     lines, ngram, exact = options["json_lines"], options["ngram"], options["exact"]
+    normal = Normalization(options["lowercase"], options["normalize"])
     opened = reading.Text(
-        finding.find([samples]), "line" if lines else sequence, False, options["samples_encoding"] or encoding, errors
+        finding.find([samples]),
+        "line" if lines else sequence,
+        encoding=options["samples_encoding"] or encoding,
+        errors=errors,
     )
-    texts = list(_texts(opened) if lines else reading.whole(opened))
+    texts = [normal.of(one) for one in (_texts(opened) if lines else reading.whole(opened))]
     terminal.note(*opened.notes)
     if not texts:
         raise InputError(f"there are no samples in {finding.name_of(opened.paths[0])}: give a file of them, one a {sequence}")
     controls = [options["control"]] if options["control"] else []
-    reference = open_reference(options["corpus"], controls, (sequence, options["carry"], encoding, errors), exact)
+    how = {"sequence": sequence, "keep_blank": options["carry"], "encoding": encoding, "errors": errors}
+    how |= {"column": options["field"], "normal": normal}
+    reference = open_reference(options["corpus"], controls, how, exact)
     found = []
     for one in texts:
         found.append(novelties.check(reference.index, one, ngram, exact=exact))
@@ -78,17 +85,18 @@ def _texts(opened: Text) -> Iterator[str]:
         yield value
 
 
-def open_reference(corpora: Sequence[str], controls: Sequence[str], how: tuple[str, bool, str, str], exact: bool) -> Reference:
-    """Open and index the corpus and its control, with notes; `how` they are read: sequence, carry, encoding, errors."""
+def open_reference(corpora: Sequence[str], controls: Sequence[str], how: Mapping[str, Any], exact: bool) -> Reference:
+    """Open and index the corpus and its control, with notes; `how` they are read, as fields of `Text`."""
     from lmgen.data import finding, reading
     from lmgen.evaluation import comparison
 
-    sequence, carry, *_ = how
-    control = reading.Text(finding.find(controls), *how) if controls else None
-    reference = comparison.reference(reading.Text(finding.find(corpora), *how), control, carry)
+    control = reading.Text(finding.find(controls), **how) if controls else None
+    reference = comparison.reference(reading.Text(finding.find(corpora), **how), control, how["keep_blank"])
     terminal.note(*reference.notes)
     if reference.index.large and not exact:
-        terminal.note(f"the nearest {sequence} is searched among those with the longest common spans; --exact searches all")
+        terminal.note(
+            f"the nearest {how['sequence']} is searched among those with the longest common spans; --exact searches all"
+        )
     return reference
 
 

@@ -27,6 +27,47 @@ if TYPE_CHECKING:
 WIDEST = 50  # characters of the choices in a help page; more are named in the help of their option
 
 
+class Suggested(click.types.StringParamType):
+    """A word that a shell completes to a name that lmgen knows, or to a file."""
+
+    def __init__(self, known: Callable[[], Iterable[str]] = tuple, files: bool = True):
+        self.known, self.files = known, files
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name) for name in self.known() if name.startswith(incomplete)]
+        return found + [CompletionItem(incomplete, type="file")] * self.files
+
+
+def _models() -> Iterable[str]:
+    from lmgen.system import directories
+
+    return sorted(path.parent.name for path in directories.HOME.glob("[!.]*/config.json"))
+
+
+def _corpora() -> Iterable[str]:
+    from lmgen.data.finding import SHIPPED
+
+    return SHIPPED
+
+
+def _cells() -> Iterable[str]:
+    from lmgen.loading import choices
+
+    return choices("cell")
+
+
+# What completes an argument of this name.
+ARGUMENTS = {
+    "model": Suggested(_models),
+    "models": Suggested(_models),
+    "file": Suggested(),
+    "samples": Suggested(),
+    "files": Suggested(_corpora),
+    "name": Suggested(_corpora, files=False),
+    "names": Suggested(_cells, files=False),
+}
+
+
 class Typed(click.ParamType):
     """The type of an option, whose errors click shows."""
 
@@ -35,6 +76,10 @@ class Typed(click.ParamType):
         self.like: click.ParamType = click.STRING  # click's own type, for the help page and for completion in a shell
         if isinstance(kind, kinds.Choice):
             self.like = click.Choice(kind.names)
+        elif isinstance(kind, kinds.Stored):
+            self.like = ARGUMENTS["model"]
+        elif isinstance(kind, kinds.Name):
+            self.like = Suggested(_cells, files=False)
         elif isinstance(kind, kinds.Place | kinds.Source):
             self.like = click.Path()
 
@@ -101,6 +146,9 @@ def command(
             function = click.option(*words, is_flag=flag, type=None if flag else Typed(option.kind), **settings_of)(function)
         made = click.command(name, cls=cls, **settings)(function)
         made.options, made.examples = tuple(options), examples
+        for argument in made.params:
+            if isinstance(argument, click.Argument) and argument.type is click.STRING and argument.name in ARGUMENTS:
+                argument.type = ARGUMENTS[argument.name]
         if group:
             group.add_command(made)
         return made

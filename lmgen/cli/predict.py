@@ -29,7 +29,7 @@ SHOWN: dict[kinds.Kind, Any] = {
 )
 @click.argument("model")
 @click.argument("file", default="-")
-def predict(model: str, file: str, encoding: str, errors: str, precision: str, json: bool, **options: Any) -> None:
+def predict(model: str, file: str, field: Any, encoding: str, errors: str, precision: str, json: bool, **options: Any) -> None:
     """Predict what belongs to texts, trees or graphs: labels, tags, translations.
 
     FILE has a text a line, or is text with labels or targets in any form that lmgen train reads, which are not looked at; without
@@ -40,10 +40,10 @@ def predict(model: str, file: str, encoding: str, errors: str, precision: str, j
 
     loaded = load(model, precision)
     kind = require(loaded.lm, Predicts, "use lmgen {command}, or train one on labelled text").kind
-    refuse_useless(kind, commands.PREDICT, options)
+    refuse_useless(kind, commands.PREDICT, options | {"field": field})
     own = {one.name: options[one.name] for one in commands.PREDICT if one.name in options and not kind.lacks(one)}
     shown, settings = SHOWN[kind], {option.name: own.pop(option.name) for option in commands.DECODING if option.name in own}
-    for one in loaded.predict(shown.inputs(file, encoding, errors), **settings):
+    for one in loaded.predict(shown.inputs(file, encoding, errors, field), **settings):
         if json:
             console.put_json(shown.record(one, **own))
         else:

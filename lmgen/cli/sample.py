@@ -54,9 +54,12 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
     }
     reference, found, looked_up = None, 0, []
     if options["novelty"]:
+        from lmgen.data import finding
+
         text = loaded.trained_on
         controls = [options["control"]] if options["control"] else [name for name in text.valid_files if Path(name).exists()]
-        how = (text.sequence, loaded.lm.carry, text.encoding, text.errors)
+        how = {"sequence": text.sequence, "keep_blank": loaded.lm.carry, "encoding": text.encoding, "errors": text.errors}
+        how |= {"normal": text.normal, "column": text.field_in(finding.find(options["novelty"]))}
         reference = novelty.open_reference(options["novelty"], controls, how, options["exact"])
     elif options["control"]:
         raise click.UsageError("--control is compared with the corpus of --novelty: give both, or neither")
@@ -209,7 +212,8 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
 
     loaded = load(model, precision)
     loaded = loaded.by(options["label"]) if options["label"] is not None else loaded
-    opened = reading.once(file, loaded.lm.sequence, True, encoding, errors)
+    field = options["field"] or (loaded.trained_on.field_in([Path(file)]) if Path(file).is_file() else None)
+    opened = reading.once(file, loaded.lm.sequence, True, encoding, errors, field)
     name, blank = "pseudo_nats" if loaded.fills else "nats", 0
     for one in loaded.score(reading.arriving(opened)):
         if not (one.text.strip() or loaded.lm.carry):

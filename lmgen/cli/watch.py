@@ -157,7 +157,7 @@ def _example(run: Run) -> str:
     if run.kind.command == "sample":
         return f" --label {command(run.network.names.labels[0])}" if run.network.names else ""
     with contextlib.suppress(LmgenError):  # a text that is gone by now
-        origin = provenance.Origin(run.data, *run.text.open(run.network.carry))
+        origin = provenance.Origin(run.data, run.text, run.network.carry)
         for piece in islice(chain(origin.held_out(), origin.training()), EXAMPLES):
             if found := filling.blanked(piece.text, run.data.vocab.unit):
                 return f" {command(found)}"

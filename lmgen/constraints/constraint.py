@@ -85,6 +85,7 @@ def constraint(vocab: Vocab, settings: Any, prompt: np.ndarray, lines: int = 1, 
     Raises InputError where no sample satisfies it, or where it takes too large an automaton.
     """
     asked = {name: _several(getattr(settings, name)) for name in EXPRESSIONS if getattr(settings, name)}
+    asked |= {name: tuple(map(vocab.normal.of, asked[name])) for name in asked if name != "matches"}
     low, high = settings.length or (0, None)
     if not (asked or low or high is not None or settings.min_length or settings.stop):
         return None

@@ -13,6 +13,7 @@ import numpy as np
 
 from lmgen.data.reading import Piece
 from lmgen.data.split import HELD_OUT, LEAST_HELD_OUT
+from lmgen.data.writing import segments
 
 ENOUGH_WORDS = 300_000  # words from which on they can be learnt as symbols …
 ENOUGH_OF_EACH = 15  # … where each kind occurs so often
@@ -53,7 +54,8 @@ class Shape:
         for k in range(DOUBLINGS):  # the hash of twice as many characters, from those of both halves
             hashes = hashes[: -(1 << k)] * np.uint64(factor) + hashes[1 << k :]
             factor = factor * factor % (1 << 64)
-        return 1 - len(np.unique(hashes)) / len(hashes) if len(hashes) else 0.0
+        hashes.sort()  # np.unique is slower
+        return np.count_nonzero(hashes[1:] == hashes[:-1]) / len(hashes) if len(hashes) else 0.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Signs:
     `characters`, `longest` and `repetition` are those of its `Shape`; `repeated` of the `sequences` (empty ones left out) equal
     an earlier one; `damaged` counts the characters of each kind of `damage.KINDS`; `shared` of the `compared` sequences of the
     validation text (with `carry`: runs of three) are in the training text, too; `unknown` of the `held_out` symbols are not in
-    the vocabulary.
+    the vocabulary; `unspaced` is the language of words that no spaces part (see `segments.language_of`).
     """
 
     noun: str  # for a symbol
@@ -79,6 +81,7 @@ class Signs:
     shared: int = 0
     held_out: int = 0
     unknown: int = 0
+    unspaced: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,9 @@ def _sequence(lines: Lines, spaced: bool, files: int) -> tuple[list[str], str]:
 
 def _unit(words: Mapping[str, int], total: int, spaced: bool, characters: int) -> tuple[list[str], str]:
     if not spaced:
-        return [], f"few spaces part words: characters ({number(characters, 'kind')}) are the symbols"
+        language = segments.language_of(words)
+        way = f"; --segment {language} cuts it into words" if language else ""
+        return [], f"few spaces part words: characters ({number(characters, 'kind')}) are the symbols{way}"
     kinds = max(1, len(words))
     each = f"{number(total, 'word')} of {number(kinds, 'kind')}, {total / kinds:.1f} of each"
     if total < ENOUGH_WORDS or total < ENOUGH_OF_EACH * kinds:
@@ -199,6 +204,9 @@ def warnings(signs: Signs) -> list[str]:
         shared = f"runs of three {noun}" if signs.carry else noun
         way = "" if signs.carry else ", or add --carry, if each continues the one before"
         found.append(leak(signs.shared, signs.compared, f"{shared} of the validation text are also in the training text") + way)
+    if signs.unspaced is not None:
+        way = f"--segment {signs.unspaced} to cut it into words, or --unit char" if signs.unspaced else "--unit char or subword"
+        found.append(f"the text is written without spaces between words, so whole phrases are its {signs.noun}s: add {way}")
     if n := damaged["garbled"]:
         look = f"{number(n, 'character')} {'looks' if n == 1 else 'look'} like UTF-8 read as Latin-1 or Windows-1252 (Ã© for é)"
         found.append(f"{look}: repair the text, or the model will write them, too")

@@ -6,26 +6,33 @@ last is read. A text is decoded once to scan it and, unless its ids are in the c
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lmgen.data import advice, damage, subword
-from lmgen.data.advice import Shape, Signs
+from lmgen.data import advice, damage
+from lmgen.data.advice import Signs
 from lmgen.data.finding import names_of
-from lmgen.data.ids import Ids, encode, encode_sides
+from lmgen.data.ids import Encoded, Ids, encode, encode_sides
+from lmgen.data.preparing import encoding, scanning, workplace
+from lmgen.data.preparing.lines import NotInPartsError
+from lmgen.data.preparing.scanning import Scan
+from lmgen.data.preparing.spilling import AT_A_TIME, WordCounts, distinct
 from lmgen.data.reading import Piece, Text
 from lmgen.data.split import LEAST_HELD_OUT, TRAINING, WHOLE, Choice, Split, fingerprint
 from lmgen.data.symbols import Characters
-from lmgen.data.vocab import UNITS, Vocab
+from lmgen.data.vocab import MOST_SYMBOLS, SPECIAL, UNITS, Vocab
+from lmgen.data.writing import segments
 from lmgen.errors import InputError
 
 __all__ = ["Corpus", "Ids", "among", "encode", "fingerprint", "load", "runs", "unit_noun"]
 PER_WORD = 5  # characters, about
+LARGE = 1 << 22  # bytes of a text that is read in parts
 EMPTY = np.uint64(fingerprint(""))
 
 
@@ -64,29 +71,34 @@ def load(
     unk_token: str | None = None,
     vocab: Vocab | None = None,
     split: Split | None = None,
+    encoded: Callable[[Text, Split, Vocab], list[Ids]] | None = None,
 ) -> Corpus:
     """Scan, split and encode a text, with `vocab` if given (by a model that was trained on it).
 
     Without a validation text, `split` gives the held-out part, or else the length of the text does. Vocabulary and every other
-    choice come from the training part only. Raises InputError where there is nothing to train on.
+    choice come from the training part only. `encoded` writes the ids of each side of a text elsewhere than into the cache. Raises
+    InputError where there is nothing to train on.
     """
+    encoded = encoded or _encoded
     least = LEAST_HELD_OUT * (1 if unit == "char" else PER_WORD)
     choice = Choice(text, carry, least, WHOLE if valid else split)
-    counts, hashes, known, signs = _scan(text, choice, unit, unk_token)
-    if not counts:
+    scan = _scan(text, choice, unit, unk_token)
+    if not scan.counts:
         raise InputError(f"there is no text in {names_of(text.paths)}: give a file with at least one line of it")
+    known = distinct(scan.hashes.blocks())
+    signs = _signs(text, scan, known, unit, carry)
     if valid:
-        _, of_valid, _, its_signs = _scan(valid, Choice(valid, carry, least, WHOLE), unit, unk_token)
-        if not its_signs.characters:
+        of_valid = _scan(valid, Choice(valid, carry, least, WHOLE), unit, unk_token)
+        if not of_valid.shape.characters:
             raise InputError(f"there is no text in {names_of(valid.paths)}: give validation text, or leave --valid out")
-        compared, within = of_valid[of_valid != EMPTY], known
-        if carry:  # in running text a short line occurs again by chance
-            compared, within = runs(compared), np.unique(runs(hashes[hashes != EMPTY]))
-        signs = replace(signs, compared=len(compared), shared=int(np.count_nonzero(among(compared, within))))
-    vocab = vocab or Vocab.of(counts, unit, min_count, vocab_size, unk_token)
-    train, *held_out = _encoded(text, choice.split, vocab)
+        within = distinct(_compared(scan, carry)) if carry else known
+        found = [among(np.sort(block), within) for block in _compared(of_valid, carry)]
+        signs = replace(signs, compared=sum(map(len, found)), shared=sum(int(np.count_nonzero(one)) for one in found))
+    most = (vocab_size or MOST_SYMBOLS) + SPECIAL + 1  # more than the vocabulary keeps
+    vocab = vocab or Vocab.of(scan.counts.most(most), unit, min_count, vocab_size, unk_token)
+    train, *held_out = encoded(text, choice.split, vocab)
     if valid:
-        held_out = _encoded(valid, WHOLE, vocab)
+        held_out = encoded(valid, WHOLE, vocab)
     rest = held_out[0] if held_out and held_out[0].symbols else None
     if rest and unk_token is None:  # a corpus that marks its unknown words is aware of them
         signs = replace(signs, held_out=rest.symbols - rest.sequences, unknown=rest.unknown)
@@ -95,51 +107,85 @@ def load(
     return Corpus(train, rest, vocab, known, "+".join(one.sha256 for one in texts), signs, notes, choice.split)
 
 
-def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> tuple[Counter[str], np.ndarray, np.ndarray, Signs]:
-    """The first pass: the counts of the symbols of the training part, the fingerprints of all sequences (as the unit writes
-    them), in order and sorted, and the signs of faults that need neither a vocabulary nor another text."""
-    shape, found, garbled = Shape(), array("Q"), 0
-    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)  # of each side
+def _scan(text: Text, choice: Choice, unit: str, unk_token: str | None) -> Scan:
+    """The first pass: over the parts of a large text, or over its pieces."""
+    if sum(path.stat().st_size for path in text.paths if path.is_file()) >= LARGE and text.in_lines():
+        with contextlib.suppress(NotInPartsError):
+            return scanning.scan(text, choice, unit, unk_token)
+    scan, found = Scan(WordCounts(lossy=UNITS[unit].learns)), array("Q")
+    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)  # of each side but the training part
     split, join = Vocab(unit, (), unk_token).split, UNITS[unit].join
     plain = unit == "char" and not unk_token
     characters = Characters()  # of most of the training part
-    for side, piece in choice.sides(shape.measured(text)):
+    for side, piece in choice.sides(scan.shape.measured(text)):
         symbols = piece.text if plain else split(piece.text, piece.begins)
-        if plain and side == TRAINING:
+        if side != TRAINING:
+            counts[side].update(symbols)
+        elif plain:
             characters.add(piece.text)
         else:
-            counts[side].update(symbols)
-            if UNITS[unit].learns:
-                counts[side] = subword.fewer(counts[side])
+            scan.counts.update(symbols)
         if piece.begins and piece.ends:
             found.append(fingerprint(piece.text if plain else join(symbols)))
+            if len(found) == AT_A_TIME:
+                scan.hashes.add(np.frombuffer(found, np.uint64))
+                found = array("Q")
         if not piece.text.isascii():
-            garbled += sum(len(was) for _, was in damage.garbled(piece.text))
-    train, held_out = counts.pop(TRAINING, Counter()), Counter[str]()
-    train.update(characters.counts())
+            scan.damaged["garbled"] += sum(len(was) for _, was in damage.garbled(piece.text))
+    scan.hashes.add(np.frombuffer(found, np.uint64))
+    scan.counts.update(characters.counts())
     for side, some in counts.items():
-        (held_out if choice.validates(side) else train).update(some)
-    hashes = np.frombuffer(found, np.uint64)
-    known, sequences = np.unique(hashes), int(np.count_nonzero(hashes != EMPTY))
-    damaged = damage.count(train) + damage.count(held_out) + Counter(garbled=garbled)
-    repeated = sequences - int(np.count_nonzero(known != EMPTY))
-    noun, size, longest = UNITS[unit].noun, shape.characters, shape.longest
-    signs = Signs(noun, text.sequence, choice.carry, size, sequences, repeated, damaged, longest, shape.repetition)
-    return train, hashes, known, signs
+        (scan.held_out if choice.validates(side) else scan.counts).update(some)
+    scan.damaged += damage.count(scan.counts) + damage.count(scan.held_out)
+    return scan
+
+
+def _signs(text: Text, scan: Scan, known: np.ndarray, unit: str, carry: bool) -> Signs:
+    """The signs of faults that need neither a vocabulary nor another text."""
+    sequences = sum(int(np.count_nonzero(block != EMPTY)) for block in scan.hashes.blocks())
+    repeated = sequences - len(known) + int(among(np.array([EMPTY]), known)[0])
+    noun, shape, damaged = UNITS[unit].noun, scan.shape, scan.damaged
+    signs = Signs(noun, text.sequence, carry, shape.characters, sequences, repeated, damaged, shape.longest, shape.repetition)
+    if noun == "word" and not UNITS[unit].language:
+        signs = replace(signs, unspaced=segments.language_of(scan.counts))
+    return signs
+
+
+def _compared(scan: Scan, carry: bool) -> Iterator[np.ndarray]:
+    """The fingerprints by which texts are compared: of the sequences that are not empty, or in running text, where a short line
+    occurs again by chance, of the runs of three."""
+    last = np.zeros(0, np.uint64)
+    for block in scan.hashes.blocks():
+        block = block[block != EMPTY]
+        if carry:
+            both = np.concatenate([last, block])
+            last, block = both[-2:], runs(both)
+        yield block
 
 
 def _encoded(text: Text, split: Split, vocab: Vocab) -> list[Ids]:
     """The ids to train on and, unless the split is WHOLE, those held out, of a text that has been scanned."""
-    key = f"{text.sha256}-{text.encoding}-{text.errors}-{text.sequence}-{text.keep_blank}-{split}-{vocab.sha256}"
+    found = encode_sides(sides_of(text, split, vocab), vocab, keys_of(text, split, vocab))
+    workplace.clear()
+    return found
+
+
+def keys_of(text: Text, split: Split, vocab: Vocab) -> list[str]:
+    """The fingerprint of the ids of each side of a text that has been scanned: the training part and, unless the split is WHOLE,
+    the held-out part."""
+    key = f"{text.sha256}-{text.how}-{split}-{vocab.sha256}"
     sides = [False] if split == WHOLE else [False, True]
-    keys = [hashlib.sha256(f"{key}-{held_out}".encode()).hexdigest() for held_out in sides]
-    return encode_sides(_unchanged(split.sides(text), text), vocab, keys)
+    return [hashlib.sha256(f"{key}-{held_out}".encode()).hexdigest() for held_out in sides]
 
 
-def _unchanged(sides: Iterator[tuple[bool, Piece]], text: Text) -> Iterator[tuple[bool, Piece]]:
-    """The pieces of a text, and InputError at their end where it is not the text that was scanned."""
+def sides_of(text: Text, split: Split, vocab: Vocab) -> Iterator[tuple[bool, Piece | Encoded]]:
+    """The pieces of a text with their sides, or the ids of its parts, and InputError at their end where it is not the text that
+    was scanned."""
+    if text.parts:
+        yield from encoding.encode(text, split, vocab)
+        return
     sha256 = text.sha256
-    yield from sides
+    yield from split.sides(text)
     if text.sha256 != sha256:
         raise InputError(f"{names_of(text.paths)} changed while it was read: wait until it is written, then start again")
 

@@ -11,15 +11,19 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from glob import iglob
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lmgen.data import formats
+from lmgen.data.sources.packed import unpacked
 from lmgen.errors import InputError, printable
 from lmgen.system import cache
 
 STDIN = "standard input"  # its name in messages
 PYTHON = "text from Python"
+SPOOL = ".spool"  # how the name of a copy ends
+ROWS, FIELD = f".rows{SPOOL}", "text"  # the name of a copy of strings ends so: each is in this field of a line of JSON
 COPIED = 1 << 20  # bytes of a pipe copied at a time
 MOST_NAMES = 500_000  # characters of the names of files: they go into the model's config.json, which has a limit
 
@@ -29,15 +33,20 @@ CORPORA = next((place for place in _PLACES if place.is_dir()), Path("corpora"))
 SHIPPED = {
     "cities": "names of cities and towns of the world",
     "dates": "dates in words and figures, and the same dates as 2021-03-04, for translation",
+    "genes": "genes as a program invents them: a promoter, codons, a stop",
     "names": "given names from many languages",
     "names-by-language": "given names and the language each is most at home in, for classification",
-    "python-reference": "The reference pages of the Python language, as `help()` shows them",
+    "poems": "poems of four lines that rhyme, invented by a program",
+    "python-reference": "the reference pages of the Python language, as `help()` shows them",
+    "server-log": "requests in the log of a server, invented by a program",
+    "tunes": "tunes in ABC notation, invented by a program",
+    "verses": "Chinese verses of four lines, invented by a program",
 }
 
 
 def find(names: Sequence[str], glob: str | None = None, note: Callable[[str], None] = lambda _: None) -> list[Path]:
-    """The files that a user's words name: files, the *.txt of folders, "-" for stdin, or corpora that ship. A folder with a
-    seq.in is labelled text, and stays one path.
+    """The files that a user's words name: files, patterns such as logs/*.txt, the *.txt of folders, "-" for stdin, or corpora
+    that ship. A folder with a seq.in is labelled text, and stays one path.
 
     With `glob` the files below folders whose names match it, sorted, without hidden and binary ones, which `note` gets the number
     of. Pipes are copied into the cache, since a text is read more than once. Raises InputError for a missing file.
@@ -67,8 +76,11 @@ def _find(name: str) -> list[Path]:
     if path.is_fifo():
         with path.open("rb") as file:
             return [spooled(file, path.name)]
-    if not os.path.lexists(path) and name in SHIPPED:
-        return [shipped(name)]
+    if not os.path.lexists(path):
+        if name in SHIPPED:
+            return [shipped(name)]
+        if found := sorted(Path(match) for match in iglob(name, recursive=True) if os.path.isfile(match)):
+            return found
     opened(path).close()
     return [path]
 
@@ -77,7 +89,7 @@ def _below(folder: Path, glob: str, note: Callable[[str], None]) -> list[Path]:
     """The files below a folder that match a pattern."""
     matching = sorted(path for path in folder.rglob(glob) if path.is_file())
     seen = [path for path in matching if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    found = [path for path in seen if not formats.is_binary(path)]
+    found = [path for path in seen if not _is_binary(path)]
     for count, kind in ((len(matching) - len(seen), "hidden"), (len(seen) - len(found), "binary")):
         if count:
             note(f"{folder}: left out {count:,} {kind} file{'s' * (count > 1)}")
@@ -85,6 +97,11 @@ def _below(folder: Path, glob: str, note: Callable[[str], None]) -> list[Path]:
         raise InputError(f"there is no text file {glob} below {folder}: give another --glob")
     note(f"{folder}: {len(found):,} file{'s' * (len(found) > 1)} {glob}")
     return found
+
+
+def _is_binary(path: Path) -> bool:
+    with opened(path) as file:
+        return formats.is_binary(file.read(formats.HEAD))
 
 
 @contextlib.contextmanager
@@ -98,6 +115,11 @@ def readable(name: object) -> Iterator[None]:
 
 
 def opened(path: Path) -> BinaryIO:
+    """The content of a file, open, and unpacked if it is compressed. Raises InputError where there is none."""
+    return unpacked(regular(path), name_of(path))[0]
+
+
+def regular(path: Path) -> BinaryIO:
     """A file of a text, open. Raises InputError where there is none."""
     with readable(path):
         try:
@@ -146,9 +168,9 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def spooled(blocks: BinaryIO | Iterable[bytes], name: str) -> Path:
+def spooled(blocks: BinaryIO | Iterable[bytes], name: str, suffix: str = SPOOL) -> Path:
     """Copy a pipe, or blocks of bytes, into a file of the cache that is removed when the program ends."""
-    handle, copy = tempfile.mkstemp(prefix=f"{name}-", suffix=".spool", dir=cache.folder("corpora"))
+    handle, copy = tempfile.mkstemp(prefix=f"{name}-", suffix=suffix, dir=cache.folder("corpora"))
     atexit.register(cache.remove, Path(copy))
     with os.fdopen(handle, "wb") as file:
         file.writelines(iter(lambda: blocks.read(COPIED), b"") if hasattr(blocks, "read") else blocks)

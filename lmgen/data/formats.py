@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 import codecs
-import csv
-import json
 import re
 import shlex
 from pathlib import Path
 
+from lmgen.data.sources.packed import PACKINGS, Packing, packing_of
+
 HEAD = 1 << 16  # bytes at the beginning of a file that decide
+HTML = "HTML"
+PARQUET, ARROW = b"PAR1", b"ARROW1\0\0"
+_ARROW_STREAM = re.compile(rb"\xff{4}[\x08-\xf8]..\0", re.DOTALL)  # the length of a message
 
 # The first bytes of the files of a kind, its name, and the command that writes their text, if there is one.
 MAGIC: dict[bytes, tuple[str, str]] = {
-    b"\x1f\x8b": ("gzip", "zcat {}"),
-    b"PK\x03\x04\x14\x00\x06\x00": ("a document of Office", ""),
+    **{magic: (packing.name, f"{packing.tool} {{}}") for magic, packing in PACKINGS.items()},
+    b"PK\x03\x04\x14\x00\x06\x00": ("a document of Office", "pandoc -t plain {}"),
     b"PK\x03\x04": ("a zip archive", "unzip -p {}"),
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "7z e -so {}"),
+    b"Rar!\x1a\x07": ("a RAR archive", "unrar p -inul {}"),
     b"%PDF": ("a PDF", "pdftotext {} -"),
-    b"PAR1\x15": ("parquet", ""),
-    b"BZh91AY&SY": ("bzip2", "bzcat {}"),
-    b"\xfd7zXZ": ("xz", "xzcat {}"),
-    b"\x28\xb5\x2f\xfd": ("zstandard", "zstdcat {}"),
+    b"%!PS": ("PostScript", "ps2ascii {}"),
+    b"{\\rtf": ("RTF", "pandoc -f rtf -t plain {}"),
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": ("an old document of Office", "catdoc {}"),
+    b"AT&TFORM": ("DjVu", "djvutxt {}"),
+    b"\x89PNG\r\n": ("a picture", "tesseract {} -"),
+    b"\xff\xd8\xff": ("a picture", "tesseract {} -"),
+    b"SQLite format 3\x00": ("a database of SQLite", "sqlite3 {} 'SELECT text FROM texts'"),
+    PARQUET: ("parquet", ""),
+}
+# Kinds that more than the first bytes tell, in the same way.
+_SIGNS: dict[re.Pattern[bytes], tuple[str, str]] = {
+    re.compile(pattern, re.DOTALL | re.IGNORECASE): kind
+    for pattern, kind in {
+        rb"PK\x03\x04.{26}mimetypeapplication/epub": ("an EPUB", "pandoc -t plain {}"),
+        rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis": ("an OpenDocument", "pandoc -t plain {}"),
+        rb"PK\x03\x04.{26}(\[Content_Types\]|_rels/|word/|docProps/)": ("a document of Office", "pandoc -t plain {}"),
+        rb".{257}ustar": ("a tar archive", "tar -xOf {}"),
+        rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.{0,4000}?-->\s*)?<(!doctype\s+html|html[\s>])": (
+            HTML,
+            "pandoc -f html -t plain {}",
+        ),
+    }.items()
 }
 BYTE_ORDER_MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
     codecs.BOM_UTF32_LE: "utf-32",
@@ -28,54 +51,41 @@ BYTE_ORDER_MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_READ = "import {module}, sys; sys.stdin.reconfigure(encoding='utf-8-sig'); "  # programs of other systems begin files with a mark
-_JSON = _READ.format(module="json") + "[print(json.loads(line)[{field}]) for line in sys.stdin]"
-_CSV = _READ.format(module="csv") + "[print(row[{field}]) for row in csv.DictReader(sys.stdin, delimiter={delimiter})]"
-_DELIMITERS = {".csv": ",;\t", ".tsv": "\t,;"}  # the usual one first
 
 
-def refusal(start: bytes, name: str | None) -> str:
-    """The kind of a file with this beginning, and the way out, or nothing where it may be text; `name` is None for stdin."""
-    for magic, (kind, command) in MAGIC.items():
-        if start.startswith(magic):
-            way = "save its text as a text file first"
-            if command:
-                pipe = command.format(shlex.quote(name or ""))
-                way = f"pipe it, as in {pipe} | lmgen train -" if name else "name its file, for a command that makes text of it"
-            return f"looks like {kind}, not like text: {way}"
-    return ""
+def kind_of(start: bytes) -> tuple[str, str]:
+    """The kind of a file with this beginning that is not plain text, and the command that writes its text; empty where it may be
+    text."""
+    signs = (kind for sign, kind in _SIGNS.items() if sign.match(start))
+    return next(signs, None) or next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), ("", ""))
 
 
-def is_binary(path: Path) -> bool:
-    """Whether a file is binary, by its beginning. Raises OSError where it cannot be read."""
-    with open(path, "rb") as file:
-        start = file.read(HEAD)
-    return bool(refusal(start, "")) or (b"\0" in start and not start.startswith(tuple(BYTE_ORDER_MARKS)))
-
-
-def hint(path: Path) -> str:
-    """For a file of records, a sentence with the command that extracts the field of its text; nothing for other files.
-
-    JSON Lines are recognised by their first line, CSV and TSV by the suffix. The field is "text", or the longest.
-    """
-    if path.suffix == ".spool":  # a pipe has been read by now
+def refusal(start: bytes, name: str | None, packing: Packing | None = None) -> str:
+    """What a file with this beginning is, and the way out, or nothing where it may be text; `name` is None for stdin. What was
+    unpacked from a `packing` is unpacked once."""
+    kind, command = kind_of(start)
+    if not kind:
         return ""
-    try:
-        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-            head = file.read(HEAD)
-        first = head.partition("\n")[0]
-        delimiter = max(_DELIMITERS.get(path.suffix.lower(), ""), key=re.sub('"[^"]*"', "", first).count, default="")
-        record = json.loads(first) if first.startswith("{") and not delimiter else {}
-        if delimiter:
-            names, values, *_ = csv.reader(head.splitlines(keepends=True), delimiter=delimiter)
-            record = dict(zip(names, values, strict=False)) if len(names) > 1 else {}  # one column is no table
-    except (OSError, ValueError, RecursionError, csv.Error):
-        return ""
-    record = {name: value for name, value in record.items() if isinstance(value, str)}
-    if not record:
-        return ""
-    field = "text" if "text" in record else max(record, key=lambda name: len(record[name]))
-    program = (_CSV if delimiter else _JSON).format(field=json.dumps(field, ensure_ascii=False), delimiter=json.dumps(delimiter))
-    kind = path.suffix[1:].upper() if delimiter else "JSON Lines"
-    command = f"python3 -c {shlex.quote(program)} < {shlex.quote(str(path))} | lmgen train -"
-    return f"{path} looks like {kind} and is read as it is; for its field {field!r} alone: {command}"
+    looks = f"looks like {kind}{f' within {packing.name}' if packing else ''}, not like text"
+    if name is None:
+        return f"{looks}: name its file, for a command that makes text of it"
+    if not command:
+        return f"{looks}: save its text as a text file first"
+    if packing is None:
+        return f"{looks}: pipe it, as in {command.format(shlex.quote(name))} | lmgen train -"
+    if packing_of(start):
+        return f"{looks}: pipe it, as in {packing.tool} {shlex.quote(name)} | lmgen train -"
+    inner = shlex.quote(Path(name).stem)
+    return f"{looks}: unpack it, as in {packing.tool} {shlex.quote(name)} > {inner}; {command.format(inner)} | lmgen train -"
+
+
+def is_table(start: bytes) -> bool:
+    """Whether a file with this beginning is a table of parquet or Arrow."""
+    return start.startswith((PARQUET, ARROW)) or bool(_ARROW_STREAM.match(start))
+
+
+def is_binary(start: bytes) -> bool:
+    """Whether an unpacked file with this beginning has no text at all."""
+    if is_table(start) or kind_of(start)[0] == HTML:
+        return False
+    return bool(kind_of(start)[0]) or (b"\0" in start and not start.startswith(tuple(BYTE_ORDER_MARKS)))

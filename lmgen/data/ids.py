@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ BLOCK = 1 << 20  # bytes verified at a time
 
 @dataclass(frozen=True)
 class Ids:
-    """An encoded text: `stream` (uint16 or uint32, memory-mapped) begins and ends with EOS; the counts are those of its text.
+    """An encoded text: `stream` (uint16 or uint32, memory-mapped or in shards) begins and ends with EOS; the counts are those of
+    its text.
 
     `words` are separated by white space. Of the `unknown` symbols `marked` are the corpus's own mark of an unknown; `spelling`
     [256] counts the bytes of the others. The ids are those of `vocab`.
@@ -44,6 +46,13 @@ class Ids:
     marked: int = 0
     spelling: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     vocab: Vocab | None = None
+    blocks: np.ndarray | None = None  # the starts of the blocks that training shuffles, where they are known
+
+    @classmethod
+    def of(cls, stream: Any, counts: np.ndarray, vocab: Vocab, blocks: np.ndarray | None = None) -> Ids:
+        """From the counts of an `Encoder`."""
+        sequences, characters, size, unknown, words, marked = counts[1:7].tolist()
+        return cls(stream, sequences, characters, size, unknown, words, marked, counts[7:], vocab, blocks)
 
     @property
     def symbols(self) -> int:
@@ -60,7 +69,7 @@ def encode(pieces: Iterable[Piece], vocab: Vocab) -> Ids:
     return encode_sides(((False, piece) for piece in pieces), vocab, [None])[0]
 
 
-def encode_sides(sides: Iterator[tuple[bool, Piece]], vocab: Vocab, keys: Sequence[str | None]) -> list[Ids]:
+def encode_sides(sides: Iterator[tuple[bool, Piece | Encoded]], vocab: Vocab, keys: Sequence[str | None]) -> list[Ids]:
     """The ids of each side of a text (the second is held out), written into files of the cache in one pass.
 
     With keys (fingerprints of text, split, side and vocabulary) the files stay and serve the next run, which does not read the
@@ -81,38 +90,62 @@ def encode_sides(sides: Iterator[tuple[bool, Piece]], vocab: Vocab, keys: Sequen
         return [writer.finish(path) for writer, path in zip(writers, kept, strict=True)]
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The ids of many sequences, each with the EOS that ends it, as bytes, and their `counts` as an `Encoder` has them."""
+
+    content: bytes | memoryview
+    counts: np.ndarray
+
+
+class Encoder:
+    """The ids of one side of a text, piece by piece. `counts` [COUNTS] are the number of ids, the first EOS included, and the
+    sums of the fields of `Ids`, in their order."""
+
+    def __init__(self, vocab: Vocab):
+        self.vocab, self.eos = vocab, np.array([EOS], vocab.dtype).tobytes()
+        self.counts = np.zeros(COUNTS, np.int64)
+        self.counts[0] = 1
+
+    def encoded(self, piece: Piece | Encoded) -> bytes | memoryview:
+        """The ids of the next piece, with the EOS that ends it."""
+        if isinstance(piece, Encoded):
+            self.counts += piece.counts
+            return piece.content
+        ids, text = self.vocab.encode(piece.text, piece.begins), piece.text
+        unknown = marked = 0
+        if len(places := np.flatnonzero(ids == UNK)):
+            symbols = self.vocab.split(text, piece.begins)
+            spelt = [symbol for k in places.tolist() if (symbol := symbols[k]) not in self.vocab.ids]
+            unknown, marked = len(places), len(places) - len(spelt)
+            self.counts[7:] += bytes_in("".join(spelt))
+        size = piece.gap + (len(text) if text.isascii() else len(utf_8(text)))
+        length, characters, words = len(ids) + piece.ends, len(text) + piece.gap, len(text.split())
+        self.counts[:7] += (length, piece.ends, characters, size, unknown, words, marked)
+        return ids.tobytes() + self.eos * piece.ends
+
+
+def bytes_in(text: str) -> np.ndarray:
+    """How often each byte occurs in the UTF-8 of a text [256]."""
+    return np.bincount(np.frombuffer(utf_8(text), np.uint8), minlength=256)
+
+
 class _Writer:
     """One side of a text on its way into a file; the stack closes it and removes the name that only its writing has."""
 
     def __init__(self, folder: Path, vocab: Vocab, stack: contextlib.ExitStack):
         handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
-        self.path, self.vocab = Path(name), vocab
+        self.path, self.encoder, self.sum = Path(name), Encoder(vocab), 0
         stack.callback(cache.remove, self.path)
         self.file = stack.enter_context(os.fdopen(handle, "wb"))
-        self.eos = np.array([EOS], vocab.dtype).tobytes()
-        self.sum = self.sequences = self.characters = self.bytes = self.unknown = self.words = self.marked = 0
-        self.length, self.spelling = 1, np.zeros(256, np.int64)
-        self._write(self.eos)
+        self._write(self.encoder.eos)
 
-    def add(self, piece: Piece) -> None:
-        ids = self.vocab.encode(piece.text, piece.begins)
-        self._write(ids.tobytes() + self.eos * piece.ends)
-        self.length += len(ids) + piece.ends
-        self.sequences += piece.ends
-        self.characters += len(piece.text) + piece.gap
-        self.bytes += piece.gap + (len(piece.text) if piece.text.isascii() else len(utf_8(piece.text)))
-        self.words += len(piece.text.split())
-        if len(places := np.flatnonzero(ids == UNK)):
-            symbols = self.vocab.split(piece.text, piece.begins)
-            spelt = [symbol for k in places.tolist() if (symbol := symbols[k]) not in self.vocab.ids]
-            self.unknown += len(places)
-            self.marked += len(places) - len(spelt)
-            self.spelling += np.bincount(np.frombuffer(utf_8("".join(spelt)), np.uint8), minlength=256)
+    def add(self, piece: Piece | Encoded) -> None:
+        self._write(self.encoder.encoded(piece))
 
     def finish(self, kept: Path | None) -> Ids:
         """Write the counts, give the file the name `kept`, if any, once it is on the disk, verify it and map it into memory."""
-        counts = [self.length, self.sequences, self.characters, self.bytes, self.unknown, self.words, self.marked]
-        self._write(np.array([*counts, *self.spelling], "<i8").tobytes())
+        self._write(self.encoder.counts.astype("<i8").tobytes())
         self._write(np.array([self.sum], "<i8").tobytes())
         self.file.flush()
         if kept:
@@ -121,13 +154,13 @@ class _Writer:
         path = self.path
         with contextlib.suppress(PermissionError):  # on Windows, where another process uses the file of that name
             path = path.replace(kept) if kept else path
-        ids = _mapped(path, self.vocab)
+        ids = _mapped(path, self.encoder.vocab)
         if ids is None:
             cache.remove(path)
             raise LmgenError(f"the ids in {self.path.parent} are not those that were written: the disk or the memory is faulty")
         return ids
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes | memoryview) -> None:
         self.file.write(content)
         self.sum = zlib.crc32(content, self.sum)
 
@@ -147,7 +180,6 @@ def _mapped(path: Path, vocab: Vocab) -> Ids | None:
             if length < 1 or len(behind) != BEHIND or counts[0] != length or int.from_bytes(behind[-8:], "little") != checked:
                 return None
             stream = np.memmap(file, vocab.dtype, "r", shape=(length,))
-        sequences, characters, size, unknown, words, marked = counts[1:7].tolist()
-        return Ids(stream, sequences, characters, size, unknown, words, marked, counts[7:], vocab)
+        return Ids.of(stream, counts, vocab)
     except (OSError, ValueError):
         return None

@@ -14,13 +14,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from lmgen.data import formats
-from lmgen.data.finding import STDIN, find, name_of, opened, readable, standard_input
+from lmgen.data.finding import FIELD, ROWS, STDIN, find, name_of, readable, regular, standard_input
+from lmgen.data.sources import encodings, tables
+from lmgen.data.sources.packed import Packing, unpacked
+from lmgen.data.writing.normalization import AS_IT_IS, Normalization
 from lmgen.errors import InputError
 
+AUTO = "auto"  # the encoding that a byte-order mark names, or UTF-8
 BLOCK = 1 << 20  # bytes read at a time, and characters of a sequence after which it comes in pieces
 
 # The end of a sequence. A paragraph ends with one blank line or more.
@@ -52,8 +57,11 @@ class Text:
     """The pieces of some files, to be iterated over as often as needed; those of a `pipe` (see `once`) only once.
 
     After a whole pass, `notes` has sentences on the text (a byte-order mark, blank lines), `sha256` is the fingerprint of the
-    bytes (of several files, of their fingerprints), and `line_ends` counts those of each kind. With `keep_blank` (for running
-    text) an empty line is an empty sequence; without, it is passed over. Raises InputError for a file that is not text.
+    unpacked bytes (of several files, of their fingerprints), `size` their number, and `line_ends` counts those of each kind. Of a
+    text that was read in parts `parts` are these, each with the number of characters before it. With `keep_blank` (for running
+    text) an empty line is an empty sequence; without, it is passed over. A compressed file is unpacked. With a `column` each file
+    is a table, and the cells of that column are its text: its lines, or each a sequence that is a file. Every sequence is read in
+    the form of `normal`. Raises InputError for a file that is not text.
     """
 
     paths: Sequence[Path]
@@ -62,40 +70,105 @@ class Text:
     encoding: str = "utf-8"
     errors: str = "strict"
     pipe: BinaryIO | None = None
+    column: str | int | None = None
+    normal: Normalization = AS_IT_IS
     notes: dict[str, None] = field(default_factory=dict, init=False)
     sha256: str = field(default="", init=False)
+    size: int = field(default=0, init=False)
     line_ends: Counter[str] = field(default_factory=Counter, init=False)
+    parts: Sequence[tuple[Any, int]] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         self.encoding = known_encoding(self.encoding)
 
     def __iter__(self) -> Iterator[Piece]:
-        self.line_ends = Counter()
+        self.line_ends, self.size = Counter(), 0
         digests, blank = [], 0
         for path in self.paths:
             fingerprint = hashlib.sha256()
-            for piece in _pieces(self._blocks(path, fingerprint), SEQUENCES[self.sequence]):
+            for piece in chain.from_iterable(_pieces(part, SEQUENCES[self.sequence]) for part in self._parts(path, fingerprint)):
                 if piece.begins and piece.ends and not self.keep_blank and not piece.text.strip():
                     blank += self.sequence == "line"
-                else:
+                elif self.normal == AS_IT_IS or not piece.text:
                     yield piece
+                else:
+                    yield piece._replace(text=self.normal.of(piece.text))
             digests.append(fingerprint.hexdigest())
         if blank:
-            self.notes[f"passed over {blank:,} blank line{'s' * (blank > 1)}"] = None
+            self.notes[blank_lines(blank)] = None
         self.sha256 = combined(digests)
+
+    @property
+    def how(self) -> str:
+        """How the bytes become pieces: texts with the same bytes that are read alike are equal."""
+        table = f"-{self.column!r}" if self.column is not None else ""
+        normal = f"-{self.normal}" if self.normal != AS_IT_IS else ""
+        return f"{self.encoding}-{self.errors}-{self.sequence}-{self.keep_blank}{table}{normal}"
+
+    def _parts(self, path: Path, fingerprint: hashlib._Hash) -> Iterator[Iterable[str]]:
+        """The parts of a file that are cut into sequences, in blocks: the whole, or each row of a table if that is a sequence."""
+        binary = not self.pipe and _is_table(path)
+        column = FIELD if path.name.endswith(ROWS) else self.column
+        if binary:
+            rows = self._of_binary(path, fingerprint)
+        elif column is not None:
+            rows = tables.texts(path, self._lines(path, fingerprint), column)
+        else:
+            yield self._blocks(path, fingerprint)
+            return
+        texts = self._written(path, rows)
+        if self.sequence == "file":
+            yield from ([text] for text in texts)
+        else:
+            yield (text.removesuffix("\n") + BETWEEN[self.sequence] for text in texts)
+
+    def _written(self, path: Path, rows: Iterable[str | None]) -> Iterator[str]:
+        """The texts of rows, without those that have none."""
+        lacking = 0
+        for text in rows:
+            if text is None:
+                lacking += 1
+            else:
+                yield text
+        if lacking:
+            self.notes[f"{name_of(path)}: passed over {lacking:,} row{'s' * (lacking > 1)} without a text"] = None
+
+    def _of_binary(self, path: Path, fingerprint: hashlib._Hash) -> Iterator[str | None]:
+        """The texts of a table of parquet or Arrow, whose fingerprint is that of the texts."""
+        for text in tables.binary_texts(path, self.column):
+            content = (text or "").encode("utf-8", "surrogatepass")
+            fingerprint.update(b"%d " % len(content) + content)
+            self.size += len(content)
+            yield text
+
+    def _lines(self, path: Path, fingerprint: hashlib._Hash) -> Iterator[str]:
+        """The lines of a table. Raises InputError for one that is too long."""
+        length, number = 0, 1
+
+        def bounded() -> Iterator[Piece]:
+            nonlocal length, number
+            for piece in _pieces(self._blocks(path, fingerprint), SEQUENCES["line"]):
+                length = len(piece.text) + length * (not piece.begins)
+                if length > tables.LONGEST_CELL:
+                    raise tables.wrong(path, number, f"longer than {tables.LONGEST_CELL:,} characters: this is no table of texts")
+                number += piece.ends
+                yield piece
+
+        return whole(bounded())
 
     def _blocks(self, path: Path, fingerprint: hashlib._Hash) -> Iterator[str]:
         """The text of one file in blocks, with "\\n" for "\\r\\n" and without a byte-order mark; "" before each wait."""
         shown, crlf, position, line = name_of(path), 0, 0, 1
-        with readable(path), self.pipe or opened(path) as file:
-            before = None if self.pipe else os.fstat(file.fileno())
-            read = partial(file.read1 if self.pipe else file.read, BLOCK)  # type: ignore[attr-defined]
+        with readable(path), self.pipe or regular(path) as given:
+            before = None if self.pipe else os.fstat(given.fileno())
             if self.pipe:
                 yield ""
+            file, packing = unpacked(given, shown)
+            read = partial(file.read1 if self.pipe else file.read, BLOCK)  # type: ignore[attr-defined]
             raw = read()
             while self.pipe and raw and any(start.startswith(raw) for start in _STARTS) and (more := read()):
                 raw += more
-            encoding = self._encoding_of(shown, raw)
+            encoding = self._encoding_of(shown, raw, packing)
             decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(self.errors), translate=False)
             while True:
                 fingerprint.update(raw)
@@ -104,18 +177,15 @@ class Text:
                 except UnicodeDecodeError as error:
                     at = position - (len(error.object) - len(raw)) + error.start
                     line += error.object[: error.start].count(b"\n")
-                    found = error.object[error.start : error.start + 4].hex(" ")
-                    raise InputError(
-                        f"{shown} is not {encoding.replace('utf-8', 'UTF-8')} at byte {at:,} (line {line:,}, bytes {found}): "
-                        "give its --encoding (such as latin-1), or --errors replace to go on with U+FFFD there"
-                    ) from None
+                    raise InputError(undecodable(path, encoding, at, line, error.object, error.start)) from None
                 except UnicodeError as error:  # a missing byte-order mark, an encoding that decodes nothing
                     raise InputError(f"{shown} cannot be read as {encoding} ({error}): give another --encoding") from None
                 if position == 0 and encoding == "utf-8" and text.startswith("\ufeff"):
-                    self.notes[f"{shown}: the byte-order mark at its start was dropped"] = None
+                    self.notes[marked(shown)] = None
                     text = text[1:]
                 line += raw.count(b"\n")
                 position += len(raw)
+                self.size += len(raw)
                 both = text.count("\r\n")
                 crlf += both
                 self.line_ends += Counter({"CR LF": both, "LF": text.count("\n") - both, "CR": text.count("\r") - both})
@@ -126,24 +196,46 @@ class Text:
                 if self.pipe:
                     yield ""
                 raw = read()
-            after = os.fstat(file.fileno()) if before else None
+            after = os.fstat(given.fileno()) if before else None
             if before and after and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise InputError(f"{path} changed while it was read: wait until it is written, then start again")
         if crlf:
-            self.notes[f"{shown}: {crlf:,} line ends of Windows (CR LF) were read as line ends"] = None
+            self.notes[windows_ends(shown, crlf)] = None
 
-    def _encoding_of(self, shown: str, start: bytes) -> str:
+    def in_lines(self) -> bool:
+        """Whether each line can be read by itself, wherever it begins: lines of UTF-8 in files, neither packed nor of a table.
+        Raises as reading them does."""
+        if self.pipe or self.sequence != "line" or self.column is not None or self.normal != AS_IT_IS:
+            return False
+        for path in self.paths:
+            if path.name.endswith(ROWS) or _is_table(path):
+                return False
+            with readable(path), regular(path) as given:
+                file, packing = unpacked(given, name_of(path))
+                if packing or self._encoding_of(name_of(path), file.read(BLOCK), None) != "utf-8":
+                    return False
+        return True
+
+    def _encoding_of(self, shown: str, start: bytes, packing: Packing | None) -> str:
         """The encoding, checked against the first block. Raises InputError for a binary file and another byte-order mark."""
-        if refusal := formats.refusal(start, None if shown == STDIN else shown):
+        if refusal := formats.refusal(start, None if shown == STDIN else shown, packing):
             raise InputError(f"{shown} {refusal}")
-        if self.encoding not in ("utf-8", "utf-8-sig"):
+        if self.encoding not in ("utf-8", "utf-8-sig", AUTO):
             return self.encoding
         for mark, name in formats.BYTE_ORDER_MARKS.items():
             if start.startswith(mark):
+                if self.encoding == AUTO:
+                    self.notes[f"{shown} is {name.upper()}, as its byte-order mark says"] = None
+                    return name
                 raise InputError(f"{shown} is {name.upper()}, not UTF-8, as its byte-order mark says: add --encoding {name}")
         if len(start.translate(None, _CONTROL)) < 0.7 * len(start):
             raise InputError(f"{shown} is mostly control characters, so it looks like a binary file: give a text file")
         return "utf-8"
+
+
+def _is_table(path: Path) -> bool:
+    with regular(path) as file:
+        return formats.is_table(file.read(formats.HEAD))
 
 
 def _pieces(blocks: Iterable[str], boundary: re.Pattern[str] | None) -> Iterator[Piece]:
@@ -193,7 +285,14 @@ def in_parts(pieces: Iterable[Piece], longest: int) -> Iterator[Piece]:
         yield piece._replace(text=text[start:], begins=begins) if start else piece
 
 
-def once(name: str, sequence: str = "line", keep_blank: bool = False, encoding: str = "utf-8", errors: str = "strict") -> Text:
+def once(
+    name: str,
+    sequence: str = "line",
+    keep_blank: bool = False,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    column: str | int | None = None,
+) -> Text:
     """A text to iterate over once: a pipe is not copied but read as it comes, with a `PAUSE` before each wait for more.
 
     Raises InputError for a missing file.
@@ -206,7 +305,7 @@ def once(name: str, sequence: str = "line", keep_blank: bool = False, encoding: 
             pipe, paths = open(name, "rb"), [Path(name)]  # noqa: SIM115
         else:
             paths = find([name])
-    return Text(paths, sequence, keep_blank, encoding, errors, pipe)
+    return Text(paths, sequence, keep_blank, encoding, errors, pipe, column)
 
 
 def arriving(pieces: Iterable[Piece]) -> Iterator[str | None]:
@@ -227,13 +326,38 @@ def whole(pieces: Iterable[Piece]) -> Iterator[str]:
     return (sequence for sequence in arriving(pieces) if sequence is not None)
 
 
+def blank_lines(number: int) -> str:
+    """The note on blank lines that were left out."""
+    return f"passed over {number:,} blank line{'s' * (number > 1)}"
+
+
+def marked(shown: str) -> str:
+    """The note on a byte-order mark."""
+    return f"{shown}: the byte-order mark at its start was dropped"
+
+
+def windows_ends(shown: str, number: int) -> str:
+    """The note on line ends of Windows."""
+    return f"{shown}: {number:,} line ends of Windows (CR LF) were read as line ends"
+
+
+def undecodable(path: Path, encoding: str, at: int, line: int, content: bytes, start: int) -> str:
+    """The sentence on bytes of a file that its encoding does not have: their place in it, and in some of its content."""
+    found = content[start : start + 4].hex(" ")
+    where = f"{encoding.replace('utf-8', 'UTF-8')} at byte {at:,} (line {line:,}, bytes {found})"
+    way = encodings.way_out(content, start, encoding)
+    return f"{name_of(path)} is not {where}: {way}, or --errors replace to go on with U+FFFD there"
+
+
 def combined(digests: list[str]) -> str:
     """The fingerprint of a text of some files, from those of the files: of one file its own."""
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def known_encoding(name: str) -> str:
-    """Python's name of an encoding of text. Raises InputError where there is none."""
+    """Python's name of an encoding of text, or AUTO. Raises InputError where there is none."""
+    if name == AUTO:
+        return name
     try:
         found = codecs.lookup(name)
         if not found._is_text_encoding:

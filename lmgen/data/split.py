@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from lmgen.data.reading import Piece, Text
 
@@ -41,7 +44,7 @@ class Split:
                     cut = piece.text.find("\n", head - seen, -1) + 1 or head - seen  # at the end of a line that is not the last
                     yield False, Piece(piece.text[:cut], piece.begins, True, 0)
                     side, piece = True, Piece(piece.text[cut:], True, piece.ends, piece.gap)
-                seen += _size(piece)
+                seen += size_of(piece)
             yield side, piece
 
     def part(self, text: Text, held_out: bool) -> Iterator[Piece]:
@@ -51,6 +54,11 @@ class Split:
     def holds_out(self, hash: int) -> bool:
         """Whether a sequence with this fingerprint is held out by item."""
         return hash < self.share * 2.0**64
+
+    def among(self, hashes: np.ndarray) -> np.ndarray:
+        """Which sequences are held out by item, by their fingerprints [n]."""
+        bound = math.ceil(self.share * 2.0**64)
+        return hashes < np.uint64(bound) if bound < 1 << 64 else np.ones(len(hashes), bool)
 
 
 WHOLE = Split()  # nothing is held out
@@ -83,43 +91,57 @@ class Choice:
             if self.by_item and piece.begins:
                 hash = fingerprint(piece.text)
                 side = hash if hash < share * 2.0**64 else TRAINING
-            sizes[side] += _size(piece)
-            characters += _size(piece)
-            share = _share(characters)
+            sizes[side] += size_of(piece)
+            characters += size_of(piece)
+            share = share_of(characters)
             head = round((1 - share) * characters)
             last.append((side, piece))
-            while seen + (size := _size(last[0][1])) < head:
+            while seen + (size := size_of(last[0][1])) < head:
                 seen += size
                 yield last.popleft()
-        item, tail, kept = Split(share), Split(head=head), [piece for _, piece in last]
-        held_out = {
-            item: sum(size for side, size in sizes.items() if side >= 0 and item.holds_out(side)),
-            tail: sum(_size(piece) for held_out, piece in tail.sides(self.text, kept, seen) if held_out),
-        }
-        ways = [item] * self.by_item + [tail] * (not self.by_item or characters >= WORTH_CUTTING)
-        self.split = next((way for way in ways if self.least <= held_out[way] < characters), WHOLE)
-        if self.split == tail:
-            yield from ((SIDES[held_out], piece) for held_out, piece in tail.sides(self.text, kept, seen))
+        kept = [piece for _, piece in last]
+
+        def held_out(split: Split) -> int:
+            if split.head is None:
+                return sum(size for side, size in sizes.items() if side >= 0 and split.holds_out(side))
+            return sum(size_of(piece) for held_out, piece in split.sides(self.text, kept, seen) if held_out)
+
+        self.decide(characters, held_out)
+        if self.split.head is not None:
+            yield from ((SIDES[held_out], piece) for held_out, piece in self.split.sides(self.text, kept, seen))
         else:
             yield from last
+
+    def decide(self, characters: int, held_out: Callable[[Split], int]) -> None:
+        """Choose the split of a text of so many characters; `held_out` tells how many of them a split holds out."""
+        share = share_of(characters)
+        tail = Split(head=round((1 - share) * characters))
+        ways = [Split(share)] * self.by_item + [tail] * (not self.by_item or characters >= WORTH_CUTTING)
+        self.split = next((way for way in ways if self.least <= held_out(way) < characters), WHOLE)
 
     def validates(self, side: int) -> bool:
         """Whether pieces of this side are held out."""
         return side == VALIDATION or (side >= 0 and self.split.holds_out(side))
 
 
-def _size(piece: Piece) -> int:
+def size_of(piece: Piece) -> int:
+    """The number of characters of a piece with its line ends."""
     return len(piece.text) + piece.gap
 
 
-def _share(characters: int) -> float:
+def share_of(characters: int) -> float:
     """The share that is held out of a text of this length."""
     return min(HELD_OUT, HELD_OUT_CHARACTERS / max(1, characters))
 
 
 def fingerprint(sequence: str) -> int:
     """A 64-bit hash of a sequence: the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(utf_8(sequence), digest_size=8).digest(), "little")
+    return fingerprint_of(utf_8(sequence))
+
+
+def fingerprint_of(sequence: bytes) -> int:
+    """The fingerprint of a sequence, from its UTF-8."""
+    return int.from_bytes(hashlib.blake2b(sequence, digest_size=8).digest(), "little")
 
 
 def utf_8(text: str) -> bytes:
@@ -141,7 +163,7 @@ def split_of_format_1(text: Text, carry: bool) -> Split:
     for piece in text:
         written += len(piece.text)
         gaps += piece.gap
-    share = _share(written + gaps)
+    share = share_of(written + gaps)
     if carry or text.sequence == "file":
         return Split(head=round((1 - share) * (written + gaps)))
     sides = {held_out for held_out, _ in Split(share).sides(text)}

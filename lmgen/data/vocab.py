@@ -18,12 +18,15 @@ from itertools import repeat
 import numpy as np
 
 from lmgen.data import subword
+from lmgen.data.writing import segments
+from lmgen.data.writing.normalization import AS_IT_IS, Normalization
 from lmgen.errors import CheckpointError, InputError
 
 EOS, UNK = 0, 1
 SPECIAL = 2  # the number of ids without a spelling, before all others
 _STRING = r'"(?:[^"\\\n]|\\.)*+"'
 _WRITTEN = re.compile(rf'{{\n"unit": {_STRING},\n"unk_token": (?:null|{_STRING}),\n"symbols": \[\n(?:{_STRING},?\n)*+\]\n}}\n')
+MOST_SYMBOLS = 1 << 20  # symbols of a vocabulary
 _MUCH = 1 << 20  # characters of a vocab.json whose form is checked before it is parsed: other JSON takes 20 times its size
 WORDS = r"\S+"
 UNKNOWN_MARK = "\N{REPLACEMENT CHARACTER}"  # the spelling of UNK where the corpus has none
@@ -34,7 +37,8 @@ class Unit:
     """The rule by which a text is split into symbols and joined again.
 
     A symbol is a match of `pattern` in `lead + text`; symbols joined with `glue`, without the lead, are the text again. Where the
-    unit `learns`, a match is a word that a vocabulary cuts into its symbols, as `subword` says.
+    unit `learns`, a match is a word that a vocabulary cuts into its symbols, as `subword` says. Where it has a `language`,
+    `segments` cuts the text into words, which are the symbols.
     """
 
     pattern: str
@@ -43,9 +47,12 @@ class Unit:
     lead: str = ""
     glue: str = ""
     learns: bool = False
+    language: str = ""
 
     def split(self, text: str, pattern: str | None = None, begins: bool = True) -> list[str]:
         """The symbols of a text; the empty text has none. A text that does not begin a sequence gets no lead."""
+        if self.language:
+            return segments.words(text, self.language)
         pattern = pattern or self.pattern
         if pattern == WORDS:
             return text.split()  # the same, faster
@@ -71,6 +78,10 @@ UNITS: dict[str, Unit] = {
         lead=" ",
     ),
     "word-only": Unit(r"\w+(?:[-'’]\w+)*", "word", "words alone, punctuation is dropped", glue=" "),
+    **{
+        f"word-{code}": Unit(r"\s+|\S+", "word", f"words of {one.name}, cut by {one.library}; nothing is lost", language=code)
+        for code, one in segments.SEGMENTERS.items()
+    },
 }
 
 
@@ -79,12 +90,13 @@ class Vocab:
     """The symbols of a model in id order, and their unit.
 
     `symbols[k]` has id `k + SPECIAL`. `unk_token` is the spelling by which the corpus itself marks unknown words (WikiText's
-    "<unk>"); it is read as UNK and written for it.
+    "<unk>"); it is read as UNK and written for it. Every text is read in the form of `normal`.
     """
 
     unit: str
     symbols: tuple[str, ...]
     unk_token: str | None = None
+    normal: Normalization = AS_IT_IS
 
     def __post_init__(self) -> None:
         if self.unk_token == "":
@@ -95,12 +107,19 @@ class Vocab:
         cls, counts: Counter[str], unit: str, min_count: int = 1, size: int | None = None, unk_token: str | None = None
     ) -> Vocab:
         """The symbols seen at least `min_count` times, the most frequent first, `size` ids in all at most (EOS and UNK count)."""
+        if UNITS[unit].language and unk_token is not None:
+            raise InputError("--segment cuts the mark of unknown words like any other text: leave out --unk-token")
         if UNITS[unit].learns:
             return cls._learnt(counts, unit, min_count, size, unk_token)
         marks = set() if unk_token is None else {unk_token, UNITS[unit].lead + unk_token}
         kept = sorted((s for s, n in counts.items() if n >= min_count and s not in marks), key=lambda s: (-counts[s], s))
         if size is not None:
             kept = kept[: max(0, size - SPECIAL)]
+        if len(kept) > MOST_SYMBOLS:
+            raise InputError(
+                f"the text has over {MOST_SYMBOLS:,} different {UNITS[unit].noun}s, more than a vocabulary holds: "
+                "give --vocab-size, such as 50000, or a larger --min-count"
+            )
         if not kept:
             raise InputError(
                 f"none of {len(counts):,} symbols is kept, so the vocabulary is empty: lower --min-count or raise --vocab-size"
@@ -135,22 +154,37 @@ class Vocab:
     @cached_property
     def _by_code_point(self) -> np.ndarray:
         single = {ord(s): k for s, k in self.ids.items() if len(s) == 1}
-        table = np.full(max(single, default=0) + 2, UNK, self.dtype)  # the last entry serves all code points beyond
+        table = np.full(max([*single, 255]) + 2, UNK, self.dtype)  # the last entry serves all code points beyond
         table[list(single)] = list(single.values())
         return table
 
     def encode(self, text: str, begins: bool = True) -> np.ndarray:
         """The ids of one sequence, or of a part that does not begin it, without an EOS; unknown symbols become UNK."""
-        if self.unit == "char" and (self.unk_token is None or len(self.unk_token) == 1):
-            points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-            return self._by_code_point[np.minimum(points, len(self._by_code_point) - 1)]
+        if self.by_character:
+            points = np.frombuffer(self.normal.of(text).encode("utf-32-le", "surrogatepass"), "<u4")
+            return self.of_points(points)
         if self._merges:
             return np.array([*self._encoder.ids(self.words(text, begins))], self.dtype)
         return np.array([*map(self.ids.get, self.words(text, begins), repeat(UNK))], self.dtype)
 
+    def of_points(self, points: np.ndarray) -> np.ndarray:
+        """The ids of characters, by their code points (uint8 or uint32); of a vocabulary `by_character`."""
+        table = self._by_code_point
+        return table[points if points.dtype == np.uint8 else np.minimum(points, len(table) - 1)]
+
+    @property
+    def by_character(self) -> bool:
+        """Whether each character is a symbol, whatever stands beside it."""
+        return self.unit == "char" and (self.unk_token is None or len(self.unk_token) == 1)
+
+    @property
+    def splits_at_space(self) -> bool:
+        """Whether the symbols are what white space separates."""
+        return self._pattern == WORDS
+
     def words(self, text: str, begins: bool = True) -> list[str]:
         """What the unit splits one sequence into; the corpus's own mark of an unknown stays in one piece."""
-        return UNITS[self.unit].split(text, self._pattern, begins)
+        return UNITS[self.unit].split(self.normal.of(text), self._pattern, begins)
 
     def split(self, text: str, begins: bool = True) -> list[str]:
         """The symbols of one sequence as strings: its words, but for subwords. A vocabulary of which nothing is learnt yet gives
@@ -162,7 +196,8 @@ class Vocab:
         return [*map(self.spell, self._encoder.ids(words))] if self._merges else words
 
     def places(self, text: str, begins: bool = True) -> np.ndarray:
-        """The place of each symbol in a text [n, 2]: its first character, and the one after its last. Bytes share a character."""
+        """The place of each symbol in a text, as `normal` makes it [n, 2]: its first character, and the one after its last. Bytes
+        share a character."""
         words = self.words(text, begins)
         if self._merges:
             parts = [*map(subword.bytes_of, self.cut(words))]
@@ -170,7 +205,7 @@ class Vocab:
             begun = np.cumsum(np.frombuffer(b"".join(parts), np.uint8) & 0xC0 != 0x80)  # characters up to each byte
             return np.stack([begun[ends[:-1]] - 1, begun[ends[1:] - 1]], axis=1)
         lead = UNITS[self.unit].lead * begins
-        found, at, whole = np.empty((len(words), 2), np.int64), 0, lead + text
+        found, at, whole = np.empty((len(words), 2), np.int64), 0, lead + self.normal.of(text)
         for k, word in enumerate(words):
             at = whole.index(word, at)
             found[k] = at, at + len(word)

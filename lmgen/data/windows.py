@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from lmgen.errors import InputError
 
 RESTARTS = 1 / 50  # the rate at which a column of running text forgets its state between two windows
 MAX_BLOCKS = 1 << 16  # up to this number sequences are shuffled one by one, beyond it in blocks of neighbours
+EXPECTED = 64  # steps for which a stream in shards is told beforehand what will be read
 
 
 class Share(NamedTuple):
@@ -44,12 +45,15 @@ class Windows:
     """
 
     def __init__(self, ids: Ids, batch: int, window: int, carry: bool, seed: int, ahead: int = 0, share: Share = ALL):
-        self.ring = ids.stream[:-1]  # the last EOS is the first
+        self.stream, self.length = ids.stream, len(ids.stream) - 1  # the last EOS is the first
         self.share = share.of(batch)
         self.batch, self.window, self.carry, self.seed, self.ahead = batch, window, carry, seed, ahead
-        self.per_epoch = max(1, -(-len(self.ring) // (batch * window)))
-        self._blocks = np.zeros(1, np.int64) if carry else _block_starts(self.ring)
-        self._epoch = -1
+        self.per_epoch = max(1, -(-self.length // (batch * window)))
+        self._blocks = np.zeros(1, np.int64) if carry else block_starts(self.stream) if ids.blocks is None else ids.blocks
+        self._orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # of the last two epochs that were asked for
+        self._expect = (
+            expecting(self.share.stop - self.share.start) if (expecting := getattr(ids.stream, "expecting", None)) else None
+        )
 
     def begins(self, step: int) -> np.ndarray:
         """The columns [B] whose carried state is forgotten before this window."""
@@ -58,30 +62,35 @@ class Windows:
         return np.full(self.share.stop - self.share.start, self.carry or step % self.per_epoch == 0)
 
     def __getitem__(self, step: int) -> np.ndarray:
-        n = len(self.ring)
+        if self._expect:
+            self._expect(self._places(step + min(self.per_epoch, EXPECTED), np.array([0, self.window])))
+        return self.stream[self._places(step, np.arange(self.window + 1 + self.ahead))].astype(np.int32)
+
+    def _places(self, step: int, rows: np.ndarray) -> np.ndarray:
+        """Where in the stream some rows of a window are."""
         epoch, within = (0, step) if self.carry else divmod(step, self.per_epoch)
-        self._shuffle(epoch)
-        columns = np.arange(self.share.start, self.share.stop, dtype=np.int64) * n // self.batch + within * self.window
-        place = (columns + np.arange(self.window + 1 + self.ahead, dtype=np.int64)[:, None]) % n  # in the order of this epoch
-        block = np.searchsorted(self._ends, place, side="right")
-        return self.ring[place + self._shift[block]].astype(np.int32)
+        ends, shift = self._order(epoch)
+        columns = np.arange(self.share.start, self.share.stop, dtype=np.int64) * self.length // self.batch + within * self.window
+        place = (columns + rows[:, None]) % self.length  # in the order of this epoch
+        return place + shift[np.searchsorted(ends, place, side="right")]
 
-    def _shuffle(self, epoch: int) -> None:
-        if epoch == self._epoch:
-            return
-        starts = self._blocks
-        lengths = np.diff(starts, append=len(self.ring))
-        order = np.arange(len(starts)) if self.carry else np.random.default_rng([self.seed, epoch]).permutation(len(starts))
-        self._ends = np.cumsum(lengths[order])
-        self._shift = starts[order] - (self._ends - lengths[order])  # from a place in the order to a place in the ring
-        self._epoch = epoch
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where each block ends in the order of an epoch, and how far it is from there to its place in the ring."""
+        if epoch not in self._orders:
+            starts = self._blocks
+            lengths = np.diff(starts, append=self.length)
+            order = np.arange(len(starts)) if self.carry else np.random.default_rng([self.seed, epoch]).permutation(len(starts))
+            ends = np.cumsum(lengths[order])
+            self._orders = dict([*self._orders.items()][-1:]) | {epoch: (ends, starts[order] - (ends - lengths[order]))}
+        return self._orders[epoch]
 
 
-def _block_starts(ring: np.ndarray) -> np.ndarray:
-    """The starts of the blocks to shuffle: every EOS or, where there are too many, one for each k/MAX_BLOCKS of the ring."""
-    span = max(1, len(ring) // MAX_BLOCKS)
+def block_starts(stream: Any) -> np.ndarray:
+    """The starts of the blocks to shuffle: every EOS but the last or, where there are too many, one for each k/MAX_BLOCKS."""
+    length = len(stream) - 1
+    span = max(1, length // MAX_BLOCKS)
     starts: list[np.ndarray] = []
-    for offset in range(0, len(ring), 1 << 22):
-        found = np.flatnonzero(ring[offset : offset + (1 << 22)] == EOS) + offset
+    for offset in range(0, length, 1 << 22):
+        found = np.flatnonzero(stream[offset : min(offset + (1 << 22), length)] == EOS) + offset
         starts.append(found[np.diff(found // span, prepend=-1) > 0] if span > 1 else found)
     return np.concatenate(starts).astype(np.int64)

@@ -1,22 +1,26 @@
-"""Defaults that suit an amount of text: network size, batch, window, learning rate, dropout, and when to stop.
+"""Defaults that suit an amount of text and a time: network size, batch, window, learning rate, dropout, and when to stop.
 
-Found by trial on two cores: more text supports a larger network, and text that is read more often needs more dropout. A strong
-weight decay (`TrainingConfig`) helps characters and words, long texts and short ones, more than dropout alone.
+With a budget the best of many candidates is chosen, by the loss that the law predicts for what each of them can read in the time
+(`law`, `pace`). Without one a table by the size of the text chooses, found by trial on two cores. A strong weight decay
+(`TrainingConfig`) helps characters and words, long texts and short ones, more than dropout alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import jax
 
 from lmgen.defaults.config import TrainingConfig
+from lmgen.defaults.law import MANY, Facts, law
+from lmgen.defaults.pace import Pace, layer_weights
 from lmgen.errors import InputError, LmgenError
 from lmgen.labelled.spelling import BUCKETS
 from lmgen.loading import choices
-from lmgen.nn import model, native
+from lmgen.nn import model
 from lmgen.nn.attention import heads_of
 from lmgen.nn.cells import CELLS
 from lmgen.nn.model import NetworkConfig
@@ -26,12 +30,14 @@ from lmgen.system import devices, memory
 
 SYMBOLS = 8_000_000  # read by a training without --steps, --epochs or --budget, about: minutes on two cores
 MOST_A_STEP = 1 << 24  # symbols in a step
+SHORT = 24  # symbols of sequences, on average, that need no long window
 DEEP = 3  # layers that need residual connections and layer norm to train
-HASTE = 1_000_000  # symbols: a budget that reads fewer in all learns more with a smaller network
 PASSES = 30  # over the text, at most, where no end is given or nothing is validated …
 LEAST_STEPS = 1_000  # … but at least this number of steps, which even a poem needs
-ENOUGH_PASSES = 100  # validation has ended a training by then
-PACE, PACE_COMPILED = 75e9, 250e9  # multiply-adds a second, roughly, without and with kernels: to estimate what a budget reads
+VALIDATIONS = 40  # of a training, at most, so that three without a better one tell more than chance …
+LONGEST = 5_000  # … but steps between two of them at most
+START = 3.0  # seconds of a budget that go into compiling, about
+TRAINED = 0.9  # the share of the time that is left to training where something is validated
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Size:
     batch: int
     learning_rate: float
     layer_norm: bool = False
+    layers: int | None = None
 
 
 CHARACTERS = (
@@ -52,13 +59,22 @@ CHARACTERS = (
     Size(2e6, 384, 64, 16, 1e-2, layer_norm=True),
     Size(float("inf"), 384, 128, 32, 1e-2, layer_norm=True),
 )
-IN_HASTE = Size(float("inf"), 256, 64, 16, 1e-2, layer_norm=True)  # for characters and a short budget
 WORDS = (Size(3e5, 128, 128, 16, 4e-3), Size(float("inf"), 200, 200, 16, 1e-2, layer_norm=True))
 ATTENTION = (Size(1e5, 128, 128, 16, 2e-3), Size(float("inf"), 128, 128, 12, 3e-3))  # for cells that normalise
 BLOCKS = {"transformer": 4}  # layers
 CONTEXT = 64  # symbols that attention sees
-# (passes over the text, dropout): the more often a text is read, the more dropout.
-DROPOUT = ((4, 0.0), (15, 0.1), (50, 0.2), (150, 0.3), (float("inf"), 0.5))
+
+# What a budget chooses from: every size with every number of layers and every batch size.
+SIZES = (128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536)
+LAYERS = (1, 2)
+BATCHES = (16, 32, 64, 128)
+NEARLY = 1.001  # the smallest network that comes so close to the lowest loss is chosen
+EMBEDDING = 64  # of few kinds of symbols
+NARROW, WIDE, SHARE = 96, 256, 0.25  # the least and the largest embedding of many kinds, and its share of the size
+NORMED = 4e5  # symbols of text from which on layer norm helps
+DROPOUTS = {"dropout": 1.0}  # what is dropped, and how much of the rate that the law gives
+RATE, RATE_OF = 1e-2, 400  # the peak learning rate of networks up to this size; that of larger ones is in proportion smaller
+RATE_WITHOUT_NORM = 5e-3
 
 
 def check(wanted: Mapping[str, Any]) -> None:
@@ -82,26 +98,13 @@ def memory_needed(network: NetworkConfig, config: TrainingConfig) -> int:
     An embedding of which a step reads few rows has no gradient of its own size.
     """
     head = 0 if network.tie else network.classes * network.outputs
-    weights = network.rows * network.embedding + head + _layer_weights(network)
+    weights = network.rows * network.embedding + head + layer_weights(network)
     kept = config.symbols * network.layers * network.outputs * (1 + CELLS[network.cell].gates)
     if network.context and network.heads:  # the weights of attention
         kept += config.symbols * network.layers * network.heads * (network.context + config.window)
     without = network.rows * network.embedding if model.reads_few_rows(network, config.symbols) else 0
     letters = BUCKETS * network.embedding if network.hashed else 0
     return 4 * ((4 + bool(config.average)) * (weights + letters) - without + kept)
-
-
-def _layer_weights(network: NetworkConfig) -> int:
-    """The number of weights in the layers, of all stacks."""
-    gates, recurrent = CELLS[network.cell].gates, sum(CELLS[network.cell].recurrent.values())
-    inputs = network.embedding + (network.layers - 1) * network.size
-    return network.outputs * (gates * inputs + recurrent * network.layers * network.size)
-
-
-def speed(network: NetworkConfig) -> float:
-    """Symbols a second in training, roughly: each is multiplied with the weights of the layers and the head, three times."""
-    kernels = native.kind("f32") and network.cell in native.CELLS
-    return (PACE_COMPILED if kernels else PACE) / (3 * (_layer_weights(network) + network.vocab * network.outputs))
 
 
 def check_memory(network: NetworkConfig, config: TrainingConfig) -> None:
@@ -126,53 +129,121 @@ def too_large(network: NetworkConfig, config: TrainingConfig, asked: int = 0) ->
     return f"not enough memory: this training takes {takes} or more{less}; give {', '.join(ways[:-1])} or {ways[-1]}"
 
 
-def choose(corpus: Any, carry: bool, wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+@dataclass(frozen=True)
+class Plan:
+    """How a text is to be learnt: the fields of NetworkConfig and TrainingConfig; the steps that this takes, the seconds of a
+    step and how they are known; what the law knows of it, and the loss that it predicts against that of an n-gram model."""
+
+    shape: dict[str, Any]
+    train: dict[str, Any]
+    steps: int
+    seconds: float
+    source: str
+    facts: Facts
+    ratio: float
+    smaller: Plan | None = None  # the best plans with a smaller and with a larger network, where there was a choice
+    larger: Plan | None = None
+
+
+def choose(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of NetworkConfig and TrainingConfig for this corpus; what `wanted` gives (not None) is kept."""
-    symbols, characters = corpus.train.symbols, corpus.vocab.unit == "char"
-    attends = CELLS[wanted.get("cell") or NetworkConfig.cell].normalises
-    fit = next(size for size in (ATTENTION if attends else CHARACTERS if characters else WORDS) if symbols <= size.symbols)
-    shape = _shape(fit, not characters, wanted)
-    a_second = speed(NetworkConfig(vocab=len(corpus.vocab), **shape))
-    if not attends and fit.size > IN_HASTE.size and wanted.get("budget") is not None and wanted["budget"] * a_second < HASTE:
-        fit, shape = IN_HASTE, _shape(IN_HASTE, not characters, wanted)
-    short = not carry and symbols / max(1, corpus.train.sequences) < 24
+    chosen = plan(corpus, carry, wanted, pace)
+    return chosen.shape, chosen.train
+
+
+def plan(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()) -> Plan:
+    """The best plan for this corpus; what `wanted` gives (not None) is kept. Raises InputError for a step that is too large."""
+    given = {name: value for name, value in wanted.items() if value is not None}
+    plans = [_planned(fit, corpus, carry, given, pace) for fit in _candidates(corpus, given)]
+    best = min(one.ratio for one in plans)
+    near = [one for one in plans if one.ratio <= NEARLY * best]
+    chosen = min(near, key=lambda one: (one.facts.weights, one.ratio))
+    smaller = [one for one in plans if one.facts.weights < chosen.facts.weights]
+    larger = [one for one in plans if one.facts.weights > chosen.facts.weights]
+    nearest = [min(some, key=lambda one: one.ratio, default=None) for some in (smaller, larger)]
+    return replace(chosen, smaller=nearest[0], larger=nearest[1])
+
+
+def _candidates(corpus: Any, given: Mapping[str, Any]) -> Iterator[Size]:
+    """What is to be compared: with a budget every candidate that fits into memory, else the one that suits the amount of text."""
+    symbols, kinds, characters = corpus.train.symbols, len(corpus.vocab), corpus.vocab.unit == "char"
+    attends = CELLS[given.get("cell", NetworkConfig.cell)].normalises
+    if attends or "budget" not in given:
+        fits = ATTENTION if attends else CHARACTERS if characters else WORDS
+        yield next(size for size in fits if symbols <= size.symbols)
+        return
+    free = memory.available()
+    norm = given.get("layer_norm", symbols > NORMED)
+    grid = {"size": SIZES, "layers": LAYERS, "batch": BATCHES if corpus.valid else BATCHES[:1]}
+    for size, layers, batch in product(*((given[name],) if name in given else values for name, values in grid.items())):
+        narrow = max(NARROW, min(WIDE, round(SHARE * size / 16) * 16))
+        embedding = narrow if kinds > MANY or not characters else EMBEDDING
+        rate = float(f"{min(RATE if norm else RATE_WITHOUT_NORM, RATE * RATE_OF / size):.2g}")
+        found = Size(symbols, size, embedding, batch, rate, norm, layers)
+        network = NetworkConfig(kinds, size=size, layers=layers, embedding=embedding)
+        if memory_needed(network, TrainingConfig(batch, 64, rate)) < free / 2 or (size, layers) == (SIZES[0], 1):
+            yield found
+
+
+def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: Pace) -> Plan:
+    """The plan of one candidate."""
+    symbols = corpus.train.symbols
+    length = MOST_A_STEP if carry else symbols / max(1, corpus.train.sequences)
     train: dict[str, Any] = {
         "batch": min(fit.batch, max(1, symbols // 8)),
-        "window": 32 if short else 64,
-        "learning_rate": fit.learning_rate if wanted.get("layer_norm") is not False else min(fit.learning_rate, 5e-3),
+        "window": 32 if length < SHORT else 64,
+        "learning_rate": fit.learning_rate if given.get("layer_norm") is not False else min(fit.learning_rate, 5e-3),
     }
-    train |= {name: wanted[name] for name in table.names("training", "end") if wanted.get(name) is not None}
+    train |= {name: given[name] for name in table.names("training", "end") if name in given}
     per_step = train["batch"] * train["window"]
     if per_step > MOST_A_STEP:
         many = f"{train['batch']:,} × {train['window']:,} symbols"
         raise InputError(f"a step of {many} is too large: give a smaller --batch or --window")
-    train |= _ends(train, symbols, bool(corpus.valid))
-    if wanted.get("dropout") is None:
-        read = {"epochs": symbols, "steps": per_step, "budget": a_second}  # symbols in a unit of each end
-        passes = min(train[name] * each / max(1, symbols) for name, each in read.items() if name in train)
-        passes = min(passes, ENOUGH_PASSES) if corpus.valid else passes
-        shape["dropout"] = next(rate for most, rate in DROPOUT if passes <= most)
+    shape = _shape(fit, corpus, given)
+    network = NetworkConfig(vocab=len(corpus.vocab), **shape)
+    seconds = pace.seconds(network, train["batch"], train["window"])
+    train |= _ends(train, symbols, seconds, bool(corpus.valid), law(network.vocab).most_passes)
+    steps = _steps(train, symbols, seconds, bool(corpus.valid))
+    facts = Facts(layer_weights(network), symbols, steps * per_step, per_step, length)
+    every = facts.weights + network.vocab * (network.embedding + (0 if network.tie else network.outputs))
+    rate = law(network.vocab).dropout(every, facts)
+    shape |= {name: share * rate for name, share in DROPOUTS.items() if name not in given}
     if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
         cost = corpus.valid.symbols / per_step / 3
-        train["validate_every"] = max(10, round(9 * cost), min(250, symbols // per_step))
-    return shape, train
+        train["validate_every"] = max(10, round(9 * cost), min(LONGEST, steps // VALIDATIONS))
+    return Plan(shape, train, steps, seconds, pace.source, facts, law(network.vocab).ratio(facts))
 
 
-def _ends(train: dict[str, Any], symbols: int, validated: bool) -> dict[str, Any]:
-    """The end of a training that has none, or only a budget and no validation that could end it earlier."""
-    if "steps" in train or "epochs" in train or ("budget" in train and validated):
+def _steps(train: Mapping[str, Any], symbols: int, seconds: float, validated: bool) -> int:
+    """The steps that a training takes until its end, where a step takes so many seconds."""
+    ends = [train["steps"]] if "steps" in train else []
+    if "epochs" in train:
+        ends.append(round(train["epochs"] * symbols / (train["batch"] * train["window"])))
+    if "budget" in train:
+        left = max(train["budget"] / 2, train["budget"] - START)
+        ends.append(int((TRAINED if validated else 1) * left / seconds))
+    return max(1, min(ends))
+
+
+def _ends(train: dict[str, Any], symbols: int, seconds: float, validated: bool, most: int) -> dict[str, Any]:
+    """The end of a training that has none; of one with a budget, another end where the time is longer than the text can use."""
+    if "steps" in train or "epochs" in train:
         return {}
+    a_step = train["batch"] * train["window"]
+    if "budget" in train and validated:
+        return {"epochs": float(most)} if _steps(train, symbols, seconds, True) * a_step > most * symbols else {}
     passes = PASSES if "budget" in train else min(PASSES, max(3, round(SYMBOLS / max(1, symbols))))
-    few = passes * symbols < LEAST_STEPS * train["batch"] * train["window"]
-    return {"steps": LEAST_STEPS} if few else {"epochs": float(passes)}
+    return {"steps": LEAST_STEPS} if passes * symbols < LEAST_STEPS * a_step else {"epochs": float(passes)}
 
 
-def _shape(fit: Size, words: bool, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The fields of NetworkConfig that are wanted or suit the text, without dropout where none is wanted."""
-    shape = {"size": fit.size, "embedding": fit.embedding, "tie": words, **stacked(wanted, fit.layer_norm)}
-    shape |= {name: wanted[name] for name in table.names("network") if wanted.get(name) is not None}
+def _shape(fit: Size, corpus: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of NetworkConfig that are given or suit the text, without dropout where none is given."""
+    tie = corpus.vocab.unit != "char" or ("budget" in given and len(corpus.vocab) > MANY)
+    shape = {"size": fit.size, "embedding": fit.embedding, "tie": tie, **stacked({"layers": fit.layers, **given}, fit.layer_norm)}
+    shape |= {name: given[name] for name in table.names("network") if name in given}
     settings = attending(shape)
-    if (shape["tie"] or settings) and wanted.get("embedding") is None:
+    fixed = "budget" not in given and shape["tie"]  # the size of a tied embedding, from which no projection leads
+    if (fixed or settings) and "embedding" not in given:
         shape["embedding"] = shape["size"]
     return shape | settings
 

@@ -16,7 +16,7 @@ import math
 import re
 import struct
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 
 from lmgen.data.reading import BETWEEN, SEQUENCES
 from lmgen.data.vocab import EOS, UNK, Vocab
+from lmgen.data.writing.normalization import AS_IT_IS
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import spelling_code
 from lmgen.models.capabilities import Generates, Model, finite, require
@@ -46,8 +47,9 @@ def compress(lm: Model, content: bytes) -> bytes:
     model = _usable(lm)
     flags, text = _plain(content)
     sequences, rest = _cut(text, model)
-    words = [model.vocab.split(one) for one in sequences]
-    join = model.vocab.join
+    vocab = replace(model.vocab, normal=AS_IT_IS)  # what another form of the text would lose is spelt as unknown symbols
+    words = [vocab.split(one) for one in sequences]
+    join = vocab.join
     rest["spaces"] = {k: re.split(r"\S+", one) for k, one in enumerate(sequences) if join(words[k]) != one}
     packed = _packed({name: value for name, value in rest.items() if value})
     coder = _Writer(model.vocab)
@@ -59,6 +61,8 @@ def compress(lm: Model, content: bytes) -> bytes:
 def decompress(lm: Model, data: bytes) -> bytes:
     """The bytes that `compress` was given. Raises InputError for another model, and where the data or the result is damaged."""
     model = _usable(lm)
+    if data.startswith(b"lmo"):
+        raise InputError("the file was compressed with --online: leave the model out")
     if len(data) < HEADER.size or not data.startswith(MAGIC[:3]):
         raise InputError("this is no file that lmgen compress wrote: give one")
     magic, flags, who, wanted, _, length, sequences, packed = HEADER.unpack_from(data)

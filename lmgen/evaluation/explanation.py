@@ -244,6 +244,7 @@ def explanations(
     symbols, largest = 0, math.inf if lm.carry and lm.pseudo else BATCH * WINDOW
     for piece in pieces:
         if piece is not PAUSE:
+            piece = piece._replace(text=lm.vocab.normal.of(piece.text))
             held.append((piece, lm.vocab.encode(piece.text, piece.begins)))
             symbols += len(held[-1][1]) + piece.ends
         if symbols >= largest or (piece is PAUSE and held and largest < math.inf):

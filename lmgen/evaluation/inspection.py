@@ -61,6 +61,7 @@ def spelt(vocab: Vocab, sequence: str, text: str) -> tuple[list[str], np.ndarray
     between = BETWEEN[sequence]
     pieces: list[str] = []
     ids: list[np.ndarray] = []
+    text = vocab.normal.of(text)
     for number, part in enumerate(text.split(between) if between else [text]):
         if number:
             pieces.append(between)

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from lmgen.data import corpus
-from lmgen.data.reading import Piece, whole
+from lmgen.data.finding import names_of
+from lmgen.data.reading import Piece, Text, whole
+from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import Measures, PseudoMeasures, measures_of, text_nats
 from lmgen.models.capabilities import Generates, Scores, require
@@ -35,6 +37,16 @@ class Source:
     name: str
     ids: corpus.Ids
     pieces: Callable[[], Iterable[Piece]]
+
+    @classmethod
+    def of(cls, text: Text, vocab: Vocab, note: Callable[[str], Any] = lambda _: None) -> Source:
+        """A text read and encoded; `note` is called with sentences about its oddities. Raises InputError for an empty text."""
+        ids = corpus.encode(iter(text), vocab)
+        for sentence in text.notes:
+            note(sentence)
+        if not ids.symbols:
+            raise InputError(f"there is no text in {names_of(text.paths)}: give a file with at least one line of it")
+        return cls(names_of(text.paths), ids, lambda: iter(text))
 
 
 @dataclass(frozen=True)
@@ -65,12 +77,14 @@ class Scorecard:
     overlap: Overlap | None = None
     lack: str = ""
     weight: float | None = None
+    adapted: Any = None  # the measures with adaptation (`adaptive.reading.Adapted`)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
         mixed = {} if self.weight is None else {"weight": self.weight}
         beside = {"baselines": [vars(b) for b in self.baselines], "overlap": self.overlap and vars(self.overlap)}
-        return {"file": self.name, **self.measures.as_dict(), **mixed, **beside}
+        apart = {} if self.adapted is None else {"adapted": self.adapted.as_dict()}
+        return {"file": self.name, **self.measures.as_dict(), **mixed, **beside, **apart}
 
 
 class Judge:

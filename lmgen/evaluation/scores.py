@@ -73,6 +73,7 @@ class Measures(_Report):
     spelt_bits_per_byte: float | None  # comparable between any two models
     word_perplexity: float | None  # exp(nats ÷ words)
     byte_perplexity: float | None  # exp(nats ÷ bytes)
+    character_perplexity: float | None  # exp(nats ÷ characters)
 
     shown = ("nats_per_symbol", "perplexity", "bits_per_character", "bits_per_byte")
 
@@ -147,6 +148,7 @@ def measures_of(lm: Scores, nats: np.ndarray, ids: Ids, window: int | None = Non
         spelt_bits_per_byte=_ratio(spelt / math.log(2), ids.bytes),
         word_perplexity=_perplexity(total, ids.words),
         byte_perplexity=_perplexity(total, ids.bytes),
+        character_perplexity=_perplexity(total, ids.characters),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lmgen.data.vocab import UNITS
+from lmgen.data.writing.normalization import AS_IT_IS
 from lmgen.errors import InputError
 from lmgen.exporting import html, hub, numpy, onnx, torch
 from lmgen.exporting.target import Contents, Target, default_path
@@ -39,7 +41,13 @@ def contents(lm: Any, format: str, **settings: Any) -> Contents:
 
 def lack(lm: Any, target: Target) -> str:
     """What of a model a format does not hold, as in "is an n-gram model"; empty where it holds all."""
-    return f"is {lm.kind.noun}" if lm.kind not in target.kinds else target.lack(lm)
+    if lm.kind not in target.kinds:
+        return f"is {lm.kind.noun}"
+    if target is not hub.TARGET and lm.vocab.normal != AS_IT_IS:
+        return "reads text in another form (--lowercase, --normalize)"
+    if target is not hub.TARGET and UNITS[lm.vocab.unit].language:
+        return "reads words that a library cuts (--segment)"
+    return target.lack(lm)
 
 
 def format_of(format: str | None, path: Path | None) -> str:

@@ -63,7 +63,9 @@ def blanks(vocab: Vocab, text: str, blank: str = "_") -> tuple[list[str], list[i
     """The symbols of a text and the places of its blanks: each mark is one character, a run of marks is one word."""
     hole = next(c for c in map(chr, range(0x20000, 0x2A6D0)) if c not in text)  # a letter, so that it makes a word
     run = "" if vocab.unit == "char" else "+"
-    words = vocab.words(re.sub(f"(?:{re.escape(blank)}){run}", hole, text)) if blank else []
+    holed = re.sub(f"(?:{re.escape(blank)}){run}", hole, text) if blank else ""
+    parts = re.split(f"({hole})", holed) if UNITS[vocab.unit].language else [holed]  # in which no spaces part a hole from words
+    words = [word for part in parts for word in vocab.words(part)]
     symbols = [symbol for word in words for symbol in ([word] if hole in word else vocab.cut([word]))]
     places = [k for k, symbol in enumerate(symbols) if symbol.strip() == hole]
     partly = [symbol for k, symbol in enumerate(symbols) if hole in symbol and k not in places]

@@ -125,7 +125,7 @@ def symbols_of(text: str | tuple[str, ...], vocab: Vocab) -> list[str]:
     if isinstance(text, str) or unit.learns or (vocab.unit == "char" and any(len(token) > 1 for token in text)):
         return vocab.split(text if isinstance(text, str) else " ".join(text))
     lead = unit.lead
-    return [lead + token.removeprefix(lead) for token in text]
+    return [lead + vocab.normal.of(token).removeprefix(lead) for token in text]
 
 
 class Scan:
@@ -326,7 +326,9 @@ def with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarra
     """The vocabulary with all words that have a vector behind its own, a vector for every id, and how many have one."""
     _, found = vectors.rows(given, [*map(str.strip, vocab.symbols)])
     known = set(vocab.symbols)
-    larger = Vocab(vocab.unit, (*vocab.symbols, *(word for word in given.words if word not in known)), vocab.unk_token)
+    larger = Vocab(
+        vocab.unit, (*vocab.symbols, *(word for word in given.words if word not in known)), vocab.unk_token, vocab.normal
+    )
     matrix, _ = vectors.rows(given, [*map(str.strip, larger.symbols)])
     share = f"{found.sum():,} of {len(found):,} words of the text have a vector, and {len(larger) - len(vocab):,} other words"
     return larger, np.concatenate([np.zeros((SPECIAL, matrix.shape[1]), np.float32), matrix]), share

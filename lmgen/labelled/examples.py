@@ -14,6 +14,7 @@ from lmgen.data import formats
 from lmgen.data.advice import FINAL, number
 from lmgen.data.finding import name_of, opened
 from lmgen.data.reading import combined, known_encoding
+from lmgen.data.writing.normalization import AS_IT_IS, Normalization
 from lmgen.errors import InputError
 from lmgen.labelled.forms import (
     FOLDER,
@@ -64,7 +65,9 @@ class Examples:
         separator: str = ",",
         encoding: str = "utf-8",
         errors: str = "strict",
+        normal: Normalization = AS_IT_IS,
     ):
+        self.normal = normal
         self.paths, self.form, self.column, self.separator = tuple(paths), form, column, separator
         self.encoding, self.errors = known_encoding(encoding), errors
         self.sha256 = ""
@@ -82,7 +85,8 @@ class Examples:
         if column is None and self.form in _SIGNS and (found := _SIGNS[self.form](head_of(self.paths[0]))):
             column = found.column
         how = (column, self.separator, self.encoding, self.errors, self.notes, [] if digests is None else digests)
-        return FORMS[self.form].read(Source(path, *how))
+        examples = FORMS[self.form].read(Source(path, *how))
+        return examples if self.normal == AS_IT_IS else (example.read_in(self.normal) for example in examples)
 
 
 class Found(NamedTuple):
@@ -152,7 +156,8 @@ def head_of(path: Path) -> Head:
     with opened(path) as file:
         try:
             start = file.read(formats.HEAD)
-            file.seek(max(len(start), path.stat().st_size - formats.HEAD))
+            if file.seekable():  # what is unpacked goes on here
+                file.seek(max(len(start), path.stat().st_size - formats.HEAD))
             end = file.read(formats.HEAD)
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +12,8 @@ from typing import Any, NamedTuple, TypeGuard
 
 from lmgen.data.finding import name_of
 from lmgen.data.reading import Text, whole
+from lmgen.data.sources.tables import table, wrong
+from lmgen.data.writing.normalization import Normalization
 from lmgen.errors import InputError
 from lmgen.options.kinds import quoted
 
@@ -24,7 +25,6 @@ TEXTS = (
     *("body", "description", "headline", "title", "name"),
 )
 LABELS = ("label", "labels", "class", "category", "sentiment", "intent", "target", "topic", "emotion", "language", "tag")
-DELIMITERS = ",;\t"
 CONLL_U = 10  # columns, of which the fourth has the universal parts of speech
 _LABELS_AT_START = re.compile(rf"\s*(?:{MARK}\S*(?:\s+|\Z))*")
 _SETTING = re.compile(r"#\s*[\w:.]+\s*=")  # "# sent_id = 3"
@@ -39,6 +39,11 @@ class Example(NamedTuple):
     labels: tuple[str, ...] = ()
     tags: tuple[str, ...] | None = None
     line: int = 0  # where it begins in its file
+
+    def read_in(self, normal: Normalization) -> Example:
+        """The example with its text, or each token, in this form."""
+        text = normal.of(self.text) if isinstance(self.text, str) else tuple(map(normal.of, self.text))
+        return self._replace(text=text)
 
     @property
     def joined(self) -> str:
@@ -79,11 +84,6 @@ class Source:
     def labels(self, words: str) -> tuple[str, ...]:
         """The different labels that a field holds."""
         return _distinct(words.split(self.separator) if self.separator else [words])
-
-
-def wrong(path: Path, line: int, what: str) -> InputError:
-    """The error for a line of a file."""
-    return InputError(f"{name_of(path)}, line {line:,}: {what}")
 
 
 def _distinct(labels: Iterable[str]) -> tuple[str, ...]:
@@ -164,32 +164,6 @@ def _columns(source: Source) -> Iterator[Example]:
         if of_token:
             rows = [row for row in rows if row[1][0].isdecimal()]  # 1-2 is the spelling of two words, 8.1 a word left out
         yield Example(tuple(f[of_token] for _, f in rows), (), tuple(f[of_tag] for _, f in rows), first)
-
-
-def delimiter_of(header: str) -> str:
-    """The delimiter of a table."""
-    return max(DELIMITERS, key=re.sub('"[^"]*"', "", header).count)
-
-
-def table(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a table, each with the number of its first line; quotes mean nothing where TABs separate.
-
-    Raises InputError for a row that is no CSV.
-    """
-    lines = iter(lines)
-    header = next(lines, "")
-    delimiter = delimiter_of(header)
-    ended = (f"{line}\n" for line in chain([header], lines))
-    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    rows = csv.reader(ended, delimiter=delimiter, quoting=quoting, strict=True)
-    begins = 1
-    try:
-        for row in rows:
-            if row:
-                yield begins, row
-            begins = rows.line_num + 1
-    except csv.Error as error:
-        raise wrong(path, begins, f"no row of a table ({error}): close every quote, and double those within a text") from None
 
 
 def place_of(names: Sequence[str], wanted: Sequence[str]) -> int | None:

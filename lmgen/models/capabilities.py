@@ -171,6 +171,13 @@ class RunsCompiled(Generates):
         raise NotImplementedError
 
 
+class Adapts(Generates):
+    """Is a network that can learn from a text while it reads it, as `evaluation.adaptive` does."""
+
+    params: Any
+    precision: str
+
+
 class ShowsUnits(Model):
     """Is a network whose units can be watched, as `evaluation.inspection` does, from left to right and, with params["back"], from
     right to left."""
@@ -221,6 +228,7 @@ VERBS: dict[type[Model], str] = {
     Scores: "score a text",
     Generates: "write plain text",
     RunsCompiled: "run in a compiled loop",
+    Adapts: "adapt while it reads",
     ShowsUnits: "show its units",
     Fills: "fill blanks",
     Predicts: "predict labels or translations",

@@ -43,6 +43,7 @@ def model(name: str) -> dict[str, Any]:
         "parameters": about["parameters"],
         "unit": vocab.unit,
         "sequence": text["sequence"],
+        **{name: text[name] for name in ("field", "lowercase", "normalize") if text.get(name)},
         "carry": config["carry"],
         "vocabulary": config["vocab"],
         "text": [name_of(Path(file)) for file in text["files"]],

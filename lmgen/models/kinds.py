@@ -90,7 +90,7 @@ GRAPH = Kind(
     parts=("labels", "graphs"),
     useless=(
         *("layers", "residual", "layer_norm", "direction", "tie", "carry", "sequence", "unit", "column", "separator"),
-        *("pool", "input", "vectors", "from_", "tune", "balance"),
+        *("pool", "input", "vectors", "from_", "tune", "balance", "field", "lowercase", "normalize", "segment"),
     ),
     title="A model of graphs",
     per="label",
@@ -115,7 +115,7 @@ TREES = Kind(
     parts=("labels",),
     useless=(
         *("column", "separator", "unit", "sequence", "carry", "layers", "residual", "layer_norm", "direction", "tie"),
-        *("pool", "from_", "balance", "window", "top"),
+        *("pool", "from_", "balance", "window", "top", "field", "lowercase", "normalize", "segment"),
     ),
     title="A model that labels the nodes of trees",
     nouns=("node", "tree"),

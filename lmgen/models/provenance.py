@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ import numpy as np
 from lmgen.data import corpus
 from lmgen.data.finding import PYTHON, STDIN, name_of
 from lmgen.data.reading import Piece, Text
+from lmgen.data.sharded import reading as shards
+from lmgen.data.sources import tables
 from lmgen.data.split import Split, split_of_format_1
 from lmgen.data.vocab import Vocab
+from lmgen.data.writing.normalization import AS_IT_IS, Normalization
 from lmgen.errors import CheckpointError, InputError
 from lmgen.structured.table import structure_of
 from lmgen.system import arrayfile
@@ -36,6 +39,9 @@ class TextSettings:
     separator: str = ","
     task: str | None = None  # … what is learnt of it
     target: str | None = None  # the file of targets beside a file of sources
+    field: str | int | None = None  # the column of plain text in a table
+    lowercase: bool = False
+    normalize: str | None = None
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> TextSettings:
@@ -49,13 +55,31 @@ class TextSettings:
         """The names of the files of the training text, without their folders."""
         return ", ".join(dict.fromkeys(name_of(Path(Path(f).name)) for f in self.files))
 
+    @property
+    def normal(self) -> Normalization:
+        """The form in which every text is read."""
+        return Normalization(self.lowercase, self.normalize)
+
+    def field_in(self, paths: Sequence[Path]) -> str | int | None:
+        """The column of the training text, where all of these files are tables with that column."""
+        own = self.field
+        return own if own is not None and all(tables.has_column(path, own) for path in paths) else None
+
     def open(self, carry: bool) -> tuple[Text, Text | None]:
-        """The training text, and the validation text if it is another one."""
+        """The training text, and the validation text if it is another one. Raises InputError for a corpus in shards."""
+        if address := shards.address_of(self.files):
+            raise InputError(f"{address} holds ids and no text: name a file of text")
 
         def text(files: tuple[str, ...]) -> Text:
-            return Text([Path(f) for f in files], self.sequence, carry, self.encoding, self.errors)
+            paths = [Path(f) for f in files]
+            return Text(paths, self.sequence, carry, self.encoding, self.errors, column=self.field, normal=self.normal)
 
         return text(self.files), text(self.valid_files) if self.valid_files else None
+
+    def other(self, paths: Sequence[Path], carry: bool, encoding: str, errors: str, field: str | int | None = None) -> Text:
+        """Another text, read in the same way; from a table the column `field`, or else that of the training text."""
+        column = self.field_in(paths) if field is None else field
+        return Text(paths, self.sequence, carry, encoding, errors, column=column, normal=self.normal)
 
     def examples(self) -> tuple[Any, Any]:
         """The examples of the training text, and of the validation text or None."""
@@ -70,8 +94,12 @@ class TextSettings:
         """The text, encoded; `vocabulary` holds options of `corpus.load`, or of the loading of its structure."""
         if self.form:
             task = self.task or ""
-            return structure_of(task).load(*self.examples(), task, unit, split=self.split, **vocabulary)
-        return corpus.load(*self.open(carry), unit or "char", carry, split=self.split, **vocabulary)
+            data = structure_of(task).load(*self.examples(), task, unit, split=self.split, **vocabulary)
+        elif address := shards.address_of(self.files):
+            data = shards.load(address, vocabulary.get("vocab"), carry, self.split)
+        else:
+            data = corpus.load(*self.open(carry), unit or "char", carry, split=self.split, **vocabulary)
+        return replace(data, vocab=replace(data.vocab, normal=self.normal)) if self.normal != AS_IT_IS else data
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,25 +131,26 @@ class Provenance:
         """The text, encoded again. Raises InputError where it is missing or has changed."""
         if self.path is None or not self.about.get("text_sha256"):
             raise InputError(f"the text that {self.path or 'this model'} was trained on is not known: name a file to measure")
-        data = same_text(self.path, self.text, vocab, carry, self.about["text_sha256"])
-        return Origin(data, *self.text.open(carry))
+        return Origin(same_text(self.path, self.text, vocab, carry, self.about["text_sha256"]), self.text, carry)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The text that a model was trained on: encoded, and as it is read."""
+    """The text that a model was trained on: encoded, and as it is read. Of a corpus in shards there are only the ids, so reading
+    it raises InputError."""
 
     data: corpus.Corpus
-    text: Text
-    valid: Text | None
+    text: TextSettings
+    carry: bool
 
     def training(self) -> Iterator[Piece]:
         """The pieces of the training text."""
-        return self.data.split.part(self.text, False)
+        return self.data.split.part(self.text.open(self.carry)[0], False)
 
     def held_out(self) -> Iterator[Piece]:
         """The pieces of the validation text."""
-        return iter(self.valid) if self.valid else self.data.split.part(self.text, True)
+        text, valid = self.text.open(self.carry)
+        return iter(valid) if valid else self.data.split.part(text, True)
 
     def validation(self) -> corpus.Ids:
         """The ids of the validation text. Raises InputError if there is none."""
@@ -135,13 +164,16 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
 
     Raises InputError where it is missing or, given its sha256, has changed.
     """
-    for name in (*text.files, *text.valid_files):
+    address = shards.address_of(text.files)
+    for name in () if address else (*text.files, *text.valid_files):
         if not os.path.exists(name):
             came_from = {STDIN: "came from standard input", PYTHON: "came from Python"}.get(name_of(Path(name)))
             gone = f"{came_from} and is gone" if came_from else f"({name}) is missing"
             raise InputError(f"the text that {path} was trained on {gone}: name a file")
     if text.form:
         data = text.load(vocab.unit, vocab=vocab, unk_token=vocab.unk_token, **({"labels": labels} if labels else {}))
+    elif address:
+        data = text.load(vocab.unit, carry, vocab=vocab)
     else:
         opened, valid = text.open(carry)
         split = text.split or (None if valid else split_of_format_1(opened, carry))

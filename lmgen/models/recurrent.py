@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import CheckpointError
 from lmgen.models import kinds, scoring
-from lmgen.models.capabilities import Fills, Model, RunsCompiled, Scores, ShowsUnits, State
+from lmgen.models.capabilities import Adapts, Fills, Model, RunsCompiled, Scores, ShowsUnits, State
 from lmgen.models.columns import Columns
 from lmgen.models.provenance import Provenance
 from lmgen.nn import model, native, recurrence
@@ -60,7 +60,7 @@ class Network(Model):
         return float(nats.sum(dtype="float64")) / max(1, scoring.symbols_counted(self, ids)), {}
 
 
-class Recurrent(Network, RunsCompiled, ShowsUnits):
+class Recurrent(Network, RunsCompiled, Adapts, ShowsUnits):
     """A recurrent language model. One that was trained with letters is stored without them: `letters.folded` tells how."""
 
     kind = kinds.RECURRENT

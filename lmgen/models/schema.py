@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from lmgen.data.vocab import Vocab
+from lmgen.data.writing.normalization import Normalization
 from lmgen.errors import CheckpointError
 from lmgen.models.kinds import CLOZE, GRAPH, LABELLER, NGRAM, RECURRENT, TRANSLATOR, TREES, WRITER, kind_of
 from lmgen.options import kinds, table
-from lmgen.options.kinds import LARGEST, Bounded, Choice, Duration, Flag, Kind, Place, Text, Whole
+from lmgen.options.kinds import LARGEST, Bounded, Choice, Column, Duration, Flag, Kind, Place, Text, Whole
 from lmgen.structured.table import STRUCTURES, structure_of
 
 FLOAT32 = 3.4e38  # about the largest of 32 bits
@@ -210,6 +211,10 @@ TEXT: Table = {
     "valid_files": Field(Names()),
     **{name: like(name) for name in ("sequence", "encoding", "errors")},
     "split": Field(Division(), late=True),
+    "lowercase": like("lowercase", late=True),
+    **{
+        name: Field(kind, optional=True, late=True) for name, kind in (("normalize", like("normalize").kind), ("field", Column()))
+    },
     **{name: Field(kind, optional=True, late=True) for name, kind in LABELLED.items()},
 }
 
@@ -276,4 +281,5 @@ def settings(path: Path, texts: Mapping[str, str]) -> tuple[Vocab, dict[str, Any
     }
     if whys := [why for why, holds in faults.items() if holds]:
         raise CheckpointError(f"{path}: config.json says {whys[0]}: copy the whole directory again")
-    return vocab, content
+    normal = Normalization(content["text"].get("lowercase", False), content["text"].get("normalize"))
+    return replace(vocab, normal=normal), content

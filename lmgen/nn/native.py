@@ -11,48 +11,32 @@ LMGEN_THREADS sets the number of threads, LMGEN_LIBRARY the path of another libr
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
 import re
-import struct
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, ShapeDtypeStruct
 
+from lmgen.system import library as compiled
+from lmgen.system.library import Library
+
 CELLS = ("lstm", "gru")  # that have a compiled time loop
-SYSTEM = ("Linux", "x86_64")  # for which kernels are built
 LINE = 64  # bytes of a cache line: rows aligned to it can be written without the caches
 OPERATIONS = ("product", "forward", "backward", "head", "sum_rows", "adamw", "pack", "sample")
-
-
-class Library(NamedTuple):
-    """The compiled library, or the reason why there is none; `expected` where one is built and not turned off."""
-
-    functions: Any = None
-    lack: str = ""
-    expected: bool = True
 
 
 @cache
 def library() -> Library:
     """Load the library once and register its operations with JAX."""
-    if os.environ.get("LMGEN_NATIVE") == "off":
-        return Library(lack="turned off by LMGEN_NATIVE=off", expected=False)
-    path = Path(os.environ.get("LMGEN_LIBRARY") or Path(__file__).parents[1] / "_native.so")
-    if not path.exists():
-        system = platform.system(), platform.machine()
-        if system != SYSTEM:
-            return Library(lack=f"there are none for {' on '.join(system)}", expected=False)
-        return Library(lack=f"not built ({path.name} is missing): the install found no C++ compiler, or its build failed")
+    found = compiled.library()
+    if not found.functions:
+        return found
+    functions = found.functions
     try:
-        if not _complete(path.read_bytes()):  # the loader would crash
-            return Library(lack=f"{path.name} is damaged: install lmgen again")
-        functions = ctypes.CDLL(str(path.absolute()))
         header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text("utf-8")
         if functions.lmgen_api_minor() > int(re.findall(r"define XLA_FFI_API_MINOR (\d+)", header)[0]):  # JAX would reject it
             return Library(lack="built for a newer JAX than the one installed: install lmgen again with --no-build-isolation")
@@ -63,15 +47,9 @@ def library() -> Library:
         for name in OPERATIONS:
             handler = jax.ffi.pycapsule(getattr(functions, f"lmgen_{name}"))
             jax.ffi.register_ffi_target(f"lmgen_{name}", handler, platform="cpu")
-    except Exception as error:  # built for another machine or JAX
-        return Library(lack=f"{path.name} cannot be loaded ({str(error).partition(chr(10))[0]})")
-    return Library(functions)
-
-
-def _complete(elf: bytes) -> bool:
-    """Whether a 64-bit ELF file is complete: its section header table comes last."""
-    table, size, count = struct.unpack_from("<40xQ10xHH", elf.ljust(64))
-    return table + size * count <= len(elf)
+    except Exception as error:  # built for another JAX
+        return Library(lack=f"{compiled.path().name} cannot be loaded ({str(error).partition(chr(10))[0]})")
+    return found
 
 
 def kind(precision: str) -> str:

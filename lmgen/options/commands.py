@@ -9,6 +9,7 @@ from lmgen.options.kinds import (
     LONGEST_SAMPLE,
     Bounded,
     Choice,
+    Column,
     Duration,
     Extent,
     File,
@@ -22,10 +23,14 @@ from lmgen.options.kinds import (
     Weighted,
     Whole,
 )
-from lmgen.options.table import ENCODING, ERRORS, GLOB, PRECISION, SEED, SEQUENCE, UNITS, Option
+from lmgen.options.table import ENCODING, ERRORS, GLOB, LOWERCASE, NORMALIZE, PRECISION, SEED, SEGMENT, SEQUENCE, UNITS, Option
 
 JSON = Option("json", Flag(), False, "Print one JSON object a line.")
 OUTPUT = Option("output", Place(), None, "Output file.", chosen="stdout", short="-o")
+FIELD = Option(
+    "field", Column(), None, "Column of the text in a table: its name, or its number from 1.", chosen="none", short="--column"
+)
+OWN_FIELD = replace(FIELD, of="plain", chosen="that of the training text, where the table has it")
 CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen train --carry does.")
 PROCESSES = Option("processes", Whole(1, kinds.MOST_PROCESSES), 1, "Processes on this machine that share the work.")
 BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
@@ -35,7 +40,9 @@ TRAIN = (
     PROCESSES,
     Option("ray", Text(), None, "Run the processes on a Ray cluster: its address, auto, or local.", chosen="no"),
     Option("quiet", Flag(), False, "Print no progress.", short="-q"),
+    Option("dry_run", Flag(), False, "Print the plan, as lmgen plan does, and train nothing."),
 )
+PLAN = (*(option for option in table.TRAIN if option.of != "directory"), JSON)
 # What a sample must be like: exact, docs/control.md says how.
 CONSTRAINTS = (
     Option("starts_with", Text(), "", "Only samples that start with this text."),
@@ -116,6 +123,7 @@ PREDICT = (
     Option("plot", File(), None, "Draw where the first translation looked to a .png, .svg or .pdf file.", "pairs"),
     Option("top", Whole(), 1, "Number of labels to print for a text.", "labels"),
     Option("above", Bounded(0, 1), 0.0, "Print ? instead of a label less probable than this.", "labels"),
+    FIELD,
     ENCODING,
     ERRORS,
     PRECISION,
@@ -123,7 +131,14 @@ PREDICT = (
 )
 EVAL = (
     Option("with", Stored(), None, "Mix in this model, with the weight that is best on the held-out text.", "plain"),
-    Option("valid", File(), None, "Text to fit the weight of --with on.", "plain", "the held-out text"),
+    Option(
+        "adapt",
+        Choice(("cache", "dynamic", "both")),
+        None,
+        "Measure it also while it adapts to what it reads: by a neural cache, by dynamic evaluation, or by both.",
+        "plain",
+    ),
+    Option("valid", File(), None, "Text to fit --with or --adapt on.", "plain", "the held-out text"),
     Option(
         "protocol",
         Choice(("whole", "windows")),
@@ -139,6 +154,7 @@ EVAL = (
     Option("plot", File(), None, "Draw the confusion of the labels to a .png, .svg or .pdf file.", "labels"),
     PROCESSES,
     Option("markdown", Flag(), False, "Print a row of a Markdown table for each text.", "plain"),
+    OWN_FIELD,
     ENCODING,
     ERRORS,
     PRECISION,
@@ -147,6 +163,7 @@ EVAL = (
 SCORE = (
     replace(LABEL, help="Label to score by, of a model that writes by label."),
     Option("symbols", Flag(), False, "Print the nats of every symbol, too."),
+    OWN_FIELD,
     ENCODING,
     ERRORS,
     PRECISION,
@@ -175,6 +192,7 @@ EXPLAIN = (
     Option("table", Flag(), False, "Print an aligned table of the symbols, on a terminal and elsewhere."),
     replace(OUTPUT, help="New HTML page, in one file; - for stdout.", chosen="the terminal"),
     replace(LABEL, help="Label to explain by, of a model that writes by label."),
+    OWN_FIELD,
     ENCODING,
     ERRORS,
     PRECISION,
@@ -187,11 +205,24 @@ NOVELTY = (
     replace(SEQUENCE, help="Unit of the text that is one sample."),
     Option("json_lines", Flag(), False, "Read the output of lmgen sample --json."),
     Option("samples_encoding", Text(), None, "Encoding of SAMPLES.", chosen="that of the corpus"),
+    replace(FIELD, help="Column of the corpus, where it is a table: its name, or its number from 1."),
+    LOWERCASE,
+    NORMALIZE,
     ENCODING,
     ERRORS,
     JSON,
 )
-COMPRESS = (replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),)
+COMPRESS = (
+    Option("online", Flag(), False, "Compress without a model, by one that learns FILE on the way."),
+    Option(
+        "level",
+        Choice(("1", "2", "3")),
+        None,
+        "Time given to --online: 1 counts alone; 2, 3 with a small or large network.",
+        chosen="2",
+    ),
+    replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),
+)
 DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"),)
 FORMAT = Option(
     "format",
@@ -214,6 +245,7 @@ CELLS = (
     PRECISION,
     JSON,
 )
+COMPLETION = (Option("print_", Flag(), False, "Print the script instead."),)
 CORPUS_CHECK = (
     Option("valid", File(), None, "Validation text."),
     Option("test", File(), None, "Test text."),
@@ -221,9 +253,22 @@ CORPUS_CHECK = (
     SEQUENCE,
     replace(CARRY, help="Check it as running text: blank lines count, and the end is held out."),
     Option("unit", Choice(UNITS.names[2:]), "word", "Unit of the text that counts as a word."),
+    SEGMENT,
+    FIELD,
+    LOWERCASE,
+    NORMALIZE,
     ENCODING,
     ERRORS,
     JSON,
+)
+CORPUS_BUILD = (
+    replace(OUTPUT, help="New folder of the corpus.", chosen="", required=True),
+    *(
+        option
+        for option in table.TRAIN
+        if option.of in ("text", "vocabulary") and option.name not in ("task", "column", "separator")
+    ),
+    Option("shard", Whole(1, 1 << 30), 1 << 22, "Symbols of a shard, about."),
 )
 ARPA_READ = (
     replace(OUTPUT, help="Model directory.", chosen="checkpoints/ and the file's name"),

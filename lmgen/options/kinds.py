@@ -170,6 +170,25 @@ class Text(Kind):
     accepts = str
 
 
+class Column(Kind):
+    """A column of a table: its name, or its number from 1."""
+
+    word = "column"
+    hint = "str | int"
+    noun = "the name of a column, or its number from 1"
+
+    def fits(self, value: Any) -> bool:
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            return 1 <= int(value) <= LARGEST
+        return isinstance(value, str) and value != ""
+
+    def check(self, value: Any) -> Any:
+        return int(super().check(value)) if isinstance(value, Integral) else super().check(value)
+
+    def parse(self, text: str) -> Any:
+        return self.check(int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else text)
+
+
 class TwoTexts(Text):
     """Two strings."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lmgen.errors import InputError
 from lmgen.options import kinds
-from lmgen.options.kinds import Bounded, Choice, Duration, Flag, Kind, Name, Place, Source, Stored, Text, Whole
+from lmgen.options.kinds import Bounded, Choice, Column, Duration, Flag, Kind, Name, Place, Source, Stored, Text, Whole
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,28 @@ GLOB = Option("glob", Text(), None, "Files to read in a folder, such as '*.py'."
 SEQUENCE = Option(
     "sequence", Choice(("line", "paragraph", "file")), "line", "Unit of the text that ends with EOS.", "text", counts=True
 )
-ENCODING = Option("encoding", Text(), "utf-8", "Encoding of the text.", "text", counts=True)
+ENCODING = Option("encoding", Text(), "utf-8", "Encoding of the text; auto: by its byte-order mark.", "text", counts=True)
 ERRORS = Option(
     "errors", Choice(("strict", "replace")), "strict", "Invalid bytes: refuse the text, or replace them.", "text", counts=True
+)
+LOWERCASE = Option("lowercase", Flag(), False, "Read the text in lower case.", "text", counts=True)
+NORMALIZE = Option(
+    "normalize",
+    Choice(("nfc", "nfkc")),
+    None,
+    "Unicode normal form of the text: nfc composes letters, nfkc makes wide letters and ligatures plain, too.",
+    "text",
+    "as it is",
+    counts=True,
+)
+SEGMENT = Option(
+    "segment",
+    Choice(("zh", "ja", "th")),
+    None,
+    "Cut Chinese, Japanese or Thai into words, which are the symbols.",
+    "text",
+    "none",
+    counts=True,
 )
 PRECISION = Option(
     "precision", Choice(("auto", "f32", "bf16")), "auto", "Precision of the matrix products.", "training", counts=True
@@ -113,7 +132,18 @@ TRAIN = (
         "from the data",
     ),
     Option("target", Place(), None, "File of targets, whose lines belong to those of the text: translate.", "pairs", "none"),
-    Option("column", Whole(), None, "Column of the labels in labelled text, from 1.", "text", "by its form"),
+    Option(
+        "column",
+        Column(),
+        None,
+        "Column of a table: a name, of the text; a number from 1, of the labels or, without labels, of the text.",
+        "text",
+        "by its form",
+        counts=True,
+    ),
+    Option(
+        "field", Column(), None, "Field of the text in JSON Lines, or column of the text in a table.", "text", "none", counts=True
+    ),
     Option("separator", Text(), ",", "Separator of several labels of a text.", "text"),
     Option("no_valid", Flag(), False, "Train on the whole text, without validation.", "text", counts=True),
     Option("output", Place(), None, "Model directory.", "directory", "checkpoints/ and the corpus's name", "-o", counts=True),
@@ -150,6 +180,9 @@ TRAIN = (
         "unlimited; from the text for subword",
         counts=True,
     ),
+    SEGMENT,
+    LOWERCASE,
+    NORMALIZE,
     Option("unk_token", Text(), None, "Unknown-word token of the corpus, such as <unk>.", "vocabulary", "none", counts=True),
     Option("cell", Name(), None, "Cell (lmgen cells lists them), or ngram.", "network", "lstm", counts=True),
     Option("order", Whole(1, kinds.MOST_ORDER), None, "Order of an n-gram model.", "n-grams", "best on validation", counts=True),
@@ -206,6 +239,12 @@ TRAIN = (
 )
 
 
+def vocabulary(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the vocabulary, with the unit that --segment makes of words."""
+    unit = f"word-{options['segment']}" if options["segment"] else options["unit"]
+    return {**belonging(options, "vocabulary"), "unit": unit}
+
+
 def names(*of: str) -> tuple[str, ...]:
     """The names of the options of these parts."""
     return tuple(option.name for option in TRAIN if not {*option.of.split()}.isdisjoint(of))
@@ -228,6 +267,10 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
         raise InputError("--steps, --epochs and --budget each say how long to train: give one of them")
     if options["no_valid"] and (options["keep"] == "best" or options["patience"] is not None):
         raise InputError("--keep best and --patience need validation, which --no-valid leaves out: give one or the other")
+    if options["field"] is not None and options["column"] is not None:
+        raise InputError("--column and --field each say where the text of a table is: give one of them")
+    if options["segment"] and options["unit"] not in (None, "word"):
+        raise InputError(f"--segment cuts a text into words, and --unit {options['unit']} into something else: leave one out")
     if options["valid"] and options["no_valid"]:
         raise InputError("--valid asks for validation and --no-valid for none: give one of them")
     if options["resume"]:

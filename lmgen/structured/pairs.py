@@ -20,6 +20,7 @@ from lmgen.data.finding import names_of
 from lmgen.data.reading import combined, known_encoding
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
+from lmgen.data.writing.normalization import AS_IT_IS, Normalization
 from lmgen.errors import InputError
 from lmgen.labelled.corpus import origin, share_of, sides, unit_of
 from lmgen.labelled.examples import Found, Head, are_numbers, head_of
@@ -36,6 +37,10 @@ class Pair(NamedTuple):
     source: str
     target: str
     line: int = 0
+
+    def read_in(self, normal: Normalization) -> Pair:
+        """The pair with both texts in this form."""
+        return Pair(normal.of(self.source), normal.of(self.target), self.line)
 
     @property
     def joined(self) -> str:
@@ -58,7 +63,9 @@ class Pairs:
         example: tuple[Path, Path] | None = None,
         encoding: str = "utf-8",
         errors: str = "strict",
+        normal: Normalization = AS_IT_IS,
     ):
+        self.normal = normal
         self.paths, self.example = tuple(paths), example
         self.encoding, self.errors = known_encoding(encoding), errors
         self.sha256 = ""
@@ -68,14 +75,15 @@ class Pairs:
         digests: list[str] = []
         for path in self.paths:
             source = Source(path, None, "", self.encoding, self.errors, self.notes, digests)
-            yield from _beside(source, beside(path, *self.example)) if self.example else _of_lines(source)
+            pairs = _beside(source, beside(path, *self.example)) if self.example else _of_lines(source)
+            yield from pairs if self.normal == AS_IT_IS else (pair.read_in(self.normal) for pair in pairs)
         self.sha256 = combined(digests)
 
 
 def open_(paths: Sequence[Path], how: Any) -> Pairs:
     """The pairs of files, read as the fields of TextSettings say."""
     example = (Path(how.files[0]), Path(how.target)) if how.form == "parallel" else None
-    return Pairs(paths, example, how.encoding, how.errors)
+    return Pairs(paths, example, how.encoding, how.errors, how.normal)
 
 
 def beside(path: Path, source: Path, target: Path) -> Path:

@@ -33,7 +33,7 @@ class Structure:
 
 
 def _examples(paths: Sequence[Path], how: Any) -> examples.Examples:
-    return examples.Examples(paths, how.form, how.column, how.separator, how.encoding, how.errors)
+    return examples.Examples(paths, how.form, how.column, how.separator, how.encoding, how.errors, how.normal)
 
 
 LABELS = Structure(

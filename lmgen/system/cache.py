@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -53,10 +54,11 @@ def remove(path: Path) -> None:
 
 
 def clear_old(path: Path) -> None:
-    """Remove encoded and copied texts in a folder that were not used for `KEEP_SECONDS`, and what `remove` had to leave."""
+    """Remove encoded, copied and half prepared texts in a folder that were not used for `KEEP_SECONDS`, and what `remove` had to
+    leave."""
     single = KEEP_SECONDS if _POSIX else WRITING_SECONDS
-    for pattern, seconds in {"*.ids": KEEP_SECONDS, "*.part": single, "*.spool": single}.items():
+    for pattern, seconds in {"*.ids": KEEP_SECONDS, "*.part": single, "*.parts": KEEP_SECONDS, "*.spool": single}.items():
         for file in path.glob(pattern):
             with contextlib.suppress(OSError):
                 if time.time() - file.stat().st_mtime > seconds:
-                    file.unlink()
+                    shutil.rmtree(file) if file.is_dir() else file.unlink()

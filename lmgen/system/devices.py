@@ -56,8 +56,9 @@ def _cpuinfo(field: str) -> str:
     return ""
 
 
-def prepare() -> None:
-    """Settings for a process of the command line: compiled programs are kept on disk, freed memory for the next step.
+def prepare(cpu: bool = False) -> None:
+    """Settings for a process of the command line: compiled programs are kept on disk, freed memory for the next step; with `cpu`
+    no other device computes.
 
     Environment variables of JAX take precedence, except JAX_ENABLE_X64: lmgen computes in 32 bits.
     """
@@ -71,6 +72,8 @@ def prepare() -> None:
         if not os.environ.get(name.upper()):
             jax.config.update(name, value)
     jax.config.update("jax_enable_x64", False)
+    if cpu:
+        jax.config.update("jax_platforms", "cpu")
     _mend_cache(Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or compiled))
     memory.keep_freed()
 

@@ -85,7 +85,7 @@ def _claim(path: Path, later: Path, stack: contextlib.ExitStack) -> None:
     """
     found = path.read_text("utf-8", "replace") if path.is_file() else ""
     process, token = (*found.split(), "", "")[:2]
-    if token and (found in _CLAIMS if process == str(os.getpid()) else process.isdigit() and _alive(int(process))):
+    if token and (found in _CLAIMS if process == str(os.getpid()) else process.isdigit() and alive(int(process))):
         raise BlockingIOError
     claim = f"{os.getpid()} {secrets.token_hex(8)}"
     part = path.with_name(f".lock.json.{os.getpid()}.part")
@@ -106,7 +106,8 @@ def _release(claim: str, paths: tuple[Path, ...]) -> None:
                 path.write_text(str(os.getpid()))
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
     if os.name != "nt":
         try:
             os.kill(process, 0)

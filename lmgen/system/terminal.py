@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import sys
-import textwrap
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -80,8 +79,34 @@ def wrapped(message: str, stream: Any) -> str:
     """A sentence in lines that fit the terminal; in one line elsewhere."""
     if not stream.isatty():
         return message
-    width = max(20, shutil.get_terminal_size().columns)
-    return textwrap.fill(message, width, break_long_words=False, break_on_hyphens=False)
+    limit = max(20, shutil.get_terminal_size().columns)
+    lines, used, spaces = [""], 0, ""
+    for token in _TOKENS.findall(message):
+        if token.isspace():
+            spaces = " " * len(token)
+            continue
+        needed = width(spaces) + width(token)
+        if used and used + needed > limit:
+            lines.append(token)
+            used = width(token)
+        else:
+            lines[-1] += spaces + token
+            used += needed
+        spaces = ""
+    return "\n".join(lines)
+
+
+# What stays on a line: a word, or a wide character with the mark after it, which begins no line.
+_WIDE = "\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\U0001f300-\U0003ffff"
+_TOKENS = re.compile(f"\\s+|[{_WIDE}][、。〉》」』】〕〗！），．：；？]*|[^\\s{_WIDE}]+")
+
+
+def width(text: str) -> int:
+    """The columns that a text takes on a terminal: two for a wide character (Unicode Standard Annex 11), none for an accent."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
 
 
 def put(text: str) -> None:

@@ -149,5 +149,6 @@ class Training:
             if progress.since_best % PLATEAU == 0:
                 progress.scale *= SLOWER
             if self.config.patience and progress.since_best >= self.config.patience:
-                progress.finished = f"{progress.since_best} validations in a row brought nothing better"
+                lowered = ", though the learning rate was lowered" * (progress.scale < 1)
+                progress.finished = f"{progress.since_best} validations in a row brought nothing better{lowered}"
         return replace(report, valid_nats=nats, best=better, seconds=self.seconds)

@@ -13,7 +13,7 @@ import math
 import os
 import struct
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from lmgen.tasks import task_of
 from lmgen.training import metrics, parallel
 from lmgen.training.card import card, of_text, reading
 from lmgen.training.loop import Training
+from lmgen.training.plans import measured
 from lmgen.training.step import State, begin
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
@@ -164,18 +165,31 @@ class Run:
         return trees.flatten(params), about, page
 
 
-def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> Run:
-    """Read the text, choose the options that are missing or None, begin the directory; nothing is trained yet.
+@dataclass(frozen=True)
+class Chosen:
+    """All that a training is to be: its text, encoded and as it is read, the network, the training, the model to start from, and
+    the plan by which they were chosen, where the text is plain."""
 
-    `options` are those of the vocabulary, the network, the training and its end. Raises InputError for a text, a directory or an
-    option that cannot be used.
+    data: Any
+    text: TextSettings
+    network: model.NetworkConfig
+    config: TrainingConfig
+    start: Any = None
+    plan: language.Plan | None = None
+
+
+def chosen(text: TextSettings, **options: Any) -> Chosen:
+    """Read the text and choose the options that are missing or None; nothing is written.
+
+    `options` are those of the vocabulary, the network, the training and its end. Raises InputError for a text or an option that
+    cannot be used.
     """
     table.refuse_unknown(options, table.names(*table.MODELS))
     vocabulary, wanted = table.belonging(options, "vocabulary"), table.belonging(options, *table.MODELS[1:])
     language.check(wanted)
-    place = directories.Place(place) if isinstance(place, Path) else place
     carry = vocabulary.get("carry", False)
     network: model.NetworkConfig
+    start, plan = None, None
     if text.form:
         start = labelling.start_of(wanted)
         unit = vocabulary.pop("unit", None) or (start.vocab.unit if start else None)
@@ -186,16 +200,25 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
         network, pace = CHOICES[text.task or ""](data, text.task or "", carry, wanted, start)
     else:
         data = text.load(**vocabulary)
-        shape, pace = language.choose(data, carry, wanted)
+        plan = language.plan(data, carry, wanted, measured.pace(wanted.get("budget")))
         hashed = wanted.get("input") == "hash"
         if hashed and not data.vocab.unit.startswith("word"):
             unit = data.vocab.unit
             raise InputError(f"--input hash reads the letters of words, and the unit is {unit}: add --unit word, or leave it out")
-        network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, hashed=hashed, **shape)
-    text = replace(text, split=data.split)
+        network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, hashed=hashed, **plan.shape)
+        pace = plan.train
     config = TrainingConfig(**{**pace, "precision": precision_of(pace.get("precision", "auto"), network.cell)})
     if wanted.get("batch") is None and not text.form:
         config = replace(config, batch=parallel.rounded(config.batch))
+    return Chosen(data, replace(text, split=data.split), network, config, start, plan)
+
+
+def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> Run:
+    """Choose what is open (see `chosen`) and begin the directory; nothing is trained yet. Raises InputError for a directory that
+    cannot be used, too."""
+    place = directories.Place(place) if isinstance(place, Path) else place
+    found = chosen(text, **options)
+    data, text, network, config = found.data, found.text, found.network, found.config
     settings = {"lmgen": __version__, "model": asdict(network), "train": asdict(config), "text": asdict(text)}
     with memory_of(network, config):
         language.check_memory(network, config)
@@ -204,7 +227,8 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
         if not text.form:
             return Run(place, data, network, config, text)
         state = begin(task_of(network, config.precision), config)
-        return Run(place, data, network, config, text, state._replace(params=labelling.started(state.params, data, start)))
+        started = labelling.started(state.params, data, found.start)
+        return Run(place, data, network, config, text, state._replace(params=started))
 
 
 def invitation(run: Run) -> bytes:

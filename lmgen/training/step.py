@@ -106,7 +106,7 @@ def _updated(
 
     learnt = _learnt(task, state.params)
     frozen = {name: p for name, p in state.params.items() if name not in learnt}
-    (nats, after), gradient = _gradient(loss, learnt, task.rows_read(batch))
+    (nats, after), gradient = _gradient(loss, learnt, _rows_read(task, batch, axis))
     nats, gradient = _mean(nats, axis), _mean_gradient(gradient, axis)
     params, moments, norm = optimiser.updated(config, learnt, state.optimiser, gradient, nats, rate)
     fine = jnp.isfinite(nats) & jnp.isfinite(norm)
@@ -116,6 +116,13 @@ def _updated(
         decay = jnp.where(fine, jnp.minimum(config.average, number / (number + WARM)), 1)
         average = jax.tree.map(lambda a, p: p + decay * (a - p), average, params)
     return State({**frozen, **params}, moments, carried, state.key, bad, state.skipped + ~fine, average), nats, norm
+
+
+def _rows_read(task: Task, batch: Batch, axis: str | None) -> Array | None:
+    """The ids of the embedding's rows that a gradient holds; None for all, also where the devices read more than there are."""
+    ids = task.rows_read(batch)
+    many = ids is not None and axis is not None and ids.size * jax.lax.axis_size(axis) > task.network.rows
+    return None if many else ids
 
 
 def _mean(tree: Any, axis: str | None) -> Any:

@@ -9,9 +9,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from lmgen.data import finding, formats
+from lmgen.data import finding
 from lmgen.data.corpus import Corpus
 from lmgen.data.inputs import is_name
+from lmgen.data.sharded import reading as shards
+from lmgen.data.sharded.stores import ShardError
+from lmgen.data.sources import packed, tables
 from lmgen.data.split import WHOLE
 from lmgen.defaults import language
 from lmgen.defaults.config import StepReport
@@ -122,7 +125,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
     text = _text(sources, options, observer)
     assert text
     kind = kinds.wanted(options, text.task or "language")
-    vocabulary = table.belonging(options, "vocabulary")
+    vocabulary = table.vocabulary(options)
     with directories.new(path, force, count_on) as place:
         if kind.counts:
             observer.counted(*counting.new(place, text, order=options["order"], **vocabulary))
@@ -133,14 +136,34 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
     return run.path, run.config.precision
 
 
+def planned(sources: Sources, options: dict[str, Any], observer: Observer) -> runs.Chosen:
+    """What `train` would train with these options; nothing is written. Raises InputError as `train` does, and where nothing is
+    to be planned."""
+    if options["resume"]:
+        raise InputError("--resume continues a training whose plan is made: leave it out to plan a new one")
+    language.check(options)
+    text = _text(sources, options, observer)
+    assert text
+    if kinds.wanted(options, text.task or "language").counts:
+        raise InputError("an n-gram model is counted in one go, so there is nothing to plan: leave out --cell ngram")
+    return runs.chosen(text, **table.belonging(options, *table.MODELS))
+
+
 def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> TextSettings | None:
-    """The files of the text and how to read them; None if none is named. Raises InputError for a missing file."""
+    """The files of the text and how to read them, which of a corpus in shards is decided, so that `options` follow; None if none
+    is named. Raises InputError for a missing file."""
     files, valid = sources()
     if not files:
         return None
+    if address := shards.address_of(files):
+        manifest = shards.manifest_of(shards.store_of(address))
+        options |= shards.settled(manifest, options)
+        how = {name: getattr(manifest, name) for name in ("sequence", "encoding", "errors", "split", "lowercase", "normalize")}
+        return TextSettings((address,), (), **how)
     found = finding.find(files, options["glob"], observer.note), finding.find(valid)
-    how = {name: options[name] for name in ("sequence", "encoding", "errors")} | _structured(found[0], options, observer)
-    if "form" not in how and (hint := formats.hint(found[0][0])):
+    names = ("sequence", "encoding", "errors", "lowercase", "normalize")
+    how = {name: options[name] for name in names} | _structured(found[0], options, observer)
+    if not how.keys() & {"form", "field"} and (hint := tables.hint(found[0][0])):
         observer.note(hint)
     training, validation = (tuple(str(path.absolute()) for path in paths) for paths in found)  # for resuming from another folder
     return TextSettings(training, validation, **how, split=WHOLE if options["no_valid"] else None)
@@ -151,8 +174,14 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
 
     Raises InputError where the task that the options name cannot be learnt from the text.
     """
-    task = options["task"]
+    task, column = options["task"], options["column"]
     target = options["target"]
+    if (field := column if isinstance(column, str) else options["field"]) is not None:
+        if task not in (None, "language"):
+            raise InputError(
+                f"column {field} would be read as plain text: to {learnt(task)}, give --column the number of the labels"
+            )
+        return {"field": field}
     if target:
         found: Found | None = Found("parallel", "translate", f"{finding.names_of(paths)} has targets in {target}")
     else:
@@ -166,14 +195,14 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
         found = None
     if found is None:
         if task in (None, "language"):
-            return {}
+            return {} if column is None else {"field": column}
         way = f"give text in one of the forms {', '.join(structure_of(task).forms.values())}, or leave out --task"
         raise InputError(f"{finding.names_of(paths)} has nothing to {learnt(task)}: {way}")
     task = task or found.task
     if not {*task.replace("generate", "classify").split("-")} <= {*found.task.split("-")}:
         raise InputError(f"{found.reason}, so there is nothing to {learnt(task)}: leave out --task")
     observer.note(f"{found.reason}: learning to {learnt(task)} (--task language: plain text)")
-    how = {"form": found.form, "column": options["column"] or found.column, "separator": options["separator"], "task": task}
+    how = {"form": found.form, "column": column or found.column, "separator": options["separator"], "task": task}
     return {**how, "target": str(Path(target).absolute()) if target else None}
 
 
@@ -188,7 +217,7 @@ def _drive(run: Run, observer: Observer, log: str | None) -> None:
         group.sent(runs.invitation(run))
         group.agree("")
     with loggers.logging(log, run, observer.note) as add:
-        with closing(iter(run)) as reports, observer.watch(run) as go_on:
+        with closing(iter(run)) as reports, observer.watch(run) as go_on, _kept(run):
             for report in reports:
                 add(report)
                 if run.place.published:
@@ -211,6 +240,19 @@ def _drive(run: Run, observer: Observer, log: str | None) -> None:
         raise DivergedError("no validation gave a finite loss: train again with a smaller --learning-rate")
     if run.progress.finished:
         observer.end(run)
+
+
+@contextmanager
+def _kept(run: Run) -> Iterator[None]:
+    """Save a training before text that cannot be read ends it. Several processes save together, so they keep the last save."""
+    try:
+        yield
+    except ShardError as error:
+        if group.count() == 1 and run.progress.step > run.saved:
+            run.save()
+        if run.place.published:
+            raise type(error)(f"{error}; then go on with {resuming(run.path)}") from None
+        raise
 
 
 def follow(stop: signals.Stop) -> None:
@@ -253,5 +295,6 @@ def default_name(given: Sequence[Any]) -> str:
     if first == "-":
         return "stdin"
     path = Path(first).absolute()
-    says_nothing = path.stem in ("train", "all", "input", "text", "data", "corpus")
+    path = path.with_suffix("") if path.suffix.lower() in packed.SUFFIXES and path.stem else path
+    says_nothing = path.stem in ("train", "all", "input", "text", "data", "corpus", "manifest") or "*" in path.stem
     return directories.safe_name((path.parent.name if says_nothing else path.stem) or path.stem)

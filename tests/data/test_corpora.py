@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from datetime import date
 
+import pytest
+
 from lmgen.data.finding import shipped
+from support import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import corpora
 
 
 def test_each_line_of_names_by_language_is_a_language_and_one_of_the_names():
@@ -36,3 +44,22 @@ def test_names_by_language_has_enough_names_of_each_language():
     assert "Irish" in counts
     assert len(counts) >= 16
     assert min(counts.values()) >= 150
+
+
+@pytest.mark.parametrize("name", corpora.MADE)
+def test_an_invented_corpus_is_what_its_program_writes(name):
+    assert shipped(name).read_text("utf-8") == corpora.text(name)
+
+
+def test_every_bar_of_the_tunes_is_full():
+    for tune in shipped("tunes").read_text("utf-8").split("\n\n"):
+        metre, _, *parts = tune.split()
+        eighths = {"M:4/4": 8, "M:6/8": 6, "M:3/4": 6}[metre]
+        for bar in re.findall("[A-Ga-g0-9]+", "".join(parts)):
+            assert sum(int(length or 1) for _, length in re.findall("([A-Ga-g])([0-9]?)", bar)) == eighths
+
+
+def test_every_gene_is_read_in_codons():
+    for gene in shipped("genes").read_text("utf-8").split():
+        codons = re.fullmatch("TATAAT[AT]{5,9}AGGAGG[ACGT]ATG((?:[ACGT]{3})+)", gene)[1]
+        assert [k for k in range(0, len(codons), 3) if codons[k : k + 3] in corpora.STOPS] == [len(codons) - 3]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import hashlib
-import lzma
 import os
 import shlex
 import subprocess
@@ -19,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmgen.data import formats
 from lmgen.data.finding import SHIPPED, find
 from lmgen.data.reading import Text, whole
 from lmgen.errors import InputError
@@ -186,20 +182,27 @@ def test_invalid_utf_8_is_replaced_only_when_asked():
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        (gzip.compress(b"emma\n", mtime=0), "gzip.*zcat"),
         (b"PK\x03\x04rest", "zip.*unzip"),
+        (b"PK\x03\x04" + bytes(26) + b"mimetypeapplication/epub+zip", "an EPUB.*pandoc"),
+        (b"PK\x03\x04" + bytes(26) + b"mimetypeapplication/vnd.oasis.opendocument.text", "an OpenDocument.*pandoc"),
+        (b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "a document of Office.*pandoc"),
         (b"%PDF-1.7\n", "PDF.*pdftotext"),
-        (b"PAR1\x15\x04rest", "parquet"),
-        (b"BZh91AY&SY", "bzip2.*bzcat"),
-        (lzma.compress(b"emma\n"), "xz.*xzcat"),
-        (b"\x28\xb5\x2f\xfdrest", "zstandard.*zstdcat"),
+        (b"{\\rtf1 hello}", "RTF.*pandoc"),
+        (b"\n<!DOCTYPE html>\n<p>", "HTML.*pandoc -f html"),
+        (b"\xef\xbb\xbf<!-- a page --><html lang=en>", "HTML.*pandoc -f html"),
+        (b"notes.txt".ljust(257, b"\0") + b"ustar\00000", "tar archive.*tar -xOf"),
         (bytes(range(32)), "control characters"),
     ],
-    ids=["gzip", "zip", "pdf", "parquet", "bzip2", "xz", "zstandard", "binary"],
+    ids=["zip", "epub", "odt", "docx", "pdf", "rtf", "html", "html-comment", "tar", "binary"],
 )
 def test_what_is_no_text_is_named_with_the_way_out(content, name):
     with pytest.raises(InputError, match=name):
         read(content)
+
+
+@pytest.mark.parametrize("content", ["<p>a line of a poem</p>\n", "<xml/>\n", "a <html> b\n", "PK\n", "BZhang\n", "%P\n"])
+def test_text_that_only_resembles_such_a_file_is_text(content):
+    assert read(content) == [content.removesuffix("\n")]
 
 
 def test_the_fingerprint_is_the_sha256_of_the_bytes():
@@ -234,7 +237,7 @@ def test_a_folder_stands_for_its_text_files_in_order():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_corpora_are_found_by_name_unless_a_file_has_it(name):
     (path,) = find([name])
-    assert len(list(whole(Text([path])))) > 1000
+    assert len(list(whole(Text([path])))) > 100
     Path(name).write_text("mine\n")
     assert find([name]) == [Path(name)]
 
@@ -383,38 +386,3 @@ def test_a_folder_is_trained_on_by_glob_and_gives_the_model_its_name(lmgen):
     look = next(line for line in err.splitlines() if line.startswith("for more: lmgen "))
     code, out, _ = lmgen(*shlex.split(look)[3:])
     assert (code, out.splitlines()[-1]) == (0, "to train: lmgen train recipes --glob '*.md'")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "texts"),
-    [
-        ("it's.jsonl", '{"id": "a1", "text": "one \\u00e9"}\n{"id": "b", "text": "two"}\n', "one é\ntwo\n"),
-        ("x.log", '{"id": "a", "n": 3, "my \'body\'": "longer"}\n', "longer\n"),
-        ("x.csv", 'id,said\n1,"one, two"\n2,three\n', "one, two\nthree\n"),
-        ("x.tsv", "id\ttext\nlonger\tone\n", "one\n"),
-        ("x.csv", 'id;"said, loudly"\n1;"one; two, three"\n2;four\n', "one; two, three\nfour\n"),
-        ("x.csv", "id\ttext\n1\tone, two\n", "one, two\n"),
-        ("x.csv", "alone\nno table\n", None),
-        ("x.txt", "{not json}\n", None),
-        ("x.txt", "[1]\n", None),
-        ("x.jsonl", "", None),
-    ],
-)
-def test_a_file_of_records_gets_a_command_that_can_be_pasted(lmgen, name, content, texts):
-    Path(name).write_text(content, "utf-8")
-    hint = formats.hint(Path(name))
-    assert bool(hint) == (texts is not None)
-    if texts is not None:
-        command = hint.partition(" alone: ")[2].removesuffix(" | lmgen train -")
-        assert subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True).stdout == texts
-        assert hint in lmgen("train", name, "--cell", "ngram", "--order", 1)[2]  # and it is learnt as it is
-        assert hint in lmgen("corpus", "check", name)[2]
-
-
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
-def test_a_compressed_file_gets_a_command_that_can_be_pasted(pack):
-    Path("it's names").write_bytes(pack(b"emma\n"))
-    with pytest.raises(InputError, match="pipe it, as in ") as told:
-        [*Text([Path("it's names")])]
-    command = str(told.value).partition(", as in ")[2].removesuffix(" | lmgen train -")
-    assert subprocess.run(["sh", "-c", command], check=True, capture_output=True).stdout == b"emma\n"

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 
 from lmgen.defaults import language
-from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError
 from lmgen.nn import model
 from lmgen.options import table
@@ -93,35 +92,6 @@ def test_how_long_a_training_takes_when_nobody_says():
     assert ends(10**6, 10**5, budget=60.0) == {"budget": 60.0}
     assert ends(10**6, budget=60.0) == {"budget": 60.0, "epochs": language.PASSES}
     assert ends(10**3, budget=60.0) == {"budget": 60.0, "steps": language.LEAST_STEPS}
-
-
-def test_text_that_nothing_validates_is_learnt_with_more_dropout():
-    """Where validation ends a training, time left over is not time to learn the text by heart."""
-    validated, not_validated = (
-        language.choose(corpus(2_000, valid=valid), True, {"budget": 600.0})[0]["dropout"] for valid in (10**3, None)
-    )
-    assert validated < not_validated
-
-
-def test_a_budget_reads_fewer_symbols_of_many_kinds(monkeypatch):
-    """The head multiplies with each of them; what is read seldom wants less dropout. Without kernels all takes longer."""
-    monkeypatch.setattr(language.native, "kind", lambda precision: "some")
-    shapes = [language.choose(corpus(10**6, "word", n), True, {"budget": 120.0})[0] for n in (100, 2_000, 50_000)]
-    assert [shape["dropout"] for shape in shapes] == sorted({shape["dropout"] for shape in shapes}, reverse=True)
-    networks = [model.NetworkConfig(vocab=n, **shape) for n, shape in zip((100, 2_000, 50_000), shapes, strict=True)]
-    fast = [language.speed(network) for network in networks]
-    assert fast == sorted(fast, reverse=True)
-    monkeypatch.setattr(language.native, "kind", lambda precision: "")
-    assert all(language.speed(network) < compiled for network, compiled in zip(networks, fast, strict=True))
-
-
-def test_little_time_wants_a_smaller_network_and_no_dropout(monkeypatch):
-    monkeypatch.setattr(language.native, "kind", lambda precision: "some")
-    hasty, usual = (language.choose(corpus(10**6), True, {"budget": seconds}) for seconds in (3.0, 60.0))
-    assert hasty[0]["size"] == language.IN_HASTE.size < usual[0]["size"]
-    assert hasty[0]["dropout"] == 0
-    assert language.choose(corpus(10**6), True, {"budget": 3.0, "size": 99})[0]["size"] == 99
-    assert TrainingConfig(**usual[1]).weight_decay == TrainingConfig(1, 1, 1.0).weight_decay
 
 
 def test_a_step_that_is_too_large_is_refused():

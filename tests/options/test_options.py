@@ -21,7 +21,7 @@ from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError
 from lmgen.nn import model
 from lmgen.options import kinds, table
-from lmgen.options.kinds import Bounded, Choice, Duration, Flag, Name, Place, Source, Stored, Text, Whole
+from lmgen.options.kinds import Bounded, Choice, Column, Duration, Flag, Name, Place, Source, Stored, Text, Whole
 
 BY_NAME = {option.name: option for option in table.TRAIN}
 HUGE = 10**5000
@@ -33,6 +33,7 @@ WRONG = {
     Choice: ([1, True, None.__class__, ["char"]], ["syllable", "", "CHAR", "x" * 999]),
     Flag: ([1, 0, "yes", [], math.nan], []),
     Text: ([1, True, b"a", []], []),
+    Column: ([True, b"a", [], HUGE, 1.0, -1], ["", 0]),
     Name: ([1, True, b"a", []], []),
     Place: ([1, True, b"a", []], [""]),
     Stored: ([1, True, b"a", []], [""]),

@@ -24,6 +24,7 @@ KINDS = {
     "lstm": ("words.txt", "--layers", "2"),
     "gru": ("words.txt", "--cell", "gru", "--carry"),
     "rows": ("words.txt", "--unit", "word", "--window", "4"),  # so few symbols that a gradient has only their rows
+    "many rows": ("words.txt", "--unit", "word", "--window", "32"),  # … but those of both processes are more than all
     "letters": ("words.txt", "--unit", "word", "--input", "hash"),
     "transformer": ("words.txt", "--cell", "transformer"),
     "cloze": ("words.txt", "--direction", "both"),

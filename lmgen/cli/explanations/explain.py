@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,7 +49,8 @@ def explain(model: str, file: str, compare: tuple[str, str] | None, label: str |
         sides = (next(explanation.explanations(lm, [reading.Piece(text, True, True, 1)], *limits)) for text in compare)
         _put_contrast(loaded, contrast.contrast(*sides), options)
     else:
-        opened = reading.once(file, lm.sequence, lm.carry, options["encoding"], options["errors"])
+        field = options["field"] or (loaded.trained_on.field_in([Path(file)]) if Path(file).is_file() else None)
+        opened = reading.once(file, lm.sequence, lm.carry, options["encoding"], options["errors"], field)
         found = explanation.of_text(lm, opened, *limits)
         if (first := next(found, None)) is None:
             raise InputError(f"there is no text in {finding.names_of(opened.paths)}: give a file with at least one line of it")

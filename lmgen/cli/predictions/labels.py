@@ -18,23 +18,23 @@ ABSTAINED = "?"  # printed instead of a label that is not probable enough
 MOST_CONFUSED = 12  # labels of a table of confusion
 
 
-def inputs(file: str, encoding: str, errors: str) -> Iterator[Any]:
+def inputs(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
     """The texts of a file or of standard input; None where more of it has to be waited for."""
     from lmgen.labelled.examples import Examples, recognise
 
-    found = recognise([Path(file)]) if file != "-" and Path(file).exists() else None
+    found = recognise([Path(file)]) if field is None and file != "-" and Path(file).exists() else None
     if found:
         for example in Examples([Path(file)], found.form, found.column, encoding=encoding, errors=errors):
             yield example.text
         return
-    yield from lines(file, encoding, errors)
+    yield from lines(file, encoding, errors, field)
 
 
-def lines(file: str, encoding: str, errors: str) -> Iterator[str | None]:
-    """The lines of a file or of standard input; None where more of it has to be waited for."""
+def lines(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[str | None]:
+    """The lines of a file or of standard input, or the cells of a column; None where more of it has to be waited for."""
     from lmgen.data import reading
 
-    opened = reading.once(file, "line", False, encoding, errors)
+    opened = reading.once(file, "line" if field is None else "file", False, encoding, errors, field)
     yield from reading.arriving(opened)
     terminal.note(*opened.notes)
 

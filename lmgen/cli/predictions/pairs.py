@@ -28,16 +28,16 @@ ABOUT = {"copied": "the output is the source", "novel": "the output is no target
 QUALITY = ("bleu", "chrf", "exact")
 
 
-def inputs(file: str, encoding: str, errors: str) -> Iterator[Any]:
+def inputs(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
     """The sources of a file or of standard input; None where more of it has to be waited for."""
     from lmgen.data import reading
     from lmgen.structured.pairs import Pairs, recognise
 
-    if file != "-" and Path(file).exists() and recognise([Path(file)]):
+    if field is None and file != "-" and Path(file).exists() and recognise([Path(file)]):
         for pair in Pairs([Path(file)], encoding=encoding, errors=errors):
             yield pair.source
         return
-    opened = reading.once(file, "line", True, encoding, errors)  # a blank line for a blank line
+    opened = reading.once(file, "line", True, encoding, errors, field)  # a blank line for a blank line
     yield from reading.arriving(opened)
     terminal.note(*opened.notes)
 
