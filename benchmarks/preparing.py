@@ -159,8 +159,8 @@ def measure(run: Commands, gigabytes: float) -> Iterator[str]:
         f"A text of {size / GIGABYTE:.2f} GB made from a seed, with {lines:,} different lines and {symbols:,} words (with an "
         f"EOS a line), every {NEW}th of which occurs once. Read, counted, fingerprinted, split, encoded and verified; the "
         "file is in memory already. The time is that of the whole process, its start included. The memory of all processes is "
-        "what is not of files; the largest resident set of one process has the pages of files in it, too. Targets: 50 MB/s a core for "
-        "characters, 25 for words, 1.8 × on two cores, under 1 GB."
+        "what is not of files; the largest resident set of one process has the pages of files in it, too. Targets: 50 MB/s a "
+        "core for characters, 25 for words, 1.8 × on two cores, under 1 GB."
     )
     yield table(*rows)
     yield f"The training is of {STEPS} steps, on ids of words that are in the cache by then; its vocabulary has {VOCABULARY:,}."

@@ -11,7 +11,7 @@ from dataclasses import fields
 from functools import cached_property, partial, wraps
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Union, overload
 
 from lmgen import loading
 from lmgen.applied.labeller import Prediction
@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # what most programs do without is imported where it is used
     from lmgen.evaluation.explanation import Background, Explanation
 
 Field = str | int | None
+Other = Union["Model", str, Path, None]
 Note = Callable[[str], Any]
 named = partial(signatures.named, further=[field.name for field in fields(Settings)])
 
@@ -331,13 +332,7 @@ class Model:
 
     @named
     def judge(
-        self,
-        other: Model | str | Path | None = None,
-        precision: str = "auto",
-        *,
-        batch: int = BATCH,
-        window: int = WINDOW,
-        cold: bool = False,
+        self, other: Other = None, precision: str = "auto", *, batch: int = BATCH, window: int = WINDOW, cold: bool = False
     ) -> Judge:
         """What makes scorecards: measures beside baselines; with another model, of the mixture of both; with `cold`, every window
         starts from an empty state."""
@@ -372,9 +367,12 @@ class Model:
 
 
 @named
-def load(name: str | Path | None = None, precision: str = "auto") -> Model:
-    """The model of a directory, of a name under checkpoints/, or the newest there. Raises CheckpointError if there is none."""
-    return Model(loading.load(name, table.PRECISION.check(precision)))
+def load(name: str | Path | None = None, precision: str = "auto", mixture: bool = True) -> Model:
+    """The model of a directory, of a name under checkpoints/, or the newest there; without `mixture` its network alone.
+
+    Raises CheckpointError if there is none.
+    """
+    return Model(loading.load(name, table.PRECISION.check(precision), commands.MIXTURE.check(mixture)))
 
 
 @partial(signatures.described, options=table.TRAIN)

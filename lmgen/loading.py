@@ -13,7 +13,7 @@ from lmgen.applied.tree import TreeLabeller
 from lmgen.applied.writer import Writer
 from lmgen.data.vocab import Vocab
 from lmgen.errors import CheckpointError
-from lmgen.models import kinds, schema
+from lmgen.models import kinds, mixed, schema
 from lmgen.models.capabilities import Model
 from lmgen.models.ngram import NGramModel
 from lmgen.models.provenance import Provenance
@@ -40,8 +40,8 @@ def type_of(config: Mapping[str, Any]) -> type[Model]:
     return TYPES[kinds.kind_of(config)]
 
 
-def load(name: str | Path | None = None, precision: str = "auto") -> Any:
-    """The model of a directory, of a name under checkpoints/, or the newest there.
+def load(name: str | Path | None = None, precision: str = "auto", mixture: bool = True) -> Any:
+    """The model of a directory, of a name under checkpoints/, or the newest there; without `mixture` its network alone.
 
     Raises CheckpointError for a directory that is missing, damaged or foreign, InputError where JAX cannot compute.
     """
@@ -51,7 +51,8 @@ def load(name: str | Path | None = None, precision: str = "auto") -> Any:
     vocab, config, settings = described(path, texts)
     schema.weights(path, about)
     provenance = Provenance.of(path, settings["text"], about)
-    return type_of(settings["model"]).from_arrays(config, arrays, vocab, precision, provenance)
+    model = type_of(settings["model"]).from_arrays(config, arrays, vocab, precision, provenance)
+    return mixed.with_parts(path, model) if mixture else model
 
 
 def described(path: Path, texts: dict[str, str]) -> tuple[Vocab, Any, dict[str, Any]]:

@@ -387,15 +387,37 @@ void order(const float* values, int64_t n, int32_t* out) {
 // and whether unk may be drawn [2, B], last and left [B], the gain and shift of the head's norm or [0]; then of each layer packed
 // U, b_u or [0], packed W or [0], b or [0], h, c or [0, 0], and the gain and shift of its norm or [0]
 // -> ids, nats, h_stored, logits, last, left, sums, read, then of each layer h, c. (h_stored, logits, sums, read are scratch.)
+// The n-grams of the arguments from number `first` on, [2, order] weights first, and their nodes: the last result.
+void take_ngrams(Arrays& arrays, int first, int result, Sampling& s) {
+  NGrams& g = s.ngrams;
+  g.of_network = arrays.floats(first, {2, g.order}), g.of_ngrams = g.of_network + g.order;
+  const int32_t* before = arrays.in<int32_t>(first + 1, DataType::S32, {g.order - 1, s.B});
+  g.nodes = arrays.out<int32_t>(result, DataType::S32, {g.order - 1, s.B});
+  for (int64_t k = 0; k < g.order && !arrays.wrong(); k++) {
+    const int i = int(first + 2 + 4 * k);
+    g.count[k] = arrays.size(i + 1, 0);
+    g.first[k] = arrays.in<int32_t>(i, DataType::S32, {(k ? g.count[k - 1] : 1) + 1});
+    g.ids[k] = arrays.in<int32_t>(i + 1, DataType::S32, {g.count[k]});
+    g.p[k] = arrays.floats(i + 2, {g.count[k]}), g.backoff[k] = arrays.floats(i + 3, {g.count[k]});
+  }
+  arrays.require(g.count[0] == s.V, "the n-grams have another vocabulary");
+  for (int64_t k = 0; k < (g.order - 1) * s.B && !arrays.wrong(); k++) {
+    arrays.require(before[k] >= -1 && before[k] < g.count[k / s.B], "a node of the n-grams is out of range");
+    g.nodes[k] = before[k];
+  }
+}
+
 ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool bf16, bool gru, int64_t eos, int64_t unk,
-                  bool forgets, bool residual) {
+                  bool forgets, bool residual, int64_t ngrams) {
   const Kernels* kernels = kernels_for(bf16);
   if (!kernels) return no_kernels();
   Arrays arrays(arguments, results);
   Sampling s{};
   const int64_t first = 11, parts = 8, gates = gru ? 3 : 4;
-  s.cell = gru ? GRU : LSTM, s.layers = (int64_t(arguments.size()) - first) / parts;
-  arrays.require(s.layers >= 1 && s.layers <= MAX_LAYERS && int64_t(arguments.size()) == first + parts * s.layers,
+  arrays.require(ngrams >= 0 && ngrams <= MAX_ORDER, "the order of the n-grams is out of range");
+  const int64_t of_network = int64_t(arguments.size()) - (ngrams ? 2 + 4 * ngrams : 0);
+  s.cell = gru ? GRU : LSTM, s.layers = (of_network - first) / parts;
+  arrays.require(s.layers >= 1 && s.layers <= MAX_LAYERS && of_network == first + parts * s.layers,
                  "the number of layers is out of range");
   s.V = arrays.size(2, 0), s.steps = arrays.size(4, 0), s.B = arrays.size(4, 1), s.N = arrays.size(first + 4, 1),
   s.P = kernels->padded(s.N);
@@ -436,6 +458,8 @@ ffi::Error sample(ffi::RemainingArgs arguments, ffi::RemainingRets results, bool
     s.h[l] = in_place(arrays.floats(i + 4, {s.B, s.N}), arrays.floats_out(o, {s.B, s.N}), s.B * s.N);
     if (!gru) s.c[l] = in_place(arrays.floats(i + 5, {s.B, s.N}), arrays.floats_out(o + 1, {s.B, s.N}), s.B * s.N);
   }
+  s.ngrams.order = ngrams;
+  if (ngrams && !arrays.wrong()) take_ngrams(arrays, int(of_network), int(8 + 2 * s.layers), s);
   if (arrays.wrong()) return arrays.error();
   require_ids(arrays, s.last, s.B, s.V);
   for (int64_t k = 0; k < s.steps * s.B; k++) arrays.require(s.forced[k] < s.V, "a forced id is out of range");
@@ -477,10 +501,14 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sum_rows, Guarded<sum_rows>::call, ARRAYS.At
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_head, Guarded<head>::call, ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_pack, Guarded<pack>::call,
                               ARRAYS.Attr<bool>("bf16").Attr<bool>("transposed").Attr<int64_t>("gates"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    lmgen_sample, Guarded<sample>::call,
-    ARRAYS.Attr<bool>("bf16").Attr<bool>("gru").Attr<int64_t>("eos").Attr<int64_t>("unk").Attr<bool>("forgets").Attr<bool>(
-        "residual"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_sample, Guarded<sample>::call,
+                              ARRAYS.Attr<bool>("bf16")
+                                  .Attr<bool>("gru")
+                                  .Attr<int64_t>("eos")
+                                  .Attr<int64_t>("unk")
+                                  .Attr<bool>("forgets")
+                                  .Attr<bool>("residual")
+                                  .Attr<int64_t>("ngrams"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lmgen_adamw, Guarded<adamw>::call,
                               ARRAYS.Attr<float>("clip")
                                   .Attr<float>("beta1")

@@ -122,9 +122,22 @@ struct AdamWStep {  // corrections: 1 / (1 - beta^count)
 
 constexpr int MAX_LAYERS = 16;
 
+constexpr int MAX_ORDER = 32;
+
+// A tree of n-grams that are mixed with a network. The children of node n of level k - 1 are the nodes of level k from first[n]
+// to first[n + 1], in the order of their last symbols.
+struct NGrams {
+  int64_t order, count[MAX_ORDER];  // 0: none; the nodes of each level
+  const int32_t *first[MAX_ORDER], *ids[MAX_ORDER];
+  const float *p[MAX_ORDER], *backoff[MAX_ORDER];  // of each node: the probability of its last symbol, its backoff weight
+  const float *of_network, *of_ngrams;             // [order] weights, by the length of the context
+  int32_t* nodes;                                  // [order - 1, B] of the last 1, 2, ... symbols, in place
+};
+
 struct Sampling {  // a whole network that generates text, one symbol of every row a step
   Cell cell;
   int64_t layers, steps, B, N, P, V;
+  NGrams ngrams;
   const void* inputs;                                         // stored [V, G P]: W x + b of the first layer for each symbol
   const float* W[MAX_LAYERS];                                 // packed by `pack_gates`; from the second layer on
   const float* b[MAX_LAYERS];                                 // [G N], from the second layer on

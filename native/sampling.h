@@ -132,6 +132,8 @@ inline float exponentials(float* l, int64_t n, float& top) {
   return sum(sums);
 }
 
+#include "ngrams.h"
+
 // The transforms of lmgen/generation/sampling.py in their order, with the values of row b; excluded symbols get MASKED. `order`
 // and `p` are scratch memory.
 inline void transform(const Sampling& s, int64_t b, float* l, int64_t padded, int32_t* order, float* p) {
@@ -194,6 +196,7 @@ inline void sampling_draw(const Sampling& s, int64_t step, const Worker& worker,
   const int64_t end = share(s.B, worker.number + 1, worker.count);
   for (int64_t b = share(s.B, worker.number, worker.count); b < end; b++) {
     float *l = s.logits + b * padded, top;
+    if (s.ngrams.order) read_ngrams(s, b), mix_ngrams(s, b, l, padded, p, other);
     for (int64_t v = 0; v < padded; v += WIDTH) store(p + v, load(l + v));
     const float normaliser = __builtin_logf(exponentials(p, padded, top)) + top;
     int32_t following = s.forced[step * s.B + b];

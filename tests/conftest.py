@@ -117,7 +117,7 @@ def lmgen(monkeypatch, capfd):
 
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory) -> Path:
-    """A small model trained on 1,000 invented words for 60 steps; to be read, not changed."""
+    """A small network alone, trained on 1,000 invented words for 60 steps; to be read, not changed."""
     folder = tmp_path_factory.mktemp("session")
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
@@ -126,7 +126,8 @@ def model_path(tmp_path_factory) -> Path:
 
         corpus = folder / "words.txt"
         corpus.write_text("".join(f"{word}\n" for word in support.invented_words(1000)), "utf-8")
-        lmgen.train(corpus, output=folder / "words", steps=60, size=32, embedding=8, batch=16, window=16, learning_rate=1e-2)
+        how = {"steps": 60, "size": 32, "embedding": 8, "batch": 16, "window": 16, "learning_rate": 1e-2, "mixture": False}
+        lmgen.train(corpus, output=folder / "words", **how)
     finally:
         os.environ.pop("XDG_CACHE_HOME") if before is None else os.environ.update(XDG_CACHE_HOME=before)
     return folder / "words"

@@ -28,12 +28,12 @@ MOST = 1 << 30  # bytes
     options=commands.COMPRESS,
 )
 @click.argument("names", nargs=-1, metavar="[MODEL] FILE")
-def compress(names: tuple[str, ...], online: bool, level: str | None, output: Path | None) -> None:
+def compress(names: tuple[str, ...], online: bool, level: str | None, output: Path | None, mixture: bool) -> None:
     """Compress a file with a model, or with one that learns FILE on the way.
 
     FILE is a text, or any bytes; - is standard input. Without its header, the compressed file has the size that lmgen eval
-    states: the bits per byte, spelling included. Only the same MODEL restores FILE. With --online nothing but the compressed
-    file is needed to restore it, by the same version on such a processor.
+    states: the bits per byte, spelling included. Only the same MODEL, with or without --no-mixture as here,
+    restores FILE. With --online nothing but the compressed file is needed to restore it, by the same version on such a processor.
     """
     if len(names) != 2 - online:
         raise click.UsageError(
@@ -50,7 +50,7 @@ def compress(names: tuple[str, ...], online: bool, level: str | None, output: Pa
         return
     from lmgen.evaluation import compression
 
-    loaded = load(names[0])
+    loaded = load(names[0], mixture=mixture)
     content = _read(file)
     data = compression.compress(loaded.lm, content)
     with output_file(target) as compressed:
@@ -91,7 +91,7 @@ def _compress_online(file: str, target: Path, level: str) -> None:
     options=commands.DECOMPRESS,
 )
 @click.argument("names", nargs=-1, metavar="[MODEL] FILE")
-def decompress(names: tuple[str, ...], output: Path | None) -> None:
+def decompress(names: tuple[str, ...], output: Path | None, mixture: bool) -> None:
     """Restore a file that MODEL compressed, or without MODEL one that was compressed with --online."""
     from lmgen.evaluation import compression
 
@@ -102,7 +102,7 @@ def decompress(names: tuple[str, ...], output: Path | None) -> None:
         raise click.UsageError(f"{file} does not end in {ENDING}: name the restored file with --output")
     target = output or Path(file.removesuffix(ENDING))
     if len(names) == 2:
-        content = compression.decompress(load(names[0]).lm, _read(file))
+        content = compression.decompress(load(names[0], mixture=mixture).lm, _read(file))
         with output_file(target) as restored:
             restored.write(content)
         return

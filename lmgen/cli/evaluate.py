@@ -23,7 +23,7 @@ MEASURES = {kinds.WRITER: labels.evaluate_by_label, **{kind: shown.evaluate for 
 @command("lmgen eval cities", "lmgen eval cities test.txt --with trigrams --valid valid.txt", options=commands.EVAL)
 @click.argument("model")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
-def eval_(model: str, files: tuple[str, ...], precision: str, processes: int, **options: Any) -> None:
+def eval_(model: str, files: tuple[str, ...], precision: str, processes: int, mixture: bool, **options: Any) -> None:
     """Measure how well a model predicts a text.
 
     Prints perplexity, bits per character and bits per byte with a 95 % interval, beside n-gram models and file compressors
@@ -44,9 +44,9 @@ def eval_(model: str, files: tuple[str, ...], precision: str, processes: int, **
         raise click.UsageError("--valid is the text to fit --with or --adapt to: give one of these, or leave --valid out")
     if together(processes, (*files, valid or ""))():
         options["plot"] = None  # of process 0
-    loaded = load(model, precision)
+    loaded = load(model, precision, mixture)
     kind = loaded.lm.kind
-    refuse_useless(kind, commands.EVAL, options)
+    refuse_useless(kind, commands.EVAL, {**options, "mixture": mixture})
     if kind in MEASURES:
         MEASURES[kind](loaded, files, options)
         return
@@ -87,10 +87,11 @@ def _put_card(card: Any, lm: Any) -> None:
     if card.adapted:
         terminal.put("")
         console.table(_adapted_rows(card.adapted))
-    if card.baselines:
+    beside = [card.alone, *card.baselines] if card.alone else card.baselines
+    if beside:
         ours = "this model" if card.weight is None else "the mixture"
         rows = [(ours, card.measures.nats_per_symbol, card.measures.spelt_bits_per_byte)]
-        rows += [(b.name, b.nats_per_symbol, b.bits_per_byte) for b in card.baselines]
+        rows += [(b.name, b.nats_per_symbol, b.bits_per_byte) for b in beside]
         cells = [(name, _decimals(nats), _decimals(bits)) for name, nats, bits in rows]
         terminal.put("")
         console.table(cells, head=("", "nats per symbol", "bits per byte"), numbers=(1, 2))

@@ -115,14 +115,16 @@ def rename(model: str, new: str) -> None:
     options=commands.EXPORT,
 )
 @click.argument("model")
-def export(model: str, output: Path | None, format: str | None, force: bool, **settings: Any) -> None:
+def export(model: str, output: Path | None, format: str | None, mixture: bool, force: bool, **settings: Any) -> None:
     """Write a model as files that run without lmgen.
 
     docs/export.md shows each format. Nothing is overwritten without --force.
     """
     from lmgen.exporting import table
 
-    lm, format = load(model).lm, table.format_of(format, output)
+    lm, format = load(model, mixture=mixture).lm, table.format_of(format, output)
+    if sentence := table.left_out(lm, format):
+        terminal.note(sentence)
     if output is not None and str(output) == "-":
         made = table.contents(lm, format, **settings)
         if "" not in made:

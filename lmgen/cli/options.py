@@ -156,13 +156,13 @@ def command(
     return decorate
 
 
-def load(model: Any, precision: str = "f32") -> Model:
-    """Load a model, on a device that is set up."""
+def load(model: Any, precision: str = "f32", mixture: bool = True) -> Model:
+    """Load a model, on a device that is set up; without `mixture` its network alone."""
     from lmgen import api
     from lmgen.system import devices
 
     devices.prepare()
-    return api.load(model, precision)
+    return api.load(model, precision, mixture)
 
 
 def together(processes: int, files: Iterable[str], way_out: str = "", ray: str | None = None) -> Callable[[], int]:

@@ -34,11 +34,11 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
     from lmgen.evaluation import novelty as novelties
     from lmgen.generation import receipts
 
-    loaded = load(model, precision)
+    loaded = load(model, precision, options["mixture"])
     models = [loaded.lm]
     loaded = loaded.by(options["label"]) if options["label"] is not None else loaded
     if options["with"]:
-        other = load(options["with"][0], precision)
+        other = load(options["with"][0], precision, options["mixture"])
         models.append(other.lm)
         loaded = loaded.mixed(other, options["with"][1])
     prompt, ngram, json = options["prompt"], options["ngram"], options["json"]
@@ -91,10 +91,11 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
         samples = f"{'new' if options['novel'] else 'different'} sample{'s' * (found != 1)}"
         terminal.note(f"found {found:,} {samples} of {count:,}: the model draws little else; try a higher --temperature")
     if options["receipt"]:
+        parts = {} if options["mixture"] else {"mixture": False}
         label = {} if options["label"] is None else {"label": options["label"]}
         weight = {"with_weight": options["with"][1]} if options["with"] else {}
         with output_file(options["receipt"], text=True) as file:
-            file.write(receipts.receipt(models, precision, {**label, **weight, **drawing}, hashes))
+            file.write(receipts.receipt(models, precision, {**parts, **label, **weight, **drawing}, hashes))
     if reference and looked_up:
         novelty.put_report(looked_up, reference, ngram, json)
 
@@ -113,13 +114,13 @@ def _matched(loaded: Any, drawing: dict[str, Any]) -> float:
 @command("lmgen top cities 20", "lmgen top cities 5 --ends-with a", options=commands.TOP)
 @click.argument("model")
 @click.argument("number", type=click.IntRange(1, 10_000), default=10)
-def top(model: str, number: int, label: str | None, precision: str, json: bool, **options: Any) -> None:
+def top(model: str, number: int, label: str | None, precision: str, mixture: bool, json: bool, **options: Any) -> None:
     """Print the likeliest texts.
 
     Prints the NUMBER likeliest whole sequences of MODEL, with their probabilities, in their exact order, and on stderr how likely
     any other can be at most.
     """
-    loaded = load(model, precision)
+    loaded = load(model, precision, mixture)
     loaded = loaded.by(label) if label is not None else loaded
     note_unknown(loaded.lm.vocab.unknown(options["prompt"]))
     ranking = loaded.top(number, **options)
@@ -150,11 +151,12 @@ def verify(receipt: Path, models: tuple[str, ...], json: bool) -> None:
     names = models or [one["path"] for one in content["models"]]
     if len(names) != len(content["models"]):
         raise InputError(f"the receipt is of {len(content['models'])} models: name as many")
-    loaded, *others = [load(name, content["precision"]) for name in names]
+    options = dict(content["options"])
+    mixture = options.pop("mixture", True)
+    loaded, *others = [load(name, content["precision"], mixture) for name in names]
     for one, before in zip((loaded, *others), content["models"], strict=True):
         if (now := receipts.described(one.lm)["sha256"]) != before["sha256"]:
             raise InputError(f"{one.path} is not the model of the receipt (sha256 {before['sha256'][:12]} then, {now[:12]} now)")
-    options = dict(content["options"])
     label, weight = options.pop("label", None), options.pop("with_weight", 0.5)
     loaded = loaded.by(label) if label is not None else loaded
     for other in others:
@@ -210,7 +212,7 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
     """
     from lmgen.data import reading
 
-    loaded = load(model, precision)
+    loaded = load(model, precision, options["mixture"])
     loaded = loaded.by(options["label"]) if options["label"] is not None else loaded
     field = options["field"] or (loaded.trained_on.field_in([Path(file)]) if Path(file).is_file() else None)
     opened = reading.once(file, loaded.lm.sequence, True, encoding, errors, field)
@@ -244,6 +246,7 @@ def serve(
     time_limit: float,
     open: bool,
     precision: str,
+    mixture: bool,
     **bounds: int,
 ) -> None:
     """Serve models over HTTP, as OpenAI's API does.
@@ -265,7 +268,7 @@ def serve(
     with run.listen(host, port) as listening:
         if not (key or run.is_local(listening)):
             raise InputError(f"others can reach {host}, so the server needs a key: give --key-file, or leave out --host")
-        loaded = _loaded(models, precision)
+        loaded = _loaded(models, precision, mixture)
         address = run.address(listening)
 
         def ready() -> None:
@@ -276,11 +279,11 @@ def serve(
         run.serve(loaded, listening, settings, ready)
 
 
-def _loaded(models: tuple[str, ...], precision: str) -> dict[str, Model]:
+def _loaded(models: tuple[str, ...], precision: str, mixture: bool) -> dict[str, Model]:
     """Models by the names of their directories."""
     found: dict[str, Model] = {}
     for model in models or (None,):
-        one = load(model, precision)
+        one = load(model, precision, mixture)
         name = one.path.resolve().name if one.path else str(model)
         if name in found:
             raise InputError(f"two of the models are called {name}: rename one (lmgen rename)")

@@ -104,6 +104,9 @@ class Watcher(Observer):
         if progress.best_nats is not None:
             kept = "" if run.config.keep == "best" else "; the last weights are kept"
             self.note(f"best validation: {Loss.of(run).valid(progress.best_nats)} at step {progress.best_step:,}{kept}")
+        if run.finished:
+            for sentence in run.finished.sentences(Loss.of(run).valid):
+                self.note(sentence)
         self._next(run.path, f"{run.kind.command} {named(run.path)}{_example(run)}")
 
     def counted(self, fitted: Fitted, data: Corpus) -> None:

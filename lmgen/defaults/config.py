@@ -24,7 +24,9 @@ class TrainingConfig:
 
     `patience` is the number of validations without a better one after which training stops; 0 never stops early. `keep` says
     which weights become the model: those of the best validation, or the last ones. Where `average` is not 0, the weights that are
-    validated and become the model are a moving average over the steps, with this decay (Polyak and Juditsky 1992).
+    validated and become the model are a moving average over the steps, with this decay (Polyak and Juditsky 1992). With
+    `mixture`, an n-gram model of the text is mixed with a language model at the end, where validation gains. `members` networks
+    are trained one after the other; `steps` and `epochs` are those of each, and `budget` that of all.
     """
 
     batch: int
@@ -42,6 +44,8 @@ class TrainingConfig:
     precision: str = "f32"
     keep: str = "best"
     average: float = 0.0
+    mixture: bool = True
+    members: int = 1
 
     @property
     def symbols(self) -> int:
@@ -54,14 +58,14 @@ class TrainingConfig:
         return OptimiserConfig(self.clip, self.weight_decay, self.precision, self.average)
 
     def done(self, per_epoch: int, step: int, seconds: float) -> tuple[float, str]:
-        """The share of the training that is done, 1 at its end, and the sentence for the end that comes first."""
+        """The share of the training of a network that is done, 1 at its end, and the sentence for the end that comes first."""
         ends = []
         if self.steps is not None:
             ends.append((step / self.steps, "all steps were taken"))
         if self.epochs is not None:
             ends.append((step / max(1, round(self.epochs * per_epoch)), f"the text was read {self.epochs:g} times"))
         if self.budget is not None:
-            ends.append((seconds / max(1e-9, self.budget), "the time was up"))
+            ends.append((seconds * self.members / max(1e-9, self.budget), "the time was up"))
         return max(ends)
 
     def rate(self, step: int, done: float) -> float:
@@ -85,6 +89,10 @@ class Progress:
     counted: int = 0  # such steps
     scale: float = 1.0  # of the learning rate, lower after every plateau of the validation
     finished: str = ""  # why the training ended
+    member: int = 0  # the number of the network in training
+    first: int = 0  # the step and …
+    begun: float = 0.0  # … the seconds at which it began
+    ended: bool = False  # whether it is done, and the next one is to begin
 
 
 @dataclass(frozen=True)

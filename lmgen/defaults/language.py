@@ -221,7 +221,7 @@ def _steps(train: Mapping[str, Any], symbols: int, seconds: float, validated: bo
         ends.append(round(train["epochs"] * symbols / (train["batch"] * train["window"])))
     if "budget" in train:
         left = max(train["budget"] / 2, train["budget"] - START)
-        ends.append(int((TRAINED if validated else 1) * left / seconds))
+        ends.append(int((TRAINED if validated else 1) * left / train.get("members", 1) / seconds))
     return max(1, min(ends))
 
 

@@ -10,7 +10,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import Measures, PseudoMeasures, measures_of, text_nats
 from lmgen.models.capabilities import Generates, Scores, require
+from lmgen.models.mixed import Mixed, mixed_nats, mixing_weight
 from lmgen.models.provenance import Origin
 from lmgen.models.scoring import BATCH, WINDOW
 from lmgen.training import counting
@@ -78,10 +79,12 @@ class Scorecard:
     lack: str = ""
     weight: float | None = None
     adapted: Any = None  # the measures with adaptation (`adaptive.reading.Adapted`)
+    alone: Baseline | None = None  # the network of the model, without its other parts
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        mixed = {} if self.weight is None else {"weight": self.weight}
+        mixed: dict[str, Any] = {} if self.weight is None else {"weight": self.weight}
+        mixed |= {} if self.alone is None else {"network_alone": vars(self.alone)}
         beside = {"baselines": [vars(b) for b in self.baselines], "overlap": self.overlap and vars(self.overlap)}
         apart = {} if self.adapted is None else {"adapted": self.adapted.as_dict()}
         return {"file": self.name, **self.measures.as_dict(), **mixed, **beside, **apart}
@@ -110,15 +113,24 @@ class Judge:
         nats = self._nats(self.model, source.ids)
         if weight is not None:
             assert self.other is not None
-            nats = mixed(nats, self._nats(self.other, source.ids), weight)
+            nats = mixed_nats(nats, self._nats(self.other, source.ids), weight)
         measures = measures_of(self.model, nats, source.ids, self.window)
+        card = Scorecard(source.name, measures, weight=weight, alone=self._alone(source))
         if not baselines or isinstance(measures, PseudoMeasures):
-            return Scorecard(source.name, measures, weight=weight)
+            return card
         try:
             _ = self._primer  # the first to read the training text
         except InputError as error:
-            return Scorecard(source.name, measures, lack=str(error), weight=weight)
-        return Scorecard(source.name, measures, [*self._baselines(source)], self._overlap(source), weight=weight)
+            return replace(card, lack=str(error))
+        return replace(card, baselines=[*self._baselines(source)], overlap=self._overlap(source))
+
+    def _alone(self, source: Source) -> Baseline | None:
+        """The figures of the network of a model that has other parts."""
+        if not isinstance(self.model, Mixed):
+            return None
+        network = self.model.network
+        found: Any = measures_of(network, self._nats(network, source.ids), source.ids, self.window)
+        return Baseline("its network alone", found.spelt_bits_per_byte, found.nats_per_symbol)
 
     @cached_property
     def origin(self) -> Origin:
@@ -179,21 +191,3 @@ def xz_size(data: bytes) -> int:
 
 
 COMPRESSORS: dict[str, Callable[[bytes], int]] = {"gzip": lambda data: len(zlib.compress(data, 9)), "xz": xz_size}
-
-
-def mixed(nats: np.ndarray, other: np.ndarray, weight: float) -> np.ndarray:
-    """The nats of each symbol under a mixture of two models, with the weight of the first."""
-    with np.errstate(divide="ignore"):
-        return -np.logaddexp(np.log(weight) - nats, np.log1p(-weight) - other)
-
-
-def mixing_weight(nats: np.ndarray, other: np.ndarray) -> float:
-    """The weight of the first model in the mixture with the fewest nats, to six digits: the slope of the concave function
-    Σ ln(λ p + (1 − λ) q) of λ is bisected."""
-    ratio = np.exp(np.clip(np.asarray(other, np.float64) - nats, -700, 700)) - 1  # p / q − 1
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        slope = (ratio / (1 + middle * ratio)).sum()
-        low, high = (middle, high) if slope > 0 else (low, middle)
-    return round((low + high) / 2, 6)

@@ -15,18 +15,23 @@ import numpy as np
 from lmgen.errors import printable
 from lmgen.exporting.target import Contents, Target, described, rules
 from lmgen.models import kinds
+from lmgen.models.mixed import Mixed
 from lmgen.models.ngram import Level
 from lmgen.system.arrayfile import Arrays
 
 PAGE = resources.files("lmgen.exporting") / "page"
 # The parts of the engine, in the order in which they run.
-ENGINE = ("given", "vectors", "cells", "network", "ngrams", "symbols", "writing", "labels", "pairs")
+ENGINE = ("given", "vectors", "cells", "network", "ngrams", "mixture", "symbols", "writing", "labels", "pairs")
 TYPES: dict[str, np.dtype] = {"16": np.dtype("<i2"), "8": np.dtype("i1")}
 
 
 def contents(lm: Any, bits: str = "16") -> Contents:
     """The page of a model, whose matrices have whole numbers of 16 or 8 bits and a scale for each row."""
-    arrays, weights = packed(tree_of(lm.levels) if lm.kind.counts else {**lm.arrays(), **rules(lm)}, TYPES[bits])
+    parts = [packed(tree_of(lm.levels) if lm.kind.counts else {**lm.arrays(), **rules(lm)}, TYPES[bits])]
+    if isinstance(lm, Mixed):
+        ngrams = {f"mixture/ngrams/{name}": array for name, array in tree_of(lm.ngrams.levels).items()}
+        parts = [packed(lm.network.arrays(), TYPES[bits]), packed({"mixture/weights": lm.weights, **ngrams}, TYPES["16"])]
+    arrays, weights = [one for described, _ in parts for one in described], b"".join(content for _, content in parts)
     about = {**described(lm), "arrays": arrays}
     style = (resources.files("lmgen.pages") / "base.css").read_text("utf-8") + _part("page.css")
     scripts = "\n".join(_part(f"{part}.js") for part in ENGINE), _part("page.js")
@@ -88,4 +93,5 @@ TARGET = Target(
     (kinds.RECURRENT, kinds.CLOZE, kinds.NGRAM, kinds.LABELLER, kinds.WRITER, kinds.TRANSLATOR),
     contents,
     ("bits",),
+    ngrams=500_000,
 )

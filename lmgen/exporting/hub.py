@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lmgen.models import kinds
 from lmgen.system import checkpoint, terminal
 from lmgen.training.card import reading
 
-COPIED = ("known.safetensors", "metrics.jsonl")
+COPIED = ("known.safetensors", "mixture.safetensors", "metrics.jsonl")
 # The Hub's names of tasks.
 TASKS = {
     "language": "text-generation",
@@ -111,6 +112,7 @@ TARGET = Target(
     "",
     kinds.KINDS,
     contents,
+    ngrams=sys.maxsize,
     then=lambda lm, path: (
         f"upload it with: hf upload YOUR-NAME/{repository(described(lm)['name'])} {terminal.command(str(path))}"
     ),

@@ -10,7 +10,7 @@ from lmgen.exporting import source
 from lmgen.exporting.target import Contents, Target, described, rules
 from lmgen.models import kinds
 
-NAMES = ("given", "norms", "cells", "network", "ngrams", "symbols", "writing", "between", "labels", "pairs", "program")
+NAMES = ("given", "norms", "cells", "network", "ngrams", "mixture", "symbols", "writing", "between", "labels", "pairs", "program")
 MODULES = [f"portable.{name}" for name in NAMES]
 # The commands of a program, by the task of its model.
 COMMANDS = {
@@ -24,7 +24,7 @@ COMMANDS = {
 
 def contents(lm: Any) -> Contents:
     """The program of a model."""
-    about = {**described(lm), "reads": "ngrams" if lm.kind.counts else "network"}
+    about = described(lm)
     arrays = {**lm.arrays(), **rules(lm)}
     wanted = {
         "CELLS": (about["cell"],),
@@ -52,4 +52,5 @@ TARGET = Target(
     ".py",
     (kinds.RECURRENT, kinds.CLOZE, kinds.NGRAM, kinds.LABELLER, kinds.WRITER, kinds.TRANSLATOR),
     contents,
+    ngrams=500_000,
 )

@@ -10,6 +10,7 @@ from lmgen.data.writing.normalization import AS_IT_IS
 from lmgen.errors import InputError
 from lmgen.exporting import html, hub, numpy, onnx, torch
 from lmgen.exporting.target import Contents, Target, default_path
+from lmgen.models.mixed import Mixed
 from lmgen.options import commands, table
 from lmgen.system import files
 
@@ -31,6 +32,7 @@ def contents(lm: Any, format: str, **settings: Any) -> Contents:
     if why := lack(lm, target):
         others = ", ".join(name for name, other in TARGETS.items() if not lack(lm, other))
         raise InputError(f"this model {why}, which --format {format} does not hold: choose another --format ({others})")
+    lm = lm.network if left_out(lm, format) else lm
     given = {name: value for name, value in settings.items() if value is not None}
     if useless := sorted(given.keys() - {*target.settings}):
         flag = useless[0].replace("_", "-")
@@ -48,6 +50,19 @@ def lack(lm: Any, target: Target) -> str:
     if target is not hub.TARGET and UNITS[lm.vocab.unit].language:
         return "reads words that a library cuts (--segment)"
     return target.lack(lm)
+
+
+def left_out(lm: Any, format: str) -> str:
+    """A sentence on the parts of a mixture that a format does not hold; empty where it holds all."""
+    if not isinstance(lm, Mixed):
+        return ""
+    count, most = len(lm.ngrams), TARGETS[format].ngrams
+    if len(lm.networks) > 1 and format != "hub":
+        return f"the first of {len(lm.networks)} networks is written alone: --format {format} holds no more"
+    if count <= most:
+        return ""
+    why = f"{count:,} n-grams are more than the {most:,}" if most else "n-grams are nothing"
+    return f"the network is written without what is mixed with it: {why} that --format {format} holds"
 
 
 def format_of(format: str | None, path: Path | None) -> str:

@@ -13,6 +13,7 @@ from lmgen.errors import printable
 from lmgen.generation.sampling import BETWEEN
 from lmgen.labelled import tagging
 from lmgen.models.kinds import Kind
+from lmgen.models.mixed import Mixed
 from lmgen.nn.attention import Attention, heads_of
 from lmgen.nn.model import cell_of
 from lmgen.system.arrayfile import Arrays
@@ -27,7 +28,8 @@ class Target:
     `contents` makes the files of a model: of a format of one file its bytes under the name ""; of a directory the bytes of each
     file under its name. It takes the options in `settings` by name. `kinds` are the kinds of models that the format holds, and
     `lack` says what else of a model it cannot hold, as in "has no copying"; empty where it holds all. `suffix` ends the names of
-    its files, and is empty for a directory. `then` says what a user may do next with a model at a path.
+    its files, and is empty for a directory. Up to `ngrams` n-grams that are mixed with a network go into it. `then` says what a
+    user may do next with a model at a path.
     """
 
     about: str
@@ -35,6 +37,7 @@ class Target:
     kinds: tuple[Kind, ...]
     contents: Callable[..., Contents]
     settings: tuple[str, ...] = ()
+    ngrams: int = 0
     lack: Callable[[Any], str] = lambda lm: ""
     then: Callable[[Any, Path], str] = lambda lm, path: ""
 
@@ -59,6 +62,8 @@ def described(lm: Any) -> dict[str, Any]:
         **(_network(config) if network else {"order": config.order}),
         **{name: getattr(config, name) for name in ("labels", "tags") if getattr(config, name, ())},
         **{name: getattr(config, name) for name in ("several", "pool", "targets", "attention", "copy") if hasattr(config, name)},
+        "reads": "mixture" if isinstance(lm, Mixed) else "network" if network else "ngrams",
+        **({"order": lm.ngrams.config.order} if isinstance(lm, Mixed) else {}),
         "temperature": about.get("temperature") or {},
         "unit": vocab.unit,
         "unk_token": vocab.unk_token,

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from lmgen.data.vocab import EOS, UNK
 from lmgen.models.capabilities import Generates, RunsCompiled, can
+from lmgen.models.mixed import Mixed
 from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
 
@@ -37,28 +38,30 @@ class Rows(NamedTuple):
     seen: Any = None  # [B, V] the ids read, but for EOS, where a transform depends on them
 
 
-Weights = tuple[
-    Array, dict[str, Array], list[dict[str, Array]]
-]  # input products by symbol, head, layers: as the kernels read them
+# Input products by symbol, head, layers, and n-grams that are mixed in: as the kernels read them.
+Weights = tuple[Array, dict[str, Array], list[dict[str, Array]], list[Array]]
 _packed: WeakKeyDictionary[RunsCompiled, Weights] = WeakKeyDictionary()
 _packing = threading.Lock()
 
 
 def weights(lm: Generates) -> Weights | None:
     """The weights of a model for `steps`, packed once and dropped with it; None where there are no kernels for the model."""
-    if not can(lm, RunsCompiled) or lm.config.cell not in native.CELLS or not native.kind(lm.precision):
+    if not can(lm, RunsCompiled) or (isinstance(lm, Mixed) and len(lm.networks) > 1):
+        return None
+    if lm.config.cell not in native.CELLS or not native.kind(lm.precision):
         return None
     table = lm.config.vocab * CELLS[lm.config.cell].gates * lm.config.size
     if lm.config.layers > COMPILED_LAYERS or table > TABLE:
         return None
     with _packing:
         if lm not in _packed:
-            _packed[lm] = _pack(lm.config, lm.precision, lm.params)
+            mixed = lm.ngrams_of_kernels() if isinstance(lm, Mixed) else []
+            _packed[lm] = *_pack(lm.config, lm.precision, lm.params), mixed
         return _packed[lm]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _pack(network: model.NetworkConfig, precision: str, params: model.Params) -> Weights:
+def _pack(network: model.NetworkConfig, precision: str, params: model.Params) -> Any:
     gates, embedding, (first, *further) = CELLS[network.cell].gates, params["embedding"], params["layers"]
     read = model.normalised(params["norms"][0], embedding) if network.layer_norm else embedding
     inputs = native.inputs(read, first["W"], first["b"], gates, (network.vocab,), precision)
@@ -93,7 +96,8 @@ def steps(
 
     `values` are those of TRANSFORMS and of `unknown`, of each row [B]; `at` [B] is the place of each in its text.
     """
-    inputs, head, layers = weights
+    inputs, head, layers, ngrams = weights
+    before, nodes = (rows.state[0][0], rows.state[1]) if ngrams else (rows.state, None)
     norm = [head.get(name, jnp.zeros(0)) for name in ("gain", "shift")]
     numbers = jnp.stack([values[name] for name in ("temperature", "top_p", "min_p")])
     counts = jnp.stack([values["top_k"], values["unknown"].astype(jnp.int32)])
@@ -101,7 +105,9 @@ def steps(
     ids, nats, last, left, *after = native.sample(
         [inputs, head["W"], head["b"], forced, uniforms, numbers, counts, rows.last, rows.left, *norm],
         layers,
-        rows.state,
+        before,
+        ngrams,
+        nodes,
         precision=precision,
         gru=network.cell == "gru",
         eos=np.int64(EOS),
@@ -109,5 +115,5 @@ def steps(
         forgets=not network.carry,
         residual=network.residual and network.layers > 1,
     )
-    states = [{name: after[2 * k + (name == "c")] for name in state} for k, state in enumerate(rows.state)]
-    return Rows(states, last, left, rows.keys), ids, nats
+    states = [{name: after[2 * k + (name == "c")] for name in state} for k, state in enumerate(before)]
+    return Rows(([states], after[-1]) if ngrams else states, last, left, rows.keys), ids, nats

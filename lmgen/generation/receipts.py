@@ -11,7 +11,8 @@ from typing import Any
 from lmgen.errors import InputError
 from lmgen.models import facts
 from lmgen.models.capabilities import Model
-from lmgen.system import files
+from lmgen.models.mixed import Mixed
+from lmgen.system import checkpoint, files
 
 FORMAT = 1
 VERSIONS = ("lmgen", "python", "jax", "jaxlib", "numpy", "devices", "kernels")
@@ -20,10 +21,11 @@ _TYPES = {"format": int, "models": list, "precision": str, "versions": dict, "op
 
 
 def described(model: Model) -> dict[str, str]:
-    """The directory of a model and the hash of its weights, which hold those of its settings and vocabulary."""
+    """The directory of a model and the hash of its weights, which hold those of its settings and vocabulary; of a model of
+    several parts, the hash of the file of the others, which holds that of the network."""
     if model.path is None:
         raise InputError("this model has no directory, so a receipt cannot name it: save it first")
-    with files.opened(model.path / "model.safetensors") as (file, _):
+    with files.opened(model.path / (checkpoint.MIXTURE if isinstance(model, Mixed) else "model.safetensors")) as (file, _):
         return {"path": str(model.path.absolute()), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}  # type: ignore[arg-type]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from lmgen.errors import InputError
 from lmgen.options import table
 
-PARTS = {"n-grams", "plain", "labels", "letters", "pairs", "graphs"}  # parts of options that are for some kinds of models alone
+# Parts of options that are for some kinds of models alone.
+PARTS = {"n-grams", "plain", "labels", "letters", "pairs", "graphs", "mixture"}
 NETWORK = ("layers", "size", "residual", "layer_norm", "direction", "embedding", "tie", "dropout")
 
 
@@ -53,7 +54,7 @@ class Kind:
         return {option.name: option.check(given.get(option.name)) for option in known}
 
 
-RECURRENT = Kind("a language model", "sample", "{cell} {layers} × {size}", NETWORK, parts=("plain", "letters"))
+RECURRENT = Kind("a language model", "sample", "{cell} {layers} × {size}", NETWORK, parts=("plain", "letters", "mixture"))
 CLOZE = Kind(
     "a cloze network", "fill", "{cell} {layers} × {size}, both directions", NETWORK, direction="both", nats="pseudo-nats"
 )

@@ -28,6 +28,7 @@ from lmgen.system.arrayfile import Arrays
 FALLBACK = (0.5, 1.0, 1.5)  # the discounts of counts 1, 2 and more, where counts of counts give none
 MOST = MOST_ORDER
 SANE = 1e6  # nats; no text is long enough for less likely n-grams
+BLOCK = 1 << 16  # symbols whose contexts are held at a time
 ROUNDING = 1e-3  # nats below 0 that rounding explains
 
 
@@ -69,23 +70,11 @@ class NGramModel(Generates, HoldsNGrams):
 
     @classmethod
     def from_arrays(cls, config: Any, arrays: Arrays, vocab: Vocab, precision: str, provenance: Provenance) -> NGramModel:
-        template = []
-        for k in range(config.order):
-            size = arrays[f"{k}/keys"].size if f"{k}/keys" in arrays else 0
-            kinds = {"keys": np.uint64, "log_p": np.float32, "backoff": np.float32}
-            template.append({name: jax.ShapeDtypeStruct((size,), kind) for name, kind in kinds.items()})
-        levels = [Level(**level) for level in trees.unflatten(template, arrays, provenance.weights)]
-        below = config.vocab
-        for k, level in enumerate(levels):  # no key may lead out of its level
-            inside = not len(level.keys) or level.keys[-1] < below * (config.vocab if k else 1)
-            ascending = bool((level.keys[1:] > level.keys[:-1]).all())
-            numbers = all((np.abs(a) < SANE).all() for a in (level.log_p, level.backoff))  # false for NaN, too
-            if not (inside and ascending and numbers) or (k == 0 and len(level.keys) != config.vocab):
-                raise CheckpointError(
-                    f"{provenance.weights} has damaged n-grams of order {k + 1}: copy the whole directory again"
-                )
-            below = len(level.keys)
-        return cls(config, levels, vocab, provenance)
+        return cls(config, levels_of(config, arrays, provenance.weights), vocab, provenance)
+
+    def __len__(self) -> int:
+        """The number of n-grams of all lengths."""
+        return sum(len(level.keys) for level in self.levels)
 
     def arrays(self) -> Arrays:
         return trees.flatten([level._asdict() for level in self.levels])
@@ -106,11 +95,26 @@ class NGramModel(Generates, HoldsNGrams):
             found.append(nodes)
         return found
 
+    def lengths(self, stream: np.ndarray) -> np.ndarray:
+        """How long a context the model has seen before each symbol of a stream after its first [n − 1]."""
+        state, found = self.start(1), []
+        for at in range(0, len(stream) - 1, BLOCK):
+            ids = np.asarray(stream[at : min(at + BLOCK, len(stream) - 1), None])
+            contexts = self.contexts(state, ids)
+            state = after(state, contexts)
+            found.append(lengths(contexts, ids)[:, 0])
+        return np.concatenate(found)
+
     def nats(self, state: np.ndarray, window: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         window = np.asarray(window)
-        before, targets = self.contexts(state, window[:-1]), window[1:].astype(np.int64)
+        before = self.contexts(state, window[:-1])
+        return after(state, before), -self.log_p_of(before, window[1:])
+
+    def log_p_of(self, contexts: list[np.ndarray], targets: np.ndarray) -> np.ndarray:
+        """ln p [T, B] of a target after each of the contexts."""
+        targets = targets.astype(np.int64)
         log_p = self.levels[0].log_p[targets]
-        for level, lower, context in zip(self.levels[1:], self.levels[:-1], before, strict=True):
+        for level, lower, context in zip(self.levels[1:], self.levels[:-1], contexts, strict=True):
             if not len(lower.keys):
                 break
             node = child(level.keys, context, targets, self.config.vocab)
@@ -118,13 +122,16 @@ class NGramModel(Generates, HoldsNGrams):
             log_p = np.where(node >= 0, level.log_p[node], backed_off) if len(level.keys) else backed_off
         if (log_p > ROUNDING).any():
             raise CheckpointError("this n-gram model gives a symbol a probability above 1: fit it anew")
-        return _after(state, before), -log_p
+        return log_p
 
     def read(self, state: np.ndarray, ids: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        ids = np.asarray(ids)
-        before = self.contexts(state, ids)
-        log_p, vocab = np.tile(self.levels[0].log_p, (ids.size, 1)), np.uint64(self.config.vocab)
-        for level, lower, nodes in zip(self.levels[1:], self.levels[:-1], before, strict=True):
+        before = self.contexts(state, np.asarray(ids))
+        return after(state, before), self.log_p_after(before, np.shape(ids))
+
+    def log_p_after(self, contexts: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+        """ln p [T, B, V] of what follows each of the contexts [T, B]."""
+        log_p, vocab = np.tile(self.levels[0].log_p, (int(np.prod(shape)), 1)), np.uint64(self.config.vocab)
+        for level, lower, nodes in zip(self.levels[1:], self.levels[:-1], contexts, strict=True):
             context = nodes.reshape(-1)
             rows = np.flatnonzero(context >= 0)
             log_p[rows] += lower.backoff[context[rows], None]
@@ -133,7 +140,31 @@ class NGramModel(Generates, HoldsNGrams):
             children = np.searchsorted(level.keys, edges + vocab) - first
             each = np.repeat(first - np.cumsum(children) + children, children) + np.arange(children.sum())
             log_p[np.repeat(rows, children), level.keys[each] % vocab] = level.log_p[each]
-        return _after(state, before), log_p.reshape(*ids.shape, self.config.vocab)
+        return log_p.reshape(*shape, self.config.vocab)
+
+
+def lengths(contexts: list[np.ndarray], ids: np.ndarray) -> np.ndarray:
+    """The number of symbols of the longest context at each of the ids [T, B]."""
+    return sum(((nodes >= 0).astype(np.int32) for nodes in contexts), np.zeros(ids.shape, np.int32))
+
+
+def levels_of(config: NGramConfig, arrays: Arrays, where: str) -> list[Level]:
+    """The levels of a model from its saved arrays. Raises CheckpointError for arrays that are damaged."""
+    template = []
+    for k in range(config.order):
+        size = arrays[f"{k}/keys"].size if f"{k}/keys" in arrays else 0
+        kinds = {"keys": np.uint64, "log_p": np.float32, "backoff": np.float32}
+        template.append({name: jax.ShapeDtypeStruct((size,), kind) for name, kind in kinds.items()})
+    levels = [Level(**level) for level in trees.unflatten(template, arrays, where)]
+    below = config.vocab
+    for k, level in enumerate(levels):  # no key may lead out of its level
+        inside = not len(level.keys) or level.keys[-1] < below * (config.vocab if k else 1)
+        ascending = bool((level.keys[1:] > level.keys[:-1]).all())
+        numbers = all((np.abs(a) < SANE).all() for a in (level.log_p, level.backoff))  # false for NaN, too
+        if not (inside and ascending and numbers) or (k == 0 and len(level.keys) != config.vocab):
+            raise CheckpointError(f"{where} has damaged n-grams of order {k + 1}: copy the whole directory again")
+        below = len(level.keys)
+    return levels
 
 
 def child(keys: np.ndarray, parents: np.ndarray, ids: np.ndarray, vocab: int) -> np.ndarray:
@@ -145,7 +176,8 @@ def child(keys: np.ndarray, parents: np.ndarray, ids: np.ndarray, vocab: int) ->
     return np.where((parents >= 0) & (keys[place] == wanted), place, -1)
 
 
-def _after(state: np.ndarray, contexts: list[np.ndarray]) -> np.ndarray:
+def after(state: np.ndarray, contexts: list[np.ndarray]) -> np.ndarray:
+    """The state after the last of the contexts that follow a state."""
     return np.stack([nodes[-1] for nodes in contexts]) if contexts else state
 
 
@@ -213,25 +245,37 @@ def discounts(counts: np.ndarray) -> np.ndarray:
     return found if fine else np.array([0.0, *FALLBACK])
 
 
-def smoothed(counts: Counts, order: int) -> list[Level]:
+def smoothed(counts: Counts, order: int, least: int = 1) -> list[Level]:
     """The levels of a model of an order: it smooths the counts of the longest n-grams, and of the others the numbers of different
     symbols before them.
 
     p(w | context) = (c − D(c)) / Σ c + γ p(w | shorter context), where γ makes the sum 1, and below the 1-grams all V are equal.
+    N-grams of two symbols and more that occur less often than `least` are left out: all of their count goes to γ.
     """
     counted = counts.upto(order)
     levels: list[Level] = []
     p = np.full(1, 1 / counts.vocab)
+    places = kept = np.zeros(1, np.int64)  # of the level below: the number of each node among those that are kept, and these
     for k, level in enumerate(counted, 1):
         c = level.raw if k == order else level.before
         assert c is not None
-        taken = discounts(c)[np.minimum(c, 3)]
+        stays = level.raw >= (least if k > 1 else 0)
+        taken = np.where(stays, discounts(c)[np.minimum(c, 3)], c)
         parents = (level.keys // np.uint64(counts.vocab)).astype(np.int64)
         total = np.bincount(parents, c, len(p))
         gamma = np.bincount(parents, taken, len(p)) / np.maximum(total, 1)
         if levels:
-            backoff = np.log(gamma, out=np.zeros(len(p)), where=gamma > 0)
+            backoff = np.log(gamma, out=np.zeros(len(p)), where=gamma > 0)[kept]
             levels[-1] = levels[-1]._replace(backoff=backoff.astype(np.float32))
         p = (c - taken) / np.maximum(total, 1)[parents] + gamma[parents] * p[level.suffix]
-        levels.append(Level(level.keys, np.log(p).astype(np.float32), np.zeros(len(p), np.float32)))
+        kept = np.flatnonzero(stays)
+        parent, last = places[parents[kept]].astype(np.uint64), level.keys[kept] % np.uint64(counts.vocab)
+        places = np.cumsum(stays) - 1
+        log_p = np.log(p[kept]).astype(np.float32)
+        levels.append(Level(parent * np.uint64(counts.vocab) + last, log_p, np.zeros(len(kept), np.float32)))
     return levels
+
+
+def longer(counts: Counts, order: int, least: int = 1) -> int:
+    """How many n-grams of two symbols and more such a model has."""
+    return sum(int(np.count_nonzero(level.raw >= least)) for level in counts.upto(order)[1:])

@@ -17,7 +17,7 @@ from lmgen.data.writing.normalization import Normalization
 from lmgen.errors import CheckpointError
 from lmgen.models.kinds import CLOZE, GRAPH, LABELLER, NGRAM, RECURRENT, TRANSLATOR, TREES, WRITER, kind_of
 from lmgen.options import kinds, table
-from lmgen.options.kinds import LARGEST, Bounded, Choice, Column, Duration, Flag, Kind, Place, Text, Whole
+from lmgen.options.kinds import LARGEST, MOST_NETWORKS, Bounded, Choice, Column, Duration, Flag, Kind, Place, Text, Whole
 from lmgen.structured.table import STRUCTURES, structure_of
 
 FLOAT32 = 3.4e38  # about the largest of 32 bits
@@ -184,6 +184,8 @@ TRAINING: Table = {
     "precision": like("precision", Choice(("f32", "bf16"))),
     "keep": like("keep", late=True),
     "average": Field(Bounded(0, 1), late=True),
+    "mixture": like("mixture", late=True),
+    "members": like("members", late=True),
 }
 PROGRESS: Table = {
     "step": Field(Whole(0, LARGEST - 1)),
@@ -196,6 +198,10 @@ PROGRESS: Table = {
     "counted": COUNT,
     "scale": Field(Bounded(0, FLOAT32), late=True),
     "finished": WORDS,
+    "member": Field(Whole(0, MOST_NETWORKS - 1), late=True),
+    "first": Field(Whole(0, LARGEST - 1), late=True),
+    "begun": Field(Bounded(0, FLOAT32), late=True),
+    "ended": Field(Flag(), late=True),
 }
 FORMS = dict.fromkeys(form for structure in STRUCTURES for form in structure.forms)
 TASKS = dict.fromkeys(task for structure in STRUCTURES for task in structure.tasks)
@@ -239,6 +245,16 @@ WEIGHTS: Table = {
     "text_sha256": SHA256,
     "lmgen": WORDS,
     "temperature": Field(Temperatures(), late=True),
+    "evaluation_temperature": Field(Bounded(0.1, 10), late=True),
+}
+MIXTURE: Table = {  # of mixture.safetensors
+    "order": like("order"),
+    "ngrams": COUNT,
+    "times": Field(Bounded(1, FLOAT32)),
+    "networks": Field(Whole(1, MOST_NETWORKS)),
+    "network": SHA256,
+    "network_nats": Field(Bounded(-FLOAT32, FLOAT32)),
+    "valid_nats": Field(Bounded(-FLOAT32, FLOAT32)),
 }
 
 
@@ -258,6 +274,12 @@ def weights(path: Path, about: Mapping[str, Any]) -> None:
     """Raise CheckpointError for an invalid value in the metadata of a model's weights."""
     if why := wrong({name: value for name, value in about.items() if name in WEIGHTS}, WEIGHTS):
         raise CheckpointError(f"{path / 'model.safetensors'} is damaged ({why}): copy the model again")
+
+
+def mixture(path: Path, about: Mapping[str, Any]) -> None:
+    """Raise CheckpointError for metadata of mixture.safetensors that is missing or invalid."""
+    if why := wrong({name: value for name, value in about.items() if name in MIXTURE}, MIXTURE):
+        raise CheckpointError(f"{path} is damaged ({why}): copy the model again")
 
 
 def settings(path: Path, texts: Mapping[str, str]) -> tuple[Vocab, dict[str, Any]]:

@@ -137,6 +137,16 @@ def parameters(params: Params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+def tempered(params: Params, temperature: float) -> Params | None:
+    """The parameters whose logits are divided by a temperature; None where the head is the embedding alone, which the layers
+    read, too."""
+    head = params["head"]
+    last = next((names for names in (("gain", "shift"), ("W",), ("P",)) if names[0] in head), ())
+    if not last:
+        return None
+    return {**params, "head": {name: w / temperature if name in ("b", *last) else w for name, w in head.items()}}
+
+
 def start(config: NetworkConfig, batch: int) -> States:
     """The state before anything is read."""
     return [cell_of(config).start(batch, config.size) for _ in range(config.layers)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -223,13 +224,22 @@ def pack(w: Array, gates: int = 0, transposed: bool = False, *, precision: str) 
     return _call("pack", [((size,), jnp.float32)], w, precision=precision, transposed=transposed, gates=np.int64(gates))[0]
 
 
-def sample(weights: list[Array], layers: list[dict[str, Array]], states: list[dict[str, Array]], **settings: Any) -> list[Array]:
-    """Generate text: ids and nats [steps, B], the next inputs [B], the number of EOS still to draw [B], the states.
+def sample(
+    weights: list[Array],
+    layers: list[dict[str, Array]],
+    states: list[dict[str, Array]],
+    ngrams: Sequence[Array] = (),
+    nodes: Array | None = None,
+    **settings: Any,
+) -> list[Array]:
+    """Generate text: ids and nats [steps, B], the next inputs [B], the number of EOS still to draw [B], states, nodes.
 
     weights: input products of the first layer by symbol [V, G, P] stored, packed head, its bias, forced ids and uniforms [steps,
     B], (temperature, top p, min p) [3, B], (top k, whether UNK may be drawn) [2, B], next inputs and EOS still to draw [B], gain
     and shift of the head's norm or [0].
     layers: packed U and, from the second on, packed W and b; b_u for GRU; gain and shift for layer norm. states: h and c [B, N].
+    ngrams, where they are mixed in: weights of the network and of the n-grams [2, order] by the length of the context, then of
+    each level of their tree first, ids, p and backoff; nodes [order − 1, B] of the contexts.
     """
     none, empty = jnp.zeros(0), jnp.zeros((0, 0))
     vocab, (steps, B), N = weights[2].size, weights[4].shape, states[0]["h"].shape[1]
@@ -242,5 +252,10 @@ def sample(weights: list[Array], layers: list[dict[str, Array]], states: list[di
     results = [((steps, B), jnp.int32), ((steps, B), jnp.float32), *memory, row, row, ((B, P), jnp.float32), ((B, P), stored)]
     for state in states:
         results += [((B, N), jnp.float32), (state["c"].shape if "c" in state else (0, 0), jnp.float32)]
-    ids, nats, _, _, last, left, _, _, *after = _call("sample", results, *weights, **settings)
+    order = (len(ngrams) - 1) // 4 if ngrams else 0
+    if nodes is not None:
+        weights += [ngrams[0], nodes, *ngrams[1:]]
+        results.append((nodes.shape, jnp.int32))
+    found = _call("sample", results, *weights, ngrams=np.int64(order), **settings)
+    ids, nats, _, _, last, left, _, _, *after = found
     return [ids, nats, last, left, *after]

@@ -33,6 +33,7 @@ FIELD = Option(
 OWN_FIELD = replace(FIELD, of="plain", chosen="that of the training text, where the table has it")
 CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen train --carry does.")
 PROCESSES = Option("processes", Whole(1, kinds.MOST_PROCESSES), 1, "Processes on this machine that share the work.")
+MIXTURE = Option("mixture", Flag(), True, "Use all parts of the model, or its network alone.", "mixture")
 BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
 
 TRAIN = (
@@ -90,6 +91,7 @@ SAMPLE = (
     Option("novelty", Files(), None, "Compare the samples with this corpus, as lmgen novelty does; repeatable."),
     *NOVELTY_OF,
     Option("strict", Flag(), False, "Refuse a prompt with symbols unknown to the model."),
+    MIXTURE,
     PRECISION,
     JSON,
 )
@@ -98,6 +100,7 @@ TOP = (
     DRAWING[1],  # the prompt
     *CONSTRAINTS,
     *(option for option in SAMPLING if option.name in ("max_length", "unknown")),
+    MIXTURE,
     PRECISION,
     JSON,
 )
@@ -157,6 +160,7 @@ EVAL = (
     OWN_FIELD,
     ENCODING,
     ERRORS,
+    MIXTURE,
     PRECISION,
     JSON,
 )
@@ -166,6 +170,7 @@ SCORE = (
     OWN_FIELD,
     ENCODING,
     ERRORS,
+    MIXTURE,
     PRECISION,
     JSON,
 )
@@ -181,6 +186,7 @@ SERVE = (
     Option("queue", Whole(), 1024, "Most texts that are written or wait; more are refused."),
     Option("time_limit", Duration(), 120, "Longest time for a request."),
     Option("open", Flag(), False, "Open the page in a browser."),
+    MIXTURE,
     PRECISION,
 )
 COPIED = 30  # characters from which on a span counts as copied
@@ -195,6 +201,7 @@ EXPLAIN = (
     OWN_FIELD,
     ENCODING,
     ERRORS,
+    MIXTURE,
     PRECISION,
     JSON,
 )
@@ -222,8 +229,9 @@ COMPRESS = (
         chosen="2",
     ),
     replace(OUTPUT, help="Compressed file; - for stdout.", chosen="FILE.lmz"),
+    MIXTURE,
 )
-DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"),)
+DECOMPRESS = (replace(OUTPUT, help="Restored file; - for stdout.", chosen="FILE without .lmz"), MIXTURE)
 FORMAT = Option(
     "format",
     Choice(("html", "numpy", "onnx", "torch", "hub")),
@@ -235,6 +243,7 @@ EXPORT = (
     FORMAT,
     replace(OUTPUT, help="Output file, or directory; - for stdout.", chosen="the model's name in this folder"),
     Option("bits", Choice(("16", "8")), None, "Bits of a weight in an html page.", chosen="16"),
+    MIXTURE,
     Option("force", Flag(), False, "Replace what an export wrote there."),
 )
 SHOW = (Option("plot", File(), None, "Draw the training curves to a .png, .svg or .pdf file."), JSON)

@@ -23,6 +23,7 @@ MOST_PROCESSES = 4096
 MOST_LAYERS = 200
 MOST_CONTEXT = 16_384  # symbols that attention sees
 MOST_ORDER = 32  # of an n-gram model
+MOST_NETWORKS = 32  # whose probabilities are averaged
 LONGEST_SAMPLE = 1_000_000  # symbols; a sample is held in memory until it is whole
 
 

@@ -20,8 +20,8 @@ class Option:
     """An option. Where `default` is None, `chosen` describes the default in words.
 
     `of` is the part that uses it: of `train` text, directory, vocabulary, network, training or end, or what some kinds of models
-    have: n-grams, labels, letters, pairs, graphs; of other commands plain (text), labels or pairs. `counts` marks the options an
-    n-gram model accepts, `resumes` those a resumed training accepts.
+    have: n-grams, labels, letters, pairs, graphs, mixture; of other commands plain (text), labels or pairs. `counts` marks the
+    options an n-gram model accepts, `resumes` those a resumed training accepts.
     """
 
     name: str
@@ -231,6 +231,15 @@ TRAIN = (
     Option("weight_decay", Bounded(0, 10), None, "Weight decay of all matrices.", "training", "0.2"),
     Option("clip", Bounded(0, kinds.LARGEST_FLOAT, open_low=True), None, "Largest global norm of the gradient.", "training", "1"),
     Option("patience", Whole(0), None, "Stop after this many validations without improvement; 0: never.", "training", "10"),
+    Option("mixture", Flag(), True, "Mix in an n-gram model of the text where validation gains.", "training mixture"),
+    Option(
+        "members",
+        Whole(1, kinds.MOST_NETWORKS),
+        None,
+        "Networks to train, one after the other, and to average where validation gains; a budget is shared among them.",
+        "training mixture",
+        "1",
+    ),
     Option("keep", Choice(("best", "last")), None, "Weights to keep: of the best validation, or the last.", "training", "best"),
     PRECISION,
     Option("seed", SEED, 0, "Seed of all random numbers.", "training", counts=True),
@@ -273,6 +282,8 @@ def checked(given: Mapping[str, Any], files: bool) -> dict[str, Any]:
         raise InputError(f"--segment cuts a text into words, and --unit {options['unit']} into something else: leave one out")
     if options["valid"] and options["no_valid"]:
         raise InputError("--valid asks for validation and --no-valid for none: give one of them")
+    if (options["members"] or 1) > 1 and (options["no_valid"] or not options["mixture"]):
+        raise InputError("--members are kept where validation gains, and mixed: leave out --no-valid and --no-mixture")
     if options["resume"]:
         if not files and (options["valid"] is not None or options["glob"]):
             raise InputError("--valid and --glob belong to a text: name it, too")

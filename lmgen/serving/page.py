@@ -29,6 +29,7 @@ from lmgen.errors import LmgenError
 from lmgen.evaluation import explanation, inspection
 from lmgen.generation import filling, holding, sampling
 from lmgen.models.capabilities import Conditions, Fills, Generates, Scores, ShowsUnits, Taught, can, finite, require
+from lmgen.models.mixed import Mixed
 from lmgen.nn import model as networks
 from lmgen.options import kinds, table
 from lmgen.serving.house import House
@@ -133,11 +134,12 @@ def _about(name: str, model: Model) -> dict[str, Any]:
     lm = model.lm
     views = [view for view, serves in VIEWS.items() if serves(lm)]
     parameters = f", {networks.parameters(lm.params):,} parameters" if hasattr(lm, "params") else ""
+    parts = f", with {lm.described}" if isinstance(lm, Mixed) else ""
     trained = f", trained on {title}" if (title := lm.provenance.text.title) else ""
     noun = lm.kind.noun.partition(" ")[2]
     found: dict[str, Any] = {
         "name": name,
-        "about": f"{noun[:1].upper()}{noun[1:]} ({lm.config.describe()}{parameters}), {len(lm.vocab):,} symbols{trained}",
+        "about": f"{noun[:1].upper()}{noun[1:]} ({lm.config.describe()}{parameters}{parts}), {len(lm.vocab):,} symbols{trained}",
         "views": views,
         "unit": lm.vocab.unit,
         "between": sampling.BETWEEN[lm.sequence],

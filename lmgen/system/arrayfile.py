@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def write_arrays(path: Path, kind: str, arrays: Arrays, about: Mapping[str, Any]
     """Write an array file of a kind ("model", "training", "known") with JSON metadata `about`."""
     arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     content = {"format": FORMAT, "kind": kind, "lmgen": __version__, **about}
-    content["sha256"] = _digest(arrays, content)
+    content["sha256"] = digest(arrays, content)
     file = safetensors.numpy.save(arrays, {"lmgen": json.dumps(content)})
     if int.from_bytes(file[:8], "little") > _HEADER_MAX:
         raise LmgenError(f"cannot save {path}: {len(arrays):,} arrays are too many to be read again; give fewer --layers")
@@ -47,7 +48,7 @@ def read_arrays(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
         content = file.read(have)
     try:
         arrays = safetensors.numpy.load(content)
-        if about.pop("sha256") != _digest(arrays, about):
+        if about.pop("sha256") != digest(arrays, about):
             raise ValueError("its content does not match its sha256")
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({printable(str(error))}): copy it again") from None
@@ -111,8 +112,9 @@ def _of_another_format(number: Any, version: Any) -> str:
     return f"was made by {by} (format {printable(str(number))}, this one reads format {FORMAT}): install {wanted}"
 
 
-def _digest(arrays: Arrays, about: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+def digest(arrays: Arrays, about: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The sha256 of arrays with their names, and of metadata."""
+    digest = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode())
     for name, a in sorted(arrays.items()):
         digest.update(f"\n{name} {a.dtype} {a.shape}\n".encode())
         digest.update(a.tobytes())

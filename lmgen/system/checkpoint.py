@@ -15,6 +15,7 @@ from lmgen.errors import CheckpointError, InputError
 from lmgen.system import arrayfile, files
 
 PAUSE = 0.01  # seconds: replacing a directory takes less
+MIXTURE = "mixture.safetensors"  # the parts of a model but its network, where there are any
 KEEP = 2  # snapshots kept of a training
 TEXT_MAX = {"config.json": 1 << 20, "vocab.json": 1 << 26}  # bytes of the text files, whose hashes the array files hold
 TOO_LARGE = {
@@ -46,6 +47,19 @@ def _check_sizes(texts: Mapping[str, str]) -> None:
 def write_model(path: Path, arrays: arrayfile.Arrays, about: Mapping[str, Any]) -> None:
     """Write the weights of a directory with the hashes of its text files."""
     arrayfile.write_arrays(path / "model.safetensors", "model", arrays, {**about, "files": _hashes(path)})
+
+
+def write_member(path: Path, member: int, arrays: arrayfile.Arrays, about: Mapping[str, Any]) -> None:
+    """Write the best weights of a further network of a training; `member` counts from 1."""
+    name = files.subfolder(path, "train") / f"network-{member}.safetensors"
+    arrayfile.write_arrays(name, "model", arrays, {**about, "files": _hashes(path)})
+
+
+def read_member(path: Path, member: int) -> arrayfile.Arrays:
+    """The weights of a further network. Raises CheckpointError where they are missing, damaged or of another training."""
+    arrays, about = arrayfile.read_arrays(path / "train" / f"network-{member}.safetensors", "model")
+    read_texts(path, about)
+    return arrays
 
 
 def read_model(path: Path, weights: bool = True) -> tuple[arrayfile.Arrays, dict[str, Any], dict[str, str]]:

@@ -23,7 +23,10 @@ from lmgen.system.lock import TakenError
 
 HOME = Path("checkpoints")
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)  # of Windows, any suffix
-OURS = {"config.json", "vocab.json", "known.safetensors", "model.safetensors", "metrics.jsonl", "README.md", "train"}
+OURS = {
+    *("config.json", "vocab.json", "known.safetensors", "model.safetensors", "mixture.safetensors", "metrics.jsonl", "README.md"),
+    "train",
+}
 
 
 # ---- create ------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,21 +34,30 @@ class Fitted:
     @property
     def ngrams(self) -> int:
         """How many n-grams it holds, of all lengths."""
-        return sum(len(level.keys) for level in self.lm.levels)
+        return len(self.lm)
 
 
-def fitted(train: np.ndarray, valid: np.ndarray | None, vocab: Vocab, carry: bool, order: int | None = None) -> Fitted:
+def fitted(
+    train: np.ndarray,
+    valid: np.ndarray | None,
+    vocab: Vocab,
+    carry: bool,
+    order: int | None = None,
+    most: float = math.inf,
+    gain: float = 0.0,
+) -> Fitted:
     """Count a stream of ids and smooth the counts.
 
-    Without `order`, orders from 1 upwards are tried on the validation stream until one more does not help. Raises InputError for
-    an order out of range.
+    Without `order`, orders from 1 upwards are tried on the validation stream until one more does not help by the share `gain`. Of
+    more than `most` n-grams of two symbols and more the rarest are left out. Raises InputError for an order out of range.
     """
     if order is not None and not 1 <= order <= ngram.MOST:
         raise InputError(f"order {order} cannot be used: give 1 to {ngram.MOST}")
     counts, characters = ngram.Counts(train, len(vocab), carry), vocab.unit == "char"
 
     def of(order: int) -> ngram.NGramModel:
-        return ngram.NGramModel(ngram.NGramConfig(len(vocab), order, carry), ngram.smoothed(counts, order), vocab)
+        least = next(least for least in itertools.count(1) if ngram.longer(counts, order, least) <= most)
+        return ngram.NGramModel(ngram.NGramConfig(len(vocab), order, carry), ngram.smoothed(counts, order, least), vocab)
 
     if order is not None or valid is None:
         return Fitted(of(order or (UNTRIED if characters else UNTRIED_OF_WORDS)), {})
@@ -55,7 +66,7 @@ def fitted(train: np.ndarray, valid: np.ndarray | None, vocab: Vocab, carry: boo
     for candidate in range(2, (HIGHEST if characters else HIGHEST_OF_WORDS) + 1):
         model = of(candidate)
         tried[candidate] = _nats(model, valid)
-        if tried[candidate] >= least:
+        if tried[candidate] >= (1 - gain) * least:
             break
         best, least = model, tried[candidate]
     return Fitted(best, tried)

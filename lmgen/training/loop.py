@@ -47,6 +47,7 @@ class Training:
         self.validate, self.valid_symbols = validate, valid_symbols
         self.state = state or begin(task, config)
         self.progress = progress or Progress()
+        self.finishing = 0.0  # what follows the last validation, as a multiple of its time
         self.clock = parallel.clock()
         self._started = self.clock.now() - self.progress.seconds
         self._pending: deque[list[Array]] = deque()  # the losses and gradient norms of the last steps
@@ -60,16 +61,24 @@ class Training:
         return self.clock.now() - self._started
 
     def done(self) -> tuple[float, str]:
-        """The share of the training that is done, 1 or more at its end, and the sentence for that end."""
-        return self.config.done(self.batches.per_epoch, self.progress.step, self.seconds + self._last_validation())
+        """The share of the training of this network that is done, 1 or more at its end, and the sentence for that end."""
+        step, seconds = self.progress.step - self.progress.first, self.seconds - self.progress.begun
+        return self.config.done(self.batches.per_epoch, step, seconds + self._last_validation())
+
+    @property
+    def _share(self) -> float:
+        """The share of the training of all networks that is done."""
+        return (self.progress.member + min(1.0, self.done()[0])) / self.config.members
 
     def _last_validation(self) -> float:
-        """The seconds of a budget reserved for the last validation: as many as the one before took. Before the first one, a third
-        of the time that training takes on as many symbols, half of the budget at most."""
+        """The seconds of a budget reserved for the last validation and what follows it: as many as the one before took. Before
+        the first one, a third of the time that training takes on as many symbols, half of the budget at most."""
         steps, seconds = self._since_compiled()
+        finishing = self.finishing if self.progress.member + 1 == self.config.members else 0.0
         if self.progress.validating or self.config.budget is None or steps < 5:
-            return self.progress.validating
-        return min(self.config.budget / 2, seconds / (steps * self.config.symbols) * self.valid_symbols / 3)
+            return (1 + finishing) * self.progress.validating
+        one = seconds / (steps * self.config.symbols) * self.valid_symbols / 3
+        return min(self.config.budget / self.config.members / 2, (1 + finishing) * one)
 
     def _since_compiled(self) -> tuple[int, float]:
         """Steps and seconds since everything was compiled."""
@@ -82,16 +91,19 @@ class Training:
         last = first, self.seconds  # of the last report with a loss
         share, why = self.done()
         self.state = parallel.placed(self.state)
-        if share >= 1:  # a resumed training may have no step left
+        if share >= 1 and not progress.ended:  # a resumed training may have no step left
             progress.finished = progress.finished or why
+            self._end()
         while not progress.finished:
-            k, rate = progress.step, progress.scale * config.rate(progress.step, self.done()[0])
+            if progress.ended:
+                self._begin_next()
+            k, rate = progress.step, progress.scale * config.rate(progress.step - progress.first, self.done()[0])
             steps, seconds = self._since_compiled()
             if steps and (steps < FRESH or seconds / steps > SLOW):  # two steps at a time would take more memory and gain nothing
                 self.settle()
             if k < first + FRESH:
                 memory.give_back()
-            self.state, *pending = step(self.task, config.optimiser, self.state, self.batches[k], rate, k)
+            self.state, *pending = step(self.task, config.optimiser, self.state, self.batches[k], rate, k - progress.first)
             for number in pending:
                 number.copy_to_host_async()
             self.settle(self._ahead - 1)  # waiting for a step before keeps the device busy with this one
@@ -108,7 +120,7 @@ class Training:
                 self.settle()
             speed = (progress.step - last[0]) * config.symbols / max(1e-9, self.seconds - last[1])
             symbols = progress.step * config.symbols
-            report = StepReport(progress.step, symbols, self.seconds, min(1.0, self.done()[0]), speed, rate)
+            report = StepReport(progress.step, symbols, self.seconds, self._share, speed, rate)
             if has_loss:
                 mean = progress.sum_nats / progress.counted if progress.counted else None
                 report = replace(report, train_nats=mean, gradient_norm=self._norm, skipped=int(self.state.skipped))
@@ -124,7 +136,20 @@ class Training:
             progress.seconds = self.seconds
             if ends:
                 progress.finished = self.done()[1]
+            self._end()
             yield report
+
+    def _end(self) -> None:
+        """Where a network is done and others follow, it is that network alone that is finished."""
+        if self.progress.finished and self.progress.member + 1 < self.config.members:
+            self.progress.finished, self.progress.ended = "", True
+
+    def _begin_next(self) -> None:
+        """Begin with the next network, which differs by its seed and by the order of its batches."""
+        progress = self.progress
+        progress.member, progress.first, progress.begun, progress.ended = progress.member + 1, progress.step, self.seconds, False
+        progress.best_nats, progress.best_step, progress.since_best, progress.scale = None, progress.step, 0, 1.0
+        self.state = parallel.placed(begin(self.task, replace(self.config, seed=self.config.seed + progress.member)))
 
     def settle(self, left: int = 0) -> None:
         """Wait for all steps but the last `left`, and add their losses to the mean."""

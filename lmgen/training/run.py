@@ -12,10 +12,11 @@ import json
 import math
 import os
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ from lmgen.defaults import labelling, language
 from lmgen.defaults.choices import CHOICES
 from lmgen.defaults.config import Progress, StepReport, TrainingConfig
 from lmgen.errors import CheckpointError, InputError, LmgenError
-from lmgen.models import recurrent, schema
+from lmgen.models import kinds, mixed, recurrent, schema
 from lmgen.models.provenance import Provenance, TextSettings, same_text
 from lmgen.nn import model
 from lmgen.nn.precision import precision_of
@@ -37,14 +38,15 @@ from lmgen.options import table
 from lmgen.system import arrayfile, checkpoint, devices, directories, files, trees
 from lmgen.system.cluster import group
 from lmgen.tasks import task_of
-from lmgen.training import metrics, parallel
+from lmgen.training import counting, metrics, parallel
 from lmgen.training.card import card, of_text, reading
+from lmgen.training.finishing import finish, mixture
 from lmgen.training.loop import Training
 from lmgen.training.plans import measured
 from lmgen.training.step import State, begin
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
-Weights = tuple[arrayfile.Arrays, dict[str, Any], str]  # what becomes model.safetensors, its metadata, and README.md
+Weights = tuple[arrayfile.Arrays, dict[str, Any], bytes, int]  # of a network, their metadata, README.md, which network it is
 
 
 class Run:
@@ -72,6 +74,9 @@ class Run:
         validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
         self.training = Training(config, task, batches, validate, state, progress, valid_symbols)
         self.saved = self.progress.step  # the step of the newest snapshot
+        self.finished: finish.Finished | None = None  # what was made of the network at the end
+        if self._mixes:
+            self.training.finishing = finish.validations(data)
 
     @property
     def path(self) -> Path:
@@ -81,6 +86,11 @@ class Run:
     @property
     def progress(self) -> Progress:
         return self.training.progress
+
+    @property
+    def _mixes(self) -> bool:
+        """Whether the network is to be mixed with an n-gram model of its text."""
+        return self.kind is kinds.RECURRENT and self.config.mixture and self.data.valid is not None
 
     def language_model(self, params: model.Params | None = None) -> Any:
         """The model as it is now (or with other parameters), for a sample or a look."""
@@ -92,7 +102,7 @@ class Run:
     def __iter__(self) -> Generator[StepReport, None, None]:
         lines = metrics.Writer(self._metrics)
         with memory_of(self.network, self.config):
-            saved = self.training.seconds
+            saved, ngrams = self.training.seconds, self._counted()
             for report in self.training:
                 lines.add(report)
                 if report.valid_nats is not None:
@@ -107,6 +117,41 @@ class Run:
                     self.trouble = self.trouble or lines.trouble
                     report = replace(report, trouble=self.trouble)
                 yield report
+            if self.progress.finished and ngrams:
+                self._finish(ngrams)
+
+    def _counted(self) -> counting.Fitted | None:
+        """The n-gram model of the text."""
+        return mixture.counted(self.data, self.network.carry, self.config.budget) if self._mixes else None
+
+    def _finish(self, ngrams: counting.Fitted) -> None:
+        """Make the best of the network that was kept and the n-grams, and write it."""
+        parts: list[arrayfile.Arrays] = []
+        about: dict[str, Any] = {}
+        if self.writes and self.place.published and not self.trouble:
+            arrays, about, _ = checkpoint.read_model(self.place.folder)
+            parts = [arrays, *(checkpoint.read_member(self.place.folder, k) for k in range(1, self.progress.member + 1))]
+        if group.count() > 1:
+            sent = [group.sent(arrayfile.content(one)) for one in parts or [{}] * (self.progress.member + 1)]
+            parts = [arrayfile.arrays_of(one) for one in sent]
+        if not any(parts):
+            return
+        origin = Provenance(self.text, self.data.known, self.path, about)
+        kind: Any = loading.type_of(vars(self.network))
+        networks = [kind.from_arrays(self.network, one, self.data.vocab, self.config.precision, origin) for one in parts]
+        self.finished = found = finish.finished(networks, ngrams, self.data.valid.stream)
+        if not self.writes:
+            return
+        try:
+            mixed.forget(self.place.folder)
+            if found.temperature != 1:
+                checkpoint.write_model(self.place.folder, found.network.arrays(), found.network.provenance.about)
+            if found.mixed:
+                mixed.write(self.place.folder, found.mixed, found.times)
+            page = self._page(about["parameters"], found.best.provenance.about["valid_nats"], found.rows)
+            files.write_bytes(self.place.folder / "README.md", page)
+        except LmgenError as error:
+            self.trouble = str(error)
 
     @property
     def _metrics(self) -> Path:
@@ -129,8 +174,7 @@ class Run:
         weights = self._weights(nats if step == self.progress.step else None) if keeps_last else self._better
         try:
             if weights:
-                checkpoint.write_model(self.place.folder, *weights[:2])
-                files.write_bytes(self.place.folder / "README.md", weights[2].encode("utf-8", "replace"))
+                self._write(*weights)
                 self._better = None
             arrays = trees.flatten(state._asdict())
             about = {"progress": asdict(self.progress), "text_sha256": self.data.sha256, "train": asdict(self.config)}
@@ -143,26 +187,40 @@ class Run:
                 self._better = {name: a.copy() for name, a in self._better[0].items()}, *self._better[1:]
             raise
 
+    def _write(self, arrays: arrayfile.Arrays, about: dict[str, Any], page: bytes, member: int) -> None:
+        """Write the weights to keep of a network; those of the first one are the model until all are trained."""
+        if member:
+            checkpoint.write_member(self.place.folder, member, arrays, about)
+            return
+        mixed.forget(self.place.folder)
+        checkpoint.write_model(self.place.folder, arrays, about)
+        files.write_bytes(self.place.folder / "README.md", page)
+
     def _validate(self, params: model.Params) -> float:
         nats, self._facts = self.language_model(params).validate(self.data.valid)
         return nats
 
     def _weights(self, valid_nats: float | None) -> Weights:
-        params, network, config = self.language_model().params, self.network, self.config
-        parameters, step, kind = model.parameters(params), self.progress.step, self.kind
+        params = self.language_model().params
+        parameters, step = model.parameters(params), self.progress.step
         about = {"step": step, "valid_nats": valid_nats, "parameters": parameters, "text_sha256": self.data.sha256}
         about |= self._facts
+        return trees.flatten(params), about, self._page(parameters, valid_nats), self.progress.member
+
+    def _page(self, parameters: int, valid_nats: float | None, further: Mapping[str, str] = MappingProxyType({})) -> bytes:
+        """README.md, with further rows."""
+        network, config, kind = self.network, self.config, self.kind
         tied, letters = ", tied" * network.tie, ", words with their letters" * network.hashed
         rows = {
             "network": f"{network.describe()}, embedding {network.embedding}{tied}{letters}, dropout {network.dropout:g}",
             "parameters": f"{parameters:,}",
+            **further,
             "read as": f"{kind.nouns[1]}s" if kind.nouns[1] else reading(self.data.vocab, self.text.sequence, network.carry),
-            "steps": f"{step:,} of {config.batch} × {config.window} {kind.nouns[0]}s",
+            "steps": f"{self.progress.step:,} of {config.batch} × {config.window} {kind.nouns[0]}s",
             "seed": str(config.seed),
             **of_text(self.data, self.text, valid_nats, f"{kind.nats} a {kind.per}", kind.nouns),
         }
-        page = card(self.path.name, kind.title, rows, kind.command)
-        return trees.flatten(params), about, page
+        return card(self.path.name, kind.title, rows, kind.command).encode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -207,6 +265,8 @@ def chosen(text: TextSettings, **options: Any) -> Chosen:
             raise InputError(f"--input hash reads the letters of words, and the unit is {unit}: add --unit word, or leave it out")
         network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, hashed=hashed, **plan.shape)
         pace = plan.train
+    if (wanted.get("members") or 1) > 1 and data.valid is None:
+        raise InputError("--members are kept where validation gains, and this text is too short to hold some back: give --valid")
     config = TrainingConfig(**{**pace, "precision": precision_of(pace.get("precision", "auto"), network.cell)})
     if wanted.get("batch") is None and not text.form:
         config = replace(config, batch=parallel.rounded(config.batch))
@@ -298,6 +358,8 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     if progress.best_nats is not None:
         try:
             checkpoint.read_model(path)
+            if progress.member:
+                checkpoint.read_member(path, progress.member)
         except CheckpointError as error:
             complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)

@@ -33,7 +33,7 @@ def test_what_is_asked_for_stands():
     shape = {"cell": "gru", "size": 33, "layers": 2, "residual": True, "layer_norm": True, "direction": "both", "embedding": 7}
     shape |= {"tie": True, "dropout": 0.55}
     train = {"batch": 3, "window": 9, "learning_rate": 0.03, "steps": 11, "weight_decay": 0.07, "clip": 0.4, "seed": 5}
-    train |= {"precision": "f32", "patience": 2, "keep": "last"}
+    train |= {"precision": "f32", "patience": 2, "keep": "last", "mixture": False, "members": 2}
     for unit in ("char", "word"):
         chosen = language.choose(corpus(50_000, unit), False, shape | train)
         assert chosen == (shape, train)

@@ -19,8 +19,9 @@ from lmgen.data import corpus
 from lmgen.data.reading import Text, whole
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import InputError
-from lmgen.evaluation import scorecard, scores
+from lmgen.evaluation import scores
 from lmgen.models import scoring
+from lmgen.models.mixed import mixed_nats, mixing_weight
 from lmgen.training import counting
 
 SMALL = {"steps": 2, "size": 6, "embedding": 4, "batch": 2, "window": 8, "precision": "f32"}
@@ -172,9 +173,9 @@ nats_of = st.lists(st.tuples(st.floats(0.01, 20), st.floats(0.01, 20)), min_size
 @settings(max_examples=60, deadline=None)
 def test_the_weight_is_the_best_there_is(pairs):
     a, b = np.array(pairs).T
-    best = scorecard.mixed(a, b, scorecard.mixing_weight(a, b)).sum()
+    best = mixed_nats(a, b, mixing_weight(a, b)).sum()
     for weight in np.linspace(0, 1, 101):
-        assert best <= scorecard.mixed(a, b, weight).sum() + 1e-4 * len(a)
+        assert best <= mixed_nats(a, b, weight).sum() + 1e-4 * len(a)
 
 
 def test_mixing_models_mixes_their_probabilities(made, tmp_path):

@@ -23,6 +23,7 @@ from lmgen.applied.translator import Translator
 from lmgen.applied.writer import Writer
 from lmgen.data import subword
 from lmgen.data.vocab import Vocab
+from lmgen.models.mixed import Mixed
 from lmgen.models.ngram import Counts, NGramConfig, NGramModel, smoothed
 from lmgen.models.provenance import Provenance
 from lmgen.models.recurrent import Cloze, Recurrent
@@ -66,6 +67,11 @@ def ngrams(order: int = 3, carry: bool = False) -> NGramModel:
     stream[-1] = 0
     levels = smoothed(Counts(stream, len(LETTERS), carry), order)
     return NGramModel(NGramConfig(len(LETTERS), order, carry), levels, LETTERS)
+
+
+def mixture(carry: bool = False, **changes: Any) -> Mixed:
+    """A drawn network mixed with n-grams."""
+    return Mixed([drawn("language", carry=carry, **changes)], ngrams(3, carry), np.float32([0.2, 0.5, 0.9]), Provenance())
 
 
 def folder_of(contents: Mapping[str, bytes], folder: Path) -> ModuleType:

@@ -135,6 +135,29 @@ def assert_scores(found, expected, error):
 # ---- the numbers -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("format", ["numpy", "html"])
+@pytest.mark.parametrize("changes", [{}, {"carry": True, "layers": 2, "cell": "gru"}], ids=str)
+def test_a_mixture_is_that_of_lmgen(format, changes, tmp_path):
+    lm = exports.mixture(**changes)
+    model = FORMATS[format](lm, tmp_path)
+    for text, score in zip(TEXTS, scores(lm, TEXTS) if not lm.carry else (next(scores(lm, [t])) for t in TEXTS), strict=True):
+        assert_scores(model.score(text), score.symbols, model.error)
+    expected = [one.text for one in islice(sampling.samples(lm, Settings(max_length=40, top_k=6), 5, "ab"), 3)]
+    assert model.sample(3, "ab", 5, max_length=40, top_k=6) == expected
+
+
+@pytest.mark.parametrize("format", ["torch", "onnx"])
+def test_a_format_without_mixtures_holds_the_network_and_says_so(format):
+    pytest.importorskip("onnx" if format == "onnx" else "safetensors")
+    lm = exports.mixture()
+    assert table.contents(lm, format) == table.contents(lm.network, format)
+    assert table.left_out(lm, format) == (
+        f"the network is written without what is mixed with it: n-grams are nothing that --format {format} holds"
+    )
+    assert not table.left_out(lm.network, format)
+    assert not table.left_out(lm, "numpy")
+
+
 @pytest.mark.parametrize(("cell", "changes"), NETWORKS, ids=str)
 def test_nats_are_those_of_lmgen(cell, changes, exported):
     lm = drawn("language", cell=cell, **changes)

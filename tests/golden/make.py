@@ -22,6 +22,8 @@ def main() -> None:
     text = provenance.TextSettings(("words.txt",), (), "line", "utf-8", "strict", split.Split(share=split.HELD_OUT))
     options = {"size": 6, "embedding": 4, "batch": 4, "window": 8, "learning_rate": 0.02, "dropout": 0.1, "precision": "f32"}
     stopped(run.new(home / "network", text, **options, steps=60))
+    for _ in run.new(home / "mixture", text, **options, steps=20, members=2):
+        pass
     labelled(home)
     graphs(home)
     pairs(home)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 @command("lmgen explain cities names.txt", 'lmgen explain cities --compare "San Juan" "San Yuan"', options=commands.EXPLAIN)
 @click.argument("model")
 @click.argument("file", default="-")
-def explain(model: str, file: str, compare: tuple[str, str] | None, label: str | None, precision: str, **options: Any) -> None:
+def explain(
+    model: str, file: str, compare: tuple[str, str] | None, label: str | None, precision: str, mixture: bool, **options: Any
+) -> None:
     """Show how surprising each symbol of a text is.
 
     Prints the text of FILE (or standard input) coloured by the bits that each symbol costs MODEL. Into a pipe, and with --table,
@@ -40,7 +42,7 @@ def explain(model: str, file: str, compare: tuple[str, str] | None, label: str |
     from lmgen.evaluation import contrast, explanation
     from lmgen.models.capabilities import Scores, require
 
-    loaded = load(model, precision)
+    loaded = load(model, precision, mixture)
     loaded = loaded.by(label) if label is not None else loaded
     lm = require(loaded.lm, Scores, "use lmgen {command}, or train one with --task language")
     behind = explanation.background(lm, terminal.note) if options["background"] else explanation.Background()

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from lmgen.evaluation.scorecard import mixed, mixing_weight
+from lmgen.models.mixed import mixed_nats, mixing_weight
 
 WINDOWS = (100, 500, 2000)
 SHARPNESS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # θ times the mean of |h|²
@@ -38,7 +38,7 @@ class Cache:
         """The nats [T] of the symbols of each block. Each symbol is scored before it enters the cache."""
         thetas, windows = np.array([self.theta], np.float32), np.array([self.window], np.int32)
         for nats, cached in _against(blocks, thetas, windows):
-            yield mixed(nats, cached[0], self.weight)
+            yield mixed_nats(nats, cached[0], self.weight)
 
 
 def only_text(block: Block) -> np.ndarray:
@@ -55,7 +55,7 @@ def fit(blocks: list[Block]) -> Cache:
     found = [*_against(iter(blocks), thetas.astype(np.float32), windows.astype(np.int32))]
     nats, cached = np.concatenate([n for n, _ in found]), np.concatenate([c for _, c in found], 1)
     weights = [mixing_weight(nats, each) for each in cached]
-    totals = [float(mixed(nats, each, weight).sum()) for each, weight in zip(cached, weights, strict=True)]
+    totals = [float(mixed_nats(nats, each, weight).sum()) for each, weight in zip(cached, weights, strict=True)]
     best = int(np.argmin(totals))
     return Cache(int(windows[best]), float(thetas[best]), weights[best])
 

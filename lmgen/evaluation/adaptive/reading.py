@@ -22,6 +22,7 @@ from lmgen.evaluation.adaptive.cache import Block, Cache
 from lmgen.evaluation.adaptive.dynamic import Dynamic
 from lmgen.evaluation.scores import Measures, measures_of
 from lmgen.models.capabilities import Adapts, Model, require
+from lmgen.models.mixed import Mixed
 from lmgen.nn import model
 from lmgen.nn.model import NetworkConfig, Params
 from lmgen.options import kinds, table
@@ -76,10 +77,11 @@ class Adapted:
 
 
 def adaptation(lm: Model, how: str, valid: Ids) -> Adaptation:
-    """The adaptation of a network, fitted to a validation text.
+    """The adaptation of a network (of a model of several parts the first one), fitted to a validation text.
 
     Raises InputError for a model that is no network which reads from left to right, and for a text without symbols.
     """
+    lm = lm.network if isinstance(lm, Mixed) else lm
     table.check("adapt", kinds.Choice(WAYS), how)
     network = require(lm, Adapts, "leave out --adapt, or name a network that reads in one direction")
     if valid.symbols < 1:

@@ -1,6 +1,8 @@
 // The n-grams, as a tree: on level k the children of node n of the level before are the nodes from first[n] to first[n + 1], in
 // the order of their last symbols, `ids`.
 
+const NGRAMS = W.mixture ? W.mixture.ngrams : W;
+
 /** The nodes of the last 1, 2, … symbols before anything is read: none. */
 function noContext() {
   return Array(MODEL.order - 1).fill(-1);
@@ -9,11 +11,11 @@ function noContext() {
 /** The nodes of the last 1, 2, … symbols up to this id, and ln p [V] of what follows. */
 function readNgrams(state, id) {
   const cut = id === EOS && !MODEL.carry; // no context reaches back over the end of a text
-  const after = state.map((_, k) => (k === 0 ? id : cut ? -1 : child(W[k], state[k - 1], id)));
-  const logP = Float64Array.from(W[0].log_p.row(0));
+  const after = state.map((_, k) => (k === 0 ? id : cut ? -1 : child(NGRAMS[k], state[k - 1], id)));
+  const logP = Float64Array.from(NGRAMS[0].log_p.row(0));
   after.forEach((node, k) => {
     if (node < 0) return;
-    const { ids, first, log_p } = W[k + 1], backoff = W[k].backoff.row(0)[node];
+    const { ids, first, log_p } = NGRAMS[k + 1], backoff = NGRAMS[k].backoff.row(0)[node];
     for (let symbol = 0; symbol < logP.length; symbol++) logP[symbol] += backoff;
     for (let at = first[node]; at < first[node + 1]; at++) logP[ids[at]] = log_p.row(0)[at];
   });

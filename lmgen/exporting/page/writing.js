@@ -1,6 +1,7 @@
 // Writing and scoring. The random numbers are those of JAX, so that a seed gives the text that lmgen writes for it.
 
-const [start, read] = MODEL.cell === "ngram" ? [noContext, readNgrams] : [empty, readNetwork]; // the state at first, and one step
+const READERS = { ngrams: [noContext, readNgrams], network: [empty, readNetwork], mixture: [emptyMixture, readMixture] };
+const [start, read] = READERS[MODEL.reads]; // the state at first, and one step
 
 /** The symbols that the model writes behind a prompt, one by one: id, whether it is of the prompt, nats, and what else could come. */
 function* written(prompt, seed, number, { temperature = 1, topK = 0, topP = 1, minP = 0, maxLength = 1000, lines = MODEL.carry ? 10 : 1, by = null } = {}) {

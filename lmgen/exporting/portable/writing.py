@@ -7,12 +7,17 @@ import secrets
 import numpy as np
 
 from lmgen.exporting.portable.given import EOS, MODEL, UNK, W
+from lmgen.exporting.portable.mixture import empty_mixture, read_mixture
 from lmgen.exporting.portable.network import empty, read_network
 from lmgen.exporting.portable.ngrams import no_context, read_ngrams
 from lmgen.exporting.portable.norms import log_softmax, softmax
 from lmgen.exporting.portable.symbols import decode, encode, spell
 
-READERS = {"network": (empty, read_network), "ngrams": (no_context, read_ngrams)}  # the state at first, and one step
+READERS = {  # the state at first, and one step
+    "network": (empty, read_network),
+    "ngrams": (no_context, read_ngrams),
+    "mixture": (empty_mixture, read_mixture),
+}
 
 
 def sample(count=10, prompt="", seed=-1, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, max_length=1000, lines=0, label=""):
