@@ -7,6 +7,7 @@ It needs the extras remote and moto.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AW
 
 
 def main() -> None:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     endpoint = "http://{}:{}".format(*server.get_host_and_port())
@@ -30,7 +32,7 @@ def main() -> None:
 
         def with_store(command: str) -> str:
             """The command; what it reads of the store is copied there before."""
-            if "s3://" in command:
+            if command.startswith("lmgen corpus check s3://"):
                 for file in Path(folder, "corpus").iterdir():
                     store.upload_file(str(file), "bucket", f"corpus/{file.name}")
             return command

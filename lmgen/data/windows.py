@@ -51,9 +51,8 @@ class Windows:
         self.per_epoch = max(1, -(-self.length // (batch * window)))
         self._blocks = np.zeros(1, np.int64) if carry else block_starts(self.stream) if ids.blocks is None else ids.blocks
         self._orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # of the last two epochs that were asked for
-        self._expect = (
-            expecting(self.share.stop - self.share.start) if (expecting := getattr(ids.stream, "expecting", None)) else None
-        )
+        expecting = getattr(ids.stream, "expecting", None)
+        self._expect = expecting(self.share.stop - self.share.start) if expecting else None
 
     def begins(self, step: int) -> np.ndarray:
         """The columns [B] whose carried state is forgotten before this window."""
@@ -62,9 +61,10 @@ class Windows:
         return np.full(self.share.stop - self.share.start, self.carry or step % self.per_epoch == 0)
 
     def __getitem__(self, step: int) -> np.ndarray:
+        window = self.stream[self._places(step, np.arange(self.window + 1 + self.ahead))].astype(np.int32)
         if self._expect:
             self._expect(self._places(step + min(self.per_epoch, EXPECTED), np.array([0, self.window])))
-        return self.stream[self._places(step, np.arange(self.window + 1 + self.ahead))].astype(np.int32)
+        return window
 
     def _places(self, step: int, rows: np.ndarray) -> np.ndarray:
         """Where in the stream some rows of a window are."""

@@ -164,7 +164,7 @@ def same_text(path: Path, text: TextSettings, vocab: Vocab, carry: bool, sha256:
 
     Raises InputError where it is missing or, given its sha256, has changed.
     """
-    address = shards.address_of(text.files)
+    address = None if text.form else shards.address_of(text.files)
     for name in () if address else (*text.files, *text.valid_files):
         if not os.path.exists(name):
             came_from = {STDIN: "came from standard input", PYTHON: "came from Python"}.get(name_of(Path(name)))

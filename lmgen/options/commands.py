@@ -277,7 +277,7 @@ CORPUS_BUILD = (
         for option in table.TRAIN
         if option.of in ("text", "vocabulary") and option.name not in ("task", "column", "separator")
     ),
-    Option("shard", Whole(1, 1 << 30), 1 << 22, "Symbols of a shard, about."),
+    Option("shard", Whole(1, 1 << 30), 1 << 21, "Symbols of a shard, about."),
 )
 ARPA_READ = (
     replace(OUTPUT, help="Model directory.", chosen="checkpoints/ and the file's name"),

@@ -30,8 +30,6 @@ from lmgen.errors import InputError, LmgenError
 from lmgen.system import files, lock
 from lmgen.system.lock import TakenError
 
-SYMBOLS = 1 << 22  # of a shard
-
 
 def build(
     path: Path,
@@ -39,7 +37,7 @@ def build(
     valid: Text | None,
     unit: str,
     carry: bool,
-    symbols: int = SYMBOLS,
+    symbols: int,
     note: Callable[[str], None] = lambda _: None,
     **vocabulary: Any,
 ) -> Manifest:
@@ -59,8 +57,7 @@ def build(
     try:
         with lock.held(unfinished, path), _kept(unfinished):
             builder = _Builder(unfinished, symbols, note)
-            data = corpus.load(text, valid, unit, carry, encoded=builder.encoded, **vocabulary)
-            found = builder.finished(data, text, carry)
+            found = builder.finished(corpus.load(text, valid, unit, carry, encoded=builder.encoded, **vocabulary), text, carry)
             shutil.rmtree(unfinished / "train")  # the lock
             with files.explained(f"cannot put {unfinished} in the place of {path}"):
                 os.rename(unfinished, path)
@@ -164,7 +161,7 @@ class _Shards:
                 return False
         except (LmgenError, ValueError, TypeError, LookupError):
             return False
-        self.encoder.counts, self.read, self.held, self.length = counts, read, [], 0
+        self.encoder.counts, self.read, self.held, self.length = counts, int(read), [], 0
         self.shards.append(found)
         return True
 

@@ -30,7 +30,7 @@ from lmgen.options.kinds import Bounded, Choice, Flag, Text, Whole, quoted
 NAME, VOCABULARY, KNOWN, BLOCKS = "manifest.json", "vocab.json", "known.u64", "blocks.i64"
 KIND, FORMAT = "lmgen corpus", 1
 SUMS = ("ids", "sequences", "characters", "bytes", "unknown", "words", "marked")  # of a side, as an `Encoder` counts them
-MOST = 1 << 26  # bytes of a manifest: some 700,000 shards
+MOST = 1 << 28  # bytes of a manifest: some three million shards
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from lmgen.errors import InputError, LmgenError, printable
 from lmgen.system import cache
 
 SCHEMES = ("s3", "gs", "az")  # of the addresses of stores
-KEPT = 4 << 30  # bytes of fetched files that stay on the disk; half of its free space, if that is less
+KEPT = 64 << 30  # bytes of fetched files that stay on the disk; half of its free space, if that is less
 BLOCK = 1 << 20  # bytes that are verified or fetched at a time
 WAITS = (0.5, 1, 2, 4, 8, 15, 30)  # seconds before each new try
 NO_CREDENTIALS = ("169.254.169.254", "MissingAccount")  # the metadata of a cloud, the last resort, and a name that is not set
@@ -114,7 +114,7 @@ class Remote:
                 self._tried(entry.name, lambda: self._fetch(entry, kept))
                 found = _mapped(kept, shown, entry, below)
             except OSError as error:
-                raise LmgenError(f"cannot keep {shown} in {self.folder}: {error.strerror}; free some space") from None
+                raise ShardError(f"cannot keep {shown} in {self.folder}: {error.strerror}; free some space") from None
         self._mapped[entry.sha256] = found
         return found
 
