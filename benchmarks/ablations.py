@@ -45,6 +45,7 @@ OPTIONS = {
     "β1 = 0, β2 = 0.9999": "--beta1 0 --beta2 0.9999",
     "β2 = 0.99": "--beta2 0.99",
     "two layers": "--layers 2",
+    "two layers, skip": "--layers 2 --skip",
     "lstm-coupled": "--cell lstm-coupled",
     "lstm-capped": "--cell lstm-capped",
     "lstm-mogrifier": "--cell lstm-mogrifier",
@@ -99,8 +100,8 @@ def measure(run: Commands, text: str, end: str, seeds: int, names: list[str]) ->
 def _with(how: str, option: str) -> str:
     """The options of a training with others, which replace those of the same name."""
     words, new = how.split(), option.split()
-    for name in new[::2]:
-        if name in words:
+    for name in new:
+        if name.startswith("--") and name in words:
             del words[words.index(name) : words.index(name) + 2]
     return " ".join([*words, *new])
 

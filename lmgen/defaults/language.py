@@ -93,6 +93,10 @@ def check(wanted: Mapping[str, Any]) -> None:
     for name, (what, other) in SETTINGS.items():
         if wanted.get(name) is not None and name not in getattr(own, "settings", ()):
             raise InputError(f"--{name} is a setting of {what}, which {cell} has not: leave it out, or give --cell {other}")
+    if wanted.get("skip") and own and own.normalises:
+        raise InputError(
+            f"--skip is for recurrent layers, and {cell} has connections of its own: leave it out, or give --cell lstm"
+        )
     for name in ("state_dropout", "weight_dropout"):
         if wanted.get(name) and own and (own.normalises or not own.recurrent):
             flag = f"--{name.replace('_', '-')}"
@@ -116,7 +120,7 @@ def memory_needed(network: NetworkConfig, config: TrainingConfig) -> int:
     """
     head = 0 if network.tie else network.classes * network.outputs
     weights = network.rows * network.embedding + head + layer_weights(network)
-    kept = config.symbols * network.layers * network.outputs * (1 + CELLS[network.cell].gates)
+    kept = config.symbols * network.layers * network.width * (1 + CELLS[network.cell].gates)
     if network.context and network.heads:  # the weights of attention
         kept += config.symbols * network.layers * network.heads * (network.context + config.window)
     without = network.rows * network.embedding if model.reads_few_rows(network, config.symbols) else 0

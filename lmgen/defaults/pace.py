@@ -60,5 +60,5 @@ def counted(network: NetworkConfig, batch: int, window: int) -> tuple[float, flo
 def layer_weights(network: NetworkConfig) -> int:
     """The number of weights in the layers, of all stacks."""
     gates, recurrent = CELLS[network.cell].gates, sum(CELLS[network.cell].recurrent.values())
-    inputs = network.embedding + (network.layers - 1) * network.size
-    return network.outputs * (gates * inputs + recurrent * network.layers * network.size)
+    inputs = network.embedding + (network.layers - 1) * (network.size + network.embedding * network.skip)
+    return network.width * (gates * inputs + recurrent * network.layers * network.size)

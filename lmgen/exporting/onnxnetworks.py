@@ -86,9 +86,10 @@ def stack(
 ) -> tuple[list[Any], Value]:
     """The states of a stack after rows [T, B, E], and the outputs [T, B, N] of its top layer, as `model.read_stack` has them;
     where `forget` [T, B] is true a state is forgotten first. An operator of ONNX never forgets."""
-    cell, after = model.cell_of(config), []
+    cell, after, symbols, outs = model.cell_of(config), [], rows, []
     for k, own in enumerate(p["layers"]):
-        read = graph.call(partial(normalised, p["norms"][k]), rows) if config.layer_norm else rows
+        read = graph.call(_joined, rows, symbols) if config.skip and k else rows
+        read = graph.call(partial(normalised, p["norms"][k]), read) if config.layer_norm else read
         if forget is None and type(cell) in OPERATORS:
             state, hs = _operator(graph, cell, own, states[k], read, reverse)
         else:
@@ -96,7 +97,12 @@ def stack(
             state, hs = graph.scan(partial(_step, cell, own), states[k], (xs, forget) if forget else (xs,), reverse)
         rows = graph.call(jnp.add, rows, hs) if config.residual and k else hs
         after.append(state)
-    return after, rows
+        outs.append(rows)
+    return after, graph.call(_joined, *outs) if config.skip else rows
+
+
+def _joined(*rows: Array) -> Array:
+    return jnp.concatenate(rows, -1)
 
 
 def _inputs(cell: Cell, p: Params, rows: Array) -> Array:

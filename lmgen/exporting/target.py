@@ -79,6 +79,7 @@ def _network(config: Any) -> dict[str, Any]:
     return {
         "size": config.size,
         "residual": config.residual,
+        "skip": config.skip,
         "state": state if not attends else {"h": config.size, "keys": 0, "values": 0},
         **({"context": cell.context, "heads": cell.heads or heads_of(config.size)} if attends else {}),
         **({"rounds": cell.rounds, "rank": cell.rank} if "rank" in cell.settings else {}),

@@ -35,7 +35,10 @@ PEERS = {
 def contents(lm: Any) -> Contents:
     """The files of a model."""
     config, about = lm.config, described(lm)
-    about |= {name: getattr(config, name) for name in ("vocab", "embedding", "layers", "layer_norm", "direction", "head_norm")}
+    about |= {
+        name: getattr(config, name)
+        for name in ("vocab", "embedding", "layers", "layer_norm", "direction", "head_norm", "outputs")
+    }
     about |= {name: rows.tolist() for name, rows in rules(lm).items()}
     if lm.kind is kinds.LABELLER:
         about |= {"vectors": config.vectors, "buckets": len(lm.params["letters"]) if config.hashed else 0}

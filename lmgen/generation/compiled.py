@@ -51,7 +51,7 @@ def weights(lm: Generates) -> Weights | None:
     if lm.config.cell not in native.CELLS or not native.kind(lm.precision):
         return None
     table = lm.config.vocab * CELLS[lm.config.cell].gates * lm.config.size
-    if lm.config.layers > COMPILED_LAYERS or table > TABLE:
+    if lm.config.skip or lm.config.layers > COMPILED_LAYERS or table > TABLE:
         return None
     with _packing:
         if lm not in _packed:

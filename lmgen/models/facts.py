@@ -20,7 +20,7 @@ from lmgen.system.cluster import environments
 LATE = {"residual": False, "layer_norm": False, "direction": "forward"}  # of models older than these settings
 
 RARE = (  # settings that are shown where they are given
-    *("context", "heads", "rounds", "rank", "input_dropout", "state_dropout", "weight_dropout", "embedding_dropout"),
+    *("context", "heads", "rounds", "rank", "skip", "input_dropout", "state_dropout", "weight_dropout", "embedding_dropout"),
     *("output_dropout", "ar", "tar"),
 )
 

@@ -76,7 +76,7 @@ class Recurrent(Network, RunsCompiled, Adapts, ShowsUnits):
         return _nats(self.config, self.precision, self.params, state, window)
 
     def stepper(self) -> tuple[Any, Callable[[Any, State, Array], tuple[State, Array]]]:
-        if self.precision == "bf16" and self.config.cell in native.CELLS:
+        if self.precision == "bf16" and self.config.cell in native.CELLS and not self.config.skip:
             return _with_one_head(self.params), _rounded_stepper(self.config)
         return self.params, _stepper(self.config, self.precision)
 

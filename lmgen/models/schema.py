@@ -114,7 +114,7 @@ Table = Mapping[str, Field]
 OF_NETWORK: Table = {
     "vocab": Field(Whole(2)),
     **{name: like(name) for name in ("cell", "size", "layers", "embedding", "tie", "dropout", "carry")},
-    **{name: like(name, late=True) for name in ("residual", "layer_norm", "direction")},
+    **{name: like(name, late=True) for name in ("residual", "skip", "layer_norm", "direction")},
     "hashed": Field(Flag(), late=True),
     **{
         name: like(name, late=True)

@@ -38,7 +38,8 @@ class NetworkConfig:
     `residual` adds a layer's input to its output, from the second layer on (He et al. 2015); with `layer_norm` every layer and
     the head read normalised vectors (Ba et al. 2016). `direction` is forward, or both for a cloze model. With `hashed` a word is
     read with its letters, the vectors of whose n-grams are learnt, too. Cells with attention see `context` symbols by `heads`
-    heads; `rounds` and `rank` are those of `lstm-mogrifier`. The rates of dropout are those of `regularisation.dropout`, `ar` and
+    heads; `rounds` and `rank` are those of `lstm-mogrifier`. With `skip` every layer also reads the
+    symbol, and the head all layers (Graves 2013). The rates of dropout are those of `regularisation.dropout`, `ar` and
     `tar` those of `regularisation.activations`.
     """
 
@@ -56,8 +57,9 @@ class NetworkConfig:
     hashed: bool = False
     context: int | None = None
     heads: int | None = None
-    rounds: int | None = None
+    rounds: Any = None  # a number or None; in GraphConfig a number
     rank: int | None = None
+    skip: bool = False
     input_dropout: float = 0.0
     state_dropout: float = 0.0
     weight_dropout: float = 0.0
@@ -68,7 +70,12 @@ class NetworkConfig:
 
     def describe(self) -> str:
         """In words: cell, layers × size, and what is unusual."""
-        unusual = {"residual": self.residual, "layer norm": self.layer_norm, "both directions": self.direction == "both"}
+        unusual = {
+            "residual": self.residual,
+            "skip connections": self.skip,
+            "layer norm": self.layer_norm,
+            "both directions": self.direction == "both",
+        }
         return ", ".join([f"{self.cell} {self.layers} × {self.size}", *(name for name, on in unusual.items() if on)])
 
     @property
@@ -104,6 +111,11 @@ class NetworkConfig:
     @property
     def outputs(self) -> int:
         """Size of the vectors that the head reads."""
+        return self.width * (self.layers if self.skip else 1)
+
+    @property
+    def width(self) -> int:
+        """Size of the outputs of a layer, of all directions."""
         return self.size * (2 if self.direction == "both" else 1)
 
 
@@ -128,7 +140,7 @@ def init(config: NetworkConfig, key: Array) -> Params:
 
 def init_stack(config: NetworkConfig, keys: list[Array], size: int) -> Params:
     """The fresh layers of one direction, the first of which reads vectors of this size."""
-    inputs = [size] + [config.size] * (config.layers - 1)
+    inputs = [size] + [config.size + size * config.skip] * (config.layers - 1)
     stack: Params = {"layers": [cell_of(config).init(k, d, config.size) for k, d in zip(keys, inputs, strict=True)]}
     return stack | ({"norms": [init_norm(d) for d in inputs]} if config.layer_norm else {})
 
@@ -203,7 +215,10 @@ def read_stack(
     dropout: Any,
     layer: Any = recurrence.layer,
 ) -> tuple[States, Array]:
-    """The state of a stack after ids [T, B], and the outputs of its top layer; `table` is the embedding or its `Rows`."""
+    """The state of a stack after ids [T, B], and the outputs of its top layer, or with `skip` of all layers.
+
+    `table` is the embedding or its `Rows`.
+    """
     hs: Any = table
     named: Array | None = None
     after: States = []
@@ -214,9 +229,11 @@ def read_stack(
         named, read = ids, slice(None)  # fewer products: take every row of the embedding once, then look up
     else:
         hs = lookup(table, ids, precision)
-    cell = cell_of(config)
+    cell, outs = cell_of(config), []
+    symbols = lookup(table, ids, precision) if config.skip and named is not None else hs
     for k, (p, s) in enumerate(zip(stack["layers"], state, strict=True)):
-        rows = normalised(stack["norms"][k], hs) if config.layer_norm else hs
+        rows = jnp.concatenate([hs, symbols], -1) if config.skip and k else hs
+        rows = normalised(stack["norms"][k], rows) if config.layer_norm else rows
         if not k:
             rows = _dropped_inputs(config, rows, read, dropout)
         elif not cell.normalises:
@@ -226,6 +243,8 @@ def read_stack(
             outputs = rows + dropped(config, outputs - rows, dropout, config.layers + k)
         hs, named = hs + outputs if config.residual and k else outputs, None
         after.append(s)
+        outs.append(hs)
+    hs = jnp.concatenate(outs, -1) if config.skip else hs
     return after, hs if dropout is None or not (config.ar or config.tar) else regularised(config.ar, config.tar, hs)
 
 

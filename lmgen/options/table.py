@@ -190,6 +190,7 @@ TRAIN = (
     Option("size", Whole(), None, "Units per layer.", "network", FITTED),
     Option("layers", Whole(1, kinds.MOST_LAYERS), None, "Number of layers.", "network", "1"),
     Option("residual", Flag(), None, "Residual connections.", "network", "from 3 layers on"),
+    Option("skip", Flag(), None, "Every layer reads the symbol, and the head all layers.", "network plain", "no"),
     Option("layer_norm", Flag(), None, "Layer normalisation before each layer and the head.", "network", FITTED),
     Option("context", Whole(1, kinds.MOST_CONTEXT), None, "Symbols that attention sees.", "network", "64"),
     Option("heads", Whole(), None, "Heads of attention.", "network", "size / 32"),

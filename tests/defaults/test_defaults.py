@@ -31,6 +31,7 @@ def corpus(symbols, unit="char", kinds=90, length=40, valid=None):
 def test_what_is_asked_for_stands():
     """Every setting that the command line has, at a value that no recipe chooses."""
     shape = {"cell": "gru", "size": 33, "layers": 2, "residual": True, "layer_norm": True, "direction": "both", "embedding": 7}
+    shape |= {"skip": True}
     shape |= {"tie": True, "dropout": 0.55, "input_dropout": 0.11, "state_dropout": 0.12, "weight_dropout": 0.13}
     shape |= {"embedding_dropout": 0.14, "output_dropout": 0.15, "ar": 1.6, "tar": 1.7}
     train = {"batch": 3, "window": 9, "learning_rate": 0.03, "steps": 11, "weight_decay": 0.07, "clip": 0.4, "seed": 5}

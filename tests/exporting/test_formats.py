@@ -26,6 +26,11 @@ NETWORKS = [
 NETWORKS += [
     (cell, changes) for cell in ("gru", "attention") for changes in ({"layers": 2, "carry": True}, {"tie": True, "size": 4})
 ]
+NETWORKS += [
+    (cell, {"layers": 3, "skip": True, "layer_norm": norm, "residual": norm})
+    for cell in ("lstm", "min-gru")
+    for norm in (False, True)
+]
 TEXTS = ["abc", "bad cab-é漢🎈", "zz a"]
 SENTENCES = [
     "from Oslo to New York now",

@@ -116,6 +116,26 @@ def test_stream_in_windows_gives_the_nats_of_each_line_alone(cell, carry):
         np.testing.assert_allclose(stream_nats(lm, stream, batch, window), alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru-reset-before"])
+def test_skip_connections_are_those_written_down(cell, layer_norm):
+    """The second layer reads the first one and the symbol, and the head reads both layers (Graves 2013)."""
+    config = replace(TINY, cell=cell, layers=2, skip=True, layer_norm=layer_norm)
+    params, ids = random_params(config), random_ids(9, 3)
+    symbols, forget = params["embedding"][ids], ids == EOS
+    assert [p["W"].shape[0] for p in params["layers"]] == [5, 6 + 5]
+
+    def read(k, rows):
+        rows = model.normalised(params["norms"][k], rows) if layer_norm else rows
+        state = CELLS[cell].start(3, 6)
+        return recurrence.layer(CELLS[cell], params["layers"][k], state, jnp.asarray(rows), None, forget, "f32")[1]
+
+    first = read(0, symbols)
+    wanted = jnp.concatenate([first, read(1, jnp.concatenate([first, symbols], -1))], -1)
+    wanted = model.normalised(params["head"], wanted) if layer_norm else wanted
+    close(model.read(config, "f32", params, model.start(config, 3), ids)[1], wanted, 1e-5)
+
+
 # ---- two ways to compute one thing -------------------------------------------------------------------------------------
 
 

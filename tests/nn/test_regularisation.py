@@ -214,6 +214,11 @@ def test_a_step_is_a_function_of_its_state_and_number(change):
     assert any(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), taken(3), taken(4))))
 
 
+def test_skip_connections_are_refused_for_cells_with_connections_of_their_own():
+    with pytest.raises(InputError, match="--skip is for recurrent layers, and transformer has"):
+        language.check({"cell": "transformer", "skip": True})
+
+
 def test_the_nats_of_a_step_do_not_contain_the_penalties():
     config = TrainingConfig(batch=3, window=7, learning_rate=0.01, steps=9)
     nats = []

@@ -6,15 +6,18 @@ function empty() {
   return Object.values(W.layers).map(zeros);
 }
 
-/** The state of a stack of layers after the input x [D], and the output [N] of the last one. */
+/** The state of a stack of layers after the input x [D], and what it gives: the output [N] of the last one, or of all. */
 function step(stack, state, x, first) {
+  const symbol = x, outs = [];
   const after = Object.entries(stack.layers).map(([k, p]) => {
-    const a = first && k === "0" ? first : inputs(p, stack.norms ? normalised(x, stack.norms[k].gain, stack.norms[k].shift) : x);
+    const read = MODEL.skip && k !== "0" ? joined(x, symbol) : x;
+    const a = first && k === "0" ? first : inputs(p, stack.norms ? normalised(read, stack.norms[k].gain, stack.norms[k].shift) : read);
     const s = CELLS[MODEL.cell](p, state[k], a);
     x = MODEL.residual && k !== "0" ? plus(x, s.h) : s.h;
+    outs.push(x);
     return s;
   });
-  return [after, x];
+  return [after, MODEL.skip ? outs.reduce((some, one) => joined(some, one)) : x];
 }
 
 /** The state of a stack after inputs [n, D], read from an empty one, and its outputs [n, N]. */

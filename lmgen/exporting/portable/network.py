@@ -18,14 +18,17 @@ def empty():
 
 
 def step(stack, state, x):
-    """The state of a stack of layers after the input x [D], and the output [N] of the last one."""
+    """The state of a stack of layers after the input x [D], and what it gives: the output [N] of the last one, or of all."""
     cell: Any = CELLS[MODEL["cell"]]
     after: list[Any] = []
+    symbol, outs = x, []
     for k, p in stack["layers"].items():
-        s = cell(p, state[int(k)], normalised(x, **stack["norms"][k]) if "norms" in stack else x)
+        read = np.append(x, symbol) if MODEL["skip"] and after else x
+        s = cell(p, state[int(k)], normalised(read, **stack["norms"][k]) if "norms" in stack else read)
         x = x + s["h"] if MODEL["residual"] and after else s["h"]
         after.append(s)
-    return after, x
+        outs.append(x)
+    return after, np.concatenate(outs) if MODEL["skip"] else x
 
 
 def outputs(stack, xs):

@@ -258,18 +258,21 @@ class Stack(nn.Module):
 
     def __init__(self, inputs):
         super().__init__()
-        size, sizes = MODEL["size"], [inputs] + [MODEL["size"]] * (MODEL["layers"] - 1)
+        size, more = MODEL["size"], inputs if MODEL["skip"] else 0
+        sizes = [inputs] + [size + more] * (MODEL["layers"] - 1)
         self.layers = nn.ModuleList(LAYERS[MODEL["cell"]](n, size) for n in sizes)
         self.norms = nn.ModuleList(nn.LayerNorm(n) if MODEL["layer_norm"] else nn.Identity() for n in sizes)
 
     def forward(self, xs, states=None):
-        """The outputs [T, B, N] and the states of the layers after inputs xs [T, B, D]."""
-        after = []
+        """The outputs [T, B, N] of the last layer, or of all, and the states of the layers after inputs xs [T, B, D]."""
+        after, outs, symbols = [], [], xs
         for k, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            hs, state = layer(norm(xs), states[k] if states else None)
+            read = torch.cat([xs, symbols], -1) if MODEL["skip"] and k else xs
+            hs, state = layer(norm(read), states[k] if states else None)
             xs = xs + hs if MODEL["residual"] and k else hs
             after.append(state)
-        return xs, after
+            outs.append(xs)
+        return torch.cat(outs, -1) if MODEL["skip"] else xs, after
 
     def back(self, xs):
         """The outputs [T, B, N] after each of the inputs, read from the last one to the first."""

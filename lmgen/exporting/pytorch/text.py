@@ -21,8 +21,8 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(MODEL["vocab"], MODEL["embedding"])
         self.stack = Stack(MODEL["embedding"])
-        self.norm = nn.LayerNorm(MODEL["size"]) if MODEL["head_norm"] else nn.Identity()
-        self.head = nn.Linear(MODEL["size"], MODEL["vocab"])
+        self.norm = nn.LayerNorm(MODEL["outputs"]) if MODEL["head_norm"] else nn.Identity()
+        self.head = nn.Linear(MODEL["outputs"], MODEL["vocab"])
         if MODEL["task"] == "generate":
             self.labels = nn.Embedding(len(MODEL["labels"]), MODEL["embedding"])
 
@@ -55,8 +55,8 @@ class ClozeModel(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(MODEL["vocab"], MODEL["embedding"])
         self.stack, self.back = Stack(MODEL["embedding"]), Stack(MODEL["embedding"])
-        self.norm = nn.LayerNorm(2 * MODEL["size"]) if MODEL["head_norm"] else nn.Identity()
-        self.head = nn.Linear(2 * MODEL["size"], MODEL["vocab"])
+        self.norm = nn.LayerNorm(MODEL["outputs"]) if MODEL["head_norm"] else nn.Identity()
+        self.head = nn.Linear(MODEL["outputs"], MODEL["vocab"])
 
     def forward(self, ids):
         """The logits [T - 2, B, V] of all ids [T, B] but the first and the last."""
