@@ -94,9 +94,9 @@ def shipped(cases: tuple[Case, ...], run: Commands) -> Iterator[str]:
         for seconds, target in case.budgets:
             rows.append(_row(case, seconds, target, run))
     yield (
-        f"`lmgen train TEXT --budget B` and no other option but unit and `--carry`; the mean of {len(SEEDS)} trainings with "
-        "other seeds (from the least to the largest). The text of the measure was read once, at the end. Expected is the loss on "
-        "validation text, in nats a symbol, with the interval that is to hold nine of ten; beside it, what was reached there."
+        f"`lmgen train TEXT --budget B` and no other option but unit and `--carry`; the mean of {len(SEEDS)} trainings (from "
+        "the least to the largest). That text was read once, at the end. Expected is the loss on validation text, in "
+        "nats a symbol, with the interval that is to hold nine of ten; beside it, what was reached there."
     )
     yield table(*rows)
 

@@ -7,7 +7,7 @@ With a budget the best of many candidates is chosen, by the loss that the law pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -185,25 +185,26 @@ def plan(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()) 
     return replace(chosen, smaller=nearest[0], larger=nearest[1])
 
 
-def _candidates(corpus: Any, given: Mapping[str, Any]) -> Iterator[Size]:
-    """What is to be compared: with a budget every candidate that fits into memory, else the one that suits the amount of text."""
+def _candidates(corpus: Any, given: Mapping[str, Any]) -> list[Size]:
+    """What is to be compared: with a budget every candidate that fits into memory (the least of them if none does), else the one
+    that suits the amount of text."""
     symbols, kinds, characters = corpus.train.symbols, len(corpus.vocab), corpus.vocab.unit == "char"
     attends = CELLS[given.get("cell", NetworkConfig.cell)].normalises
     if attends or "budget" not in given:
         fits = ATTENTION if attends else CHARACTERS if characters else WORDS
-        yield next(size for size in fits if symbols <= size.symbols)
-        return
-    free = memory.available()
+        return [next(size for size in fits if symbols <= size.symbols)]
     norm = given.get("layer_norm", symbols > NORMED)
     grid = {"size": SIZES, "layers": LAYERS, "batch": BATCHES if corpus.valid else BATCHES[:1]}
+    found: dict[Size, int] = {}  # with the memory that each needs
     for size, layers, batch in product(*((given[name],) if name in given else values for name, values in grid.items())):
         narrow = max(NARROW, min(WIDE, round(SHARE * size / 16) * 16))
         embedding = narrow if kinds > MANY or not characters else EMBEDDING
         rate = float(f"{min(RATE if norm else RATE_WITHOUT_NORM, RATE * RATE_OF / size):.2g}")
-        found = Size(symbols, size, embedding, batch, rate, norm, layers)
         network = NetworkConfig(kinds, size=size, layers=layers, embedding=embedding)
-        if memory_needed(network, TrainingConfig(batch, 64, rate)) < free / 2 or (size, layers) == (SIZES[0], 1):
-            yield found
+        fit = Size(symbols, size, embedding, batch, rate, norm, layers)
+        found[fit] = memory_needed(network, TrainingConfig(batch, 64, rate))
+    free = memory.available() / 2
+    return [fit for fit, needed in found.items() if needed < free] or [min(found, key=lambda fit: found[fit])]
 
 
 def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: Pace) -> Plan:

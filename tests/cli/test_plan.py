@@ -137,6 +137,7 @@ def small(monkeypatch):
     tiny = NetworkConfig(5, size=4, embedding=3, carry=True)
     monkeypatch.setattr(measured, "NETWORKS", dict.fromkeys(measured.NETWORKS, tiny))
     monkeypatch.setattr(measured, "SECONDS", 0)
+    monkeypatch.setattr(measured, "BUSY", 0)
 
 
 def test_the_pace_is_measured_once(small, monkeypatch):

@@ -171,7 +171,9 @@ def test_what_does_not_fit_into_memory_is_no_candidate(monkeypatch):
     assert tight.facts.weights < roomy.facts.weights
     assert language.memory_needed(network, language.TrainingConfig(**tight.train)) < 1e8
     monkeypatch.setattr(language.memory, "available", lambda: 0)
-    assert language.plan(text, True, wanted).shape["size"] == language.SIZES[0]
+    least = language.plan(text, True, wanted)
+    assert (least.shape["size"], least.shape["layers"]) == (language.SIZES[0], 1)
+    assert language.plan(text, True, {**wanted, "size": 5000, "layers": 9}).shape["size"] == 5000
 
 
 def test_validation_takes_a_tenth_of_the_time_and_comes_forty_times_at_most():

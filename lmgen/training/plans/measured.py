@@ -33,6 +33,7 @@ NETWORKS = {  # small layers, large ones, and a head that takes longer than its 
 }
 STEPS, SECONDS = 3, 0.3  # of each shape, at least; the fastest counts: other programs slow the rest
 LEAST_BUDGET = 60.0  # seconds: measuring takes about ten, which a shorter budget cannot spare
+BUSY = 0.7  # of a processor: a measurement in which this process had less is used, but not kept
 SANE = Bounded(1e-4, 1e4)
 
 
@@ -57,14 +58,17 @@ def pace(budget: float | None) -> Pace:
     except OSError:
         path = None
     factors = _read(path) if path else None
+    source = "measured on this machine"
     if not factors:
         if budget is None or budget < LEAST_BUDGET:
             return Pace(devices=devices_here)
-        factors = measure()
-        if path:
+        factors, share = measure()
+        if share < BUSY:
+            source += " while it was busy"
+        elif path:
             with contextlib.suppress(LmgenError):  # a full disk
                 files.write_bytes(path, json.dumps(factors).encode())
-    return Pace(**factors, source="measured on this machine", devices=devices_here)
+    return Pace(**factors, source=source, devices=devices_here)
 
 
 def _read(path: Path) -> dict[str, float] | None:
@@ -76,28 +80,31 @@ def _read(path: Path) -> dict[str, float] | None:
         return None
 
 
-def measure() -> dict[str, float]:
-    """How many times longer than counted the layers of both sizes take, and the head."""
+def measure() -> tuple[dict[str, float], float]:
+    """How many times longer than counted the layers of both sizes take, and the head; and the least share of a processor that
+    this process had meanwhile, 1 where a GPU computes."""
     found: dict[str, float] = {}
+    shares = []
     for name, network in NETWORKS.items():
         layers, head = counted(network, BATCH, WINDOW)
-        took = _seconds(network)
+        took, share = _seconds(network)
         rest = took - found["small"] * layers if name == "head" else took - head
-        factor = rest / (head if name == "head" else layers)
-        found[name] = min(SANE.high, max(0.1, factor))
-    return found
+        found[name] = min(SANE.high, max(0.1, rest / (head if name == "head" else layers)))
+        shares.append(share)
+    return found, min(shares) if jax.default_backend() == "cpu" else 1.0
 
 
-def _seconds(network: NetworkConfig) -> float:
-    """The fastest of a few training steps, after one that compiles."""
+def _seconds(network: NetworkConfig) -> tuple[float, float]:
+    """The fastest of a few training steps, after one that compiles, and the processors that it had."""
     config = TrainingConfig(BATCH, WINDOW, 1e-3, precision=precision_of("auto", network.cell))
     task = task_of(network, config.precision)
     ids = np.random.default_rng(0).integers(0, network.vocab, (WINDOW + 1, BATCH)).astype(np.int32)
     batch, state = Batch(ids[:-1], ids[1:], None, np.zeros(BATCH, bool)), begin(task, config)
-    times: list[float] = []
-    while len(times) <= STEPS or sum(times[1:]) < SECONDS:
-        started = time.perf_counter()
+    times: list[tuple[float, float]] = []
+    while len(times) <= STEPS or sum(wall for wall, _ in times[1:]) < SECONDS:
+        started, used = time.perf_counter(), time.process_time()
         state, *_ = step(task, config.optimiser, state, batch, 0.0, 0)
         jax.block_until_ready(state)
-        times.append(time.perf_counter() - started)
-    return min(times[1:])
+        times.append((time.perf_counter() - started, time.process_time() - used))
+    wall, processors = min(times[1:])
+    return wall, processors / wall
