@@ -149,9 +149,11 @@ class Watcher(Observer):
         options = self.options
         words = ["lmgen", "corpus", "check", *self.files, *(["--glob", options["glob"]] if options["glob"] else [])]
         words += [*(word for name in options["valid"] or () for word in ("--valid", name))]
-        for option in (table.SEQUENCE, table.ENCODING, table.ERRORS):
+        column = options["column"] if isinstance(options["column"], str) else options["field"]
+        words += [] if column is None else ["--field", str(column)]
+        for option in (table.SEQUENCE, table.ENCODING, table.ERRORS, table.SEGMENT, table.NORMALIZE):
             words += [] if options[option.name] == option.default else [option.flag, options[option.name]]
-        return command(*words, *(["--carry"] if options["carry"] else []))
+        return command(*words, *(f"--{name}" for name in ("lowercase", "carry") if options[name]))
 
 
 def _example(run: Run) -> str:

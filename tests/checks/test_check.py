@@ -464,7 +464,7 @@ def test_tables_hold_no_code_that_steers_a_terminal(lmgen):
         ("corpus check empty.txt", "there is no text in empty.txt"),
         ("corpus check words.txt --valid empty.txt", "there is no text in empty.txt"),
         ("corpus check bad.txt", "not UTF-8 at byte 3 (line 2"),
-        ("corpus check data.gz", "looks like gzip"),
+        ("corpus check data.gz", "data.gz ends in the middle of its gzip data"),
     ],
 )
 def test_mistakes_get_one_sentence(lmgen, words_file, words, message):

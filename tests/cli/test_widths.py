@@ -65,7 +65,7 @@ def test_a_sentence_with_chinese_fits_and_no_line_begins_with_its_mark():
     ids=" ".join,
 )
 def test_what_is_printed_of_a_chinese_text_fits(lmgen, words):
-    Path("红楼梦.txt").write_text("".join(f"{LINE}，{k}。\n" for k in range(200)), "utf-8")
+    Path("红楼梦.txt").write_text("".join(f"{LINE}，{k}。\n" for k in range(400)), "utf-8")
     assert lmgen("train", "红楼梦.txt", "--cell", "ngram", "--order", 2)[0] == 0
     seen = on_a_terminal(*words, code=2 if words[0] == "score" else 0)
     assert max(map(cell_len, CODES.sub("", seen).split("\r\n"))) <= 60

@@ -20,7 +20,7 @@ from lmgen.errors import InputError
 from lmgen.options.kinds import did_you_mean, quoted
 
 DELIMITERS = ",;\t"
-LONGEST_CELL = 1 << 27  # characters
+SHORT, LONGEST_CELL = 1 << 17, 1 << 27  # the most characters of a cell: of an example, and of a text to be cut into sequences
 ROWS = 64  # of a parquet file that are read at a time
 SHOWN = 10  # columns named in a message
 _SUFFIXES = {".csv": ",;\t", ".tsv": "\t,;"}  # and the delimiters, the usual one first
@@ -36,7 +36,7 @@ def delimiter_of(header: str) -> str:
     return max(DELIMITERS, key=re.sub('"[^"]*"', "", header).count)
 
 
-def table(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+def table(path: Path, lines: Iterable[str], longest: int = SHORT) -> Iterator[tuple[int, list[str]]]:
     """The rows of a table, each with the number of its first line; quotes mean nothing where TABs separate.
 
     Raises InputError for a row that is no CSV.
@@ -46,7 +46,7 @@ def table(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     delimiter = delimiter_of(header)
     ended = (f"{line}\n" for line in chain([header], lines))
     quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    csv.field_size_limit(LONGEST_CELL)
+    csv.field_size_limit(longest)  # of all readers
     rows = csv.reader(ended, delimiter=delimiter, quoting=quoting, strict=True)
     begins = 1
     try:
@@ -99,7 +99,7 @@ def _fields(path: Path, lines: Iterable[str], field: str | int) -> Iterator[str 
 def _cells(path: Path, lines: Iterable[str], column: str | int) -> Iterator[str | None]:
     """The cells of a column of CSV or TSV."""
     width = place = 0
-    for number, row in table(path, lines):
+    for number, row in table(path, lines, LONGEST_CELL):
         if not width:
             width = len(row)
             header = [cell.strip() for cell in row] if isinstance(column, str) else [*range(1, width + 1)]
