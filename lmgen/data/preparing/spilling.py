@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
+import weakref
 import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+from typing import IO
 
 import numpy as np
 
@@ -37,6 +39,7 @@ class Spill:
         self.blocks: list[tuple[int, int]] = []  # the size and the checksum of each
         with self._explained():
             self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+        weakref.finalize(self, _close, self.file)
 
     def write(self, content: bytes) -> None:
         """Append a block."""
@@ -59,6 +62,11 @@ class Spill:
 
     def _explained(self) -> contextlib.AbstractContextManager[None]:
         return files.explained(f"cannot prepare the text in {self.folder}", "; free some space, or set XDG_CACHE_HOME")
+
+
+def _close(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # the disk is still full
+        file.close()
 
 
 # ---- fingerprints ------------------------------------------------------------------------------------------------------
