@@ -9,8 +9,10 @@ import numpy as np
 from lmgen.data.ids import Ids
 from lmgen.data.vocab import EOS
 from lmgen.errors import InputError
+from lmgen.system import memory
 
 RESTARTS = 1 / 50  # the rate at which a column of running text forgets its state between two windows
+FORGET = 256  # steps after which the pages that were read are let go
 MAX_BLOCKS = 1 << 16  # up to this number sequences are shuffled one by one, beyond it in blocks of neighbours
 
 
@@ -59,6 +61,8 @@ class Windows:
 
     def __getitem__(self, step: int) -> np.ndarray:
         n = len(self.ring)
+        if step % FORGET == 0:
+            memory.forget(self.ring)
         epoch, within = (0, step) if self.carry else divmod(step, self.per_epoch)
         self._shuffle(epoch)
         columns = np.arange(self.share.start, self.share.stop, dtype=np.int64) * n // self.batch + within * self.window
@@ -84,4 +88,5 @@ def _block_starts(ring: np.ndarray) -> np.ndarray:
     for offset in range(0, len(ring), 1 << 22):
         found = np.flatnonzero(ring[offset : offset + (1 << 22)] == EOS) + offset
         starts.append(found[np.diff(found // span, prepend=-1) > 0] if span > 1 else found)
+        memory.forget(ring)
     return np.concatenate(starts).astype(np.int64)
