@@ -187,10 +187,7 @@ class WordCounts:
             yield from ((word, n) for word, n in zip(words, counts, strict=True) if n > 0)
 
     def most(self, number: int) -> Counter[str]:
-        """The `number` most frequent words, of equal ones those that come first in the order of code points; all of them, where
-        they are in memory."""
-        if not self._levels:
-            return Counter(dict(self.items()))
+        """The `number` most frequent words, of equal ones those that come first in the order of code points."""
         found: list[tuple[int, str]] = []
         least = 1  # of the words that may be among them
         for words, counts in self._blocks():

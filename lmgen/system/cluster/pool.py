@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib import import_module
 from queue import SimpleQueue
 from typing import Any
@@ -116,8 +115,7 @@ def serve(function: str) -> None:
 def _on_ray(function: str, tasks: Sequence[Task], address: str) -> Iterator[Any]:
     from lmgen.system.cluster import on_ray
 
-    yield from on_ray.each(partial(_call, function), tasks, address, RAY)
+    def call(task: Task) -> Any:
+        return named(function)(**task)
 
-
-def _call(function: str, task: Task) -> Any:
-    return named(function)(**task)
+    yield from on_ray.each(call, tasks, address, RAY)
