@@ -1,6 +1,6 @@
 """How fast a large text is prepared, and in how much memory: writes benchmarks/RESULTS.md.
 
-    python benchmarks/preparing.py [GIGABYTES] [--keep FILE]
+    python benchmarks/preparing.py [GIGABYTES]
 
 Makes a text of so many gigabytes (10 by default) from a seed: words by Zipf's law, every sixteenth one new, so that 10 GB have
 about 100 million different words and lines. The folder for temporary files, which TMPDIR names, needs five times as much room.
@@ -118,9 +118,8 @@ def measure(run: Commands, gigabytes: float) -> Iterator[str]:
         raise SystemExit(f"{run.folder} has no room for {ROOM * gigabytes:g} GB: name another in TMPDIR, or give fewer gigabytes")
     make(path, size)
     size = path.stat().st_size
-    rows: list[tuple[str, ...]] = [
-        ("unit", "processes", "seconds", "MB/s", "MB/s a core", "memory of all processes", "largest process")
-    ]
+    head = "unit", "processes", "seconds", "MB/s", "MB/s a core", "memory of all processes", "largest process"
+    rows: list[tuple[str, ...]] = [head]
     facts: dict[str, Any] = {}
     for unit, vocabulary in (("char", 0), ("word", VOCABULARY)):
         alone = 0.0
@@ -136,34 +135,21 @@ def measure(run: Commands, gigabytes: float) -> Iterator[str]:
             rows.append((unit, str(processes), f"{found.seconds:.1f}", f"**{rate:.1f}**{faster}", f"{rate / processes:.1f}",
                          f"{found.own:.0f} MiB", f"{found.resident:.0f} MiB"))  # fmt: skip
             print(rows[-1], flush=True)
-    command = [
-        "train",
-        str(path),
-        "--unit",
-        "word",
-        "--vocab-size",
-        str(VOCABULARY),
-        "--size",
-        "32",
-        "--layers",
-        "1",
-        "--steps",
-        str(STEPS),
-    ]
-    trained = Watched([sys.executable, "-m", "lmgen", *command, "--output", str(run.folder / "model")])
-    rows.append(
-        ("word, with a training", "2", f"{trained.seconds:.1f}", "", "", f"{trained.own:.0f} MiB", f"{trained.resident:.0f} MiB")
-    )
+    small = ["--vocab-size", str(VOCABULARY), "--size", "32", "--layers", "1", "--steps", str(STEPS)]
+    command = [sys.executable, "-m", "lmgen", "train", str(path), "--unit", "word", *small]
+    trained = Watched([*command, "--output", str(run.folder / "model")])
+    rows.append(("word, with a training", "2", f"{trained.seconds:.1f}", "", "",
+                 f"{trained.own:.0f} MiB", f"{trained.resident:.0f} MiB"))  # fmt: skip
     symbols, _, lines = facts["word"]
     yield (
-        f"A text of {size / GIGABYTE:.2f} GB made from a seed, with {lines:,} different lines and {symbols:,} words (with an "
-        f"EOS a line), every {NEW}th of which occurs once. Read, counted, fingerprinted, split, encoded and verified; the "
-        "file is in memory already. The time is that of the whole process, its start included. The memory of all processes is "
-        "what is not of files; the largest resident set of one process has the pages of files in it, too. Targets: 50 MB/s a "
-        "core for characters, 25 for words, 1.8 × on two cores, under 1 GB."
+        f"A text of {size / GIGABYTE:.2f} GB made from a seed, with {lines:,} different lines and {symbols:,} words (with an EOS "
+        f"a line), every {NEW}th of which occurs once. Read, counted, fingerprinted, split, encoded and verified; the file is in "
+        "memory already. The time is that of the whole process, its start included. The memory of all processes is what is not "
+        "of files; the largest resident set of one process has the pages of files in it, too. Targets: 50 MB/s a core for "
+        "characters, 25 for words, 1.8 × on two cores, under 1 GB."
     )
     yield table(*rows)
-    yield f"The training is of {STEPS} steps, on ids of words that are in the cache by then; its vocabulary has {VOCABULARY:,}."
+    yield f"The training: {STEPS} steps on the ids of words, which are in the cache by then, with {VOCABULARY:,} words."
 
 
 def main() -> None:

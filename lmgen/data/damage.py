@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 from lmgen.data.symbols import excerpt
 
@@ -44,7 +45,13 @@ def is_clean(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def count(symbols: Mapping[str, int]) -> Counter[str]:
+class Counts(Protocol):
+    """How often each symbol occurs."""
+
+    def items(self) -> Iterable[tuple[str, int]]: ...
+
+
+def count(symbols: Counts) -> Counter[str]:
     """The number of damaged characters of each kind in a text with these symbols, without garbled ones, which take several."""
     found: Counter[str] = Counter()
     for symbol, times in symbols.items():

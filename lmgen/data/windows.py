@@ -9,8 +9,10 @@ import numpy as np
 from lmgen.data.ids import Ids
 from lmgen.data.vocab import EOS
 from lmgen.errors import InputError
+from lmgen.system import memory
 
 RESTARTS = 1 / 50  # the rate at which a column of running text forgets its state between two windows
+FORGET = 256  # steps after which the pages that were read are let go
 MAX_BLOCKS = 1 << 16  # up to this number sequences are shuffled one by one, beyond it in blocks of neighbours
 EXPECTED = 64  # steps for which a stream in shards is told beforehand what will be read
 
@@ -61,6 +63,8 @@ class Windows:
         return np.full(self.share.stop - self.share.start, self.carry or step % self.per_epoch == 0)
 
     def __getitem__(self, step: int) -> np.ndarray:
+        if step % FORGET == 0:
+            memory.forget(self.stream)
         window = self.stream[self._places(step, np.arange(self.window + 1 + self.ahead))].astype(np.int32)
         if self._expect:
             self._expect(self._places(step + min(self.per_epoch, EXPECTED), np.array([0, self.window])))
@@ -93,4 +97,5 @@ def block_starts(stream: Any) -> np.ndarray:
     for offset in range(0, length, 1 << 22):
         found = np.flatnonzero(stream[offset : min(offset + (1 << 22), length)] == EOS) + offset
         starts.append(found[np.diff(found // span, prepend=-1) > 0] if span > 1 else found)
+        memory.forget(stream)
     return np.concatenate(starts).astype(np.int64)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
+import mmap
 import os
 from pathlib import Path
+from typing import Any
 
 try:
     import resource
@@ -33,6 +35,13 @@ def give_back() -> None:
     """Return free memory to the system (malloc_trim(3)): the first step leaves holes that nothing else fits into."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def forget(array: Any) -> None:
+    """Let go of the pages of a file that is mapped into memory as this array; they come back when they are read."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def total() -> int | None:

@@ -33,7 +33,7 @@ class Words(NamedTuple):
 
 def fingerprints(text: bytes, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     """The fingerprint of each line of a text, by its places in bytes [n]."""
-    functions = _functions()
+    functions = library_functions()
     if functions is None:
         places = zip(starts.tolist(), stops.tolist(), strict=True)
         return np.fromiter((fingerprint_of(text[a:b]) for a, b in places), np.uint64, len(starts))
@@ -45,7 +45,7 @@ def fingerprints(text: bytes, starts: np.ndarray, stops: np.ndarray) -> np.ndarr
 
 def words(text: bytes, keep_blank: bool) -> Words:
     """The words of lines of UTF-8; a line without one is left out unless `keep_blank`."""
-    functions = _functions()
+    functions = library_functions()
     numbers, found, joined = _words(text, keep_blank) if functions is None else _compiled_words(functions, text, keep_blank)
     stops = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord("\n"))
     return Words(numbers, found, joined, np.append(0, stops[:-1] + 1)[: len(stops)], stops)
@@ -79,7 +79,7 @@ def _compiled_words(functions: Any, text: bytes, keep_blank: bool) -> tuple[np.n
 
 
 @cache
-def _functions() -> Any:
+def library_functions() -> Any:
     """The compiled functions; None where there are none, or the library was built for an older lmgen."""
     functions = library().functions
     if functions is None or not hasattr(functions, "lmgen_words"):

@@ -34,7 +34,7 @@ def encode(text: Text, split: Split, vocab: Vocab) -> Iterator[tuple[bool, Encod
         for answer, arrays in made(folder, f"{__name__}:encode_part", tasks, size):
             for name in SIDES:
                 if len(arrays[name]):
-                    yield name == "held_out", Encoded(arrays[name].data.cast("B"), np.array(answer[name], np.int64))
+                    yield name == "held_out", Encoded(arrays[name].data, np.array(answer[name], np.int64))
 
 
 def encode_part(
@@ -120,7 +120,8 @@ def _of_words(lines: Lines, vocab: Vocab, keep_blank: bool) -> _Stream:
 
 
 def _piece_by_piece(lines: Lines, held_out: np.ndarray, vocab: Vocab) -> tuple[dict[str, list[int]], Arrays]:
-    encoders, contents = (Encoder(vocab), Encoder(vocab)), ([b""], [b""])
+    encoders = Encoder(vocab), Encoder(vocab)
+    contents: tuple[list[bytes | memoryview], ...] = [], []
     for side, piece in zip(held_out.tolist(), lines.pieces(), strict=True):
         contents[side].append(encoders[side].encoded(piece))
     answer, arrays = {}, {}

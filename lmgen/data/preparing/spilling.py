@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
+import weakref
 import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+from typing import IO
 
 import numpy as np
 
@@ -37,6 +39,7 @@ class Spill:
         self.blocks: list[tuple[int, int]] = []  # the size and the checksum of each
         with self._explained():
             self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+        weakref.finalize(self, _close, self.file)
 
     def write(self, content: bytes) -> None:
         """Append a block."""
@@ -59,6 +62,11 @@ class Spill:
 
     def _explained(self) -> contextlib.AbstractContextManager[None]:
         return files.explained(f"cannot prepare the text in {self.folder}", "; free some space, or set XDG_CACHE_HOME")
+
+
+def _close(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # the disk is still full
+        file.close()
 
 
 # ---- fingerprints ------------------------------------------------------------------------------------------------------
@@ -179,10 +187,7 @@ class WordCounts:
             yield from ((word, n) for word, n in zip(words, counts, strict=True) if n > 0)
 
     def most(self, number: int) -> Counter[str]:
-        """The `number` most frequent words, of equal ones those that come first in the order of code points; all of them, where
-        they are in memory."""
-        if not self._levels:
-            return Counter(dict(self.items()))
+        """The `number` most frequent words, of equal ones those that come first in the order of code points."""
         found: list[tuple[int, str]] = []
         least = 1  # of the words that may be among them
         for words, counts in self._blocks():

@@ -74,7 +74,9 @@ def made(folder: Path, function: str, tasks: Sequence[dict[str, Any]], size: int
     LmgenError where there is no room.
     """
     paths = [folder / f"{k}.part" for k in range(len(tasks))]
-    given = [{"path": str(path), "function": function, "task": task} for path, task in zip(paths, tasks, strict=True)]
+    given: list[dict[str, Any]] = [
+        {"path": str(path), "function": function, "task": task} for path, task in zip(paths, tasks, strict=True)
+    ]
     missing = {k for k, path in enumerate(paths) if not path.exists()}
     new = pool.each(f"{__name__}:make", [given[k] for k in sorted(missing)], min(pool.cores(), size // WORTH_A_PROCESS))
     with contextlib.closing(new):
@@ -97,7 +99,7 @@ def make(path: str, function: str, task: dict[str, Any]) -> bool:
         return False
     kinds = {name: (array.dtype.str, len(array)) for name, array in arrays.items()}
     head = json.dumps([answer, kinds]).encode()
-    contents = [len(head).to_bytes(8, "little"), head, *(memoryview(np.ascontiguousarray(a)).cast("B") for a in arrays.values())]
+    contents: list[Any] = [len(head).to_bytes(8, "little"), head, *(np.ascontiguousarray(a).data for a in arrays.values())]
     part = Path(f"{path}.{socket.gethostname()}.{os.getpid()}")
     with _explained(part.parents[1]):
         try:

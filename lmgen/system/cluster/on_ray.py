@@ -10,7 +10,7 @@ import shlex
 import socket
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lmgen.errors import InputError
@@ -43,22 +43,7 @@ class Process:
 
 def run(count: int, words: Sequence[str], address: str) -> int:
     """Run `lmgen WORDS` in `count` processes on a Ray cluster; the exit code. Raises InputError where there is no cluster."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would report to its makers
-    os.environ["RAY_COLOR_PREFIX"] = "0" if terminal.plain(sys.stderr) else "1"
-    try:
-        import ray
-    except ImportError:
-        raise InputError("--ray needs Ray, which is not installed: pip install 'lmgen[cluster]'") from None
-    try:
-        if address == LOCAL:
-            ray.init(include_dashboard=False, logging_level="error")
-        else:
-            _reach(address)
-            ray.init(address, logging_level="error")
-    except (OSError, ValueError, RuntimeError) as error:
-        why = str(error).partition("\n")[0]
-        way_out = "start one with ray start --head, or give another --ray"
-        raise InputError(f"no Ray cluster answers at {address} ({why}): {way_out}") from None
+    ray = _connected(address, "--ray")
     try:
         for _ in range(TRIES):
             ending = _once(ray, count, words)
@@ -69,6 +54,44 @@ def run(count: int, words: Sequence[str], address: str) -> int:
         return ending.code
     finally:
         ray.shutdown()
+
+
+def each(call: Callable[[Any], Any], tasks: Sequence[Any], address: str, option: str) -> Iterator[Any]:
+    """What a function gives for each task, in order, as tasks of a Ray cluster, whose address an `option` gives.
+
+    Raises InputError where there is no cluster, and the error of a task.
+    """
+    ray = _connected(address, option)
+    try:
+        remote = ray.remote(num_cpus=1)(call)
+        for found in [remote.remote(task) for task in tasks]:
+            try:
+                yield ray.get(found)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+    finally:
+        ray.shutdown()
+
+
+def _connected(address: str, option: str) -> Any:
+    """The module of Ray, connected. Raises InputError where it is missing or no cluster answers."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would report to its makers
+    os.environ["RAY_COLOR_PREFIX"] = "0" if terminal.plain(sys.stderr) else "1"
+    try:
+        import ray
+    except ImportError:
+        raise InputError(f"{option} needs Ray, which is not installed: pip install 'lmgen[cluster]'") from None
+    try:
+        if address == LOCAL:
+            ray.init(include_dashboard=False, logging_level="error")
+        else:
+            _reach(address)
+            ray.init(address, logging_level="error")
+    except (OSError, ValueError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]
+        way_out = f"start one with ray start --head, or give another {option}"
+        raise InputError(f"no Ray cluster answers at {address} ({why}): {way_out}") from None
+    return ray
 
 
 def _reach(address: str) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from queue import SimpleQueue
@@ -35,7 +35,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def each(function: str, tasks: Sequence[Task], processes: int) -> Iterator[Any]:
+def each(function: str, tasks: Sequence[Task], processes: int) -> Generator[Any]:
     """What a function, "module:name", gives for each task, in order.
 
     Raises the error of a task, and LmgenError where a process is lost.
@@ -64,6 +64,8 @@ def _here(function: str, tasks: Sequence[Task], processes: int) -> Iterator[Any]
 
     def call(task: Task) -> Any:
         child = idle.get()
+        assert child.stdin
+        assert child.stdout
         try:
             with contextlib.suppress(OSError):  # it is gone
                 child.stdin.write(json.dumps(task).encode() + b"\n")
@@ -89,10 +91,8 @@ def _here(function: str, tasks: Sequence[Task], processes: int) -> Iterator[Any]
             threads.shutdown(wait=False, cancel_futures=True)
             for child in children:
                 child.kill()
-                child.wait()
-                with contextlib.suppress(OSError):
-                    child.stdin.close()
-                child.stdout.close()
+                with contextlib.suppress(OSError), child:  # closes the pipes and waits
+                    pass
 
 
 def serve(function: str) -> None:
@@ -115,4 +115,7 @@ def serve(function: str) -> None:
 def _on_ray(function: str, tasks: Sequence[Task], address: str) -> Iterator[Any]:
     from lmgen.system.cluster import on_ray
 
-    yield from on_ray.each(lambda task: named(function)(**task), tasks, address)
+    def call(task: Task) -> Any:
+        return named(function)(**task)
+
+    yield from on_ray.each(call, tasks, address, RAY)
