@@ -23,8 +23,7 @@ MOST = 1 << 30  # bytes
 
 @command(
     "lmgen compress cities notes.txt",
-    "lmgen compress --online book.txt",
-    "lmgen compress cities - -o notes.lmz < notes.txt",
+    "lmgen compress --online names.txt",
     options=commands.COMPRESS,
 )
 @click.argument("names", nargs=-1, metavar="[MODEL] FILE")
@@ -86,8 +85,7 @@ def _compress_online(file: str, target: Path, level: str) -> None:
 
 @command(
     "lmgen decompress cities notes.txt.lmz",
-    "lmgen decompress book.txt.lmz",
-    "lmgen decompress cities notes.txt.lmz -o copy.txt",
+    "lmgen decompress names.txt.lmz",
     options=commands.DECOMPRESS,
 )
 @click.argument("names", nargs=-1, metavar="[MODEL] FILE")

@@ -73,6 +73,7 @@ def folder(tmp_path_factory) -> Path:
 # The command that an example needs first, and the file that it writes itself.
 BEFORE = {
     "decompress cities notes.txt.lmz": ("lmgen compress cities notes.txt", "notes.txt"),
+    "decompress names.txt.lmz": ("lmgen compress --online --level 1 names.txt", "names.txt"),
     "verify receipt": ("lmgen sample cities --receipt receipt.json", ""),
     "arpa read": ("lmgen arpa write trigrams -o trigrams.arpa", ""),
     "corpus write": ("lmgen list", "cities.txt"),

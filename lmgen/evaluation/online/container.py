@@ -28,7 +28,7 @@ LARGEST = 16 * FRAME  # bytes of words
 
 
 def compress(source: IO[bytes], target: IO[bytes], level: str = "2", report: Callable[[int, int], Any] = lambda *_: None) -> None:
-    """Compress what a file has, in one pass; `report` is called after each segment and at the end, with the bytes read and
+    """Compress what a file has, in one pass; `report` is called after each segment, and at the end, with the bytes read and
     written."""
     content = _read(source, SEGMENT)
     columns = LEVELS[level].columns_of(len(content))
