@@ -220,8 +220,8 @@ def _put_unknown(unknown: list[Any], noun: str) -> None:
 
 
 @command(
-    "lmgen corpus build 'logs/*.txt' -o logs.corpus",
-    "lmgen corpus build novels --unit word --min-count 3 -o novels.corpus",
+    "lmgen corpus build names.txt -o names.corpus",
+    "lmgen corpus build '*.txt' --unit word --min-count 2 -o texts.corpus",
     options=commands.CORPUS_BUILD,
     group=corpus,
 )
