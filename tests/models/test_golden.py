@@ -29,6 +29,7 @@ NATS = {  # of LINES, as they were when the files were written
     ("format-2", "network"): [24.08832, 24.49991, 11.25633],
     ("format-2", "counts"): [7.4244, 10.08079, 19.32947],
     ("format-2", "subwords"): [5.14141, 8.79383, 25.93264],
+    ("format-2", "mixture"): [6.85938, 8.81805, 19.32947],
 }
 SYMBOLS = {"subwords": 300}  # of words.txt; 860 characters
 CLASSES = {"bade": 0.723983, "kimo": 0.276017}
@@ -43,6 +44,7 @@ IDENTITIES = {  # in the files that these models compress
     ("format-2", "network"): "f869ed741b3a76e1",
     ("format-2", "counts"): "980da6c1c3be10ec",
     ("format-2", "subwords"): "a1069334a4659575",
+    ("format-2", "mixture"): "80931f9048181c4f",
 }
 
 
