@@ -59,7 +59,7 @@ bench: $(VENV)/bench ## measure again what benchmarks/RESULTS.md states (needs t
 	$(BIN)/python benchmarks/cells.py
 
 masked: $(VENV)/test ## run the quick tests as if this were Windows, without kernels (a few minutes)
-	LMGEN_TESTS_MASKED=1 LMGEN_NATIVE=off $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/faults --ignore tests/fuzz
+	LMGEN_TESTS_MASKED=1 LMGEN_NATIVE=off $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/faults --ignore tests/fuzz $(TESTS)
 
 wheel: ## build what is released, into dist/: a wheel for Linux on x86-64 (manylinux_2_28), one for all other systems, the source
 	bash .ci/wheel
