@@ -140,7 +140,7 @@ def command(
         name = function.__name__.rstrip("_").removeprefix(f"{group.name}_" if group else "")
         for option in reversed([*options]):
             flag, several = isinstance(option.kind, kinds.Flag), isinstance(option.kind, kinds.Files | kinds.Texts)
-            settings_of = {"help": option.described, "required": option.required, "multiple": several}
+            settings_of: dict[str, Any] = {"help": option.described, "required": option.required, "multiple": several}
             settings_of |= {} if option.required else {"default": option.default}
             settings_of |= {} if option.kind.words == 1 else {"nargs": option.kind.words, "metavar": option.kind.word}
             words = (*option.flags.split(", "), option.name)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lmgen.errors import InputError
+
+if TYPE_CHECKING:
+    from lmgen.data.damage import Counts
 
 MOSTLY = 0.5  # the share of the letters of a text that tells its language
 LONG = {"zh": 2.5, "ja": 2.5, "th": 7.0, "": 7.0}  # characters of a run without spaces, on average, that is longer than words are
@@ -69,7 +72,7 @@ def words(text: str, language: str) -> list[str]:
     return [word for part in _PARTS.finditer(text) for word in ([part[0]] if part[1] else cut(part[0]))]
 
 
-def language_of(counts: Mapping[str, int]) -> str | None:
+def language_of(counts: Counts) -> str | None:
     """The language of a text without spaces between words, from the number of each of its words by white space or marks: one of
     `SEGMENTERS`, or an empty string for a language that none cuts; None for a text whose words are apart."""
     total = letters = runs = 0
