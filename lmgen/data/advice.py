@@ -181,7 +181,7 @@ def _sequence(lines: Lines, spaced: bool, files: int) -> tuple[list[str], str]:
 
 def _unit(words: Mapping[str, int], total: int, spaced: bool, characters: int) -> tuple[list[str], str]:
     if not spaced:
-        language = segments.language_of(words)
+        language = segments.language_of(words.items())
         way = f"; --segment {language} cuts it into words" if language else ""
         return [], f"few spaces part words: characters ({number(characters, 'kind')}) are the symbols{way}"
     kinds = max(1, len(words))

@@ -147,7 +147,7 @@ def _signs(text: Text, scan: Scan, known: np.ndarray, unit: str, carry: bool) ->
     noun, shape, damaged = UNITS[unit].noun, scan.shape, scan.damaged
     signs = Signs(noun, text.sequence, carry, shape.characters, sequences, repeated, damaged, shape.longest, shape.repetition)
     if noun == "word" and not UNITS[unit].language:
-        signs = replace(signs, unspaced=segments.language_of(scan.counts))
+        signs = replace(signs, unspaced=segments.language_of(scan.counts.items()))
     return signs
 
 

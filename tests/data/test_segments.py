@@ -62,7 +62,7 @@ def test_words_are_those_of_the_language():
     ],
 )
 def test_text_without_spaces_is_recognised(text, language):
-    assert segments.language_of(Counter(text.split())) == language
+    assert segments.language_of(Counter(text.split()).items()) == language
 
 
 def test_a_training_on_such_words_says_so_and_offers_to_cut_them(lmgen):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lmgen.errors import InputError
-
-if TYPE_CHECKING:
-    from lmgen.data.damage import Counts
 
 MOSTLY = 0.5  # the share of the letters of a text that tells its language
 LONG = {"zh": 2.5, "ja": 2.5, "th": 7.0, "": 7.0}  # characters of a run without spaces, on average, that is longer than words are
@@ -72,12 +69,12 @@ def words(text: str, language: str) -> list[str]:
     return [word for part in _PARTS.finditer(text) for word in ([part[0]] if part[1] else cut(part[0]))]
 
 
-def language_of(counts: Counts) -> str | None:
+def language_of(counts: Iterable[tuple[str, int]]) -> str | None:
     """The language of a text without spaces between words, from the number of each of its words by white space or marks: one of
     `SEGMENTERS`, or an empty string for a language that none cuts; None for a text whose words are apart."""
     total = letters = runs = 0
     found = dict.fromkeys(_SCRIPTS, 0)
-    for symbol, number in counts.items():
+    for symbol, number in counts:
         total += len(symbol) * number
         own = sum(map(str.isalpha, symbol))
         letters, runs = letters + own * number, runs + number * (own > 0)
