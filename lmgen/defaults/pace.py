@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-from lmgen.nn import native
+from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
 from lmgen.nn.model import NetworkConfig
 
@@ -61,4 +62,10 @@ def layer_weights(network: NetworkConfig) -> int:
     """The number of weights in the layers, of all stacks."""
     gates, recurrent = CELLS[network.cell].gates, sum(CELLS[network.cell].recurrent.values())
     inputs = network.embedding + (network.layers - 1) * (network.size + network.embedding * network.skip)
-    return network.width * (gates * inputs + recurrent * network.layers * network.size)
+    rounds = 0
+    if "rounds" in CELLS[network.cell].settings:
+        cell: Any = model.cell_of(network)
+        read = [network.embedding] + [network.size + network.embedding * network.skip] * (network.layers - 1)
+        rounds = sum(cell.rounds * min(cell.rank, one, network.size) * (one + network.size) for one in read)
+    stacks = network.width // network.size
+    return network.width * (gates * inputs + recurrent * network.layers * network.size) + stacks * rounds

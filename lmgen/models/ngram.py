@@ -99,7 +99,7 @@ class NGramModel(Generates, HoldsNGrams):
         """How long a context the model has seen before each symbol of a stream after its first [n − 1]."""
         state, found = self.start(1), []
         for at in range(0, len(stream) - 1, BLOCK):
-            ids = np.asarray(stream[at : min(at + BLOCK, len(stream) - 1), None])
+            ids = np.asarray(stream[at : min(at + BLOCK, len(stream) - 1)])[:, None]
             contexts = self.contexts(state, ids)
             state = after(state, contexts)
             found.append(lengths(contexts, ids)[:, 0])

@@ -26,7 +26,9 @@ LINES = "emma\nzoé\n\nolivia 🦊\n" * 50
 
 
 def zstandard(content: bytes) -> bytes:
-    return pytest.importorskip("backports.zstd").compress(content)
+    """As the program zstd packs: with a checksum."""
+    zstd = pytest.importorskip("backports.zstd")
+    return zstd.compress(content, options={zstd.CompressionParameter.checksum_flag: 1})
 
 
 PACKS = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstandard": zstandard}

@@ -22,7 +22,7 @@ from lmgen.nn import model
 
 # One word is frequent in each paragraph, and another in the next: what a network that adapts can use.
 TEXT = "".join(f"{word} sat by the {word} and saw a {word}\n" * 6 for word in ("cat", "dog", "hen", "fox", "elk")) * 4
-NET = {"steps": 20, "size": 12, "embedding": 6, "batch": 4, "window": 16, "precision": "f32"}
+NET = {"steps": 20, "size": 12, "embedding": 6, "batch": 4, "window": 16, "precision": "f32", "mixture": False}
 
 
 @pytest.fixture(scope="module")

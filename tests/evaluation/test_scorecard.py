@@ -222,7 +222,7 @@ def test_the_scorecard_as_table_json_and_markdown(made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"), [(["--with", "x"], "name a FILE"), (["t.txt", "--valid", "v"], "name the other model")]
+    ("words", "message"), [(["--with", "x"], "name a FILE"), (["t.txt", "--valid", "v"], "give one of these")]
 )
 def test_wrong_usage_is_told(words, message):
     run = CliRunner().invoke(cli, ["eval", "m", *words])

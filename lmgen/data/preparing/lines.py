@@ -13,7 +13,7 @@ import numpy as np
 
 from lmgen.data.finding import names_of, opened, readable
 from lmgen.data.preparing import compiled
-from lmgen.data.reading import Piece, Text, undecodable
+from lmgen.data.reading import BLOCK, Piece, Text, undecodable
 from lmgen.data.split import LONG, Split
 from lmgen.errors import InputError
 
@@ -208,7 +208,9 @@ def _checked(raw: bytes, part: Part, errors: str) -> bytes:
         with open(path, "rb") as file:
             blocks = iter(lambda: file.read(min(SIZE, at - file.tell())), b"")
             line = 1 + sum(block.count(b"\n") for block in blocks)
-        raise InputError(undecodable(path, "utf-8", at, line, raw, error.start)) from None
+            file.seek(first := max(0, at - BLOCK))
+            around = file.read(2 * BLOCK)
+        raise InputError(undecodable(path, "utf-8", at, line, around, at - first)) from None
     if part.start == 0:
         text = text.removeprefix("\ufeff")
     return text.encode("utf-8", "surrogatepass")

@@ -15,7 +15,10 @@ from lmgen.options import table
 from lmgen.options.kinds import Flag
 from lmgen.training.run import Chosen
 
-_NAMES = ("cell", "direction", "residual", "weight_decay", "clip", "patience", "keep", "seed")
+_NAMES = (
+    *("cell", "direction", "residual", "skip", "weight_decay", "clip", "patience", "keep", "seed", "members", "beta1", "beta2"),
+    *("input_dropout", "state_dropout", "weight_dropout", "embedding_dropout", "output_dropout", "ar", "tar"),
+)
 USUAL = {field.name: field.default for field in (*fields(NetworkConfig), *fields(TrainingConfig)) if field.name in _NAMES}
 
 
