@@ -79,7 +79,7 @@ def moved(text: str, old: Path, new: Path) -> str:
 
     def link(match: re.Match[str]) -> str:
         path = os.path.normpath(old / match[1])
-        target = OUTSIDE.get(path) or os.path.relpath(path, new)
+        target = os.path.relpath(f"docs/{OUTSIDE[path]}" if path in OUTSIDE else path, new)
         return f"]({target}{match[2] or ''})"
 
     return re.sub(r"\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)", link, text)

@@ -113,7 +113,7 @@ def test_a_pause_comes_before_each_wait():
     assert piped(b"a\nb\n") == [None, "a", "b", None]
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8b\x08\x00", b"\xff\xfea\0", b"PK\x03\x04", b"%PDF-"])
+@pytest.mark.parametrize("content", [b"\xff\xfea\0", b"PK\x03\x04", b"%PDF-"])
 def test_what_is_no_text_is_recognised_however_it_comes(content):
     for cut in range(1, len(content)):
         with pytest.raises(InputError, match=r"looks like|not UTF-8"):
