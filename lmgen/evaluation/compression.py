@@ -16,7 +16,7 @@ import math
 import re
 import struct
 import zlib
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import chain
 from typing import Any
 
@@ -28,6 +28,7 @@ from lmgen.data.writing.normalization import AS_IT_IS
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import spelling_code
 from lmgen.models.capabilities import Generates, Model, finite, require
+from lmgen.nn.model import NetworkConfig
 
 COLUMNS = 64  # sequences read side by side
 HEADER = struct.Struct("<4sB8s8s8sQII")  # magic, flags, hashes of model, content and file, length, sequences, bytes of the rest
@@ -87,11 +88,15 @@ def _header(head: tuple[bytes, int, bytes, bytes], sizes: tuple[int, int, int], 
     return HEADER.pack(*head, checksum(HEADER.pack(*head, b"", *sizes), body), *sizes)
 
 
+# Fields that models of the first version do not have: they count where they are set.
+_NAMES = [field.name for field in fields(NetworkConfig)]
+LATER = {name: getattr(NetworkConfig, name) for name in _NAMES[_NAMES.index("direction") + 1 :]}
+
+
 def identity(lm: Model) -> bytes:
     """A hash of eight bytes of a model: of its vocabulary, its settings and its weights."""
     parts = chain(*((name.encode(), a.tobytes()) for name, a in sorted(lm.arrays().items())))
-    config = {name: value for name, value in asdict(lm.config).items() if value is not None}  # settings of attention
-    config.pop("hashed", None)  # False: the embedding of a language model has the letters in it
+    config = {name: value for name, value in asdict(lm.config).items() if name not in LATER or value != LATER[name]}
     fields = ", ".join(f"{name}={value!r}" for name, value in config.items())
     settings = f"(Config({fields}), {lm.sequence!r})"  # part of the format
     return checksum(lm.vocab.to_json().encode(), settings.encode(), *parts)

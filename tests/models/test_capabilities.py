@@ -16,6 +16,7 @@ from lmgen.errors import CheckpointError, InputError
 from lmgen.loading import TYPES, choices, type_of
 from lmgen.models.capabilities import (
     VERBS,
+    Adapts,
     Conditions,
     Fills,
     Generates,
@@ -33,13 +34,13 @@ from lmgen.models.recurrent import Cloze, Recurrent
 from lmgen.nn.cells import CELLS
 
 ABILITIES = {
-    Recurrent: {Scores, Generates, RunsCompiled, ShowsUnits},
+    Recurrent: {Scores, Generates, RunsCompiled, ShowsUnits, Adapts},
     Cloze: {Scores, Fills, ShowsUnits},
     NGramModel: {Scores, Generates, HoldsNGrams},
     Labeller: {Predicts},
     Translator: {Predicts, ScoresPairs},
     TreeLabeller: {Predicts},
-    Writer: {Scores, Generates, RunsCompiled, ShowsUnits, Conditions},
+    Writer: {Scores, Generates, RunsCompiled, ShowsUnits, Adapts, Conditions},
     GraphLabeller: {Predicts},
 }
 

@@ -86,7 +86,7 @@ def test_options_of_other_models_are_refused(chains, tmp_path, option):
 
 
 def test_other_models_have_no_rounds(words_file):
-    with pytest.raises(InputError, match="has no rounds"):
+    with pytest.raises(InputError, match="--rounds is a setting of lstm-mogrifier, and the cell is lstm"):
         lmgen.train(words_file, rounds=3, steps=1, task="language")
 
 
