@@ -78,7 +78,7 @@ def test_a_second_training_takes_the_next_free_name(lmgen, words_file):
         ("train citys", 2, "did you mean cities"),
         ("train bad.txt", 2, "not UTF-8 at byte 3 (line 2"),
         ("train folder", 2, "folder without *.txt files"),
-        ("train data.gz", 2, "looks like gzip"),
+        ("train data.gz", 2, "data.gz ends in the middle of its gzip data"),
         ("train words.txt --valid empty.txt", 2, "give validation text"),
         ("train words.txt --encoding klingon", 2, "no encoding 'klingon'"),
         ("train words.txt --cell lstmm", 2, "no cell 'lstmm'"),
