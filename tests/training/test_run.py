@@ -165,7 +165,7 @@ def test_a_training_that_diverges_stops_and_keeps_the_last_good_model(tmp_path, 
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_the_weights_that_are_kept_are_those_asked_for(tmp_path, words_file, keep):
     """After a training whose first validation is its best: the last weights are those of the snapshot."""
-    training = run.new(tmp_path / "m", settings(words_file), **SMALL, steps=500, keep=keep)
+    training = run.new(tmp_path / "m", settings(words_file), **SMALL, steps=500, keep=keep, mixture=False)
     told = chain([1.0, 2.0], repeat(3.0))
     training.training.validate = lambda params: next(told)
     advance(training)
