@@ -1,7 +1,7 @@
 # lmgen without a compiler in the image that runs: the kernels are built in the first stage.
 #
 #     docker build -t lmgen .
-#     docker run --rm -v "$PWD:/home/lmgen/work" lmgen train names.txt
+#     docker run --rm -v "$PWD:/data" lmgen train names.txt
 #
 # The folder that is mounted must be writable for user 1000, or give --user "$(id -u)".
 
@@ -14,9 +14,9 @@ RUN python -m venv /opt/lmgen && /opt/lmgen/bin/pip install --no-cache-dir '.[co
 FROM python:3.13-slim
 COPY --from=build /opt/lmgen /opt/lmgen
 RUN useradd --create-home --uid 1000 lmgen
-ENV PATH=/opt/lmgen/bin:$PATH PYTHONUNBUFFERED=1 XDG_CACHE_HOME=/tmp/cache
+ENV PATH=/opt/lmgen/bin:$PATH PYTHONUNBUFFERED=1
 USER lmgen
-WORKDIR /home/lmgen/work
+WORKDIR /data
 EXPOSE 8000
 ENTRYPOINT ["lmgen"]
 CMD ["--help"]

@@ -237,7 +237,7 @@ def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: P
 
 
 def _steps(train: Mapping[str, Any], symbols: int, seconds: float, validated: bool) -> int:
-    """The steps that a training takes until its end, where a step takes so many seconds."""
+    """The steps that a training takes until its end; `seconds` is the time of a step."""
     ends = [train["steps"]] if "steps" in train else []
     if "epochs" in train:
         ends.append(round(train["epochs"] * symbols / (train["batch"] * train["window"])))

@@ -70,7 +70,7 @@ class Law:
         return 1 - facts.length / (facts.length + self.length) * (1 - self.floor - of_network - of_text)
 
     def dropout(self, weights: float, facts: Facts) -> float:
-        """The dropout rate of such a training, of a network with so many weights in all.
+        """The dropout rate of a training; `weights` is the number of weights of the whole network.
 
         Both a larger network and more passes learn a text by heart; a tenth more is dropped whenever the pressure doubles, which
         is passes · √(weights ÷ symbols).
@@ -87,7 +87,7 @@ OF_MANY = Law(floor=0.74, network=0.08, length=2, by_text=0.9, repeats=6, pressu
 
 
 def law(kinds: int) -> Law:
-    """The law for a vocabulary of so many kinds of symbols."""
+    """The law for a vocabulary with this number of kinds of symbols."""
     return OF_MANY if kinds > MANY else OF_FEW
 
 

@@ -34,6 +34,7 @@ OWN_FIELD = replace(FIELD, of="plain", chosen="that of the training text, where 
 CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen train --carry does.")
 PROCESSES = Option("processes", Whole(1, kinds.MOST_PROCESSES), 1, "Processes on this machine that share the work.")
 MIXTURE = Option("mixture", Flag(), True, "Use all parts of the model, or its network alone.", "mixture")
+MEASURED = (OWN_FIELD, ENCODING, ERRORS, MIXTURE, PRECISION, JSON)  # of commands in which a model measures a text
 BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
 
 TRAIN = (
@@ -157,22 +158,12 @@ EVAL = (
     Option("plot", File(), None, "Draw the confusion of the labels to a .png, .svg or .pdf file.", "labels"),
     PROCESSES,
     Option("markdown", Flag(), False, "Print a row of a Markdown table for each text.", "plain"),
-    OWN_FIELD,
-    ENCODING,
-    ERRORS,
-    MIXTURE,
-    PRECISION,
-    JSON,
+    *MEASURED,
 )
 SCORE = (
     replace(LABEL, help="Label to score by, of a model that writes by label."),
     Option("symbols", Flag(), False, "Print the nats of every symbol, too."),
-    OWN_FIELD,
-    ENCODING,
-    ERRORS,
-    MIXTURE,
-    PRECISION,
-    JSON,
+    *MEASURED,
 )
 SERVE = (
     Option("host", Text(), "127.0.0.1", "Address to listen on; one that others reach needs a key."),
@@ -198,12 +189,7 @@ EXPLAIN = (
     Option("table", Flag(), False, "Print an aligned table of the symbols, on a terminal and elsewhere."),
     replace(OUTPUT, help="New HTML page, in one file; - for stdout.", chosen="the terminal"),
     replace(LABEL, help="Label to explain by, of a model that writes by label."),
-    OWN_FIELD,
-    ENCODING,
-    ERRORS,
-    MIXTURE,
-    PRECISION,
-    JSON,
+    *MEASURED,
 )
 NOVELTY = (
     Option("corpus", Files(), None, "Training text of the model; repeatable.", required=True),

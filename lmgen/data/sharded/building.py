@@ -43,8 +43,8 @@ def build(
 ) -> Manifest:
     """Write a text as a corpus in shards of about `symbols` ids into a new folder; `vocabulary` holds options of `corpus.load`.
 
-    What an interrupted build of the same text left is used, and `note` is told. Raises InputError where there is no text, or the
-    path is in use, LmgenError where the disk is full; what is written by then stays for the next build.
+    A build of the same text that was interrupted goes on after its last shard, which `note` is told. Raises InputError where
+    there is no text, or the path is in use, LmgenError where the disk is full; the shards that are written stay.
     """
     if str(path).startswith(tuple(f"{scheme}:/" for scheme in SCHEMES)):
         raise InputError("a corpus is built in a folder: name one with --output, then copy it into the store")
@@ -191,7 +191,7 @@ class _Shards:
         return Entry(manifests.shard_name(self.name, len(self.shards)), count, self.vocab.dtype.str, sha256)
 
     def side(self) -> Side:
-        """All of the side, with what is not in a shard yet."""
+        """The whole side; ids that are in no shard yet become the last one."""
         if self.held:
             self._cut()
         return Side(tuple(self.shards), tuple(self.encoder.counts.tolist()))

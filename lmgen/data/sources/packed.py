@@ -14,7 +14,7 @@ from lmgen.errors import InputError
 
 BUFFER = 1 << 16  # bytes unpacked at a time
 LARGEST_RATIO = 1_000  # of unpacked bytes to packed ones, which no text reaches …
-MUCH = 1 << 24  # … among so many of the unpacked bytes
+MUCH = 1 << 24  # … once this number of bytes is unpacked
 LONGEST_MAGIC = 10
 SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 
@@ -68,7 +68,7 @@ def unpacked(file: BinaryIO, name: str) -> tuple[BinaryIO, Packing | None]:
 
 
 class _Rest(io.RawIOBase):
-    """A file from its `start` on, of which so many bytes were read already; `taken` counts those that it gave.
+    """A file whose first bytes, `start`, were read already, as one stream; `taken` counts the bytes that it has given.
 
     A read gives what is there, so that it does not wait for more of a pipe.
     """

@@ -6,7 +6,7 @@ function empty() {
   return Object.values(W.layers).map(zeros);
 }
 
-/** The state of a stack of layers after the input x [D], and what it gives: the output [N] of the last one, or of all. */
+/** The next state of a stack of layers that reads x [D], and its output: that of the last layer [N], or of all layers. */
 function step(stack, state, x, first) {
   const symbol = x, outs = [];
   const after = Object.entries(stack.layers).map(([k, p]) => {

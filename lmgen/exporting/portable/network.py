@@ -18,7 +18,7 @@ def empty():
 
 
 def step(stack, state, x):
-    """The state of a stack of layers after the input x [D], and what it gives: the output [N] of the last one, or of all."""
+    """The next state of a stack of layers that reads x [D], and its output: that of the last layer [N], or of all layers."""
     cell: Any = CELLS[MODEL["cell"]]
     after: list[Any] = []
     symbol, outs = x, []
