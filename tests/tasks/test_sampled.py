@@ -16,9 +16,9 @@ from lmgen.data.windows import Share
 from lmgen.defaults.config import TrainingConfig
 from lmgen.models import scoring
 from lmgen.models.recurrent import Recurrent
-from lmgen.nn import model, sampled
+from lmgen.nn import cross_entropy, model
+from lmgen.nn.cross_entropy import Among
 from lmgen.nn.model import NetworkConfig
-from lmgen.nn.sampled import Among
 from lmgen.tasks.language import Language
 from lmgen.tasks.sampled import Sampled, included, rates_of, room_for
 from lmgen.training import loop, parallel
@@ -98,7 +98,7 @@ def test_the_loss_is_that_of_the_formula(tie, projected):
     params["head"]["b"] = jax.random.normal(jax.random.key(1), (len(VOCAB),))
     hs = jax.random.normal(jax.random.key(2), (3, 2, network.size))
     among = Among(np.array([[0, 2], [1, 1], [2, 0]]), np.array([5, 17, 400, 0]), np.array([-0.1, -0.5, -3.0, 1e4], np.float32))
-    found = model.nats(*_of(sampled.narrowed(params, among), hs), "f32")
+    found = model.nats(*_of(cross_entropy.narrowed(params, among), hs), "f32")
     logits = np.float64(model.logits(params, hs, "f32"))[..., among.ids[:3]] - np.float64(among.log_rates[:3])
     expected = np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, among.at[..., None], -1)[..., 0]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
