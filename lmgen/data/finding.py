@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from lmgen.data import formats
 from lmgen.data.sources.packed import unpacked
 from lmgen.errors import InputError, printable
+from lmgen.options.kinds import Duration
 from lmgen.system import cache
 
 STDIN = "standard input"  # its name in messages
@@ -134,6 +135,8 @@ def _missing(path: Path) -> str:
     near = {p.name: str(p) for p in path.parent.iterdir()} if path.parent.is_dir() else {}
     near |= {name: name for name in SHIPPED}
     missing = f"there is no {printable(str(path), 4096)}"
+    if (unit := Duration.unit(str(path))) in Duration.UNITS:
+        return f"{missing}: if it belongs to --budget, write that as one word, such as --budget 5{unit}"
     for close in difflib.get_close_matches(path.name, near, 1):
         return f"{missing}: did you mean {printable(near[close], 4096)}?"
     return f"{missing}: name a file, a folder, - for standard input, or one of {', '.join(SHIPPED)}"

@@ -18,9 +18,9 @@ from lmgen.data.sources import tables
 from lmgen.data.split import Split, split_of_format_1
 from lmgen.data.vocab import Vocab
 from lmgen.data.writing.normalization import AS_IT_IS, Normalization
-from lmgen.errors import CheckpointError, InputError
+from lmgen.errors import InputError
 from lmgen.structured.table import structure_of
-from lmgen.system import arrayfile
+from lmgen.system import checkpoint
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,8 @@ class Provenance:
 
     @classmethod
     def of(cls, path: Path, text: Mapping[str, Any], about: dict[str, Any]) -> Provenance:
-        """From a model directory. Raises CheckpointError where known.safetensors is damaged."""
-        known, file = None, path / "known.safetensors"
-        if file.exists():
-            known = arrayfile.read_arrays(file, "known")[0].get("known")
-            if known is None or known.dtype != np.uint64 or known.ndim != 1 or (known[1:] <= known[:-1]).any():
-                raise CheckpointError(f"{file} holds no fingerprints: copy the whole directory again")
-        return cls(TextSettings.of(text), known, path, about)
+        """From a model directory. Raises CheckpointError where known.safetensors is damaged or of another model."""
+        return cls(TextSettings.of(text), checkpoint.read_known(path), path, about)
 
     @property
     def weights(self) -> str:

@@ -31,15 +31,20 @@ QUALITY = ("bleu", "chrf", "exact")
 def inputs(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
     """The sources of a file or of standard input; None where more of it has to be waited for."""
     from lmgen.data import reading
-    from lmgen.structured.pairs import Pairs, recognise
+    from lmgen.data.advice import number
+    from lmgen.structured.pairs import Pairs, recognise, source_of
 
     if field is None and file != "-" and Path(file).exists() and recognise([Path(file)]):
         for pair in Pairs([Path(file)], encoding=encoding, errors=errors):
             yield pair.source
         return
-    opened = reading.once(file, "line", True, encoding, errors, field)  # a blank line for a blank line
-    yield from reading.arriving(opened)
+    opened, several = reading.once(file, "line", True, encoding, errors, field), 0  # a blank line for a blank line
+    for line in reading.arriving(opened):
+        several += line is not None and "\t" in line
+        yield line if line is None else source_of(line)
     terminal.note(*opened.notes)
+    if several:
+        terminal.note(f"{number(several, 'line')} with a TAB: what follows it is a target, and was not looked at")
 
 
 def put(one: Any, weights: bool, plot: str | None) -> None:
