@@ -23,7 +23,6 @@ from lmgen.labelled.corpus import sides
 from lmgen.models.columns import Columns
 from lmgen.models.kinds import Kind
 from lmgen.models.provenance import Origin, Provenance, same_text
-from lmgen.structured.table import structure_of
 from lmgen.system.arrayfile import Arrays
 
 State = Any  # what a model remembers of the symbols that it has read
@@ -109,11 +108,7 @@ class Taught(Model):
 
     def examples_of(self, paths: Sequence[Path], encoding: str = "utf-8", errors: str = "strict") -> Any:
         """The examples of files, in the form that these show or else in that of the training text."""
-        text = replace(self.provenance.text, encoding=encoding, errors=errors)
-        found = structure_of(text.task or "").recognise(paths)
-        if found and found.form != text.form:
-            text = replace(text, form=found.form, column=found.column)
-        return text.examples_of(paths)
+        return replace(self.provenance.text, encoding=encoding, errors=errors).examples_like(paths)
 
 
 class Scores(Model):

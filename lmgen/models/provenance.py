@@ -90,6 +90,13 @@ class TextSettings:
         """The examples of other files that are read in the same way."""
         return structure_of(self.task or "").open(paths, self)
 
+    def examples_like(self, paths: Sequence[Path]) -> Any:
+        """The examples of other files, in the form that these show or else in this one."""
+        found = structure_of(self.task or "").recognise(paths)
+        if found is None or found.form == self.form:
+            return self.examples_of(paths)
+        return replace(self, form=found.form, column=found.column).examples_of(paths)
+
     def load(self, unit: str | None = None, carry: bool = False, **vocabulary: Any) -> Any:
         """The text, encoded; `vocabulary` holds options of `corpus.load`, or of the loading of its structure."""
         if self.form:

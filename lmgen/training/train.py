@@ -22,7 +22,7 @@ from lmgen.errors import DivergedError, InputError, LmgenError
 from lmgen.models import kinds
 from lmgen.models.provenance import TextSettings
 from lmgen.options import table
-from lmgen.structured.table import Found, recognise, structure_of
+from lmgen.structured.table import Found, learnt, nothing, recognise
 from lmgen.system import directories, lock, signals, terminal
 from lmgen.system.cluster import group, watching
 from lmgen.training import counting, loggers
@@ -198,19 +198,13 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     if found is None:
         if task in (None, "language"):
             return {} if column is None else {"field": column}
-        way = f"give text in one of the forms {', '.join(structure_of(task).forms.values())}, or leave out --task"
-        raise InputError(f"{finding.names_of(paths)} has nothing to {learnt(task)}: {way}")
+        raise nothing(paths, task)
     task = task or found.task
     if not {*task.replace("generate", "classify").split("-")} <= {*found.task.split("-")}:
         raise InputError(f"{found.reason}, so there is nothing to {learnt(task)}: leave out --task")
     observer.note(f"{found.reason}: learning to {learnt(task)} (--task language: plain text)")
     how = {"form": found.form, "column": column or found.column, "separator": options["separator"], "task": task}
     return {**how, "target": str(Path(target).absolute()) if target else None}
-
-
-def learnt(task: str) -> str:
-    """A task as a verb."""
-    return {"tree": "label trees", "graph": "label graphs"}.get(task, task.replace("-", " and "))
 
 
 def _drive(run: Run, observer: Observer, log: str | None) -> None:
