@@ -76,11 +76,11 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     if found:
         how: dict[str, Any] = {name: options[name] for name in ("errors", "lowercase", "normalize", "target")}
         how |= {"files": (str(paths[0]),), "encoding": encoding, "task": found.task, "form": found.form, "column": found.column}
-        splits = (split and TextSettings(**how).examples_like(split) for split in (paths, *others))
+        training, validation, test = (split and TextSettings(**how).examples_like(split) for split in (paths, *others))
         view = table.structure_of(found.task).view
         way = "" if found.form in ("folder", "parallel") else "; --task language checks it as plain text"
         terminal.note(f"{found.reason}: checked as {view.about}{way}")
-        report = labels.check(*splits, view=view, form=found.form)
+        report = labels.check(training, validation, test, view, found.form)
     else:
         unit = f"word-{options['segment']}" if options["segment"] else options["unit"]
         valid_text, test_text = (text_of(split) if split else None for split in others)

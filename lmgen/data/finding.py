@@ -24,7 +24,9 @@ from lmgen.system import cache
 STDIN = "standard input"  # its name in messages
 PYTHON = "text from Python"
 SPOOL = ".spool"  # how the name of a copy ends
-ROWS, FIELD = f".rows{SPOOL}", "text"  # the name of a copy of strings ends so: each is in this field of a line of JSON
+STRINGS = f".strings{SPOOL}"  # the name of a copy of strings ends so: of no table, even where a column is wanted of others
+ROWS, FIELD = f".rows{SPOOL}", "text"  # or so: each is in this field of a line of JSON
+RECORDS = f".records{SPOOL}"  # the name of a copy of rows ends so, which are no plain text
 COPIED = 1 << 20  # bytes of a pipe copied at a time
 MOST_NAMES = 500_000  # characters of the names of files: they go into the model's config.json, which has a limit
 

@@ -95,7 +95,13 @@ class Taught(Model):
 
     def training_examples(self) -> Iterator[Any]:
         """The examples that it was trained on. Raises InputError where they are missing or have changed."""
-        return (one for held_out, one in sides(self.provenance.text.examples()[0], self._split) if not held_out)
+        split = self._split
+        return (one for held_out, one in sides(self.provenance.text.examples()[0], split) if not held_out)
+
+    @cached_property
+    def training_fingerprints(self) -> np.ndarray:
+        """The sorted fingerprints of what was read of them. Raises as `training_examples` does."""
+        return np.sort(np.fromiter((fingerprint(one.joined) for one in self.training_examples()), np.uint64))
 
     def held_out_examples(self) -> Iterator[Any]:
         """The examples on which it was validated. Raises InputError where there are none."""

@@ -129,6 +129,11 @@ class Provenance:
         """The file of the weights."""
         return str((self.path or Path()) / "model.safetensors")
 
+    @property
+    def held_out(self) -> tuple[str, Split | None]:
+        """What decides which text was held out: models for which it is equal held out the same."""
+        return self.about.get("text_sha256", ""), self.text.split
+
     def origin(self, vocab: Vocab, carry: bool) -> Origin:
         """The text, encoded again. Raises InputError where it is missing or has changed."""
         if self.path is None or not self.about.get("text_sha256"):

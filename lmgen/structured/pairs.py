@@ -171,6 +171,21 @@ def recognise(paths: Sequence[Path]) -> Found | None:
     return found[0] if found and all(found) and len({one.form for one in found if one}) == 1 else None
 
 
+def hint(paths: Sequence[Path]) -> str:
+    """For files whose first two of several columns look like pairs, how to keep these; empty for others."""
+    for head in map(head_of, filter(Path.is_file, paths)):
+        cut = [line.split("\t") for line in head.lines if line.strip()]
+        columns = max(map(len, cut), default=0)
+        if columns < 3 or not _of_file(head._replace(lines=["\t".join(fields[:2]) for fields in cut])):
+            return ""
+        return f"{head.name} has pairs in its first two of {columns} columns: to learn them keep these, {_cut(head)}"
+    return ""
+
+
+def _cut(head: Head) -> str:
+    return f"as in cut -f1,2 {head.name} > pairs.tsv"
+
+
 def named(paths: Sequence[Path]) -> Found | None:
     """Pairs where --task translate says so: each file has a TAB in each line. Raises InputError where most have several."""
     for head in map(head_of, filter(Path.is_file, paths)):
@@ -178,8 +193,7 @@ def named(paths: Sequence[Path]) -> Found | None:
         if not all(tabs):
             return None
         if 2 * sum(n > 1 for n in tabs) > len(tabs):
-            way = f"keep the source and the target, as in cut -f1,2 {head.name} > pairs.tsv"
-            raise InputError(f"{head.name} has {max(tabs) + 1} columns: {way}")
+            raise InputError(f"{head.name} has {max(tabs) + 1} columns: keep the source and the target, {_cut(head)}")
     return Found("tsv", "translate", f"{names_of(paths)} has a TAB in each line")
 
 

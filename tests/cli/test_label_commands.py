@@ -284,7 +284,7 @@ def test_eval_of_a_writer_sums_its_labels(home, lmgen):
     assert record["nats"] == pytest.approx(sum(row["nats"] for row in record["labels"]))
     assert record["symbols"] == sum(len(text) + 1 for _, text in CLASSES)
     out = lmgen("eval", home / "writer", home / "data.tsv")[1]
-    assert [row.split()[0] for row in out.splitlines()[3:]] == ["all", "bad", "good"]
+    assert [row.split()[0] for row in out.splitlines()[4:]] == ["all", "bad", "good"]
 
 
 # ---- writing by label --------------------------------------------------------------------------------------------------
@@ -371,8 +371,10 @@ MISTAKES = {
     "eval plain plain.txt --plot c.png": "--plot means nothing for a language model",
     "eval writer data.tsv --plot c.png": "--plot means nothing for a network that writes by label",
     "eval writer data.columns": "data.columns, line 1 has no label: give a text that has them",
-    "eval classes --against classes": "--against compares two models on a text that neither has seen: name a FILE",
-    "eval classes data.tsv --against plain": "this model is a language model and cannot predict labels or translations",
+    "eval classes --against classes": "no text was held out in training: name a file to measure",
+    "eval classes --against tags": "the two models did not hold out the same text, so --against needs one that neither has seen",
+    "eval classes data.tsv --against plain": "--against compares two models of one kind: name one that is a labelling network",
+    "eval classes data.tsv --against tags": "data.tsv, line 1 has no tags, which this model predicts: give a text that has them",
     "eval classes data.tsv data.csv --plot c.png": "--plot draws the confusion of one text: name one FILE",
     "eval several data.several --plot c.png": "several labels of one text have no confusion to draw: leave out --plot",
     "sample classes": "cannot write plain text: use lmgen predict, or train one with --task language",

@@ -139,6 +139,12 @@ def test_eval_measures_beside_baselines(run):
     assert "the source itself" in table
 
 
+def test_two_models_of_one_text_are_compared_on_what_both_held_out(run):
+    out, _, code = run("eval pairs --against pairs --no-baselines")
+    assert code in (0, None)
+    assert "nats per symbol +0.0000 against the other model [+0.0000, +0.0000]" in out
+
+
 def test_show_and_list_describe_the_model(run):
     out, _, _ = run("show plain")
     assert "translate" in out
@@ -165,6 +171,8 @@ MISTAKES = {
     "eval pairs plain.txt": "plain.txt, line 1: no source, TAB and target",
     "eval text plain.txt --beam 3": "--beam means nothing for a language model",
     "predict text plain.txt": "use lmgen sample",
+    "eval pairs --against plain": "the two models did not hold out the same text, so --against needs one that neither has seen",
+    "eval pairs --against text": "--against compares two models of one kind: name one that is a network that translates, too",
     "train three.tsv --task translate": "three.tsv has 3 columns: keep the source and the target, as in cut -f1,2 three.tsv",
     "train data.tsv --budget 5 minutes": "there is no minutes: if it belongs to --budget, write that as one word",
 }

@@ -10,7 +10,7 @@ import click
 
 from lmgen.applied.records import labels as record
 from lmgen.cli import console
-from lmgen.cli.options import load
+from lmgen.cli.predictions import rivals
 from lmgen.system import terminal
 
 __all__ = ["evaluate", "inputs", "put", "record"]
@@ -66,15 +66,9 @@ def _put_columns(one: Any, top: int, above: float) -> None:
 
 def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> None:
     """The command eval for a model that labels: its figures beside baselines, or those of two models and their difference."""
-    how = {name: options[name] for name in ("encoding", "errors")}
     if options["plot"] and len(files) > 1:
         raise click.UsageError("--plot draws the confusion of one text: name one FILE")
-    other = load(options["against"]) if options["against"] else None
-    if other and not files:
-        raise click.UsageError("--against compares two models on a text that neither has seen: name a FILE")
-    others = other.cards(*files, baselines=False, **how) if other else iter(())
-    for card in loaded.cards(*files, baselines=options["baselines"], **how):
-        theirs = next(others, None)
+    for card, theirs in rivals.cards(loaded, files, options):
         if theirs and not _pairs(card, theirs):
             raise click.UsageError("the models have no measure in common: name one --against that learnt the same labels")
         if options["json"]:
@@ -119,6 +113,8 @@ def _put_card(card: Any) -> None:
         f"{card.name}: {card.sequences:,} {card.nouns[0]}, {card.symbols:,} {card.nouns[1]}, "
         f"{card.unknown:,} of them not seen in training"
     )
+    if card.overlap:
+        console.table([("  overlap", card.overlap.sentence.format(card.nouns[0]))])
     for part in card.parts:
         interval = f" [{part.interval[0]:.2%}, {part.interval[1]:.2%}]" if part.interval else ""
         figures = {"entity F1": part.entity_f1, "accuracy": part.accuracy, "micro F1": part.micro_f1, "macro F1": part.macro_f1}
@@ -154,6 +150,8 @@ def evaluate_by_label(loaded: Any, files: tuple[str, ...], options: dict[str, An
             console.put_json({"file": name, **every.as_dict(), "labels": [row.as_dict() for row in rows]})
             continue
         terminal.put(f"{name}: {every.sequences:,} texts, {every.unknown:,} symbols not seen in training")
+        if every.overlap:
+            console.table([("  overlap", every.overlap.sentence.format("texts"))])
         head = ("label", "nats per symbol", "perplexity", "bits per character", "texts", "symbols")
         table = [
             (

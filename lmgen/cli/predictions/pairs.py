@@ -11,7 +11,7 @@ import click
 
 from lmgen.applied import records
 from lmgen.cli import console
-from lmgen.cli.options import load
+from lmgen.cli.predictions import rivals
 from lmgen.options import commands
 from lmgen.system import terminal
 from lmgen.training import display
@@ -76,15 +76,7 @@ def _draw(one: Any, path: str | None) -> None:
 def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> None:
     """The command eval for a model that translates: its figures beside baselines, or those of two models and their difference."""
     decoding = {one.name: options[one.name] for one in commands.DECODING if one.name in options}
-    how = {name: options[name] for name in ("encoding", "errors")} | decoding
-    other = load(options["against"]) if options["against"] else None
-    if other and other.lm.kind != loaded.lm.kind:
-        raise click.UsageError("--against compares two models that translate: name one that was trained on pairs")
-    if other and not files:
-        raise click.UsageError("--against compares two models on a text that neither has seen: name a FILE")
-    others = other.cards(*files, baselines=False, **how) if other else iter(())
-    for card in loaded.cards(*files, baselines=options["baselines"], **how):
-        theirs = next(others, None)
+    for card, theirs in rivals.cards(loaded, files, options, **decoding):
         differences = _differences(card, theirs) if theirs else {}
         if options["json"]:
             console.put_json(card.as_dict() | ({"difference": differences} if theirs else {}))
@@ -118,6 +110,8 @@ def _put_card(card: Any) -> None:
         rows.append((f"  {title}", cell + interval + (f"   ({ABOUT[name]})" if name in ABOUT else "")))
         if name == "nats_per_symbol":
             rows.append(("  perplexity", f"{display.perplexity(card.perplexity)} per target symbol"))
+    if card.overlap:
+        rows.append(("  overlap", card.overlap.sentence.format("sources")))
     console.table(rows)
     quality = [name for name in QUALITY if name in there]
     titles = [FIGURES[name][0] for name in quality]
