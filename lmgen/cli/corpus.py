@@ -183,7 +183,7 @@ def _put_report(r: Any) -> None:
             rows.append((f"runs of three {plural}", percent(o.shared_runs, o.runs), ""))
         _section(f"of the {o.of} text in the {o.within} text", rows, ("", "exactly", "nearly"), (1, 2))
         if o.example is not None:
-            terminal.put(f"such as: {_cell(o.example)}")
+            console.sentence(f"such as: {_cell(o.example)}")
     rare = [
         (_noun(s), f"{s.once:,}", f"{s.rare:,}", f"{s.kinds:,}", " ".join(map(_cell, s.examples[: 5 if s.unit == "char" else 2])))
         for s in r.symbols
@@ -205,7 +205,8 @@ _DEFAULTS = {"unit": "--unit char", "sequence": "--sequence line"}
 
 def _section(title: str, rows: Sequence[Any], head: Sequence[str] | None = None, numbers: Iterable[int] = ()) -> None:
     if rows:
-        terminal.put(f"\n{title}")
+        terminal.put("")
+        console.sentence(title)
         console.table(rows, head, numbers)
 
 

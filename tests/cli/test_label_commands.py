@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lmgen.labelled.forms import FORMS
-from support import invented_words
+from support import invented_words, on_a_terminal
 
 TINY = ["--steps", "40", "--size", "8", "--embedding", "8", "--batch", "8", "--learning-rate", "0.02", "--input", "symbol"]
 WRITING = ["--task", "generate", "--steps", "40", "--size", "8", "--embedding", "8", "--batch", "4", "--window", "8"]
@@ -264,6 +264,14 @@ def test_eval_measures_each_file_and_compares_two_models_on_the_same(home, lmgen
     code, out, _ = lmgen("eval", home / "classes", files[0], "--against", home / "classes")
     assert code == 0
     assert "accuracy +0.00% against the other model [+0.00%, +0.00%]" in out
+
+
+def test_the_measures_fit_a_narrow_terminal(home):
+    for name, path in (("classes", "data.tsv"), ("writer", "data.tsv"), ("both", "data.folder")):
+        seen = on_a_terminal("eval", home / name, home / path, columns=60, NO_COLOR="1")
+        lines = seen.replace("\r", "").splitlines()
+        assert max(map(len, lines)) <= 60
+        assert not any(line.startswith("label: ") for line in lines)  # a table all the same
 
 
 def test_the_confusion_is_drawn_and_nothing_is_overwritten(home, lmgen):

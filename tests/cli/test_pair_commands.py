@@ -189,8 +189,11 @@ def test_a_mistake_is_a_sentence_with_the_way_out(run, line):
 
 def test_a_narrow_terminal_shows_the_card(home, monkeypatch):
     monkeypatch.chdir(home)
-    seen = on_a_terminal("eval", "pairs", "data.tsv", columns=60)
-    assert "exact match" in seen
+    seen = on_a_terminal("eval", "pairs", "data.tsv", columns=60, NO_COLOR="1")
+    lines = seen.replace("\r", "").splitlines()
+    assert max(map(len, lines)) <= 60
+    head = next(k for k, line in enumerate(lines) if line.startswith("source") and "pairs" in line)
+    assert [line.split() for line in lines[head - 2 : head]] == [["symbols", "nats"], ["of", "the", "per", "exact"]]
 
 
 def test_from_python_the_same(home):

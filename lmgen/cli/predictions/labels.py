@@ -80,7 +80,7 @@ def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> No
             _put_card(card)
             for part, their in _pairs(card, theirs) if theirs else ():
                 low, high = _difference(part, their) or (float("nan"), float("nan"))
-                terminal.put(
+                console.sentence(
                     f"{part.of}: {part.title} {part.value - their.value:+.2%} against the other model [{low:+.2%}, {high:+.2%}]"
                 )
         if options["plot"]:
@@ -109,7 +109,7 @@ def _plot(card: Any, path: Path) -> None:
 
 
 def _put_card(card: Any) -> None:
-    terminal.put(
+    console.sentence(
         f"{card.name}: {card.sequences:,} {card.nouns[0]}, {card.symbols:,} {card.nouns[1]}, "
         f"{card.unknown:,} of them not seen in training"
     )
@@ -149,7 +149,7 @@ def evaluate_by_label(loaded: Any, files: tuple[str, ...], options: dict[str, An
         if options["json"]:
             console.put_json({"file": name, **every.as_dict(), "labels": [row.as_dict() for row in rows]})
             continue
-        terminal.put(f"{name}: {every.sequences:,} texts, {every.unknown:,} symbols not seen in training")
+        console.sentence(f"{name}: {every.sequences:,} texts, {every.unknown:,} symbols not seen in training")
         if every.overlap:
             console.table([("  overlap", every.overlap.sentence.format("texts"))])
         head = ("label", "nats per symbol", "perplexity", "bits per character", "texts", "symbols")

@@ -85,7 +85,7 @@ def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> No
         for name, (low, high) in differences.items():
             title, digits = FIGURES[name]
             value = getattr(card, name) - getattr(theirs, name)
-            terminal.put(f"{title} {value:+{digits}} against the other model [{low:+{digits}}, {high:+{digits}}]")
+            console.sentence(f"{title} {value:+{digits}} against the other model [{low:+{digits}}, {high:+{digits}}]")
 
 
 def _differences(card: Any, theirs: Any) -> dict[str, tuple[float, float]]:
@@ -100,7 +100,7 @@ def _cells(one: Any, names: Iterable[str]) -> list[str]:
 
 
 def _put_card(card: Any) -> None:
-    terminal.put(f"{card.name}: {card.pairs:,} pairs, {card.symbols:,} target symbols, {card.unknown:,} of them unknown")
+    console.sentence(f"{card.name}: {card.pairs:,} pairs, {card.symbols:,} target symbols, {card.unknown:,} of them unknown")
     terminal.put("")
     rows, there = [], [name for name in FIGURES if getattr(card, name) is not None]
     for name, cell in zip(there, _cells(card, there), strict=True):
