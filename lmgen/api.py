@@ -300,7 +300,7 @@ class Model:
     def _examples(self, files: tuple[Any, ...], encoding: str, errors: str) -> Iterator[tuple[str, Iterable[Any]]]:
         """The examples of each of the files, or those on which the model was validated."""
         for path in inputs.files(files, {"sequence": "line", "encoding": encoding}, records=True):
-            yield path, self.lm.examples_of(finding.find([path]), encoding, errors)
+            yield finding.name_of(Path(path)), self.lm.examples_of(finding.find([path]), encoding, errors)
         if not files:
             yield "held-out text", self.lm.held_out_examples()
 

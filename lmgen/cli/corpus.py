@@ -91,7 +91,7 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
         console.put_json(asdict(report) | {"command": terminal.command(*words)})
         return
     terminal.note(*report.notes)
-    terminal.put(", ".join("standard input" if name == "-" else name for name in files))
+    terminal.put(finding.names_of(map(Path, files)))
     _put_labels(report, view) if found else _put_report(report)
     terminal.put(f"\nto train: {terminal.command(*words)}")
 

@@ -44,7 +44,7 @@ def predict(model: str, file: str, field: Any, encoding: str, errors: str, preci
     own = {one.name: options[one.name] for one in commands.PREDICT if one.name in options and not kind.lacks(one)}
     shown, settings = SHOWN[kind], {option.name: own.pop(option.name) for option in commands.DECODING if option.name in own}
     one = None
-    for one in loaded.predict(shown.inputs(file, encoding, errors, field), **settings):
+    for one in loaded.predict(shown.inputs(loaded.lm, file, encoding, errors, field), **settings):
         if json:
             console.put_json(shown.record(one, **own))
         else:

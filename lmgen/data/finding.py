@@ -145,7 +145,9 @@ def _missing(path: Path) -> str:
 
 
 def name_of(path: Path) -> str:
-    """The name of a file in messages; the copy of a pipe is standard input."""
+    """The name of a file in messages; - and the copy of a pipe are standard input."""
+    if str(path) == "-":
+        return STDIN
     if path.suffix == ".spool":
         return PYTHON if path.name.startswith("python-") else STDIN
     return str(path)

@@ -266,6 +266,18 @@ def test_eval_measures_each_file_and_compares_two_models_on_the_same(home, lmgen
     assert "accuracy +0.00% against the other model [+0.00%, +0.00%]" in out
 
 
+def test_labels_beside_the_texts_of_a_pipe_are_not_looked_at(home, lmgen):
+    texts = [text for _, text in CLASSES[:3]]
+    code, out, err = lmgen("predict", home / "classes", stdin=lines(texts))
+    assert (code, err) == (0, "")
+    labelled = lines(f"{label}\t{text}" for label, text in CLASSES[:3])
+    assert lmgen("predict", home / "classes", stdin=labelled)[:2] == (0, out)
+    assert (
+        "3 lines with a label beside the text, which was not looked at" in lmgen("predict", home / "classes", stdin=labelled)[2]
+    )
+    assert lmgen("predict", home / "classes", stdin=f"new\t{texts[0]}\n")[1].endswith(f"\tnew\t{texts[0]}\n")
+
+
 def test_the_measures_fit_a_narrow_terminal(home):
     for name, path in (("classes", "data.tsv"), ("writer", "data.tsv"), ("both", "data.folder")):
         seen = on_a_terminal("eval", home / name, home / path, columns=60, NO_COLOR="1")

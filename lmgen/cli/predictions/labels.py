@@ -18,16 +18,27 @@ ABSTAINED = "?"  # printed instead of a label that is not probable enough
 MOST_CONFUSED = 12  # labels of a table of confusion
 
 
-def inputs(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
-    """The texts of a file or of standard input; None where more of it has to be waited for."""
+def inputs(lm: Any, file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
+    """The texts of a file or of standard input, without labels that stand beside them; None where more of it has to be waited
+    for."""
+    from lmgen.data.advice import number
     from lmgen.labelled.examples import Examples, recognise
+    from lmgen.labelled.forms import unlabelled
 
     found = recognise([Path(file)]) if field is None and file != "-" and Path(file).exists() else None
     if found:
         for example in Examples([Path(file)], found.form, found.column, encoding=encoding, errors=errors):
             yield example.text
         return
-    yield from lines(file, encoding, errors, field)
+    own, beside = lm.provenance.text, 0
+    for line in lines(file, encoding, errors, field):
+        text = (
+            line if line is None or field is not None else unlabelled(line, own.form, own.column, lm.config.labels, own.separator)
+        )
+        beside += text != line
+        yield text
+    if beside:
+        terminal.note(f"{number(beside, 'line')} with a label beside the text, which was not looked at")
 
 
 def lines(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[str | None]:

@@ -28,7 +28,7 @@ ABOUT = {"copied": "the output is the source", "novel": "the output is no target
 QUALITY = ("bleu", "chrf", "exact")
 
 
-def inputs(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
+def inputs(lm: Any, file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
     """The sources of a file or of standard input; None where more of it has to be waited for."""
     from lmgen.data import reading
     from lmgen.data.advice import number
