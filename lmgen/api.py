@@ -273,7 +273,7 @@ class Model:
         """
         lm: Any = require(self.lm, Predicts, "use lmgen {command}, or train one on labelled text")
         settings = lm.kind.settings(commands.DECODING, settings)
-        if isinstance(texts, str):
+        if isinstance(texts, str | dict):
             return next(lm.predict([texts], **settings))
         return lm.predict(texts, **settings)
 

@@ -23,6 +23,7 @@ from lmgen.labelled.corpus import sides
 from lmgen.models.columns import Columns
 from lmgen.models.kinds import Kind
 from lmgen.models.provenance import Origin, Provenance, same_text
+from lmgen.options.kinds import quoted
 from lmgen.system.arrayfile import Arrays
 
 State = Any  # what a model remembers of the symbols that it has read
@@ -253,6 +254,14 @@ def require(model: Model, capability: type[Capability], way_out: str) -> Capabil
         way_out = way_out.format(command=model.kind.command)
         raise InputError(f"this model is {model.kind.noun} and cannot {VERBS[capability]}: {way_out}")
     return model
+
+
+def each(texts: Iterable[Any], wanted: type | tuple[type, ...], noun: str) -> Iterator[Any]:
+    """What is to be predicted of, and None among it. Raises InputError for anything else than is wanted, which is a `noun`."""
+    for one in texts if isinstance(texts, Iterable) else [texts]:
+        if one is not None and not isinstance(one, wanted):
+            raise InputError(f"{quoted(one)} is not {noun}, so nothing can be predicted of it: give one, or several in a list")
+        yield one
 
 
 def finite(numbers: np.ndarray) -> np.ndarray:

@@ -288,9 +288,9 @@ def encode(pairs: Iterable[tuple[Sequence[str], Sequence[str]]], vocab: Vocab) -
         stream.extend([*ids(source), separator, *ids(target), EOS])
         lengths.append(len(source) + 1 + len(target))
         sources.append(len(source))
-    found = np.frombuffer(lengths, np.int64) if lengths else np.zeros(0, np.int64)
-    starts = np.cumsum(found + 1) - found
-    return CodedPairs(np.array(stream, np.int32), starts, found, np.array(sources, np.int64), vocab.symbols, [*others])
+    of_pairs, of_sources = (np.frombuffer(some, np.int64) if some else np.zeros(0, np.int64) for some in (lengths, sources))
+    starts = np.cumsum(of_pairs + 1) - of_pairs
+    return CodedPairs(np.frombuffer(stream, np.int32), starts, of_pairs, of_sources, vocab.symbols, [*others])
 
 
 def load(
