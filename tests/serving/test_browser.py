@@ -228,6 +228,27 @@ def test_memory_is_a_map_that_the_keyboard_reads(visit, models):
     expect(page.locator("#units [data-shown]")).to_contain_text("Coloured by layer 2, unit 4", timeout=PATIENCE)
 
 
+@pytest.mark.parametrize("name", ["tags", "pairs"])
+def test_memory_of_both_directions_of_labels_and_pairs(visit, models, name):
+    found = inspection.trace(models[name].lm, "bade kimo re").layers
+    page = visit("memory", name)
+    view = page.locator("#memory")
+    view.get_by_label("Text", exact=True).fill("bade kimo re")
+    expect(view.locator("#memory-summary")).to_contain_text("3 symbols", timeout=PATIENCE)
+    view.get_by_role("combobox", name="Layer").select_option("layer 1, from the right")
+    view.get_by_role("radio", name="c", exact=True).check()
+    settled(page, "memory")
+    view.get_by_role("application").focus()
+    for key in ("ArrowRight", "ArrowDown", "ArrowDown"):
+        page.keyboard.press(key)
+    title, shown = view.locator("[data-readout]").text_content().split(" = ")
+    assert title == "layer 1, from the right, unit 3 after “␣kimo”: c"
+    assert float(shown.replace("−", "-")) == pytest.approx(found[1].units["c"][1, 2], abs=0.02)
+    page.keyboard.press("Enter")
+    expect(page.locator("#units [data-shown]")).to_contain_text("unit 3", timeout=PATIENCE)
+    expect(page.locator("#units").get_by_role("heading", name="Hold the unit")).to_be_hidden()
+
+
 def test_units_in_the_order_of_their_peaks(visit, models):
     peaks = np.abs(inspection.trace(models["deep"].lm, "abc de").layers[0].units["h"]).argmax(0)
     page = visit("memory", "deep")
