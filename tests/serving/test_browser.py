@@ -75,6 +75,7 @@ def options(page, view):
 # ---- writing ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_write(visit, models):
     """The page writes what the library writes with the same seed, and another seed writes something else."""
     page = visit("write")
@@ -133,6 +134,7 @@ def test_temperature_shows_what_is_drawn_from(visit, models):
 # ---- surprise --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_surprise_colours_a_text(visit, models):
     """Each symbol has the colour of its whole bits, unknown ones are marked, and what is in the corpus is underlined."""
     lm = models["words"].lm
@@ -371,6 +373,7 @@ def test_where_a_translation_looked(visit, models):
     np.testing.assert_allclose(np.array(shown, float), 100 * one.weights, atol=5.1)
 
 
+@pytest.mark.quick
 def test_each_model_has_its_views(visit):
     page = visit("memory")
     wanted = {"words": WRITING, "cloze": ["surprise", "memory", "units", "blanks"], "counts": WRITING[:3], "pairs": ["pairs"]}
