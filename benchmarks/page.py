@@ -12,36 +12,19 @@ import base64
 import os
 import shutil
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
+import serve
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import lmgen
-from lmgen.serving import app
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PICTURE, EXPORTED = DOCS / "page.png", DOCS / "exported.png"
 TEXT = "Saint-Denis\nKrasnoyarsk\nNew Qork"
 SIZE = {"width": 900, "height": 1010}
 MOST = 200_000  # bytes
-
-
-@contextmanager
-def served(model: lmgen.Model) -> Iterator[str]:
-    """The address of a server of a model."""
-    server = uvicorn.Server(uvicorn.Config(app.application({"cities": model}), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.1)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 def surprise(page: Page) -> None:
@@ -67,7 +50,7 @@ def pictures(browser: Browser, address: str) -> Iterator[bytes]:
     """The views, one in the light and one in the dark."""
     for view, scheme in ((surprise, "light"), (memory, "dark")):
         page = browser.new_page(viewport=SIZE, color_scheme=scheme)
-        page.goto(f"{address}/#{view.__name__}")
+        page.goto(f"http://{address}/#{view.__name__}")
         page.locator("nav a").first.wait_for()
         view(page)
         page.wait_for_timeout(500)
@@ -94,7 +77,7 @@ def main() -> None:
         model = lmgen.train("cities", output=Path(folder, "cities"), **options)
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         EXPORTED.write_bytes(exported(browser, model.export(Path(folder, "cities.html"))))
-        with served(model) as address:
+        with serve.server(Path(folder), "cities") as address:
             shown = "".join(
                 f"<img src='data:image/png;base64,{base64.b64encode(one).decode()}'>" for one in pictures(browser, address)
             )

@@ -47,6 +47,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "browser" in item.fixturenames:
             item.add_marker(pytest.mark.browser)
+            if not item.get_closest_marker("quick"):
+                item.add_marker(pytest.mark.slow)
     if MASKED or os.name != "posix":
         for item in items:
             if item.get_closest_marker("posix"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from itertools import chain
@@ -18,7 +18,7 @@ from lmgen.labelled import packing, spelling, tagging
 from lmgen.labelled.corpus import Coded, encode, symbols_of
 from lmgen.labelled.examples import Example
 from lmgen.models import kinds
-from lmgen.models.capabilities import Taught, each, finite
+from lmgen.models.capabilities import ShowsUnits, Taught, each, finite
 from lmgen.networks import labelling
 from lmgen.networks.labelling import LabelConfig
 from lmgen.pages import notebook
@@ -63,7 +63,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
-class Labeller(Calibrated, Taught):
+class Labeller(Calibrated, Taught, ShowsUnits):
     """A network that labels."""
 
     kind = kinds.LABELLER
@@ -74,9 +74,13 @@ class Labeller(Calibrated, Taught):
 
     def logits(self, data: Coded) -> Iterator[Logits]:
         """The logits of each sequence of a text, in order."""
-        letters = spelling.joined(self._letters, spelling.hashed(data.others)) if self.config.hashed else None
+        letters = self.letters(data.others)
         for first in range(0, data.sequences, AT_ONCE):
             yield from self._logits(data, np.arange(first, min(first + AT_ONCE, data.sequences)), letters)
+
+    def letters(self, others: Sequence[str]) -> np.ndarray | None:
+        """The buckets of the letters of each word of the vocabulary and of others [V + others, M]; None where none are read."""
+        return spelling.joined(self._letters, spelling.hashed(others)) if self.config.hashed else None
 
     @cached_property
     def _letters(self) -> np.ndarray:

@@ -17,7 +17,7 @@ from lmgen.data.vocab import EOS, UNITS
 from lmgen.errors import InputError
 from lmgen.labelled import packing
 from lmgen.models import kinds
-from lmgen.models.capabilities import ScoresPairs, Taught, each, finite
+from lmgen.models.capabilities import ScoresPairs, ShowsUnits, Taught, each, finite
 from lmgen.models.recurrent import Network
 from lmgen.networks import translating
 from lmgen.networks.decoding import Found, Search, decode
@@ -74,7 +74,7 @@ class PairScore:
 
 
 @dataclass(frozen=True, eq=False)
-class Translator(Network, Taught, ScoresPairs):
+class Translator(Network, Taught, ScoresPairs, ShowsUnits):
     """A network that writes a target for a source."""
 
     kind = kinds.TRANSLATOR

@@ -5,7 +5,7 @@ Shapes: T symbols of the text, N units of a layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,11 +13,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from lmgen.data.vocab import EOS, Vocab
+from lmgen.applied.labeller import Labeller
+from lmgen.applied.translator import Translator
+from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.generation.sampling import BETWEEN
+from lmgen.labelled import packing
+from lmgen.labelled.corpus import encode
+from lmgen.labelled.examples import Example
 from lmgen.models.capabilities import Model, ShowsUnits, finite, require
+from lmgen.networks import labelling, translating
 from lmgen.nn import model, units
 from lmgen.nn.model import NetworkConfig, Params
 
@@ -81,33 +88,60 @@ def layers(lm: Model) -> tuple[tuple[str, tuple[str, ...]], ...]:
     Raises InputError for a model that has no units to show.
     """
     lm = _shows_units(lm)
-    ids = jax.ShapeDtypeStruct((1, 1), np.int32)
-    found = jax.eval_shape(partial(_traced, lm.config, lm.precision), lm.params, ids, jax.ShapeDtypeStruct((1, 1), bool))
+    inputs, read = _reading(lm, np.array([UNK]), [])
+    found = jax.eval_shape(partial(_traced, read, lm.config, lm.precision), lm.params, inputs)
     return tuple((title, tuple(sorted(values, key=SHOWN.index))) for title, values in _titled(found))
 
 
 def trace(lm: Model, text: str) -> Trace:
-    """What every layer of a network holds after each symbol of a text.
+    """What every layer of a network holds after each symbol of a text; of pairs, after each symbol of a source.
 
     Raises InputError for a model that has no units to show, and for a text without symbols.
     """
     lm = _shows_units(lm)
-    pieces, ids = spelt(lm.vocab, lm.sequence, text)
+    pieces, ids = spelt(lm.vocab, "file" if isinstance(lm, Labeller | Translator) else lm.sequence, text)
     if not pieces:
         raise InputError("there is no symbol in this text: write some")
-    rows = max(LEAST_ROWS, 1 << len(ids).bit_length())
-    window = np.full((rows, 1), EOS, np.int32)
-    window[1 : len(ids) + 1, 0] = ids
-    found = _traced(lm.config, lm.precision, lm.params, window, np.arange(rows)[:, None] > len(ids))
-    read = []
+    others: list[str] = []
+    if isinstance(lm, Labeller):
+        coded = encode([Example(text)], lm.vocab, lm.labels)
+        ids, others = coded.stream[int(coded.starts[0]) :][: len(ids)], coded.others
+    inputs, read = _reading(lm, ids, others)
+    found = _traced(read, lm.config, lm.precision, lm.params, inputs)
+    traced = []
     for title, values in _titled(found):
         arrays = {name: finite(np.asarray(values[name]))[1 : len(ids) + 1, 0] for name in sorted(values, key=SHOWN.index)}
-        read.append(Layer(title, arrays))
-    return Trace(tuple(pieces), tuple(read))
+        traced.append(Layer(title, arrays))
+    return Trace(tuple(pieces), tuple(traced))
 
 
 def _shows_units(lm: Model) -> ShowsUnits:
-    return require(lm, ShowsUnits, "choose a recurrent language model or a cloze model")
+    return require(lm, ShowsUnits, "choose a recurrent model of text, labels or pairs")
+
+
+def _reading(lm: Any, ids: np.ndarray, others: list[str]) -> tuple[Any, Callable]:
+    """What a network reads of a text, in one column whose row k + 1 has the k-th of the ids, and the function that reads it;
+    `others` are the words that the ids from V on stand for."""
+    rows = max(LEAST_ROWS, 1 << (len(ids) + 1).bit_length())
+    if isinstance(lm, Labeller):
+        block = packing.block([[0]], np.array([0]), np.array([len(ids)]), rows, 1, 1)
+        return labelling.inputs_of(ids, block, lm.letters(others)), labelling.read
+    window, places = np.full((rows, 1), EOS, np.int32), np.arange(rows)[:, None]
+    window[1 : len(ids) + 1, 0] = ids
+    if isinstance(lm, Translator):
+        window[len(ids) + 1] = lm.config.separator
+        source = (places > 0) & (places <= len(ids))
+        return translating.Inputs(window, np.zeros_like(window), source, places == 0, np.zeros(1, np.int32)), translating.sides
+    return (window, places > len(ids)), _sides
+
+
+def _sides(config: NetworkConfig, precision: str, params: Params, inputs: tuple[Array, Array], layers: tuple[Any, Any]) -> None:
+    """Read a text by the stack from the left and by that from the right, where there is one."""
+    ids, beyond = inputs
+    start = model.start(config, 1)
+    model.read(config, precision, params, start, ids, layer=layers[0])
+    if "back" in params:
+        model.read_back(config, precision, params, start, ids, beyond, layer=layers[1])
 
 
 def _titled(stacks: list[list[Any]]) -> Iterator[tuple[str, Any]]:
@@ -117,17 +151,13 @@ def _titled(stacks: list[list[Any]]) -> Iterator[tuple[str, Any]]:
             yield f"layer {number}{side}", each
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _traced(config: NetworkConfig, precision: str, params: Params, ids: Any, beyond: Any) -> list[list[dict[str, Any]]]:
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _traced(read: Callable, config: Any, precision: str, params: Params, inputs: Any) -> list[list[dict[str, Any]]]:
     """For each stack what each of its layers holds, [rows, 1, N] by name."""
     left: list[Any] = []
     right: list[Any] = []
-    start = model.start(config, 1)
-    model.read(config, precision, params, start, ids, layer=units.watched(left))
-    if "back" in params:
-        model.read_back(config, precision, params, start, ids, beyond, layer=units.watched(right))
-        right = [{name: jnp.flip(value, 0) for name, value in each.items()} for each in right]
-    return [left, right]
+    read(config, precision, params, inputs, layers=(units.watched(left), units.watched(right)))
+    return [left, [{name: jnp.flip(value, 0) for name, value in each.items()} for each in right]]
 
 
 def matches(found: Trace, start: int, end: int, of: str = "h") -> list[Match]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from lmgen.data.vocab import UNITS
-from lmgen.data.writing.normalization import AS_IT_IS
 from lmgen.errors import InputError
 from lmgen.exporting import html, hub, numpy, onnx, torch
 from lmgen.exporting.target import Contents, Target, default_path
@@ -45,8 +44,6 @@ def lack(lm: Any, target: Target) -> str:
     """What of a model a format does not hold, as in "is an n-gram model"; empty where it holds all."""
     if lm.kind not in target.kinds:
         return f"is {lm.kind.noun}"
-    if target is not hub.TARGET and lm.vocab.normal != AS_IT_IS:
-        return "reads text in another form (--lowercase, --normalize)"
     if target is not hub.TARGET and UNITS[lm.vocab.unit].language:
         return "reads words that a library cuts (--segment)"
     return target.lack(lm)

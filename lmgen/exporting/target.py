@@ -67,6 +67,7 @@ def described(lm: Any) -> dict[str, Any]:
         "temperature": about.get("temperature") or {},
         "unit": vocab.unit,
         "unk_token": vocab.unk_token,
+        **vars(vocab.normal),
         "symbols": vocab.symbols,
     }
 

@@ -8,6 +8,8 @@ rows do not, and the random numbers of a row depend only on its seed, its number
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ from jax import Array
 from lmgen.data.vocab import EOS
 from lmgen.generation.compiled import DRAWN, TRANSFORMS, Rows
 from lmgen.generation.conditional import axes_of
-from lmgen.generation.sampling import Settings, active, loop_of, values_of
+from lmgen.generation.sampling import Settings, Values, active, loop_of, values_of
 from lmgen.generation.transforms import OF_SEEN
 from lmgen.models.capabilities import Generates, finite
 
@@ -37,9 +39,8 @@ class Text:
         self.seed, self.number = seed, number
         self.key: np.ndarray | None = None  # its random key, once it is begun
         self.ids: list[int] = []
-        self.read, self.last = 0, EOS
-        self.state: tuple[list[np.ndarray], int] | None = None  # the arrays of a call, and the row; None before anything is read
-        self.seen: np.ndarray | None = None
+        self.read = 0
+        self.row: tuple[list[np.ndarray], int] | None = None  # the arrays of its last call, and its row of them
 
     @property
     def done(self) -> bool:
@@ -53,80 +54,85 @@ class Text:
     def take(self, ids: list[int]) -> None:
         """Add what a call drew, up to where the text ends."""
         drawn = ids[max(0, len(self.prompt) - self.read) :][: self.settings.max_length - len(self.ids)]
-        ends = [at for at, id in enumerate(drawn) if id == EOS][: self.left] if EOS in drawn else []
-        self.left -= len(ends)
-        self.ids += drawn if self.left else drawn[: ends[-1] + 1]
+        ends = drawn.count(EOS)
+        if ends >= self.left:
+            drawn = drawn[: [at for at, id in enumerate(drawn, 1) if id == EOS][self.left - 1]]
+        self.left -= min(ends, self.left)
+        self.ids += drawn
         self.read += len(ids)
 
 
+class Call(NamedTuple):
+    """Texts, what they draw by, and their rows."""
+
+    texts: list[Text]
+    names: tuple[str, ...]
+    values: Values
+    rows: Rows
+
+
 class Together:
-    """Writes texts of a model."""
+    """Writes texts of a model. The rows that a call leaves are those of the next call, if it is of the same texts."""
 
     def __init__(self, lm: Generates):
-        self.lm = lm
+        self.lm, self._loop = lm, cache(partial(loop_of, lm))
         leaves, self._tree = jax.tree.flatten(lm.start(1))
-        self._fresh, self._axes = [*map(np.asarray, leaves)], axes_of(lm)
+        # A row of a new text: its state, the id that it reads next, and the ids that it has read.
+        self._fresh = [*map(np.asarray, leaves), np.array([EOS], np.int32), np.zeros((1, len(lm.vocab)), bool)]
+        self._axes = (*axes_of(lm), 0, 0)
+        self._last: Call | None = None
 
     def most(self, by_kernels: bool) -> int:
         """The number of texts that a call takes at most."""
-        return loop_of(self.lm, by_kernels).most
+        return self._loop(by_kernels).most
 
     def write(self, texts: Sequence[Text]) -> None:
         """Give each of the texts DRAWN symbols more, of the prompt or of what follows it, or LONG where all have as many already.
 
         Raises CheckpointError where the numbers are not finite.
         """
-        names = tuple(dict.fromkeys(name for text in texts for name in text.names))
-        loop = loop_of(self.lm, texts[0].by_kernels)
-        size = loop.most if loop.always else next(size for size in SIZES if size >= len(texts))
-        spare = size - len(texts)
+        loop = self._loop(texts[0].by_kernels)
+        if self._last and self._last.texts == [*texts]:
+            call = self._last
+        else:
+            call = self._gathered(texts, loop.most if loop.always else next(size for size in SIZES if size >= len(texts)))
+        size = len(call.rows.last)
         steps = LONG if loop.length >= LONG and min(text.read for text in texts) >= LONG else DRAWN
         forced = np.full((steps, size), -1, np.int32)
         for row, text in enumerate(texts):
             if text.read < len(text.prompt):
                 part = text.prompt[text.read : text.read + steps]
                 forced[: len(part), row] = part
-        if new := [text for text in texts if text.key is None]:
-            for text, key in zip(new, _keys(new, size), strict=False):
-                text.key = key
-        rows = Rows(
-            jax.tree.unflatten(self._tree, self._state(texts, size)),
-            np.array([text.last for text in texts] + [EOS] * spare, np.int32),
-            np.array([text.left for text in texts] + [0] * spare, np.int32),
-            jax.random.wrap_key_data(jnp.asarray(np.array([text.key for text in (*texts, *[texts[0]] * spare)]))),
-            self._seen(texts, names, size),
-        )
-        values = values_of([text.settings for text in texts] + [texts[0].settings] * spare)
-        at = np.array([text.read for text in texts] + [0] * spare)
-        rows, ids, nats = loop.steps(names, values, rows, forced, at, steps)
+        at = np.array([text.read for text in texts] + [0] * (size - len(texts)))
+        rows, ids, nats = loop.steps(call.names, call.values, call.rows, forced, at, steps)
         finite(np.asarray(nats))
-        after = [*map(np.asarray, jax.tree.leaves(rows.state))]
-        columns, last = np.asarray(ids).T.tolist(), np.asarray(rows.last).tolist()
-        for row, text in enumerate(texts):
-            text.state, text.last = (after, row), last[row]
-            if OF_SEEN & {*text.names}:
-                text.seen = np.asarray(rows.seen)[row]
-            text.take(columns[row])
+        self._last = call._replace(rows=rows)
+        after = [*map(np.asarray, jax.tree.leaves((rows.state, rows.last, rows.seen)))]
+        for row, (text, drawn) in enumerate(zip(texts, np.asarray(ids).T.tolist(), strict=False)):
+            text.row = after, row
+            text.take(drawn)
 
-    def _state(self, texts: Sequence[Text], size: int) -> list[np.ndarray]:
-        """The arrays of a call, each with the rows of the texts, from those of the calls before."""
-        arrays = [fresh.repeat(size, axis) for fresh, axis in zip(self._fresh, self._axes, strict=True)]
-        sources = {id(text.state[0]): text.state[0] for text in texts if text.state}
-        for key, source in sources.items():
-            ours, theirs = zip(
-                *[(row, t.state[1]) for row, t in enumerate(texts) if t.state and id(t.state[0]) == key], strict=True
-            )
-            for array, before, axis in zip(arrays, source, self._axes, strict=True):
-                np.moveaxis(array, axis, 0)[[*ours]] = np.moveaxis(before, axis, 0)[[*theirs]]
-        return arrays
-
-    def _seen(self, texts: Sequence[Text], names: tuple[str, ...], size: int) -> np.ndarray | None:
-        if not OF_SEEN & {*names}:
-            return None
-        seen = np.zeros((size, len(self.lm.vocab)), bool)
-        for row, text in enumerate(texts):
-            seen[row] = text.seen if text.seen is not None else False
-        return seen
+    def _gathered(self, texts: Sequence[Text], size: int) -> Call:
+        """A call of texts, whose rows are those that their last calls left."""
+        spare = size - len(texts)
+        names = tuple(dict.fromkeys(name for text in texts for name in text.names))
+        begins = self._fresh if OF_SEEN & {*names} else self._fresh[:-1]
+        arrays = [begin.repeat(size, axis) for begin, axis in zip(begins, self._axes, strict=False)]
+        for key, source in {id(text.row[0]): text.row[0] for text in texts if text.row}.items():
+            pairs = [(row, text.row[1]) for row, text in enumerate(texts) if text.row and id(text.row[0]) == key]
+            ours, theirs = (np.array(rows) for rows in zip(*pairs, strict=True))
+            for array, before, axis in zip(arrays, source, self._axes, strict=False):
+                np.moveaxis(array, axis, 0)[ours] = np.moveaxis(before, axis, 0)[theirs]
+        if new := [text for text in texts if text.key is None]:
+            for text, its in zip(new, _keys(new, size), strict=False):
+                text.key = its
+        count = len(self._fresh) - 2
+        state, (last, *seen) = jax.tree.unflatten(self._tree, arrays[:count]), arrays[count:]
+        left = np.array([text.left for text in texts] + [0] * spare, np.int32)
+        everyone = [*texts] + [texts[0]] * spare
+        random_keys = jax.random.wrap_key_data(jnp.asarray(np.array([text.key for text in everyone])))
+        values = values_of([text.settings for text in everyone])
+        return Call([*texts], names, values, Rows(state, last, left, random_keys, *seen))
 
 
 def _keys(texts: Sequence[Text], size: int) -> np.ndarray:

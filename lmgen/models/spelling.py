@@ -6,6 +6,7 @@ import codecs
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -41,23 +42,20 @@ class Speller:
 
     def __init__(self, vocab: Vocab, between: str):
         self._unit, self._spelt, self._between = UNITS[vocab.unit], _spellings(vocab), between
-        self._before, self._begins = "", True  # what is to be spelt before the next symbol; whether that begins a sequence
+        self._begins, self._before = True, ""  # whether the next symbol begins a sequence; what is spelt before the next sequence
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def parts(self, ids: Sequence[int]) -> list[str]:
         """The text that each of the next ids adds."""
-        spelt, found = self._spelt, [""] * len(ids)
-        for at, id in enumerate(ids):
-            if id == EOS:
-                found[at], self._before, self._begins = self._before + self.rest(), self._between, True
-            elif self._unit.learns:
-                found[at] = self._before + self._decoder.decode(subword.bytes_of(spelt[id]))
-                self._before = ""
-            elif self._begins:
-                found[at] = self._before + spelt[id].removeprefix(self._unit.glue or self._unit.lead)
-                self._before, self._begins = "", False
-            else:
-                found[at] = spelt[id]
+        if self._unit.learns:
+            found = [self._decoder.decode(self._spelt[id], id == EOS) for id in ids]
+        else:
+            found = [self._spelt[id] for id in ids]
+        lead = self._unit.glue or self._unit.lead
+        for at in [0] * self._begins + [at for at, id in enumerate(ids, 1) if id == EOS]:
+            if at < len(ids):
+                found[at], self._before = self._before + found[at].removeprefix(lead), self._between
+        self._begins = ids[-1] == EOS if ids else self._begins
         return found
 
     def rest(self) -> str:
@@ -66,6 +64,9 @@ class Speller:
 
 
 @lru_cache(16)
-def _spellings(vocab: Vocab) -> list[str]:
-    """Each symbol as it stands behind another."""
-    return [UNITS[vocab.unit].glue + vocab.spell(id) for id in range(len(vocab))]
+def _spellings(vocab: Vocab) -> list[Any]:
+    """Each symbol as it stands behind another, a string of bytes as such; EOS is nothing."""
+    unit = UNITS[vocab.unit]
+    spelt = [unit.glue + vocab.spell(id) for id in range(len(vocab))]
+    spelt[EOS] = ""
+    return [*map(subword.bytes_of, spelt)] if unit.learns else spelt

@@ -19,7 +19,7 @@ from lmgen.labelled.corpus import Labels
 from lmgen.labelled.packing import Block, taken
 from lmgen.networks import words
 from lmgen.networks.words import WordsConfig
-from lmgen.nn import model
+from lmgen.nn import model, recurrence
 from lmgen.nn.embedding import Rows
 from lmgen.nn.model import Params
 from lmgen.nn.precision import product
@@ -105,16 +105,24 @@ def init(config: LabelConfig, key: Array) -> Params:
     return params
 
 
-def read(config: LabelConfig, precision: str, params: Params, inputs: Inputs, dropout: Array | None = None) -> Array:
-    """The outputs [T, B, N] of the top layers after each symbol, of both directions side by side."""
+def read(
+    config: LabelConfig,
+    precision: str,
+    params: Params,
+    inputs: Inputs,
+    dropout: Array | None = None,
+    layers: tuple[Any, Any] = (recurrence.layer, recurrence.layer),
+) -> Array:
+    """The outputs [T, B, N] of the top layers after each symbol, of both directions side by side. `layers` compute those of each
+    direction, as in `model.read`."""
     ids, forget = inputs.ids, inputs.slots == len(inputs.first)
     rows = words.embedded(config, precision, params, inputs, dropout)
     start = model.start(config, ids.shape[1])
-    hs = model.read_stack(config, precision, params, Rows(ids, rows), start, ids, forget, dropout)[1]
+    hs = model.read_stack(config, precision, params, Rows(ids, rows), start, ids, forget, dropout, layers[0])[1]
     if config.direction == "both":
         other = None if dropout is None else jax.random.fold_in(dropout, 2 * config.layers + 1)
         back = Rows(ids[::-1], rows[::-1])
-        rights = model.read_stack(config, precision, params["back"], back, start, ids[::-1], forget[::-1], other)[1]
+        rights = model.read_stack(config, precision, params["back"], back, start, ids[::-1], forget[::-1], other, layers[1])[1]
         hs = jnp.concatenate([hs, rights[::-1]], -1)
     return model.normalised(params["heads"]["norm"], hs) if config.head_norm else hs
 

@@ -18,7 +18,7 @@ from jax import Array
 
 from lmgen.data.vocab import EOS, UNK
 from lmgen.labelled.packing import Block, taken
-from lmgen.nn import model
+from lmgen.nn import model, recurrence
 from lmgen.nn.embedding import Rows, lookup
 from lmgen.nn.model import NetworkConfig, Params
 from lmgen.nn.precision import product
@@ -119,11 +119,17 @@ def known(config: TranslatorConfig, ids: Array) -> Array:
 
 
 def sides(
-    config: TranslatorConfig, precision: str, params: Params, inputs: Inputs, dropout: Array | None = None
+    config: TranslatorConfig,
+    precision: str,
+    params: Params,
+    inputs: Inputs,
+    dropout: Array | None = None,
+    layers: tuple[Any, Any] = (recurrence.layer, recurrence.layer),
 ) -> tuple[Any, Array, Array]:
     """The state after the ids, the outputs hs [T, B, N] of the forward stack, and the vectors [T, B, 2 N] to attend to.
 
-    The stack from the right forgets wherever there is no symbol of a source, so that no source sees its target.
+    The stack from the right forgets wherever there is no symbol of a source, so that no source sees its target. `layers` compute
+    the layers of each stack, as in `model.read`.
     """
     ids = known(config, inputs.ids)
     start, other = model.start(config, ids.shape[1]), None
@@ -133,9 +139,9 @@ def sides(
         ids = jnp.where(hidden, UNK, ids)
         other = jax.random.fold_in(dropout, 2 * config.layers + 1)
     rows = model.dropped(config, lookup(params["embedding"], ids, precision), dropout, 2 * config.layers)
-    state, hs = model.read_stack(config, precision, params, Rows(ids, rows), start, ids, inputs.fresh, dropout)
+    state, hs = model.read_stack(config, precision, params, Rows(ids, rows), start, ids, inputs.fresh, dropout, layers[0])
     back, beyond = Rows(ids[::-1], rows[::-1]), ~inputs.source[::-1]
-    rights = model.read_stack(config, precision, params["back"], back, start, ids[::-1], beyond, other)[1]
+    rights = model.read_stack(config, precision, params["back"], back, start, ids[::-1], beyond, other, layers[1])[1]
     return state, hs, jnp.concatenate([hs, rights[::-1]], -1)
 
 

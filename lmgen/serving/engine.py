@@ -21,28 +21,28 @@ class Channel:
     """What is handed over from the thread to the coroutine that waits for it."""
 
     def __init__(self) -> None:
-        self.loop, self._queue = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        self.loop, self._filled = asyncio.get_running_loop(), asyncio.Event()
+        self._values: list[Any] = []
         self.closed = False  # nobody waits any more
 
-    def take(self, values: Iterable[Any]) -> None:
+    def take(self, values: list[Any]) -> None:
         """Add values, in the thread of the event loop."""
-        for value in values:
-            self._queue.put_nowait(value)
+        self._values += values
+        self._filled.set()
 
     async def lists(self) -> AsyncGenerator[list[Any]]:
         """All values that are there, whenever there are some, up to END. Raises an exception that is one of them."""
         try:
-            while True:
-                values = [await self._queue.get()]
-                while not self._queue.empty():
-                    values.append(self._queue.get_nowait())
-                ended = values[-1] is END
+            ended = False
+            while not ended:
+                await self._filled.wait()
+                self._filled.clear()
+                values, self._values = self._values, []
                 for value in values:
                     if isinstance(value, BaseException):
                         raise value
+                ended = values[-1] is END
                 yield values[:-1] if ended else values
-                if ended:
-                    return
         finally:
             self.closed = True
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -35,7 +34,7 @@ class House:
         self.created = int(time.time())
         self.ending = False
         self.by = lru_cache(LABELS)(lambda name, label: self.models[name].by(label))
-        self._writing: WeakKeyDictionary[Generates, Writing] = WeakKeyDictionary()
+        self._writing: dict[Generates, Writing] = {}
         self.metrics.texts.set_function(lambda: self.waiting)
 
     def model(self, name: Any = None) -> tuple[str, Model]:
@@ -63,6 +62,8 @@ class House:
             why = f"{waiting:,} texts are waited for, and {most:,} are the most: ask again later, or for less at a time"
             raise Refused(429, why, headers={"Retry-After": "1"})
         if lm not in self._writing:
+            if len(self._writing) >= len(self.models) + LABELS:  # models by label come and go
+                self._writing = {of: writing for of, writing in self._writing.items() if writing.count}
             self._writing[lm] = Writing(lm, self.engine, self.metrics)
         self._writing[lm].add(texts)
 

@@ -15,6 +15,7 @@ from lmgen.errors import LmgenError
 from lmgen.serving.settings import Settings
 
 Result = TypeVar("Result")
+JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 SMALL = 1 << 14  # bytes
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -29,7 +30,7 @@ class Refused(Exception):  # noqa: N818
 
 def encoded(value: Any) -> bytes:
     """JSON as UTF-8; halves of characters, which have no bytes, are escaped."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return JSON.encode(value).encode("utf-8", "backslashreplace")
 
 
 class Json(JSONResponse):

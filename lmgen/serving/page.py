@@ -50,11 +50,11 @@ VIEWS: dict[str, Callable[[Any], bool]] = {
     "write": lambda lm: can(lm, Generates),
     "surprise": lambda lm: can(lm, Scores),
     "temperature": lambda lm: can(lm, Generates),
-    "memory": lambda lm: can(lm, ShowsUnits),
-    "units": lambda lm: can(lm, ShowsUnits),
     "blanks": lambda lm: can(lm, Fills),
     "labels": lambda lm: isinstance(lm, Labeller),
     "pairs": lambda lm: isinstance(lm, Translator),
+    "memory": lambda lm: can(lm, ShowsUnits),
+    "units": lambda lm: can(lm, ShowsUnits),
 }
 
 Asked = dict[str, Any]

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
+import lmgen
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.evaluation import inspection
 from lmgen.evaluation.inspection import Layer, Trace
+from lmgen.labelled import packing
+from lmgen.labelled.corpus import encode
+from lmgen.labelled.examples import Example
 from lmgen.models.ngram import NGramConfig, NGramModel
 from lmgen.models.recurrent import Cloze, Recurrent
+from lmgen.networks import translating
 from lmgen.nn import model
 from lmgen.nn.cells import CELLS
 from lmgen.nn.model import NetworkConfig
+from lmgen.structured import pairs
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "format-2"
 LETTERS = Vocab("char", tuple("abcde"))
 
 
@@ -53,6 +62,30 @@ def test_a_cloze_model_is_traced_from_both_sides():
     assert right.title == "layer 1, from the right"
     np.testing.assert_allclose(right.units["h"][::-1], inspection.trace(lm, "dcba").layers[0].units["h"], atol=1e-6)
     assert not np.allclose(left.units["h"], right.units["h"])
+
+
+def test_tags_follow_from_what_the_units_of_a_labeller_hold():
+    lm = lmgen.load(GOLDEN / "tags", precision="f32").lm
+    text = "bade kimo,  unheard re"
+    found = inspection.trace(lm, text)
+    assert "".join(found.pieces) == text
+    outputs = np.concatenate([layer.units["h"] for layer in found.layers], -1)
+    head = lm.params["heads"]["tags"]
+    (expected,) = lm.logits(encode([Example(text)], lm.vocab, lm.labels))
+    np.testing.assert_allclose(outputs @ np.asarray(head["W"]) + np.asarray(head["b"]), expected.tags, atol=1e-5)
+    assert inspection.layers(lm) == tuple((layer.title, tuple(layer.units)) for layer in found.layers)
+
+
+def test_what_a_translator_attends_to_is_what_its_units_hold():
+    lm = lmgen.load(GOLDEN / "pairs", precision="f32").lm
+    source = lm.vocab.split("kimo bade re")
+    found = inspection.trace(lm, "kimo bade re")
+    data = pairs.encode([(source, ["bade", "re"])], lm.vocab)
+    (block,) = packing.blocks(data.starts, data.lengths, 1)
+    _, _, memory = translating.sides(lm.config, lm.precision, lm.params, translating.inputs_of(data, block, 4)[0])
+    held = np.concatenate([layer.units["h"] for layer in found.layers], -1)
+    np.testing.assert_allclose(held, memory[1 : len(source) + 1, 0], atol=1e-5)
+    assert inspection.layers(lm) == tuple((layer.title, tuple(layer.units)) for layer in found.layers)
 
 
 @pytest.mark.parametrize(

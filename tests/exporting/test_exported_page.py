@@ -68,6 +68,7 @@ def texts(page):
     return [text.removesuffix("\n").removesuffix("end") for text in page.locator(".results .text").all_text_contents()]
 
 
+@pytest.mark.quick
 def test_a_seed_writes_what_lmgen_writes(opened):
     lm = drawn("language", cell="gru")
     page = opened(lm)

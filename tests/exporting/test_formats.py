@@ -11,6 +11,7 @@ import pytest
 from exports import drawn, folder_of, in_node, ngrams, program
 
 from lmgen.data.vocab import UNITS
+from lmgen.data.writing.normalization import Normalization
 from lmgen.evaluation.scores import scores
 from lmgen.exporting import table
 from lmgen.generation import sampling
@@ -306,6 +307,16 @@ HOSTILE = [
     "🎈é漢\ud800x\udc80",
     "</script><!--",
 ]
+
+
+@pytest.mark.parametrize("form", [None, "nfc", "nfkc"])
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_texts_have_the_form_that_lmgen_gives_them(lowercase, form, exported):
+    """--lowercase and --normalize are of the model, so an exported one reads each text in that form, too."""
+    vocab = exports.Vocab("char", tuple("abcdefghiß ½1⁄2İiıσςΣſAEe\u0307é\u0301ﬁＡ漢"), normal=Normalization(lowercase, form))
+    other = exported(drawn("language", vocab=vocab))
+    for text in [*HOSTILE, "e\u0301 É ½ Ａﬁ", "ΣΑΣ Σ. ΟΔΟΣ", "İI ẞ ſ Å", "\u1e9b\u0323 가"]:
+        assert other.encode(text) == vocab.encode(text).tolist(), text
 
 
 @pytest.mark.parametrize("unit", [name for name, unit in UNITS.items() if not unit.language])  # no format holds a segmenter

@@ -75,6 +75,7 @@ def options(page, view):
 # ---- writing ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_write(visit, models):
     """The page writes what the library writes with the same seed, and another seed writes something else."""
     page = visit("write")
@@ -133,6 +134,7 @@ def test_temperature_shows_what_is_drawn_from(visit, models):
 # ---- surprise --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_surprise_colours_a_text(visit, models):
     """Each symbol has the colour of its whole bits, unknown ones are marked, and what is in the corpus is underlined."""
     lm = models["words"].lm
@@ -226,6 +228,27 @@ def test_memory_is_a_map_that_the_keyboard_reads(visit, models):
     chart.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#units [data-shown]")).to_contain_text("Coloured by layer 2, unit 4", timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("name", ["tags", "pairs"])
+def test_memory_of_both_directions_of_labels_and_pairs(visit, models, name):
+    found = inspection.trace(models[name].lm, "bade kimo re").layers
+    page = visit("memory", name)
+    view = page.locator("#memory")
+    view.get_by_label("Text", exact=True).fill("bade kimo re")
+    expect(view.locator("#memory-summary")).to_contain_text("3 symbols", timeout=PATIENCE)
+    view.get_by_role("combobox", name="Layer").select_option("layer 1, from the right")
+    view.get_by_role("radio", name="c", exact=True).check()
+    settled(page, "memory")
+    view.get_by_role("application").focus()
+    for key in ("ArrowRight", "ArrowDown", "ArrowDown"):
+        page.keyboard.press(key)
+    title, shown = view.locator("[data-readout]").text_content().split(" = ")
+    assert title == "layer 1, from the right, unit 3 after “␣kimo”: c"
+    assert float(shown.replace("−", "-")) == pytest.approx(found[1].units["c"][1, 2], abs=0.02)
+    page.keyboard.press("Enter")
+    expect(page.locator("#units [data-shown]")).to_contain_text("unit 3", timeout=PATIENCE)
+    expect(page.locator("#units").get_by_role("heading", name="Hold the unit")).to_be_hidden()
 
 
 def test_units_in_the_order_of_their_peaks(visit, models):
@@ -350,9 +373,11 @@ def test_where_a_translation_looked(visit, models):
     np.testing.assert_allclose(np.array(shown, float), 100 * one.weights, atol=5.1)
 
 
+@pytest.mark.quick
 def test_each_model_has_its_views(visit):
     page = visit("memory")
-    wanted = {"words": WRITING, "cloze": ["surprise", "memory", "units", "blanks"], "counts": WRITING[:3], "pairs": ["pairs"]}
+    units = ["memory", "units"]
+    wanted = {"words": WRITING, "cloze": ["surprise", "blanks", *units], "counts": WRITING[:3], "pairs": ["pairs", *units]}
     for name, views in wanted.items():
         page.get_by_role("combobox", name="Model").select_option(name)
         assert page.locator("nav a").evaluate_all("all => all.map((one) => one.hash.slice(1))") == views

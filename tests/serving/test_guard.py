@@ -10,9 +10,9 @@ import httpx
 import pytest
 from clients import message
 
-import lmgen
 from lmgen.serving import guard, run
 from lmgen.serving.app import application
+from lmgen.serving.engine import Engine
 from lmgen.serving.settings import Settings
 
 KEY = "a key of letters".replace(" ", "-")
@@ -21,7 +21,7 @@ KEY = "a key of letters".replace(" ", "-")
 @pytest.fixture
 def uncomputed(monkeypatch):
     """Fail where anything is computed."""
-    monkeypatch.setattr(lmgen.serving.engine.Engine, "add", lambda *_: pytest.fail("it was computed"))
+    monkeypatch.setattr(Engine, "add", lambda *_: pytest.fail("it was computed"))
 
 
 @pytest.mark.parametrize(

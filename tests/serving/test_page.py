@@ -9,6 +9,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from clients import message
 
 import lmgen
 from lmgen.evaluation import inspection
@@ -89,13 +90,13 @@ def test_no_file_needs_what_the_policy_forbids():
 VIEWS = {
     "words": ["write", "surprise", "temperature", "memory", "units"],
     "deep": ["write", "surprise", "temperature", "memory", "units"],
-    "cloze": ["surprise", "memory", "units", "blanks"],
+    "cloze": ["surprise", "blanks", "memory", "units"],
     "word": ["write", "surprise", "temperature", "memory", "units"],
     "word-punct": ["write", "surprise", "temperature", "memory", "units"],
     "counts": ["write", "surprise", "temperature"],
-    "tags": ["labels"],
-    "classes": ["labels"],
-    "pairs": ["pairs"],
+    "tags": ["labels", "memory", "units"],
+    "classes": ["labels", "memory", "units"],
+    "pairs": ["pairs", "memory", "units"],
     "writer": ["write", "surprise", "temperature", "memory", "units"],
 }
 
@@ -232,3 +233,16 @@ def test_any_text_is_explained_and_traced(client, name, text):
     for path in ("explain", "states", *["next"] * (name != "cloze")):
         response = client.post(f"/page/{path}", content=body, headers={"content-type": "application/json"})
         assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\x00", "a\r\nbade", "\n\n\n", "🦔é\u0301", "<eos>", " ", "kimo  ((re"])
+@pytest.mark.parametrize("name", ["tags", "classes", "pairs"])
+def test_any_text_of_labels_and_pairs_is_traced(client, models, name, text):
+    """White space alone has no word to show."""
+    response = client.post(
+        "/page/states", content=json.dumps({"model": name, "text": text}), headers={"content-type": "application/json"}
+    )
+    if text.strip():
+        assert len(response.json()["pieces"]) == len(models[name].lm.vocab.split(text))
+    else:
+        assert "no symbol in this text" in message(response)

@@ -25,9 +25,15 @@ function marked() {
   return `(?:${UNIT.lead})?${MARK.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")}|${UNIT.pattern}`;
 }
 
+/** A text in the form that the model reads. */
+function normal(text) {
+  const formed = (some) => (MODEL.normalize ? some.normalize(MODEL.normalize.toUpperCase()) : some);
+  return MODEL.lowercase ? formed(formed(text).toLowerCase()) : formed(text);
+}
+
 /** The symbols of a text. */
 function split(text) {
-  const words = text ? (UNIT.lead + text).match(PATTERN) ?? [] : [];
+  const words = text ? (UNIT.lead + normal(text)).match(PATTERN) ?? [] : [];
   return UNIT.cut ? UNIT.cut(words) : words;
 }
 

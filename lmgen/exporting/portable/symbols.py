@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -19,9 +20,19 @@ def symbol_ids():
     return ids
 
 
+def normal(text):
+    """A text in the form that the model reads."""
+    form: Any = (MODEL["normalize"] or "").upper()
+
+    def formed(some):
+        return unicodedata.normalize(form, some) if form else some
+
+    return formed(formed(text).lower()) if MODEL["lowercase"] else formed(text)
+
+
 def split(text):
     """The symbols of a text."""
-    unit, mark = UNITS[MODEL["unit"]], MODEL["unk_token"]
+    unit, mark, text = UNITS[MODEL["unit"]], MODEL["unk_token"], normal(text)
     pattern = unit["pattern"]
     if mark is not None and not re.fullmatch(pattern, mark):
         pattern = f"(?:{unit['lead']})?{re.escape(mark)}|{pattern}"
