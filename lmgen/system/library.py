@@ -36,7 +36,8 @@ def library() -> Library:
         system = platform.system(), platform.machine()
         if system not in SYSTEMS:
             return Library(lack=f"there are none for {' on '.join(system)}", expected=False)
-        return Library(lack=f"not built ({file.name} is missing): the install found no C++ compiler, or its build failed")
+        why = "a wheel without kernels was installed, or the install found no C++ compiler, or its build failed"
+        return Library(lack=f"not built ({file.name} is missing): {why}")
     try:
         if not _complete(file.read_bytes()):  # the loader would crash
             return Library(lack=f"{file.name} is damaged: install lmgen again")
