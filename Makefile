@@ -21,7 +21,7 @@ slow: $(VENV)/test ## run the tests that take longest: every example of the help
 check: $(VENV)/test ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror native/*.h native/*.cc
+	$(BIN)/clang-format --dry-run -Werror native/*.h native/*.cc tests/nn/arm/*
 	$(BIN)/mypy
 
 faults: $(VENV)/test ## kill, damage, fill the disk, feed hostile files: the long level of what make test does quickly (an hour)
@@ -29,6 +29,9 @@ faults: $(VENV)/test ## kill, damage, fill the disk, feed hostile files: the lon
 
 fuzz: $(VENV)/test ## the tests of any input at all, at length: many thousand new ones of each kind (half an hour)
 	LMGEN_LONG=1 $(BIN)/python -m pytest -n 2 tests/fuzz
+
+arm: $(VENV)/test ## build the kernels for ARM and run all their tests under qemu (apt install g++-aarch64-linux-gnu qemu-user)
+	$(BIN)/python -m pytest tests/nn/test_arm.py
 
 scale: $(VENV)/test ## several processes on loopback, Open MPI, Slurm and Ray where they are, faults, figures (half an hour)
 	LMGEN_LONG=1 $(BIN)/python -m pytest tests/training/test_parallel.py tests/system/test_launchers.py tests/faults/test_processes.py
@@ -83,5 +86,5 @@ $(VENV)/bench: $(VENV)/test
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
-.PHONY: help demo test slow check faults fuzz scale docs browser oracle bench masked wheel matrix clean
+.PHONY: help demo test slow check faults fuzz arm scale docs browser oracle bench masked wheel matrix clean
 .DEFAULT_GOAL := help

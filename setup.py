@@ -1,6 +1,7 @@
 """Builds the compiled kernels of native/ if possible; the rest of the package is described in setup.cfg.
 
 LMGEN_NATIVE=all makes a build fail that lacks a kind of kernels; LMGEN_NATIVE=off builds none, for a wheel for any system.
+_PYTHON_HOST_PLATFORM=linux-aarch64, with a cross compiler as CXX, builds for another machine.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +27,12 @@ AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
 AVX512_BF16 = [*AVX512, "-mavx512bf16", "-DLMGEN_BF16=1"]
 AMX = [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-DLMGEN_AMX=1"]
+NEON = ["-fno-schedule-insns", "-Wno-ignored-optimization-argument"]  # GCC would have to spill sums; clang does not know it
+NEON_BF16 = [*NEON, "-march=armv8.2-a+bf16", "-DLMGEN_BF16=1"]
+X86 = {"avx2": AVX2, "avx512": AVX512, "avx512bf16": AVX512_BF16, "amx": AMX}
+ARM = {"neon": NEON, "neonbf16": NEON_BF16}
 # By system and machine; kernels.cc is compiled once for each kind of kernels.
-KINDS = {("Linux", "x86_64"): {"avx2": AVX2, "avx512": AVX512, "avx512bf16": AVX512_BF16, "amx": AMX}}
+KINDS = {("linux", "x86_64"): X86, ("linux", "aarch64"): ARM, ("macosx", "arm64"): ARM}
 ASKED = os.environ.get("LMGEN_NATIVE")
 
 
@@ -59,8 +65,11 @@ class Wheel(bdist_wheel):
 
 
 def kinds() -> dict[str, list[str]]:
-    """The compiler's flags of each kind of kernels to build for this machine."""
-    return {} if ASKED == "off" else KINDS.get((platform.system(), platform.machine()), {})
+    """The compiler's flags of each kind of kernels to build for the machine that Python is told to build for: mostly this one."""
+    system, *_, machine = sysconfig.get_platform().split("-")
+    if machine.startswith("universal"):  # a Python for both kinds of Mac
+        machine = platform.machine()
+    return {} if ASKED == "off" else KINDS.get((system, machine), {})
 
 
 def build(target: Path, folder: Path, kinds: dict[str, list[str]]) -> None:

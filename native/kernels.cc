@@ -2,7 +2,11 @@
 // own), LMGEN_BF16 and LMGEN_AMX. The standard library is not used here: the linker would merge its templates between the kinds.
 #include "kernels.h"
 
+#if defined(__x86_64__)
 #include <immintrin.h>
+#else
+#include <arm_neon.h>
+#endif
 #if LMGEN_AMX && LMGEN_AMX_EMULATED
 #include "tile_emulated.h"
 #endif

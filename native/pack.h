@@ -81,6 +81,11 @@ struct Groups {  // panels from panel0 on, in groups of up to `most`
   int size(int64_t g) const { return cut.size(g); }
 };
 
+// Groups that are packed, in the order in which tiles read them.
+inline void arrange(float* packed, int64_t lanes, const Groups& groups) {
+  for (int64_t g = 0; g < groups.count; g++) arrange(packed + groups.at(g) * lanes * WIDTH, lanes, groups.size(g));
+}
+
 struct Destination {  // of the lanes of a panel: vectors `step` floats apart; with `half` the upper halves are `half` floats
                       // further
   float* to;
@@ -125,6 +130,7 @@ void pack_columns(const Matrix& b, int64_t k0, int64_t lanes, int64_t inner, con
     const int64_t g = groups.cut.piece_with(q), from = groups.at(g), panels = groups.size(g);
     return Destination{out + (from * lanes + q - from) * WIDTH, panels * WIDTH, 0};
   });
+  arrange(out, lanes, groups);
 }
 
 // The same for the transpose of b [columns, inner].
@@ -145,6 +151,7 @@ void pack_transposed(const Matrix& b, int64_t k0, int64_t lanes, int64_t columns
         for (int64_t j = 0; j < WIDTH && k + j < lanes; j++) store(out + (from * lanes + (k + j) * panels + p) * WIDTH, block[j]);
       }
   }
+  arrange(out, lanes, groups);
 }
 
 // Packs rows r0 … of a left operand, lanes k0 …, as [rows][lanes].
@@ -210,7 +217,9 @@ inline void pack_left(const Matrix& a, int64_t r0, int64_t rows, int64_t k0, int
 // Packs WIDTH units from unit c on, with all their gates: b [inner, gates], out [lanes][gates][WIDTH].
 inline void pack_gates(const float* b, const Gates& gates, int64_t inner, int64_t c, float* out) {
   const int64_t stride = gates.count * gates.N;
+  float* packed = out;
   for (int64_t k = 0; k < lanes_of(gates.P); k++)
     for (int64_t g = 0; g < gates.count; g++, out += WIDTH)
       store(out, lane_of_rows(b, stride, k * PAIR, inner, g * gates.N + c, gates.N - c, nullptr));
+  arrange(packed, lanes_of(gates.P), gates.count);
 }

@@ -15,12 +15,15 @@ constexpr int CHUNK_PANELS = 12;       // panels of a weight gradient that stay 
 //   LANES              the inner dimension is zero-padded to a multiple of this many lanes
 //   STEPS              whether the left operand's lanes may have a stride: a transposed one is packed [lanes][rows of a tile]
 //   BLOCK_ROWS         rows of the left operand that stay in the cache while all columns pass
+//   arrange            puts a packed group [lanes][panels][WIDTH] into the order in which the tile reads it, if that is another
 //   Tiles              RAII: thread state needed while a kernel runs
 //   tile_of            z [rows][panels][WIDTH] (+)= the product of rows of lanes and a packed group of panels;
 //                      takes a step of the prefetcher every PREFETCH_INTERVAL lanes
 #include "prefetch.h"
 #if LMGEN_AMX
 #include "tile_amx.h"
+#elif LMGEN_BF16 && defined(__ARM_NEON)
+#include "tile_bfmmla.h"
 #else
 #include "tile.h"
 #endif

@@ -14,6 +14,8 @@
 #include <thread>
 #include <vector>
 
+#include "cpu.h"
+
 namespace lmgen {
 
 namespace {
@@ -38,7 +40,7 @@ class WaitableInt {
   int wait_for_change(int old) {  // the first value other than `old`
     for (int i = 0; i < SPINS + YIELDS; i++) {
       if (const int value = get(); value != old) return value;
-      i < SPINS ? __builtin_ia32_pause() : void(sched_yield());
+      i < SPINS ? cpu_relax() : void(sched_yield());
     }
     sleepers_.fetch_add(1);
     std::unique_lock<std::mutex> lock(mutex_);
@@ -118,8 +120,10 @@ class Barrier {
   }
 
   // Moves this thread to another core if a worker with a lower number runs on the same one. Otherwise the two would take turns,
-  // each waiting for the other, for the milliseconds that the scheduler needs to move one of two busy threads.
-  void leave_shared_core(int number) {
+  // each waiting for the other, for the milliseconds that the scheduler needs to move one of two busy threads. Only Linux says
+  // where a thread runs.
+  void leave_shared_core([[maybe_unused]] int number) {
+#if defined(__linux__)
     const int core = sched_getcpu();
     if (core < 0) return;
     if (cores_[number].load(std::memory_order_relaxed) != core) cores_[number].store(core, std::memory_order_relaxed);
@@ -133,6 +137,7 @@ class Barrier {
     if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others)) return;
     cores_[number].store(sched_getcpu(), std::memory_order_relaxed);
     sched_setaffinity(0, sizeof all, &all);  // the pinning was only needed to move
+#endif
   }
 
   void wait() {
@@ -256,8 +261,13 @@ int max_threads() {
   static const int found = [] {
     if (const char* wanted = std::getenv("LMGEN_THREADS"))
       if (const int n = std::atoi(wanted); n > 0) return std::min(n, MAX_THREADS);
-    cpu_set_t cores;
-    return sched_getaffinity(0, sizeof cores, &cores) ? 1 : std::clamp(CPU_COUNT(&cores), 1, 16);
+#if defined(__linux__)
+    cpu_set_t set;
+    const int cores = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+#else
+    const int cores = int(std::thread::hardware_concurrency());
+#endif
+    return std::clamp(cores, 1, 16);
   }();
   return found;
 }

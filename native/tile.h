@@ -8,6 +8,8 @@ constexpr int tile_rows(int panels) { return SUMS / panels < 8 ? SUMS / panels :
 
 struct Tiles {};
 
+inline void arrange(float*, int64_t, int64_t) {}
+
 // z [R][P][WIDTH] (+)= the product of R rows of lanes and a packed group of P panels. `add` accumulates.
 template <int R, int P>
 void tile(const float* a, int64_t row, int64_t step, const float* b, int64_t lanes, float* z, bool add, Prefetcher* prefetcher) {

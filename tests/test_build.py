@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from lmgen.nn import native
+from lmgen.system import library
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPILER = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
 FOUND = {name: value for name, value in os.environ.items() if not name.startswith("LMGEN_")}
-BUILT = (platform.system(), platform.machine()) == ("Linux", "x86_64")
+BUILT = (platform.system(), platform.machine()) in library.SYSTEMS
 
 needs_compiler = pytest.mark.skipif(not COMPILER or not BUILT, reason="the kernels cannot be built here")
 needs_kernels = pytest.mark.skipif(not native.kind("f32"), reason="the compiled kernels do not run here")

@@ -24,6 +24,8 @@ RARE = (  # settings that are shown where they are given
     *("output_dropout", "ar", "tar"),
 )
 
+INSTRUCTIONS = ("avx", "amx", "fma", "asimd", "sve", "bf16")  # how those begin that matter here: of x86-64, then of ARM
+
 
 def model(name: str) -> dict[str, Any]:
     """The facts of one model. Raises CheckpointError where there is none."""
@@ -138,7 +140,7 @@ def surroundings() -> list[tuple[str, str]]:
         ("devices", devices.describe()),
         ("kernels", kernels()),
         ("precision", precision.auto()),
-        ("instructions", " ".join(sorted(f for f in devices.cpu_flags() if f.startswith(("avx", "amx", "fma"))))),
+        ("instructions", " ".join(sorted(f for f in devices.cpu_flags() if f.startswith(INSTRUCTIONS)))),
         ("processes", environments.describe(os.environ)),
         ("memory", f"{ram / 2**30:.1f} GiB" if ram else "unknown"),
         ("cache", str(cache.folder("corpora").parent)),

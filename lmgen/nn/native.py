@@ -4,8 +4,8 @@ They run on CPUs, with precision "f32" or "bf16" (operands of products rounded t
 which one kernel passes to another, have that type. Shapes are as in recurrence.py; P is the cell size N padded with zeros, and G
 gates are padded each, [.., G P]. Wrong arrays and lack of memory raise JaxRuntimeError.
 
-Environment variables: LMGEN_NATIVE=off turns the kernels off (avx2, avx512, avx512bf16 or amx limits the instructions),
-LMGEN_THREADS sets the number of threads, LMGEN_LIBRARY the path of another library.
+Environment variables: LMGEN_NATIVE=off turns the kernels off (avx2, avx512, avx512bf16 or amx limits the instructions, on ARM
+neon or neonbf16), LMGEN_THREADS sets the number of threads, LMGEN_LIBRARY the path of another library.
 """
 
 from __future__ import annotations

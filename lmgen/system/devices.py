@@ -39,12 +39,13 @@ def compiled_programs() -> Path:
 
 def cpu_flags() -> frozenset[str]:
     """The instruction sets of the processor; none unless Linux lists them."""
-    return frozenset(_cpuinfo("flags").split())
+    return frozenset((_cpuinfo("flags") or _cpuinfo("Features")).split())  # of x86-64, of ARM
 
 
 def processor() -> str:
-    """The name of the processor."""
-    return _cpuinfo("model name") or platform.processor()
+    """The name of the processor; of ARM the numbers of its maker and its cores."""
+    of_arm = filter(None, map(_cpuinfo, ("CPU implementer", "CPU part")))
+    return _cpuinfo("model name") or " ".join(of_arm) or platform.processor()
 
 
 def _cpuinfo(field: str) -> str:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SYSTEM = ("Linux", "x86_64")  # for which the library is built
+SYSTEMS = (("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64"))  # for which the library is built
 
 
 class Library(NamedTuple):
@@ -34,9 +34,10 @@ def library() -> Library:
     file = path()
     if not file.exists():
         system = platform.system(), platform.machine()
-        if system != SYSTEM:
+        if system not in SYSTEMS:
             return Library(lack=f"there are none for {' on '.join(system)}", expected=False)
-        return Library(lack=f"not built ({file.name} is missing): the install found no C++ compiler, or its build failed")
+        why = "a wheel without kernels was installed, or the install found no C++ compiler, or its build failed"
+        return Library(lack=f"not built ({file.name} is missing): {why}")
     try:
         if not _complete(file.read_bytes()):  # the loader would crash
             return Library(lack=f"{file.name} is damaged: install lmgen again")
@@ -45,7 +46,9 @@ def library() -> Library:
         return Library(lack=f"{file.name} cannot be loaded ({str(error).partition(chr(10))[0]})")
 
 
-def _complete(elf: bytes) -> bool:
-    """Whether a 64-bit ELF file is complete: its section header table comes last."""
-    table, size, count = struct.unpack_from("<40xQ10xHH", elf.ljust(64))
-    return table + size * count <= len(elf)
+def _complete(file: bytes) -> bool:
+    """Whether a 64-bit ELF file is complete: its section header table comes last. Other files are not known."""
+    if not file.startswith(b"\x7fELF"):
+        return True
+    table, size, count = struct.unpack_from("<40xQ10xHH", file.ljust(64))
+    return table + size * count <= len(file)

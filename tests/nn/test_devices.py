@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lmgen.models import facts
 from lmgen.nn import native, speeds
 from lmgen.nn import precision as precision_module
 from lmgen.nn.precision import auto, precision_of, product
@@ -61,6 +64,26 @@ def test_auto_rounds_where_that_is_faster(backend, kinds, flag, cell, wanted, mo
     monkeypatch.setattr(speeds, "measured", lambda: None)  # as where no outcome can be kept
     assert precision_of("auto", cell) == wanted
     assert {precision_of(choice, cell) for choice in ("f32", "bf16")} == {"f32", "bf16"}
+
+
+ARM_CPUINFO = """processor\t: 0
+BogoMIPS\t: 50.00
+Features\t: fp asimd evtstrm crc32 atomics fphp asimdhp sve bf16
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x1
+CPU part\t: 0xd40
+CPU revision\t: 1
+"""
+
+
+def test_a_processor_of_arm_is_described_by_other_fields_of_cpuinfo(monkeypatch):
+    read = Path.read_text
+    text = lambda path, *how, **named: ARM_CPUINFO if str(path) == "/proc/cpuinfo" else read(path, *how, **named)  # noqa: E731
+    monkeypatch.setattr(Path, "read_text", text)
+    assert {"asimd", "bf16"} < devices.cpu_flags()
+    assert devices.processor() == "0x41 0xd40"
+    assert dict(facts.surroundings())["instructions"] == "asimd asimdhp bf16 sve"
 
 
 # ---- which precision is faster here ------------------------------------------------------------------------------------
