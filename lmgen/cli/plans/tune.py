@@ -48,7 +48,7 @@ def tune(files: tuple[str, ...], quiet: bool, json: bool, trials: int | None, **
             path, study = tuned(lambda: (files, checked["valid"] or ()), name, checked, tuner, trials)
         except KeyboardInterrupt:
             tuner.interrupted()
-            raise
+            raise SystemExit(stop.code or signals.INTERRUPTED) from None
         stop.check()
         if json:
             console.put_json(*_objects(path, study))

@@ -16,7 +16,7 @@ def rows(study: Study) -> Iterator[Row]:
     it has that is not as planned."""
     if study.last:
         yield "last", study.last.nats, study.last.seconds, words(study.last)
-    for trial in study.ranked():
+    for trial in (trial for trial in study.ranked() if trial.results):
         result = trial.results[-1]
         yield str(study.trials.index(trial)), result.nats, study.lengths[len(trial.results) - 1], words(result)
 

@@ -1,19 +1,23 @@
-"""The next variation to try: at first the plan and random ones near it, then by what the trials before it have shown."""
+"""The next variation to try: the plan, then random ones near it, then children of the best ones, then by a model of them all."""
 
 from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 from lmgen.errors import InputError
 from lmgen.training.tuning.space import Choice, Variation
-from lmgen.training.tuning.study import Trial
+from lmgen.training.tuning.study import ETA, Trial
 
-RANDOM = 9  # trials after the plan that are drawn at random …
-KEPT = 0.6  # … in which each choice is as planned with this probability: near a good plan most changes are for the worse
-ATTEMPTS = 50  # to draw a variation that has not been tried
+RANDOM = 6  # trials, the plan included, before one is drawn from others …
+KEPT = 0.8  # … in which each choice is as planned with this probability: near a good plan most changes are for the worse
+CROSSED = 30  # trials before a model of them is better than children of the best …
+CHANGED = 0.12  # … in which each choice is drawn anew with this probability
+ATTEMPTS = 50  # to draw a variation that has not been tried; all but the first few of them at random
+LIKELY = 10
 
 
 def optuna() -> ModuleType:
@@ -26,31 +30,45 @@ def optuna() -> ModuleType:
     return optuna
 
 
-def drawn(space: Sequence[Choice], trials: Sequence[Trial], seed: int) -> Variation | None:
-    """A variation that none of the trials has; None if none is found.
+def drawn(
+    space: Sequence[Choice], ranked: Sequence[Trial], seed: int, options: Callable[[Variation], Mapping[str, Any]] = dict
+) -> Variation | None:
+    """A variation that has other `options` than each of the trials, the best first; None if none is found.
 
-    It follows from the arguments alone, so that a study that is resumed goes on with the trials that it would have had. After the
-    random ones the tree-structured Parzen estimator draws (Bergstra et al. 2011), which puts trials that were stopped behind
-    those that went on.
+    It follows from the arguments alone, so that a study that is resumed goes on with the trials that it would have had.
     """
-    if not trials:
+    if not ranked:
         return {}
-    tried = [trial.variation for trial in trials]
+    tried = [trial.variation for trial in ranked]
+    known = [options(variation) for variation in tried]
     for attempt in range(ATTEMPTS):
-        number = len(trials) * ATTEMPTS + attempt
-        steps = _at_random(space, f"{seed} {number}") if len(trials) <= RANDOM else _likely(space, trials, seed + number)
+        number = len(ranked) * ATTEMPTS + attempt
+        draw = random.Random(f"{seed} {number}")
+        if len(ranked) < RANDOM or attempt >= LIKELY:
+            steps = _near_the_plan(space, draw)
+        elif len(ranked) < CROSSED:
+            steps = _crossed(space, tried[: max(1, len(tried) // ETA)], draw)
+        else:
+            steps = _likely(space, ranked, seed + number)
         variation = {name: by for name, by in steps.items() if by}
-        if variation not in tried:
+        if options(variation) not in known:
             return variation
     return None
 
 
-def _at_random(space: Sequence[Choice], seed: str) -> Variation:
-    draw = random.Random(seed)
-    return {choice.name: draw.randint(-choice.down, choice.up) if draw.random() > KEPT else 0 for choice in space}
+def _near_the_plan(space: Sequence[Choice], draw: random.Random) -> Variation:
+    return {choice.name: draw.randint(-choice.down, choice.up) for choice in space if draw.random() > KEPT}
+
+
+def _crossed(space: Sequence[Choice], best: Sequence[Variation], draw: random.Random) -> Variation:
+    """A child of two of the best: each choice is one of theirs, or a new one."""
+    parents = draw.choice([best[0], draw.choice(best)]), draw.choice(best)
+    inherited = {choice.name: draw.choice(parents).get(choice.name, 0) for choice in space}
+    return inherited | {choice.name: draw.randint(-choice.down, choice.up) for choice in space if draw.random() < CHANGED}
 
 
 def _likely(space: Sequence[Choice], trials: Sequence[Trial], seed: int) -> Variation:
+    """By the tree-structured Parzen estimator (Bergstra et al. 2011), for which trials that went on are better than others."""
     library = optuna()
     ways = {choice.name: library.distributions.IntDistribution(-choice.down, choice.up) for choice in space}
     with warnings.catch_warnings():
@@ -58,8 +76,9 @@ def _likely(space: Sequence[Choice], trials: Sequence[Trial], seed: int) -> Vari
         sampler = library.samplers.TPESampler(seed=seed % (1 << 32), n_startup_trials=1, multivariate=False, constant_liar=False)
         study = library.create_study(sampler=sampler)
         for trial in trials:
-            done = {k: result.nats for k, result in enumerate(trial.results) if result.nats is not None}
+            done = {level: result.nats for level, result in enumerate(trial.results) if result.nats is not None}
             state = library.trial.TrialState.PRUNED if done else library.trial.TrialState.FAIL
             params = {choice.name: trial.variation.get(choice.name, 0) for choice in space}
-            study.add_trial(library.trial.create_trial(state=state, params=params, distributions=ways, intermediate_values=done))
+            known = library.trial.create_trial(state=state, params=params, distributions=ways, intermediate_values=done)
+            study.add_trial(known)
         return dict(study.ask(ways).params)

@@ -190,6 +190,8 @@ def read(folder: Path) -> Study:
         found = json.loads(content)
         if why := schema.wrong(found, _STUDY):
             raise ValueError(why)
+        if found["lengths"] != sorted(set(found["lengths"])):
+            raise ValueError("its lengths do not ascend")
         if any(len(trial["results"]) > len(found["lengths"]) for trial in found["trials"]):
             raise ValueError("a trial has more results than there are lengths")
         if len({found["end"] == "budget", found["budget"] is not None, found["searching"] is not None}) == 2:

@@ -11,7 +11,7 @@ import gc
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from lmgen.training.plans import measured
 from lmgen.training.run import Run
 from lmgen.training.tuning import study as studies
 from lmgen.training.tuning.drawing import drawn, optuna
-from lmgen.training.tuning.space import space, varied
+from lmgen.training.tuning.space import Variation, space, varied
 from lmgen.training.tuning.study import ETA, LEVELS, Result, Study, Trial
 
 BESIDE = ".tune"  # after the name of a model: the folder of its study
@@ -156,6 +156,7 @@ class Tuning:
     def __init__(self, folder: Path, study: Study, data: Corpus, observer: Observer, clock: Callable[[], float]):
         self.folder, self.study, self.data, self.observer, self.clock = folder, study, data, observer, clock
         self.began = clock() - study.elapsed
+        self._known: dict[Any, dict[str, Any]] = {}  # options of a length and a variation
         self.name = folder.name.removesuffix(BESIDE)
 
     def run(self) -> tuple[Path, Study]:
@@ -163,7 +164,7 @@ class Tuning:
         study = self.study
         if not study.model:
             self.observer.begun(study, self.data, self.folder)
-            search(study, self._trial, self._keep)
+            search(study, self._trial, self._keep, self._options)
             self._keep()
             if study.budget is not None and study.last is None:
                 self._last(study.budget)
@@ -176,7 +177,7 @@ class Tuning:
         folder = self._model(f"trial-{self.study.trials.index(trial)}")
         shutil.rmtree(folder.parent, ignore_errors=True)
         wanted = {**self.study.options, self.study.end: length}
-        level, options = len(trial.results), varied(trial.variation, wanted, self._plan)
+        level, options = len(trial.results), self._options(trial.variation, length)
         for other in self.study.trials:
             if len(other.results) > level and other.results[level].options == options:
                 return replace(other.results[level], seconds=0.0)
@@ -223,6 +224,14 @@ class Tuning:
             jax.clear_caches()  # each trial compiles programs of its own
             gc.collect()
 
+    def _options(self, variation: Variation, length: float | None = None) -> dict[str, Any]:
+        """The options of a variation in a training of a length, the longest if None."""
+        length = length or self.study.lengths[-1]
+        key = length, *sorted(variation.items())
+        if key not in self._known:
+            self._known[key] = varied(variation, {**self.study.options, self.study.end: length}, self._plan)
+        return self._known[key]
+
     def _plan(self, options: dict[str, Any]) -> language.Plan:
         return language.plan(self.data, self.study.options["carry"], options, self.study.pace)
 
@@ -264,21 +273,27 @@ class Tuning:
         return self.clock() - self.began
 
 
-def search(study: Study, trained: Callable[[Trial, float], Result], keep: Callable[[Trial], None]) -> None:
-    """Try variations until time, trials or variations are used up; `trained` trains a trial for a length, `keep` keeps the result.
+def search(
+    study: Study,
+    trained: Callable[[Trial, float], Result],
+    keep: Callable[[Trial], None],
+    options: Callable[[Variation], Mapping[str, Any]] = dict,
+) -> None:
+    """Try variations until time, trials or variations are used up.
 
+    `trained` trains a trial for a length, `keep` keeps the result; two variations are the same if their `options` are.
     Raises LmgenError where several trials in a row fail.
     """
     choices, seed = space(study.options), study.options["seed"]
     while not study.searched:
         trial = study.pending()
         if trial is None and len(study.trials) != study.most:
-            variation = drawn(choices, study.trials, seed)
+            variation = drawn(choices, study.ranked(), seed, options)
             trial = None if variation is None else Trial(variation)
         if trial is None or not study.fits(trial):
             study.searched = True
             return
-        if not trial.results:
+        if study.pending() is None:
             study.trials.append(trial)
         trial.results.append(trained(trial, study.lengths[len(trial.results)]))
         keep(trial)
