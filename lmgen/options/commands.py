@@ -54,7 +54,7 @@ TUNE = (
         if option.name not in _UNTUNED
         and {*option.of.split()} & {"text", "directory", "vocabulary", "network", "training", "end"}
     ),
-    Option("trials", Whole(), None, "Number of trials, at most; needed without --budget.", chosen="as many as the time allows"),
+    Option("trials", Whole(), None, "Number of trials, at most.", chosen="20, or with a budget any"),
     Option("resume", Stored(), None, "Go on with the study of this model."),
     QUIET,
     JSON,

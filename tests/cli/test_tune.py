@@ -45,11 +45,9 @@ def test_the_model_is_the_best_trial_to_the_bit(lmgen, words_file):
         flag = name.replace("_", "-")
         flags += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     assert lmgen("train", words_file, *FIXED, "--steps", "27", *flags, "-o", "again", "-q")[0] == 0
-    for name in ("model.safetensors", "mixture.safetensors", "README.md"):
-        one, other = Path("checkpoints/words", name), Path("again", name)
-        assert one.exists() == other.exists()
-        if one.exists() and name != "README.md":
-            assert one.read_bytes() == other.read_bytes()
+    one, other = Path("checkpoints/words"), Path("again")
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    assert (one / "mixture.safetensors").exists() == (other / "mixture.safetensors").exists()
     shown = json.loads(lmgen("show", "words", "--json")[1])
     assert shown["valid_nats"] == pytest.approx(best["nats"])
     assert "# words" in Path("checkpoints/words/README.md").read_text()
@@ -170,7 +168,6 @@ def test_a_budget_ends_with_a_training_of_the_best_that_can_be_stopped_and_goes_
     [
         (("tune",), "there is no text to train on"),
         (("tune", "nosuch.txt", "--budget", "1h"), "nosuch.txt"),
-        (("tune", "words.txt"), "give --budget, such as 30m, or --trials, such as 20"),
         (("tune", "words.txt", "--budget", "5s"), "--budget is too short to compare trainings in"),
         (("tune", "words.txt", "--budget", "soon"), "is not a duration"),
         (("tune", "words.txt", "--budget", "1h", "--steps", "5"), "give one of them"),

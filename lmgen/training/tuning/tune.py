@@ -40,6 +40,7 @@ LONGEST = 6  # trials of the longest length that all others together take as lon
 LEAST = 10.0  # seconds of a training: a shorter one mostly compiles
 LEAST_BUDGET = 60.0
 MARGIN = 0.02  # of a budget, for writing at its end
+TRIALS = 20  # of a study without a budget
 FAULTS = 5  # trials in a row that fail end a study
 
 
@@ -117,8 +118,6 @@ def _free(output: Path | None, path: Path, force: bool) -> Path:
 def _begun(sources: train.Sources, options: dict[str, Any], observer: Observer, most: int | None) -> tuple[Study, Corpus]:
     """A new study, and its text. Raises InputError for a text and for options that leave nothing to tune."""
     budget = options["budget"]
-    if budget is None and most is None:
-        raise InputError("a study needs an end: give --budget, such as 30m, or --trials, such as 20")
     if budget is not None and budget < LEAST_BUDGET:
         raise InputError(f"--budget is too short to compare trainings in: give {LEAST_BUDGET:.0f}s or more, or lmgen train")
     read = train.planned(sources, {**options, "budget": None}, observer)
@@ -133,7 +132,7 @@ def _begun(sources: train.Sources, options: dict[str, Any], observer: Observer, 
     pace = measured.pace(budget)
     ends = dict.fromkeys(table.names("end"))
     if budget is None:
-        study = Study(read.text, data.sha256, kept | ends, pace, "steps", _lengths(read.plan.steps), most=most)
+        study = Study(read.text, data.sha256, kept | ends, pace, "steps", _lengths(read.plan.steps), most=most or TRIALS)
     else:
         whole = language.plan(data, kept["carry"], {**kept, "budget": LAST * budget}, pace)
         needed = whole.steps * whole.seconds / language.TRAINED + language.START if "epochs" in whole.train else budget
