@@ -34,8 +34,8 @@ from lmgen.training.tuning.study import ETA, LEVELS, Result, Study, Trial
 
 BESIDE = ".tune"  # after the name of a model: the folder of its study
 LAST = 0.5  # the share of a budget that is kept for the last training …
-SPARE = 3.0  # … but not more than so many times the time that the plan can use
-ENOUGH = 2.0  # times the time that the plan can use, which a trial may take at most
+SPARE = 8.0  # … but not more than so many times what the plan can use: the largest variation takes about so much longer
+ENOUGH = 3.0  # times the time that the plan can use, which a trial may take at most
 LONGEST = 6  # trials of the longest length that all others together take as long as
 LEAST = 10.0  # seconds of a training: a shorter one mostly compiles
 LEAST_BUDGET = 60.0
