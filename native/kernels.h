@@ -122,7 +122,7 @@ struct AdamWStep {  // corrections: 1 / (1 - beta^count)
   float scale, rate, beta1, beta2, correction1, correction2, epsilon;
 };
 
-constexpr int MAX_LAYERS = 16;
+constexpr int MAX_LAYERS = 16, MAX_NETWORKS = 32;
 
 constexpr int MAX_ORDER = 32;
 
@@ -136,33 +136,37 @@ struct NGrams {
   int32_t* nodes;                                  // [order - 1, B] of the last 1, 2, ... symbols, in place
 };
 
-struct Sampling {  // a whole network that generates text, one symbol of every row a step
-  Cell cell;
-  int64_t layers, steps, B, N, P, V;
-  NGrams ngrams;
+struct Network {                                              // the weights and the states of one network that generates text
   const void* inputs;                                         // stored [V, G P]: W x + b of the first layer for each symbol
   const float* W[MAX_LAYERS];                                 // packed by `pack_gates`; from the second layer on
   const float* b[MAX_LAYERS];                                 // [G N], from the second layer on
   const float* U[MAX_LAYERS];                                 // packed by `pack_gates`
   const float* b_u[MAX_LAYERS];                               // GRU: [N]
   const float *gain[MAX_LAYERS + 1], *shift[MAX_LAYERS + 1];  // [N] layer norm before each layer and the head; or null
-  bool residual;                                              // residual connections, from the second layer on
   const float* head;                                          // packed by `pack_head`
   const float* head_b;                                        // [V]
-  bool forgets;                                               // reset the state at EOS
-  const float *temperature, *top_p, *min_p;                   // [B]; 1, 1 and 0 turn them off
-  const int32_t *top_k, *unknown;                             // [B]; 0 turns it off; whether unk may be drawn
+  float *h[MAX_LAYERS], *c[MAX_LAYERS];                       // [B, N] states, in place
+  void* h_stored;                                             // stored [layers, 2, B, P], scratch
+  float* logits;                                              // [B, V rounded up to vectors], scratch
+};
+
+struct Sampling {  // networks of one shape that generate text together, one symbol of every row a step
+  Cell cell;
+  int64_t layers, steps, B, N, P, V, count;  // the number of networks, whose probabilities are averaged
+  Network networks[MAX_NETWORKS];
+  NGrams ngrams;
+  bool residual;                             // residual connections, from the second layer on
+  bool forgets;                              // reset the state at EOS
+  const float *temperature, *top_p, *min_p;  // [B]; 1, 1 and 0 turn them off
+  const int32_t *top_k, *unknown;            // [B]; 0 turns it off; whether unk may be drawn
   int32_t eos, unk;
-  const int32_t* forced;                 // [steps, B] the prompt; -1 where a symbol is drawn
-  const float* uniforms;                 // [steps, B]
-  float *h[MAX_LAYERS], *c[MAX_LAYERS];  // [B, N] states, in place
-  int32_t *last, *left;                  // [B] the next input; the number of EOS still to draw; in place
-  int32_t* ids;                          // [steps, B] output symbols
-  float* nats;                           // [steps, B] their -ln p
-  void* h_stored;                        // stored [layers, 2, B, P], scratch
-  float* logits;                         // [B, V rounded up to vectors], scratch
-  float* sums;                           // [B, P], scratch
-  void* read;                            // stored [B, P], scratch
+  const int32_t* forced;  // [steps, B] the prompt; -1 where a symbol is drawn
+  const float* uniforms;  // [steps, B]
+  int32_t *last, *left;   // [B] the next input; the number of EOS still to draw; in place
+  int32_t* ids;           // [steps, B] output symbols
+  float* nats;            // [steps, B] their -ln p
+  float* sums;            // [B, P], scratch
+  void* read;             // stored [B, P], scratch
   // A stable argsort, largest value first.
   void (*order)(const float* values, int64_t n, int32_t* out);
 };

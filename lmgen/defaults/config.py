@@ -28,7 +28,8 @@ class TrainingConfig:
     which weights become the model: those of the best validation, or the last ones. Where `average` is not 0, the weights that are
     validated and become the model are a moving average over the steps, with this decay (Polyak and Juditsky 1992). With
     `mixture`, an n-gram model of the text is mixed with a language model at the end, where validation gains. `members` networks
-    are trained one after the other; `steps` and `epochs` are those of each, and `budget` that of all.
+    are trained one after the other; `steps` and `epochs` are those of each, and `budget` that of all. Where `sampled` is not 0, a
+    step predicts among the words of its batch and so many drawn ones, not among all (sampled softmax, Jean et al. 2015).
     """
 
     batch: int
@@ -48,6 +49,7 @@ class TrainingConfig:
     average: float = 0.0
     mixture: bool = True
     members: int = 1
+    sampled: int = 0
     beta1: float = 0.9
     beta2: float = 0.999
 

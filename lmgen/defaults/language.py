@@ -27,6 +27,7 @@ from lmgen.nn.model import NetworkConfig
 from lmgen.options import table
 from lmgen.options.kinds import did_you_mean
 from lmgen.system import devices, memory
+from lmgen.tasks.sampled import rates_of, room_for
 
 SYMBOLS = 8_000_000  # read by a training without --steps, --epochs or --budget, about: minutes on two cores
 MOST_A_STEP = 1 << 24  # symbols in a step
@@ -74,11 +75,14 @@ LAYERS = (1, 2)
 BATCHES = (16, 32, 64, 128)
 NEARLY = 1.001  # the smallest network that comes so close to the lowest loss is chosen
 EMBEDDING = 64  # of few kinds of symbols
-NARROW, WIDE, SHARE = 96, 256, 0.25  # the least and the largest embedding of many kinds, and its share of the size
+NARROW, WIDE, SHARE = 96, 256, 0.5  # the least and the largest embedding of many kinds, and its share of the size
+SAMPLED = 2048  # words drawn in a step to predict among …
+FEWER = 4  # … where all are so many times as many
 NORMED = 4e5  # symbols of text from which on layer norm helps
 DROPOUTS = {"dropout": 1.0}  # what is dropped, and how much of the rate that the law gives
 RATE, RATE_OF = 1e-2, 400  # the peak learning rate of networks up to this size; that of larger ones is in proportion smaller
 RATE_WITHOUT_NORM = 5e-3
+RATE_OF_MANY = 5e-3  # of a text with many kinds of symbols
 
 
 def check(wanted: Mapping[str, Any]) -> None:
@@ -93,6 +97,8 @@ def check(wanted: Mapping[str, Any]) -> None:
     for name, (what, other) in SETTINGS.items():
         if wanted.get(name) is not None and name not in getattr(own, "settings", ()):
             raise InputError(f"--{name} is a setting of {what}, which {cell} has not: leave it out, or give --cell {other}")
+    if wanted.get("sampled") and wanted.get("direction") == "both":
+        raise InputError("--sampled is for models that read forward, and a cloze model predicts among all: leave it out")
     if wanted.get("skip") and own and own.normalises:
         raise InputError(
             f"--skip is for recurrent layers, and {cell} has connections of its own: leave it out, or give --cell lstm"
@@ -199,7 +205,8 @@ def _candidates(corpus: Any, given: Mapping[str, Any]) -> list[Size]:
     for size, layers, batch in product(*((given[name],) if name in given else values for name, values in grid.items())):
         narrow = max(NARROW, min(WIDE, round(SHARE * size / 16) * 16))
         embedding = narrow if kinds > MANY or not characters else EMBEDDING
-        rate = float(f"{min(RATE if norm else RATE_WITHOUT_NORM, RATE * RATE_OF / size):.2g}")
+        peak = RATE_OF_MANY if kinds > MANY else RATE if norm else RATE_WITHOUT_NORM
+        rate = float(f"{min(peak, RATE * RATE_OF / size):.2g}")
         network = NetworkConfig(kinds, size=size, layers=layers, embedding=embedding)
         fit = Size(symbols, size, embedding, batch, rate, norm, layers)
         found[fit] = memory_needed(network, TrainingConfig(batch, 64, rate))
@@ -223,17 +230,28 @@ def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: P
         raise InputError(f"a step of {many} is too large: give a smaller --batch or --window")
     shape = _shape(fit, corpus, given)
     network = NetworkConfig(vocab=len(corpus.vocab), **shape)
-    seconds = pace.seconds(network, train["batch"], train["window"])
+    train["sampled"], among = _sampled(network, corpus.train, per_step, given.get("sampled"))
+    seconds = pace.seconds(network, train["batch"], train["window"], among)
     train |= _ends(train, symbols, seconds, bool(corpus.valid), law(network.vocab).most_passes)
     steps = _steps(train, symbols, seconds, bool(corpus.valid))
     facts = Facts(layer_weights(network), symbols, steps * per_step, per_step, length)
     every = facts.weights + network.vocab * (network.embedding + (0 if network.tie else network.outputs))
     rate = law(network.vocab).dropout(every, facts)
     shape |= {name: share * rate for name, share in DROPOUTS.items() if name not in given}
-    if corpus.valid:  # a validation costs about a third of training on the same symbols: let it take a tenth of the time at most
-        cost = corpus.valid.symbols / per_step / 3
+    if corpus.valid:  # a validation costs about a third of training among all: let it take a tenth of the time at most
+        cost = corpus.valid.symbols / per_step / 3 * pace.seconds(network, train["batch"], train["window"]) / seconds
         train["validate_every"] = max(10, round(9 * cost), min(LONGEST, steps // VALIDATIONS))
     return Plan(shape, train, steps, seconds, pace.source, facts, law(network.vocab).ratio(facts))
+
+
+def _sampled(network: NetworkConfig, text: Any, symbols: int, given: int | None) -> tuple[int, int | None]:
+    """The words to draw in a step over so many symbols, and those that it predicts among; 0 and None for all, also where hardly
+    fewer would save no time."""
+    draws = SAMPLED if given is None else given
+    if not draws or network.direction == "both" or (given is None and network.vocab < FEWER * SAMPLED):
+        return 0, None
+    among = room_for(rates_of(text, network.vocab), symbols, draws)
+    return (0, None) if given is None and network.vocab < FEWER * among else (draws, among)
 
 
 def _steps(train: Mapping[str, Any], symbols: int, seconds: float, validated: bool) -> int:

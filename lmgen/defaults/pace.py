@@ -33,16 +33,16 @@ class Pace:
     source: str = "estimated"
     devices: int = 1
 
-    def seconds(self, network: NetworkConfig, batch: int, window: int) -> float:
-        """Of a training step."""
-        layers, head = counted(network, max(1, batch // self.devices), window)
+    def seconds(self, network: NetworkConfig, batch: int, window: int, among: int | None = None) -> float:
+        """Of a training step that predicts among so many kinds of symbols; among all of the vocabulary if that is None."""
+        layers, head = counted(network, max(1, batch // self.devices), window, among)
         share = math.log(network.size / SMALL) / math.log(LARGE / SMALL)
         factor = self.small + (self.large - self.small) * min(1.0, max(0.0, share))
         return factor * layers + self.head * head
 
 
-def counted(network: NetworkConfig, batch: int, window: int) -> tuple[float, float]:
-    """The seconds that the layers and the head of a step take by counting alone."""
+def counted(network: NetworkConfig, batch: int, window: int, among: int | None = None) -> tuple[float, float]:
+    """The seconds that the layers and the head of a step take by counting alone; see `Pace.seconds`."""
     symbols = batch * window
     gates, recurrent = CELLS[network.cell].gates, sum(CELLS[network.cell].recurrent.values())
     looked_up = min(1.0, network.vocab / symbols)  # the input product is computed once a symbol, or once a row of the embedding
@@ -53,7 +53,8 @@ def counted(network: NetworkConfig, batch: int, window: int) -> tuple[float, flo
     layers += UPDATE * layer_weights(network) + STEP
     columns = network.embedding if network.tie else network.outputs
     projected = network.outputs * columns if network.tie and columns != network.outputs else 0
-    head = 3 * HEAD * symbols * (network.classes * columns + projected) + UPDATE * network.classes * columns
+    products = (among or network.classes) * columns + projected
+    head = 3 * HEAD * symbols * products + UPDATE * network.classes * columns
     slower = 1 if native.kind("f32") and network.cell in native.CELLS else WITHOUT_KERNELS
     return slower * layers, slower * head
 

@@ -38,15 +38,15 @@ class Rows(NamedTuple):
     seen: Any = None  # [B, V] the ids read, but for EOS, where a transform depends on them
 
 
-# Input products by symbol, head, layers, and n-grams that are mixed in: as the kernels read them.
-Weights = tuple[Array, dict[str, Array], list[dict[str, Array]], list[Array]]
+Packed = tuple[Array, dict[str, Array], list[dict[str, Array]]]  # of a network: input products by symbol, head, layers
+Weights = tuple[list[Packed], list[Array]]  # networks, and n-grams that are mixed in: as the kernels read them
 _packed: WeakKeyDictionary[RunsCompiled, Weights] = WeakKeyDictionary()
 _packing = threading.Lock()
 
 
 def weights(lm: Generates) -> Weights | None:
     """The weights of a model for `steps`, packed once and dropped with it; None where there are no kernels for the model."""
-    if not can(lm, RunsCompiled) or (isinstance(lm, Mixed) and len(lm.networks) > 1):
+    if not can(lm, RunsCompiled):
         return None
     if lm.config.cell not in native.CELLS or not native.kind(lm.precision):
         return None
@@ -55,8 +55,11 @@ def weights(lm: Generates) -> Weights | None:
         return None
     with _packing:
         if lm not in _packed:
-            mixed = lm.ngrams_of_kernels() if isinstance(lm, Mixed) else []
-            _packed[lm] = *_pack(lm.config, lm.precision, lm.params), mixed
+            networks: Any = [lm]
+            ngrams: list[Array] = []
+            if isinstance(lm, Mixed):
+                networks, ngrams = lm.networks, lm.ngrams_of_kernels()
+            _packed[lm] = [_pack(lm.config, lm.precision, one.params) for one in networks], ngrams
         return _packed[lm]
 
 
@@ -96,16 +99,19 @@ def steps(
 
     `values` are those of TRANSFORMS and of `unknown`, of each row [B]; `at` [B] is the place of each in its text.
     """
-    inputs, head, layers, ngrams = weights
-    before, nodes = (rows.state[0][0], rows.state[1]) if ngrams else (rows.state, None)
-    norm = [head.get(name, jnp.zeros(0)) for name in ("gain", "shift")]
+    packed, ngrams = weights
+    before, nodes = rows.state if ngrams else ([rows.state], None)
+    none = jnp.zeros(0)
+    networks = [
+        native.Writer([inputs, *(head.get(name, none) for name in ("W", "b", "gain", "shift"))], layers, states)
+        for (inputs, head, layers), states in zip(packed, before, strict=True)
+    ]
     numbers = jnp.stack([values[name] for name in ("temperature", "top_p", "min_p")])
     counts = jnp.stack([values["top_k"], values["unknown"].astype(jnp.int32)])
     uniforms = uniform(rows.keys, at, len(forced))
-    ids, nats, last, left, *after = native.sample(
-        [inputs, head["W"], head["b"], forced, uniforms, numbers, counts, rows.last, rows.left, *norm],
-        layers,
-        before,
+    ids, nats, last, left, after, *moved = native.sample(
+        [forced, uniforms, numbers, counts, rows.last, rows.left],
+        networks,
         ngrams,
         nodes,
         precision=precision,
@@ -115,5 +121,4 @@ def steps(
         forgets=not network.carry,
         residual=network.residual and network.layers > 1,
     )
-    states = [{name: after[2 * k + (name == "c")] for name in state} for k, state in enumerate(before)]
-    return Rows(([states], after[-1]) if ngrams else states, last, left, rows.keys), ids, nats
+    return Rows((after, *moved) if ngrams else after[0], last, left, rows.keys), ids, nats

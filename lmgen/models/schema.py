@@ -194,6 +194,7 @@ TRAINING: Table = {
     "average": Field(Bounded(0, 1), late=True),
     "mixture": like("mixture", late=True),
     "members": like("members", late=True),
+    "sampled": like("sampled", late=True),
 }
 PROGRESS: Table = {
     "step": Field(Whole(0, LARGEST - 1)),

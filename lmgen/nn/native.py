@@ -14,8 +14,9 @@ import ctypes
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -251,38 +252,48 @@ def pack(w: Array, gates: int = 0, transposed: bool = False, *, precision: str) 
     return _call("pack", [((size,), jnp.float32)], w, precision=precision, transposed=transposed, gates=np.int64(gates))[0]
 
 
-def sample(
-    weights: list[Array],
-    layers: list[dict[str, Array]],
-    states: list[dict[str, Array]],
-    ngrams: Sequence[Array] = (),
-    nodes: Array | None = None,
-    **settings: Any,
-) -> list[Array]:
-    """Generate text: ids and nats [steps, B], the next inputs [B], the number of EOS still to draw [B], states, nodes.
+class Writer(NamedTuple):
+    """A network as `sample` takes it. weights: input products of the first layer by symbol [V, G, P] stored, packed head, its
+    bias, gain and shift of the head's norm or [0]. layers: packed U and, from the second on, packed W and b; b_u for GRU; gain
+    and shift for layer norm. states: h and c [B, N] of each layer."""
 
-    weights: input products of the first layer by symbol [V, G, P] stored, packed head, its bias, forced ids and uniforms [steps,
-    B], (temperature, top p, min p) [3, B], (top k, whether UNK may be drawn) [2, B], next inputs and EOS still to draw [B], gain
-    and shift of the head's norm or [0].
-    layers: packed U and, from the second on, packed W and b; b_u for GRU; gain and shift for layer norm. states: h and c [B, N].
-    ngrams, where they are mixed in: weights of the network and of the n-grams [2, order] by the length of the context, then of
+    weights: list[Array]
+    layers: list[dict[str, Array]]
+    states: list[dict[str, Array]]
+
+
+def sample(
+    rows: list[Array], networks: Sequence[Writer], ngrams: Sequence[Array] = (), nodes: Array | None = None, **settings: Any
+) -> list[Any]:
+    """Generate text by the mean of the probabilities of networks of one shape: ids and nats [steps, B], the next inputs [B], the
+    number of EOS still to draw [B], the states of each network, and the nodes where there are n-grams.
+
+    rows: forced ids and uniforms [steps, B], (temperature, top p, min p) [3, B], (top k, whether UNK may be drawn) [2, B], next
+    inputs and EOS still to draw [B].
+    ngrams, where they are mixed in: weights of the networks and of the n-grams [2, order] by the length of the context, then of
     each level of their tree first, ids, p and backoff; nodes [order − 1, B] of the contexts.
     """
     none, empty = jnp.zeros(0), jnp.zeros((0, 0))
-    vocab, (steps, B), N = weights[2].size, weights[4].shape, states[0]["h"].shape[1]
-    P = padded(N, settings["precision"])
-    for p, state in zip(layers, states, strict=True):
-        weights += [p["U"], p.get("b_u", none), p.get("W", none), p.get("b", none), state["h"], state.get("c", empty)]
-        weights += [p.get("gain", none), p.get("shift", none)]
-    stored, row = _stored(settings["precision"]), ((B,), jnp.int32)
-    memory = [((len(layers), 2, B, P), stored), ((B, -(-vocab // 64) * 64), jnp.float32)]
-    results = [((steps, B), jnp.int32), ((steps, B), jnp.float32), *memory, row, row, ((B, P), jnp.float32), ((B, P), stored)]
-    for state in states:
-        results += [((B, N), jnp.float32), (state["c"].shape if "c" in state else (0, 0), jnp.float32)]
+    (steps, B), vocab, N = rows[1].shape, networks[0].weights[2].size, networks[0].states[0]["h"].shape[1]
+    P, stored, row = padded(N, settings["precision"]), _stored(settings["precision"]), ((B,), jnp.int32)
+    arguments = list(rows)
+    results: list[Any] = [((steps, B), jnp.int32), ((steps, B), jnp.float32), row, row, ((B, P), jnp.float32), ((B, P), stored)]
+    for network in networks:
+        arguments += network.weights
+        results += [((len(network.layers), 2, B, P), stored), ((B, -(-vocab // 64) * 64), jnp.float32)]
+        for p, state in zip(network.layers, network.states, strict=True):
+            arguments += [p["U"], p.get("b_u", none), p.get("W", none), p.get("b", none), state["h"], state.get("c", empty)]
+            arguments += [p.get("gain", none), p.get("shift", none)]
+            results += [((B, N), jnp.float32), (state["c"].shape if "c" in state else (0, 0), jnp.float32)]
     order = (len(ngrams) - 1) // 4 if ngrams else 0
     if nodes is not None:
-        weights += [ngrams[0], nodes, *ngrams[1:]]
+        arguments += [ngrams[0], nodes, *ngrams[1:]]
         results.append((nodes.shape, jnp.int32))
-    found = _call("sample", results, *weights, ngrams=np.int64(order), **settings)
-    ids, nats, _, _, last, left, _, _, *after = found
-    return [ids, nats, last, left, *after]
+    found = iter(_call("sample", results, *arguments, networks=np.int64(len(networks)), ngrams=np.int64(order), **settings))
+    ids, nats, last, left, *_ = islice(found, 6)
+    states = []
+    for network in networks:
+        next(found), next(found)  # scratch memory
+        after = [dict(zip("hc", islice(found, 2), strict=True)) for _ in network.states]
+        states.append([{name: new[name] for name in old} for new, old in zip(after, network.states, strict=True)])
+    return [ids, nats, last, left, states, *found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from jax import Array
 
@@ -12,7 +13,7 @@ from lmgen.data.ids import Ids
 from lmgen.data.vocab import Vocab
 from lmgen.data.windows import ALL, Share
 from lmgen.networks import letters
-from lmgen.nn import model
+from lmgen.nn import model, sampled
 from lmgen.tasks.task import Batch, Batches, Task
 
 
@@ -30,7 +31,7 @@ class Language(Task):
         return SpeltBatches(plain.task, plain.windows, letters.of_vocabulary(ids.vocab), share.devices > 1)
 
     def rows_read(self, batch: Batch) -> Array | None:
-        if not model.reads_few_rows(self.network, batch.targets.size):
+        if not model.reads_few_rows(self.network, jax.tree.leaves(batch.targets)[0].size):
             return None
         return batch.inputs.words if self.network.hashed else batch.inputs
 
@@ -40,7 +41,8 @@ class Language(Task):
             rows = letters.read(params, batch.inputs, self.precision)
             read, ids = {**params, "embedding": rows}, rows.ids
         state, hs = model.read(self.network, self.precision, read, state, ids, key)
-        return model.nats(params, hs, batch.targets, self.precision), state
+        head, targets = sampled.narrowed(params, batch.targets)
+        return model.nats(head, hs, targets, self.precision), state
 
     def folded(self, params: model.Params, vocab: Vocab) -> tuple[model.NetworkConfig, model.Params]:
         if self.network.hashed:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from lmgen.data.vocab import UNITS
 from lmgen.system.terminal import duration, note, plain, shown
 from lmgen.training import notebook
 
@@ -129,7 +130,7 @@ class Display(AbstractContextManager["Display"]):
                 self.next = next((t for t in TIMES if t > passed), (passed // EVERY + 1) * EVERY)
 
     def _line(self, report: StepReport) -> str:
-        parts = [f"step {report.step:,}", duration(report.seconds), f"train {self.loss(self.train)}"]
+        parts = [f"step {report.step:,}", duration(report.seconds), f"train {self.loss.trained(self.train)}"]
         if self.valid:
             parts.append(f"valid {self.loss.valid(self.valid[-1])}{' best' if self.valid[-1] == self.best else ''}")
         parts.append(f"{report.symbols_per_second:,.0f} symbols/s")
@@ -148,7 +149,7 @@ class Display(AbstractContextManager["Display"]):
         top = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
         top.add_row(f"{report.progress:4.0%}", ProgressBar(100, 100 * report.progress), remaining)
         body = Table.grid(padding=(0, 2))
-        body.add_row("train", self.loss(self.train))
+        body.add_row("train", self.loss.trained(self.train))
         if self.valid:
             body.add_row("valid", self.loss.valid(self.valid[-1]))
             body.add_row("best", self.loss.valid(self.best))
@@ -181,19 +182,24 @@ class Loss:
     characters_per_symbol: float
     pseudo: bool = False
     held_out: float | None = None
+    sampled: bool = False  # whether training predicts among few symbols of all
 
     @classmethod
     def of(cls, run: Run) -> Loss:
         """For the model of a training."""
         if run.kind.per != "symbol":
             return cls(run.kind.per, 1.0)
-        return cls.on(run.data, run.kind.nats != "nats")
+        return replace(cls.on(run.data, run.kind.nats != "nats"), sampled=run.config.sampled > 0)
 
     @classmethod
     def on(cls, data: Any, pseudo: bool = False) -> Loss:
         """For a text."""
         held_out = data.valid.characters_per_symbol if data.valid else None
         return cls(data.vocab.unit, data.train.characters_per_symbol, pseudo, held_out)
+
+    def trained(self, nats: float | None) -> str:
+        """Nats per symbol of the training text, which say little where they are those of few symbols of all."""
+        return self(nats) if nats is None or not self.sampled else f"{nats:.3f} nats among few {UNITS[self.unit].noun}s"
 
     def valid(self, nats: float | None) -> str:
         """Nats per symbol of the held-out text."""

@@ -72,12 +72,13 @@ class Training:
 
     def _last_validation(self) -> float:
         """The seconds of a budget reserved for the last validation and what follows it: as many as the one before took. Before
-        the first one, a third of the time that training takes on as many symbols, half of the budget at most."""
+        the first one, a third of the time that training takes on as many symbols (all of it where training predicts among few
+        of them), half of the budget at most."""
         steps, seconds = self._since_compiled()
         finishing = self.finishing if self.progress.member + 1 == self.config.members else 0.0
         if self.progress.validating or self.config.budget is None or steps < 5:
             return (1 + finishing) * self.progress.validating
-        one = seconds / (steps * self.config.symbols) * self.valid_symbols / 3
+        one = seconds / (steps * self.config.symbols) * self.valid_symbols / (1 if self.config.sampled else 3)
         return min(self.config.budget / self.config.members / 2, (1 + finishing) * one)
 
     def _since_compiled(self) -> tuple[int, float]:

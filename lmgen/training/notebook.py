@@ -47,7 +47,7 @@ class Output:
         left = report.seconds / report.progress - report.seconds if 0.01 < report.progress < 1 else None
         rows = {
             "progress": f"{report.progress:.0%}" + ("" if left is None else f", {duration(left)} left"),
-            "train": self.loss(self.training[-1][1] if self.training else None),
+            "train": self.loss.trained(self.training[-1][1] if self.training else None),
             "valid": self.loss.valid(self.validation[-1][1] if self.validation else None),
             "best": self.loss.valid(min((nats for _, nats in self.validation), default=None)),
             "step": f"{report.step:,}, {report.symbols_per_second:,.0f} symbols/s, {duration(report.seconds)}",

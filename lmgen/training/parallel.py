@@ -14,9 +14,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lmgen.data.windows import Share
+from lmgen.data.windows import ALL, Share
 from lmgen.defaults.config import TrainingConfig
 from lmgen.system.cluster import group
+from lmgen.tasks.sampled import Sampled, rates_of
 from lmgen.tasks.task import Batch, Task
 from lmgen.training.step import AXIS, LAYOUT, State
 
@@ -36,8 +37,7 @@ class Batches:
         mesh = _mesh()
         self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))
         own = [k for k, device in enumerate(mesh.devices) if device.process_index == group.number()]
-        shares = (Share(k, mesh.size) for k in own)
-        self._parts = [task.batches(ids, config.batch, config.window, config.seed, share) for share in shares]
+        self._parts = [_of_device(task, ids, config, Share(k, mesh.size)) for k in own]
         self.per_epoch, self.filler = self._parts[0].per_epoch, self._parts[0].filler
 
     def __getitem__(self, step: int) -> Batch:
@@ -48,8 +48,16 @@ class Batches:
 def batches(task: Task, ids: Any, config: TrainingConfig) -> Any:
     """The batches of a training on all devices."""
     if jax.device_count() == 1:
-        return task.batches(ids, config.batch, config.window, config.seed)
+        return _of_device(task, ids, config, ALL)
     return Batches(task, ids, config)
+
+
+def _of_device(task: Task, ids: Any, config: TrainingConfig, share: Share) -> Any:
+    """The part of the batches that a device reads."""
+    plain = task.batches(ids, config.batch, config.window, config.seed, share)
+    if not config.sampled:
+        return plain
+    return Sampled(plain, config.sampled, rates_of(ids, task.network.vocab), (config.seed, share.device))
 
 
 def placed(state: State) -> State:

@@ -435,7 +435,7 @@ def test_weights_packed_for_writing_go_with_their_model():
     lm = Recurrent(config, init(config, jax.random.key(0)), LETTERS)
     packed = compiled.weights(lm)
     assert compiled.weights(lm) is packed
-    packed = weakref.ref(packed[0])
+    packed = weakref.ref(packed[0][0][0])
     del lm
     gc.collect()
     assert packed() is None

@@ -160,10 +160,11 @@ def test_a_model_that_is_always_worse_gets_no_weight():
 @pytest.mark.parametrize("cell", native.CELLS)
 @pytest.mark.parametrize("shape", [{}, {"layers": 2, "layer_norm": True, "residual": True}])
 @pytest.mark.parametrize("carry", [False, True])
-def test_the_kernels_write_what_the_loop_writes(cell, shape, carry, monkeypatch):
+@pytest.mark.parametrize("networks", [1, 3])
+def test_the_kernels_write_what_the_loop_writes(cell, shape, carry, networks, monkeypatch):
     if not native.kind("f32"):
         pytest.skip("the compiled kernels do not run here")
-    lm = mixture(4, carry=carry, cell=cell, **shape)
+    lm = mixture(4, networks=networks, carry=carry, cell=cell, **shape)
     assert compiled.weights(lm)
     how = sampling.Settings(max_length=70, temperature=0.9, top_k=5, lines=3 if carry else None)
 

@@ -1,0 +1,76 @@
+"""The words that a training step predicts among: those of its batch, and some drawn by their frequency in the text.
+
+T time, B batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lmgen.data.ids import Ids
+from lmgen.nn.sampled import Among
+from lmgen.tasks.task import Batch
+
+MOST_COUNTED = 1 << 22  # symbols, from the start of the text on
+CERTAIN = 6  # standard deviations beyond the mean: so many words are hardly ever drawn
+LINE = 64  # the number of words is a multiple of it
+NEVER = 1e4  # ln π where there is no word: its logit is far below all others
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Batches with `draws` words a step beside their own. `batches[k]` depends on nothing but k and the text."""
+
+    batches: Any
+    draws: int
+    rates: np.ndarray  # [V] of each word among all symbols
+    seed: tuple[int, int]
+    cumulated: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cumulated", np.cumsum(self.rates))
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in one pass over the text."""
+        return self.batches.per_epoch
+
+    @property
+    def filler(self) -> float:
+        """The share of places that hold no text."""
+        return self.batches.filler
+
+    def __getitem__(self, step: int) -> Batch:
+        batch = self.batches[step]
+        symbols = batch.targets.size
+        uniform = np.random.default_rng((*self.seed, step)).random(self.draws)
+        drawn = np.minimum(np.searchsorted(self.cumulated, uniform, side="right"), len(self.rates) - 1)
+        room = room_for(self.rates, symbols, self.draws)
+        own = np.unique(batch.targets)
+        others = np.setdiff1d(drawn, own)[: room - len(own)]
+        ids = np.sort(np.concatenate([own, others])).astype(np.int32)
+        free = room - len(ids)
+        log_rates = np.pad(np.log(included(self.rates[ids], symbols + self.draws)), (0, free), constant_values=NEVER)
+        at = np.searchsorted(ids, batch.targets).astype(np.int32)
+        return batch._replace(targets=Among(at, np.pad(ids, (0, free)), log_rates.astype(np.float32)))
+
+
+def rates_of(ids: Ids, kinds: int) -> np.ndarray:
+    """The rate of each of so many kinds of symbols in a text, each counted once more than it occurs so that none is 0."""
+    counts = np.bincount(ids.stream[1 : MOST_COUNTED + 1], minlength=kinds) + 1.0
+    return counts / counts.sum()
+
+
+def included(rates: np.ndarray, n: int) -> np.ndarray:
+    """The probability π that words of these rates are among n symbols."""
+    return -np.expm1(n * np.log1p(-rates))
+
+
+def room_for(rates: np.ndarray, symbols: int, draws: int) -> int:
+    """The most words that a step predicts among: all steps have arrays of this one shape. The words of its batch always fit."""
+    pi = included(rates, symbols + draws)
+    most = pi.sum() + CERTAIN * np.sqrt((pi * (1 - pi)).sum())
+    return min(len(rates), -(-max(int(most), symbols) // LINE) * LINE)
