@@ -94,7 +94,7 @@ class Tuner(Watcher, Observer):
         assert best
         plan, found = study.trials[0].results[-1].nats, best.results[-1].nats
         if best.variation and plan and found:
-            self.note(f"the best trial has {1 - found / plan:.1%} fewer nats than the plan has in the same time")
+            self.note(f"the best trial has {1 - found / plan:.1%} fewer nats than the plan")
         else:
             self.note("no trial was better than the plan")
         self.note(f"the model is in {path}; the validation text has chosen it, so measure it on another:")
