@@ -8,7 +8,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/lmgen ## train on the cities for half a minute, write 20 new ones, measure the model
-	$(BIN)/lmgen train cities --budget 40s --output checkpoints/demo --force
+	$(BIN)/lmgen train cities --budget 20s --output checkpoints/demo --force
 	$(BIN)/lmgen sample demo --count 20 --novel
 	$(BIN)/lmgen eval demo
 

@@ -20,9 +20,9 @@ from lmgen.defaults.config import StepReport
 from lmgen.errors import InputError
 from lmgen.evaluation.adaptive.reading import Adapted, adaptation
 from lmgen.evaluation.cards import bylabel
+from lmgen.evaluation.cards import table as cards
 from lmgen.evaluation.cards.bylabel import OfLabel
 from lmgen.evaluation.cards.labelcard import LabelCard
-from lmgen.evaluation.cards.table import CARDS
 from lmgen.evaluation.scorecard import Judge, Source
 from lmgen.evaluation.scores import Measures, PseudoMeasures, Score, measure, scores
 from lmgen.generation.filling import Filling, fillings
@@ -273,7 +273,7 @@ class Model:
         """
         lm: Any = require(self.lm, Predicts, "use lmgen {command}, or train one on labelled text")
         settings = lm.kind.settings(commands.DECODING, settings)
-        if isinstance(texts, str):
+        if isinstance(texts, str | dict):
             return next(lm.predict([texts], **settings))
         return lm.predict(texts, **settings)
 
@@ -287,7 +287,7 @@ class Model:
         lm: Any = require(self.lm, Predicts, "name a model that predicts, too")
         settings = lm.kind.settings(commands.DECODING, settings)
         for name, examples in self._examples(files, encoding, errors):
-            yield CARDS[lm.kind](lm, name, examples, baselines, **settings)
+            yield cards.card(lm, name, examples, baselines, **settings)
 
     @named
     def by_label(self, *files: Any, encoding: str = "utf-8", errors: str = "strict") -> Iterator[tuple[str, list[OfLabel]]]:
@@ -299,8 +299,8 @@ class Model:
 
     def _examples(self, files: tuple[Any, ...], encoding: str, errors: str) -> Iterator[tuple[str, Iterable[Any]]]:
         """The examples of each of the files, or those on which the model was validated."""
-        for path in inputs.files(files, {"sequence": "line", "encoding": encoding}):
-            yield path, self.lm.examples_of(finding.find([path]), encoding, errors)
+        for path in inputs.files(files, {"sequence": "line", "encoding": encoding}, records=True):
+            yield finding.name_of(Path(path)), self.lm.examples_of(finding.find([path]), encoding, errors)
         if not files:
             yield "held-out text", self.lm.held_out_examples()
 
@@ -378,9 +378,9 @@ def load(name: str | Path | None = None, precision: str = "auto", mixture: bool 
 def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **options: Any) -> Model:
     """Train on a text to the end and return the best model.
 
-    The text is one or several names of files, folders or corpora that ship, open files, or strings, each of which is a sequence
-    (a list whose first string names a file is one of names), or with `field` a DataFrame, a Dataset or dicts. With `progress` the
-    training is shown on stderr; a function is called with each report, and ends the training by returning False.
+    The text is names of files, folders or corpora that ship, open files, or strings, each a sequence (a list has names if all of
+    it names files or ends in .txt, .tsv …), or with `field` a DataFrame, a Dataset or dicts; or (source, target) or (label, text)
+    tuples, or such dicts. With `progress` training is shown on stderr; a function gets each report; False ends it.
 
     Ctrl-C saves, and `resume` continues. Raises InputError, before anything is written, for a text or an option that cannot be
     used, DivergedError where no step succeeds, LmgenError where the last save fails.
@@ -393,7 +393,7 @@ def train(*files: Any, progress: bool | Callable[[StepReport], Any] = False, **o
 
     def sources() -> tuple[list[str], list[str]]:
         valid = wanted["valid"]
-        return inputs.files(files, wanted), [] if valid is None else inputs.files([valid], wanted)
+        return inputs.files(files, wanted, True), [] if valid is None else inputs.files([valid], wanted, True)
 
     name = training.default_name(files) if files else ""
     path, precision = training.train(sources, name, wanted, training.Caller(progress))

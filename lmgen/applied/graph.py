@@ -16,7 +16,7 @@ from lmgen.applied.calibrated import Calibrated
 from lmgen.applied.labeller import Logits, Prediction
 from lmgen.errors import InputError
 from lmgen.models import kinds
-from lmgen.models.capabilities import Taught, finite
+from lmgen.models.capabilities import Taught, each, finite
 from lmgen.networks import graph
 from lmgen.networks.graph import GraphConfig, Room
 from lmgen.structured.graphs import Coded, Graph, encode, parsed
@@ -72,18 +72,18 @@ class GraphLabeller(Calibrated, Taught):
                 yield from zip(waiting, self.logits(data), strict=True)
                 waiting = []
 
-    def predict(self, graphs: Iterable[Graph | str | None]) -> Iterator[Prediction]:
-        """The predictions for graphs, which may be lines of JSON, in order, as `read` reads them.
+    def predict(self, graphs: Iterable[Graph | str | dict[str, Any] | None]) -> Iterator[Prediction]:
+        """The predictions for graphs, which may be lines of JSON or what these hold, in order, as `read` reads them.
 
         Raises InputError for a line that is no graph.
         """
 
         def given() -> Iterator[Graph | None]:
             number = 0
-            for one in graphs:
+            for one in each(graphs, (Graph, str, dict), "a graph"):
                 number += one is not None
                 try:
-                    yield parsed(one) if isinstance(one, str) else one
+                    yield parsed(one) if isinstance(one, str | dict) else one
                 except ValueError as error:
                     raise InputError(f"graph {number:,}: {error}") from None
 

@@ -18,7 +18,7 @@ from lmgen.labelled import packing, spelling, tagging
 from lmgen.labelled.corpus import Coded, encode, symbols_of
 from lmgen.labelled.examples import Example
 from lmgen.models import kinds
-from lmgen.models.capabilities import Taught, finite
+from lmgen.models.capabilities import Taught, each, finite
 from lmgen.networks import labelling
 from lmgen.networks.labelling import LabelConfig
 from lmgen.pages import notebook
@@ -128,7 +128,9 @@ class Labeller(Calibrated, Taught):
 
     def predict(self, texts: Iterable[str | tuple[str, ...] | None]) -> Iterator[Prediction]:
         """The predictions for texts, or for tokens, in order, as `read` reads them."""
-        for example, symbols, logits in self.read(None if text is None else Example(text) for text in texts):
+        for example, symbols, logits in self.read(
+            None if text is None else Example(text) for text in each(texts, (str, tuple), "a text or a tuple of tokens")
+        ):
             yield self.prediction(example, symbols, logits)
 
     def seen(self, symbol: str) -> bool:

@@ -17,7 +17,7 @@ from lmgen.data.vocab import EOS, UNITS
 from lmgen.errors import InputError
 from lmgen.labelled import packing
 from lmgen.models import kinds
-from lmgen.models.capabilities import ScoresPairs, Taught, finite
+from lmgen.models.capabilities import ScoresPairs, Taught, each, finite
 from lmgen.models.recurrent import Network
 from lmgen.networks import translating
 from lmgen.networks.decoding import Found, Search, decode
@@ -104,7 +104,7 @@ class Translator(Network, Taught, ScoresPairs):
         search = Search(hypotheses, length_penalty, temperature)
         waiting: list[str] = []
         keys = (jax.random.fold_in(devices.random_key(seed), k) for k in range(1 << 31))
-        for text in chain(texts, [None]):
+        for text in chain(each(texts, str, "a source"), [None]):
             if text is not None:
                 waiting.append(text)
             if waiting and (text is None or len(waiting) == AT_ONCE):

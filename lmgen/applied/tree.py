@@ -19,7 +19,7 @@ from lmgen.data.reading import Piece
 from lmgen.labelled import calibration, spelling
 from lmgen.labelled.corpus import UNKNOWN
 from lmgen.models import kinds
-from lmgen.models.capabilities import Predicts, Taught, finite
+from lmgen.models.capabilities import Predicts, Taught, each, finite
 from lmgen.models.recurrent import Network
 from lmgen.networks import labelling, tree
 from lmgen.networks.tree import TreeConfig
@@ -118,7 +118,7 @@ class TreeLabeller(Network, Taught, Predicts):
                 waiting = []
 
     def _trees(self, texts: Iterable[Tree | Outline | str | None]) -> Iterator[Tree | None]:
-        for number, text in enumerate(texts, 1):
+        for number, text in enumerate(each(texts, (Tree, Outline, str), "a tree in brackets"), 1):
             found: Iterable[Any] = [text]
             if isinstance(text, str):
                 found = trees.outlines([Piece(text, True, True, 0)], Path(f"{PYTHON}, text {number:,}"))

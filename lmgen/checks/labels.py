@@ -1,7 +1,7 @@
-"""A report on labelled text before a training: labels and tags, contradictions, invalid tags, and what the splits share.
+"""A report on text with a structure before a training: sizes, labels and tags, contradictions, and what the splits share.
 
-It takes a pass over each split, and a second one for excerpts. A text costs two fingerprints of 64 bits, a label its entry in a
-table.
+It takes a pass over each split, and a second one for excerpts. An example costs two or three fingerprints of 64 bits, a label its
+entry in a table. How the examples of a structure are seen, `structured.views` says.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import compress, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,8 @@ from lmgen.data.split import fingerprint
 from lmgen.data.symbols import excerpt
 from lmgen.errors import InputError, printable
 from lmgen.labelled import tagging
-from lmgen.labelled.examples import Examples
-from lmgen.labelled.forms import SEQ_OUT, Example
+from lmgen.labelled.forms import SEQ_OUT
+from lmgen.structured.views import LABELS, View
 
 RARE = 10  # a label with fewer examples is hardly learnt
 MOST_LISTED = 10_000  # labels of a report
@@ -80,8 +81,9 @@ class Shared:
 class LabelReport:
     """The findings of `check`, by split; where the form has no tokens, they are words by white space.
 
-    `different` is the number of labels and of tags; `labels` and `tags` are the `MOST_LISTED` most frequent, `rare` those of them
-    that training has, but fewer than `RARE` times, and `only` those of one split.
+    `tokens` and `lengths` are those of the first size of the view, `further` has the lengths of the others. `repeats` counts the
+    examples that equal an earlier one. `different` is the number of labels and of tags; `labels` and `tags` are the `MOST_LISTED`
+    most frequent, `rare` those of them that training has, but fewer than `RARE` times, and `only` those of one split.
     """
 
     files: list[str]
@@ -91,6 +93,8 @@ class LabelReport:
     unlabelled: dict[str, int]
     tokens: dict[str, int]
     lengths: dict[str, Lengths]
+    further: dict[str, dict[str, Lengths]]
+    repeats: dict[str, int]
     different: dict[str, int]
     labels: list[Label]
     tags: list[Label]
@@ -108,75 +112,85 @@ class LabelReport:
 class _Split:
     """What one pass over the examples of a split finds."""
 
-    def __init__(self, examples: Examples):
-        self.lengths, self.labels, self.tags, self.pairs = Counter[int](), Counter[str](), Counter[str](), Counter[Pair]()
+    def __init__(self, examples: Any, view: View):
+        self.labels, self.tags, self.pairs = Counter[str](), Counter[str](), Counter[Pair]()
+        self.sizes = {title: Counter[int]() for title in view.sizes}
         self.unlabelled, self.several, self.is_tokens = 0, False, False
-        texts, answers = bytearray(), bytearray()
+        texts, given, answers = bytearray(), bytearray(), bytearray()
         for example in examples:
-            text, labels, tags, _ = example
-            self.is_tokens = not isinstance(text, str)
-            self.lengths[len(text.split() if isinstance(text, str) else text)] += 1
+            labels, tags = view.labels(example), view.tags(example)
+            self.is_tokens = not isinstance(getattr(example, "text", ""), str)
+            for title, size in view.sizes.items():
+                self.sizes[title][size(example)] += 1
             self.labels.update(labels)
             self.unlabelled += not labels
             self.several |= len(labels) > 1
-            if tags:
-                self.tags.update(tags)
-                if len(self.tags) <= MOST_CHECKED:
-                    self.pairs.update(_pairs(tags))
-            texts += fingerprint(example.joined).to_bytes(8, "little")
-            answers += fingerprint(_answer(example)).to_bytes(8, "little")
-        if not self.lengths:
-            raise InputError(f"there is no example in {names_of(examples.paths)}: give a file with a line of it")
+            self.tags.update(tags)
+            if tags and view.ordered and len(self.tags) <= MOST_CHECKED:
+                self.pairs.update(_pairs(tags))
+            texts += _hash(example.joined)
+            given += _hash(view.given(example)) if view.given else b""
+            answers += _hash(view.answer(example))
+        if not texts:
+            raise InputError(f"there is no {view.noun} in {names_of(examples.paths)}: give a file with at least one")
         self.texts, self.answers = np.frombuffer(texts, "<u8"), np.frombuffer(answers, "<u8")
+        self.given = np.frombuffer(given, "<u8") if given else self.texts
 
     @property
     def examples(self) -> int:
         return len(self.texts)
+
+    @property
+    def repeats(self) -> int:
+        """The number of examples that equal an earlier one."""
+        return self.examples - len(np.unique(np.stack([self.given, self.answers], axis=1), axis=0))
+
+
+def _hash(text: str) -> bytes:
+    return fingerprint(text).to_bytes(8, "little")
 
 
 def _pairs(tags: Sequence[str]) -> Iterator[Pair]:
     return pairwise((None, *tags, None))
 
 
-def _answer(example: Example) -> str:
-    """The labels, sorted, and the tags as one string."""
-    return " ".join([", ".join(sorted(example.labels)), *(example.tags or ())]).strip()
-
-
-def check(training: Examples, valid: Examples | None = None, test: Examples | None = None) -> LabelReport:
-    """Examine labelled text for training, and that for validation and test.
+def check(training: Any, valid: Any = None, test: Any = None, view: View = LABELS, form: str = "") -> LabelReport:
+    """Examine the examples of a structure for training, and those for validation and test; `form` is what they are read from.
 
     Raises InputError where a split has no examples.
     """
     given = {name: e for name, e in (("training", training), ("validation", valid), ("test", test)) if e is not None}
-    splits = {name: _Split(examples) for name, examples in given.items()}
+    splits = {name: _Split(examples, view) for name, examples in given.items()}
     first = splits["training"]
     labels, tags = (_counted({name: getattr(s, kind) for name, s in splits.items()}) for kind in ("labels", "tags"))
     names = [one.name for one in tags]
-    scheme = tagging.scheme(names) if 0 < len(names) <= MOST_CHECKED else None
+    scheme = tagging.scheme(names) if view.ordered and 0 < len(names) <= MOST_CHECKED else None
+    main, *further = view.sizes
     pairs = [("validation", "training"), ("test", "training"), ("test", "validation")]
     report = LabelReport(
         files=[name_of(path) for path in training.paths],
-        form=training.form,
+        form=form or training.form,
         is_tokens=first.is_tokens,
         examples={name: s.examples for name, s in splits.items()},
         unlabelled={name: s.unlabelled for name, s in splits.items() if labels},
-        tokens={name: sum(length * n for length, n in s.lengths.items()) for name, s in splits.items()},
-        lengths={name: Lengths.of(s.lengths) for name, s in splits.items()},
+        tokens={name: sum(length * n for length, n in s.sizes[main].items()) for name, s in splits.items()},
+        lengths={name: Lengths.of(s.sizes[main]) for name, s in splits.items()},
+        further={title: {name: Lengths.of(s.sizes[title]) for name, s in splits.items()} for title in further},
+        repeats={name: s.repeats for name, s in splits.items()},
         different={kind: len(set().union(*(getattr(s, kind) for s in splits.values()))) for kind in ("labels", "tags")},
         labels=labels,
         tags=tags,
         several=any(s.several for s in splits.values()),
         scheme=scheme,
         rare=[one for one in [*labels, *tags] if _is_rare(one)],
-        conflicts=_conflicts(training, first),
+        conflicts=_conflicts(training, first, view),
         invalid=[*_invalid(given, splits, names, scheme)] if scheme else [],
         overlaps=[_shared(given, splits, *pair) for pair in pairs if given.keys() >= {*pair}],
         only=[one for one in [*labels, *tags] if len(splits) > 1 and sum(map(bool, one.counts.values())) == 1],
         notes=list(dict.fromkeys(note for e in given.values() for note in e.notes)),
         warnings=[],
     )
-    report.warnings.extend(_warnings(report))
+    report.warnings.extend(_warnings(report, view))
     return report
 
 
@@ -190,19 +204,19 @@ def _is_rare(label: Label) -> bool:
     return 0 < label.counts["training"] < RARE
 
 
-def _conflicts(examples: Examples, read: _Split) -> Conflicts:
-    order = np.lexsort((read.answers, read.texts))
-    texts, answers = read.texts[order], read.answers[order]
+def _conflicts(examples: Any, read: _Split, view: View) -> Conflicts:
+    order = np.lexsort((read.answers, read.given))
+    texts, answers = read.given[order], read.answers[order]
     conflicting = np.unique(texts[1:][(texts[1:] == texts[:-1]) & (answers[1:] != answers[:-1])])
-    hits = among(read.texts, conflicting)
-    shown = list(dict.fromkeys(read.texts[hits].tolist()))[:SHOWN]
+    hits = among(read.given, conflicting)
+    shown = list(dict.fromkeys(read.given[hits].tolist()))[:SHOWN]
     some: dict[str, dict[str, None]] = {}
-    for example in compress(examples, np.isin(read.texts, np.array(shown, "u8"))) if shown else ():
-        some.setdefault(example.joined, {})[_answer(example)] = None
+    for example in compress(examples, np.isin(read.given, np.array(shown, "u8"))) if shown else ():
+        some.setdefault(example.joined, {})[view.answer(example)] = None
     return Conflicts(len(conflicting), int(hits.sum()), [(excerpt(text), [*map(excerpt, of)]) for text, of in some.items()])
 
 
-def _invalid(given: Mapping[str, Examples], splits: Mapping[str, _Split], tags: list[str], scheme: str) -> Iterator[Invalid]:
+def _invalid(given: Mapping[str, Any], splits: Mapping[str, _Split], tags: list[str], scheme: str) -> Iterator[Invalid]:
     ids: dict[str | None, int] = {name: k for k, name in enumerate([*tags, None])}
     allowed = tagging.allowed(tags, scheme)
     for of, examples in given.items():
@@ -221,31 +235,31 @@ def _invalid(given: Mapping[str, Examples], splits: Mapping[str, _Split], tags: 
             yield Invalid(of, len(places), *places[0])
 
 
-def _shared(given: Mapping[str, Examples], splits: Mapping[str, _Split], of: str, within: str) -> Shared:
+def _shared(given: Mapping[str, Any], splits: Mapping[str, _Split], of: str, within: str) -> Shared:
     one = splits[of]
     hits = among(one.texts, np.unique(splits[within].texts))
     first = next(compress(given[of], hits), None) if hits.any() else None
     return Shared(of, within, one.examples, int(hits.sum()), excerpt(first.joined) if first else None)
 
 
-def _warnings(r: LabelReport) -> Iterator[str]:
+def _warnings(r: LabelReport, view: View) -> Iterator[str]:
     """Sentences on what is wrong, the most serious first."""
-    examples, labelled = r.examples["training"], sum(one.counts["training"] for one in r.labels)
+    examples, noun, labelled = r.examples["training"], view.noun, sum(one.counts["training"] for one in r.labels)
     for o in r.overlaps:
         if o.shared >= LEAK * o.examples:
-            yield leak(o.shared, o.examples, f"texts of the {o.of} examples are also among the {o.within} examples")
+            yield leak(o.shared, o.examples, f"{view.text}s of the {o.of} {noun}s are also among the {o.within} {noun}s")
     if (different := r.different["labels"]) > max(FEW, examples / 2):
-        yield f"{different:,} different labels in {number(examples, 'example')} are hardly classes: check which column has them"
-    for kind, names in (("label", r.labels), ("tag", r.tags)):
+        yield f"{different:,} different labels in {number(examples, noun)} are hardly classes: check which column has them"
+    for kind, names in zip(view.nouns, (r.labels, r.tags), strict=True):
         if len(names) == 1:
-            yield f"the only {kind} is {_named(names)}, so there is nothing to learn: give examples of others"
+            yield f"the only {kind} is {_named(names)}, so there is nothing to learn: give {noun}s with others"
         if new := [one for one in names if not one.counts["training"]]:
             where = " and ".join(split for split in r.examples if any(one.counts[split] for one in new))
-            never = f"{number(len(new), kind)} of the {where} examples, but not of the training examples: {_named(new)}"
-            yield f"{never}; the model cannot predict what it never saw, so add examples"
+            never = f"{number(len(new), kind)} of the {where} {noun}s, but not of the training {noun}s: {_named(new)}"
+            yield f"{never}; the model cannot predict what it never saw, so add {noun}s"
         if len(names) > 1 and (rare := [one for one in names if _is_rare(one)]):
             few = f"{len(rare):,} of {number(len(names), kind)} {'has' if len(rare) == 1 else 'have'} fewer than {RARE} examples"
-            yield f"{few}, too few to learn from ({_named(rare)}): give more, or merge labels"
+            yield f"{few}, too few to learn from ({_named(rare)}): give more, or merge {kind}s"
     for i in r.invalid:
         before, after = (f"{printable(tag, 40)!r}" if tag else None for tag in i.pair)
         what = f"{after} cannot come {f'after {before}' if before else 'first'}" if after else f"{before} cannot come last"
@@ -253,14 +267,14 @@ def _warnings(r: LabelReport) -> Iterator[str]:
         yield f"the tags of {number(i.sequences, f'{i.of} sequence')} break {r.scheme}, {where}: correct them"
     if r.conflicts.examples >= LEAK * examples:
         share = percent(r.conflicts.examples, examples)
-        yield f"{share} of the examples have a text that also has other labels elsewhere: correct or remove the doubtful ones"
+        yield f"{share} of the {noun}s have a {view.text} that also has other {view.answers} elsewhere: {view.way_out}"
     if r.labels and not r.several and r.unlabelled["training"]:
-        yield f"{number(r.unlabelled['training'], 'example')} of {examples:,} have no label: label them, or remove them"
+        yield f"{number(r.unlabelled['training'], noun)} of {examples:,} have no label: label them, or remove them"
     if len(r.labels) > 1 and not r.several and r.labels[0].counts["training"] >= UNBALANCED * labelled:
         share = percent(r.labels[0].counts["training"], labelled)
-        yield f"{share} of the labels are {_named(r.labels[:1])}, so read the F1 of each label rather than the accuracy"
+        yield f"{share} of the {view.nouns[0]}s are {_named(r.labels[:1])}, so read the F1 of each label rather than the accuracy"
     if examples < FEW:
-        yield f"only {number(examples, 'example')}, from which little is learnt: give more"
+        yield f"only {number(examples, noun)}, from which little is learnt: give more"
 
 
 def _named(labels: list[Label]) -> str:

@@ -24,17 +24,21 @@ def cells(names: tuple[str, ...], size: int, speed: bool, precision: str, json: 
     steps at once, then those of the state); the turns in which a step computes the latter; its training speed in symbols per
     second. If you name cells, their equations are printed, too.
     """
-    from lmgen.defaults import language
+    from lmgen.loading import choices
     from lmgen.nn.cells import CELLS
+    from lmgen.options.kinds import did_you_mean
     from lmgen.system import devices
     from lmgen.training import benchmark, display
 
     devices.prepare()
     chosen = [name.lower() for name in names]
     for name in chosen:
-        language.check({"cell": name})
-        if name not in CELLS:
+        if name in CELLS:
+            continue
+        if name in choices("cell"):
             raise InputError(f"{name} is not a network, so it has no cost to list: train it with lmgen train --cell {name}")
+        meant = did_you_mean(name, CELLS) or f": choose from {', '.join(CELLS)}"
+        raise InputError(f"there is no cell {name!r}{meant}")
     costs = [benchmark.cost(name) for name in chosen or CELLS]
     panel = None
     if speed and not json:

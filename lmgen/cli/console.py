@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lmgen.system.terminal import plain, put, shown, write
+from lmgen.system.terminal import plain, put, shown, wrapped, write
+from lmgen.system.terminal import width as cell_width
 
 
 def put_json(*values: Any) -> None:
@@ -31,13 +32,33 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+LEAST = 8  # columns to which text is wrapped at most
+
+
+def sentence(text: str) -> None:
+    """Write a sentence of results, on a terminal in lines that fit it."""
+    put(wrapped(text, sys.stdout))
+
+
+def _in_lines(title: str, width: int) -> str:
+    """A title in lines of whole words, no wider than its column or its longest word."""
+    lines: list[str] = []
+    width = max(width, *map(cell_width, title.split() or [""]))
+    for word in title.split():
+        if lines and cell_width(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
 def table(
     rows: Sequence[Sequence[str]], head: Sequence[str] | None = None, numbers: Iterable[int] = (), shorten: bool = False
 ) -> None:
     """Write aligned columns; those in `numbers` are aligned to the right and never cut.
 
-    Text too long for a terminal is wrapped, or cut with an ellipsis if `shorten`. Where the numbers do not fit, each cell gets a
-    line of its own.
+    On a terminal that is too narrow the titles take several lines, and text is wrapped, or cut with an ellipsis if `shorten`.
+    Where the numbers do not fit all the same, each cell gets a line of its own.
     """
     from rich import box
     from rich.cells import cell_len
@@ -45,23 +66,35 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    numbers = set(numbers)
-    every = [*rows, *([head] if head else [])]
-    widths = [max(map(cell_len, column)) for column in zip(*every, strict=True)]
-    narrowest = sum(width if k in numbers else min(width, 10) for k, width in enumerate(widths)) + 2 * (len(widths) - 1)
-    terminal = sys.stdout.isatty()
-    if terminal and head and narrowest > shutil.get_terminal_size().columns:
-        for row in rows:
-            put("\n".join([*(f"{title}: {cell}" if title else cell for title, cell in zip(head, row, strict=True) if cell), ""]))
-        return
+    numbers, terminal, room = set(numbers), sys.stdout.isatty(), shutil.get_terminal_size().columns
+    of_cells = [max(map(cell_len, column)) for column in zip(*rows, *([] if rows else [head or []]), strict=True)]
+    titles = [*(head or [""] * len(of_cells))]
+
+    def needed(titles: Sequence[str], text: int) -> int:
+        """The columns of the terminal, if text may be wrapped to this many."""
+        widths = [max(width, *map(cell_len, title.split("\n"))) for width, title in zip(of_cells, titles, strict=True)]
+        gaps = (3 if head else 2) * (len(widths) - 1)
+        return gaps + sum(width if k in numbers else min(width, text) for k, width in enumerate(widths))
+
+    if terminal and head and needed(titles, LEAST) > room:
+        titles = [_in_lines(title, width) for title, width in zip(titles, of_cells, strict=True)]
+        if needed(titles, LEAST) > room:
+            for row in rows:
+                named = zip(head, row, strict=True)
+                put("\n".join([*(f"{title}: {cell}" if title else cell for title, cell in named if cell), ""]))
+            return
     dull = plain(sys.stdout)
     colours: Any = None if dull else "auto"
-    width = None if terminal else max(80, 2 * sum(widths) + 2 * len(widths))
+    width = None if terminal else max(80, 2 * needed(titles, 1 << 20))
     console = Console(color_system=colours, force_terminal=not dull, no_color=dull, highlight=False, width=width)
     grid = Table(box=box.SIMPLE_HEAD if head else None, show_header=head is not None, pad_edge=False, show_edge=False)
-    for k, title in enumerate(head or [""] * len(widths)):
+    for k, title in enumerate(titles):
         grid.add_column(
-            shown(title, sys.stdout), justify="right" if k in numbers else "left", overflow="fold", no_wrap=k in numbers
+            Text(shown(title, sys.stdout)),
+            justify="right" if k in numbers else "left",
+            overflow="fold",
+            no_wrap=k in numbers,
+            min_width=min(LEAST, of_cells[k]) if terminal else None,
         )
     for row in rows:
         cells = [Text(shown(cell, sys.stdout)) for cell in row]

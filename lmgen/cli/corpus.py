@@ -33,9 +33,9 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
 
     Prints sizes, repeats, overlap of the texts, damage, rare and unknown symbols, and advice on options of lmgen train. FILE may
     be anything that lmgen train accepts as CORPUS. Two sequences are nearly equal if they differ in nothing but case, compatible
-    forms (Unicode NFKC), punctuation, digits and white space. Of labelled text it prints labels and tags with their numbers,
-    equal texts with different labels, tags that break their scheme, and what the texts share. Of a corpus in shards every file is
-    read and compared with the manifest.
+    forms (Unicode NFKC), punctuation, digits and white space. Of labelled text, pairs, trees and graphs it prints sizes, labels
+    and tags with their numbers, equal texts with different labels or targets, tags that break their scheme, and what the texts
+    share. Of a corpus in shards every file is read and compared with the manifest.
     """
     from lmgen.checks import labels
     from lmgen.checks import plain as check
@@ -43,7 +43,8 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     from lmgen.data.sharded import reading as shards
     from lmgen.data.sources import tables
     from lmgen.data.writing.normalization import Normalization
-    from lmgen.labelled import examples
+    from lmgen.models.provenance import TextSettings
+    from lmgen.structured import table
 
     if address := shards.address_of(files):
         verified = shards.verified(address)
@@ -56,23 +57,30 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
         how: dict[str, Any] = {"column": field, "normal": normal}
         return reading.Text(paths, sequence, options["carry"], encoding, options["errors"], **how)
 
-    def examples_of(paths: Sequence[Path], first: examples.Found) -> examples.Examples:
-        own = examples.recognise(paths)
-        form = first if own is None or own.form == first.form else own  # which column has labels, the training text shows best
-        return examples.Examples(paths, form.form, form.column, encoding=encoding, errors=options["errors"])
-
     valid = options["valid"]
     paths = finding.find(files, glob, terminal.note)
     others = [finding.find([name]) if name else None for name in (valid, options["test"])]
     words = ["lmgen", "train", *files, *(["--glob", glob] if glob else []), *(["--valid", valid] if valid else [])]
     words += [] if encoding == "utf-8" else ["--encoding", encoding]
     words += [] if field is None else ["--field", str(field)]
+    words += [word for name in ("task", "target") if options[name] for word in (f"--{name}", str(options[name]))]
     words += ["--lowercase"] * normal.lowercase + (["--normalize", normal.normalize] if normal.normalize else [])
     report: Any
-    if field is None and sequence == "line" and not options["carry"] and (found := examples.recognise(paths)):
-        way = "" if found.form == "folder" else "; --carry checks it as plain text"
-        terminal.note(f"{found.reason}: checked as labelled text{way}")
-        report = labels.check(examples_of(paths, found), *(examples_of(split, found) if split else None for split in others))
+    task, target = options["task"], options["target"]
+    if target:
+        found: table.Found | None = table.Found("parallel", "translate", f"{finding.names_of(paths)} has targets in {target}")
+    elif field is not None or sequence != "line" or options["carry"] or task == "language":
+        found = None
+    elif (found := table.recognise(paths, task)) is None and task:
+        raise table.nothing(paths, task)
+    if found:
+        how: dict[str, Any] = {name: options[name] for name in ("errors", "lowercase", "normalize", "target")}
+        how |= {"files": (str(paths[0]),), "encoding": encoding, "task": found.task, "form": found.form, "column": found.column}
+        training, validation, test = (split and TextSettings(**how).examples_like(split) for split in (paths, *others))
+        view = table.structure_of(found.task).view
+        way = "" if found.form in ("folder", "parallel") else "; --task language checks it as plain text"
+        terminal.note(f"{found.reason}: checked as {view.about}{way}")
+        report = labels.check(training, validation, test, view, found.form)
     else:
         unit = f"word-{options['segment']}" if options["segment"] else options["unit"]
         valid_text, test_text = (text_of(split) if split else None for split in others)
@@ -83,8 +91,8 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
         console.put_json(asdict(report) | {"command": terminal.command(*words)})
         return
     terminal.note(*report.notes)
-    terminal.put(", ".join("standard input" if name == "-" else name for name in files))
-    (_put_report if isinstance(report, check.TextReport) else _put_labels)(report)
+    terminal.put(finding.names_of(map(Path, files)))
+    _put_labels(report, view) if found else _put_report(report)
     terminal.put(f"\nto train: {terminal.command(*words)}")
 
 
@@ -101,33 +109,37 @@ def _put_shards(manifest: Any, address: str, json: bool = False) -> None:
     terminal.put(f"\nto train: {words}")
 
 
-def _put_labels(r: Any, most: int = 20) -> None:
-    """Write a section for each part of the report on labelled text that has content."""
+def _put_labels(r: Any, view: Any, most: int = 20) -> None:
+    """Write a section for each part of the report on text with a structure that has content."""
     from lmgen.checks.labels import RARE
     from lmgen.data.advice import number, percent
 
-    of, noun = [*r.examples], "token" if r.is_tokens else "word"
-    size = [("examples", r.examples), (f"{noun}s", r.tokens)] + [("without a label", r.unlabelled)] * any(r.unlabelled.values())
-    console.table([(name, *(f"{counts[s]:,}" for s in of)) for name, counts in size], ("", *of), range(1, 4))
-    lengths = [(s, *_lengths(r.lengths[s])) for s in of]
-    _section(f"{noun}s in an example", lengths, ("", *LENGTHS), range(1, 6))
-    for kind, names in (("labels", r.labels), ("tags", r.tags)):
+    of = [*r.examples]
+    units, *titles = (name.replace("words", "tokens") if r.is_tokens else name for name in (view.units, *view.sizes))
+    sizes = [(f"{view.noun}s", r.examples), (units, r.tokens)]
+    sizes += [("without a label", r.unlabelled)] * any(r.unlabelled.values())
+    sizes += [("repeat an earlier one", r.repeats)] * any(r.repeats.values())
+    console.table([(name, *(f"{counts[s]:,}" for s in of)) for name, counts in sizes], ("", *of), range(1, 4))
+    for title, lengths in zip(titles, (r.lengths, *r.further.values()), strict=True):
+        _section(title, [(s, *_lengths(lengths[s])) for s in of], ("", *LENGTHS), range(1, 6))
+    for kind, noun, names in zip(("labels", "tags"), view.nouns, (r.labels, r.tags), strict=True):
         total = sum(one.counts["training"] for one in names)
         rows = [(_cell(one.name), *(f"{one.counts[s]:,}" for s in of), percent(one.counts["training"], total)) for one in names]
-        title = f"{number(r.different[kind], kind[:-1])}{f', the {most} most frequent' * (len(rows) > most)}"
+        title = f"{number(r.different[kind], noun)}{f', the {most} most frequent' * (len(rows) > most)}"
         _section(title, rows[:most], ("", *of, "of training"), range(1, len(of) + 2))
+    names = " and ".join(f"{noun}s" for noun in view.nouns)
     for title, chosen in ((f"under {RARE} × in training", r.rare), ("in one split alone", r.only)):
         rows = [(_cell(one.name), *(f"{one.counts[s]:,}" for s in of)) for one in chosen[:most]]
-        _section(f"labels and tags {title}: {len(chosen):,}", rows, ("", *of), range(1, len(of) + 1))
+        _section(f"{names} {title}: {len(chosen):,}", rows, ("", *of), range(1, len(of) + 1))
     conflicts = r.conflicts
-    title = f"{number(conflicts.texts, 'text')} of {number(conflicts.examples, 'example')} with different labels"
+    title = f"{number(conflicts.texts, view.text)} of {number(conflicts.examples, view.noun)} with different {view.answers}"
     _section(title, [(_cell(text), " or ".join(map(_cell, answers))) for text, answers in conflicts.some])
     rows = [
         (i.of, f"{i.sequences:,}", f"{i.file}, line {i.line:,}", " ".join(_cell(t or "·") for t in i.pair)) for i in r.invalid
     ]
     _section(f"tags that break {r.scheme}", rows, ("", "sequences", "first in", "such as"), (1,))
     rows = [(f"{o.of} in {o.within}", f"{o.shared:,}", percent(o.shared, o.examples), _cell(o.example or "")) for o in r.overlaps]
-    _section("equal texts", rows, ("", "examples", "", "such as"), (1, 2))
+    _section(f"equal {view.text}s", rows, ("", f"{view.noun}s", "", "such as"), (1, 2))
     _section("warnings", [("!", sentence) for sentence in r.warnings])
 
 
@@ -171,7 +183,7 @@ def _put_report(r: Any) -> None:
             rows.append((f"runs of three {plural}", percent(o.shared_runs, o.runs), ""))
         _section(f"of the {o.of} text in the {o.within} text", rows, ("", "exactly", "nearly"), (1, 2))
         if o.example is not None:
-            terminal.put(f"such as: {_cell(o.example)}")
+            console.sentence(f"such as: {_cell(o.example)}")
     rare = [
         (_noun(s), f"{s.once:,}", f"{s.rare:,}", f"{s.kinds:,}", " ".join(map(_cell, s.examples[: 5 if s.unit == "char" else 2])))
         for s in r.symbols
@@ -193,7 +205,8 @@ _DEFAULTS = {"unit": "--unit char", "sequence": "--sequence line"}
 
 def _section(title: str, rows: Sequence[Any], head: Sequence[str] | None = None, numbers: Iterable[int] = ()) -> None:
     if rows:
-        terminal.put(f"\n{title}")
+        terminal.put("")
+        console.sentence(title)
         console.table(rows, head, numbers)
 
 

@@ -106,8 +106,7 @@ def _further_rows(card: Any, lm: Any) -> list[tuple[str, str]]:
     if card.weight is not None:
         rows.append(("  mixture", f"{card.weight:.4f} of the first model"))
     if card.overlap:
-        seen = f"{card.overlap.known:,} of {card.overlap.sequences:,} {lm.sequence}s ({card.overlap.share:.2%})"
-        rows.append(("  overlap", f"{seen} are in the training text"))
+        rows.append(("  overlap", card.overlap.sentence.format(f"{lm.sequence}s")))
     if card.lack:
         rows.append(("  no baselines", card.lack))
     if card.measures.interval is None:

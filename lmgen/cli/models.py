@@ -15,6 +15,8 @@ from lmgen.errors import InputError, printable
 from lmgen.options import commands
 from lmgen.system import terminal
 
+EXPLAINED = {"vocabulary": ", EOS and UNK included"}  # what is said behind a fact
+
 
 @command("lmgen show cities", "lmgen show cities --json", options=commands.SHOW)
 @click.argument("model", required=False)
@@ -36,7 +38,7 @@ def show(model: str | None, plot: str | None, json: bool) -> None:
     if json:
         console.put_json(found)
     else:
-        rows = [(name.replace("_", " "), facts.words(value)) for name, value in found.items()]
+        rows = [(name.replace("_", " "), facts.words(value) + EXPLAINED.get(name, "")) for name, value in found.items()]
         indent = max(len(name) for name, _ in rows)
         console.table([*rows, *_validation(metrics.read(path)["valid_nats"], indent)])
     if plot:

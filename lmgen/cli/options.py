@@ -205,6 +205,11 @@ def refuse_useless(kind: Kind, options: Iterable[Option], given: Mapping[str, An
             raise click.UsageError(f"{option.flag} means nothing for {kind.noun}: leave it out")
 
 
+def note_nothing(verb: str, file: str) -> None:
+    """Note that a file, or standard input, has nothing to work on."""
+    terminal.note(f"there is nothing to {verb} in {'standard input' if file == '-' else file}")
+
+
 def note_unknown(symbols: Iterable[str]) -> None:
     """Note the symbols of a text that the model does not know, where there are some."""
     if listed := " ".join(map(repr, [*symbols][:10])):

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from lmgen.cli import console
-from lmgen.cli.options import command, load, refuse_useless
+from lmgen.cli.options import command, load, note_nothing, refuse_useless
 from lmgen.cli.predictions import graphs, labels, pairs, trees
 from lmgen.models import kinds
 from lmgen.options import commands
@@ -43,7 +43,8 @@ def predict(model: str, file: str, field: Any, encoding: str, errors: str, preci
     refuse_useless(kind, commands.PREDICT, options | {"field": field})
     own = {one.name: options[one.name] for one in commands.PREDICT if one.name in options and not kind.lacks(one)}
     shown, settings = SHOWN[kind], {option.name: own.pop(option.name) for option in commands.DECODING if option.name in own}
-    for one in loaded.predict(shown.inputs(file, encoding, errors, field), **settings):
+    one = None
+    for one in loaded.predict(shown.inputs(loaded.lm, file, encoding, errors, field), **settings):
         if json:
             console.put_json(shown.record(one, **own))
         else:
@@ -51,3 +52,5 @@ def predict(model: str, file: str, field: Any, encoding: str, errors: str, preci
         own |= {name: None for name in own if name == "plot"}  # which draws the first
         if file == "-":
             terminal.finish()
+    if one is None:
+        note_nothing("predict", file)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmgen.cli import console, novelty
-from lmgen.cli.options import command, load, note_unknown, output_file
+from lmgen.cli.options import command, load, note_nothing, note_unknown, output_file
 from lmgen.errors import InputError, LmgenError
 from lmgen.options import commands
 from lmgen.system import terminal
@@ -214,6 +214,7 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
 
     loaded = load(model, precision, options["mixture"])
     loaded = loaded.by(options["label"]) if options["label"] is not None else loaded
+    one = None
     field = options["field"] or (loaded.trained_on.field_in([Path(file)]) if Path(file).is_file() else None)
     opened = reading.once(file, loaded.lm.sequence, True, encoding, errors, field)
     name, blank = "pseudo_nats" if loaded.fills else "nats", 0
@@ -230,6 +231,8 @@ def score(model: str, file: str, symbols: bool, encoding: str, errors: str, prec
         if opened.pipe:
             terminal.finish()
     terminal.note(*opened.notes)
+    if one is None:
+        note_nothing("score", file)
     if blank:
         terminal.note(f"{blank:,} blank line{'s' * (blank > 1)} got 0: lmgen eval skips blank lines")
 

@@ -141,7 +141,9 @@ class Watcher(Observer):
         elif self.options["no_valid"]:
             held_out = ", none to validate"
         else:
-            held_out = "; a tenth of so few is too little to validate, so the model learns all of them"
+            held_out = (
+                "; a tenth of so few is too little to validate, so the model learns all of them: give more text, or --valid FILE"
+            )
         self.note(f"{nouns[0]}s{'' if nouns[1] else ', each EOS included'}: {symbols}{held_out}")
 
     def _check(self) -> str:

@@ -18,12 +18,15 @@ from typing import Any, BinaryIO
 from lmgen.data import formats
 from lmgen.data.sources.packed import unpacked
 from lmgen.errors import InputError, printable
+from lmgen.options.kinds import Duration
 from lmgen.system import cache
 
 STDIN = "standard input"  # its name in messages
 PYTHON = "text from Python"
 SPOOL = ".spool"  # how the name of a copy ends
-ROWS, FIELD = f".rows{SPOOL}", "text"  # the name of a copy of strings ends so: each is in this field of a line of JSON
+STRINGS = f".strings{SPOOL}"  # the name of a copy of strings ends so: of no table, even where a column is wanted of others
+ROWS, FIELD = f".rows{SPOOL}", "text"  # or so: each is in this field of a line of JSON
+RECORDS = f".records{SPOOL}"  # the name of a copy of rows ends so, which are no plain text
 COPIED = 1 << 20  # bytes of a pipe copied at a time
 MOST_NAMES = 500_000  # characters of the names of files: they go into the model's config.json, which has a limit
 
@@ -134,13 +137,17 @@ def _missing(path: Path) -> str:
     near = {p.name: str(p) for p in path.parent.iterdir()} if path.parent.is_dir() else {}
     near |= {name: name for name in SHIPPED}
     missing = f"there is no {printable(str(path), 4096)}"
+    if (unit := Duration.unit(str(path))) in Duration.UNITS:
+        return f"{missing}: if it belongs to --budget, write that as one word, such as --budget 5{unit}"
     for close in difflib.get_close_matches(path.name, near, 1):
         return f"{missing}: did you mean {printable(near[close], 4096)}?"
     return f"{missing}: name a file, a folder, - for standard input, or one of {', '.join(SHIPPED)}"
 
 
 def name_of(path: Path) -> str:
-    """The name of a file in messages; the copy of a pipe is standard input."""
+    """The name of a file in messages; - and the copy of a pipe are standard input."""
+    if str(path) == "-":
+        return STDIN
     if path.suffix == ".spool":
         return PYTHON if path.name.startswith("python-") else STDIN
     return str(path)

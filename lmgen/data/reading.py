@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from lmgen.data import formats
-from lmgen.data.finding import FIELD, ROWS, STDIN, find, name_of, readable, regular, standard_input
+from lmgen.data.finding import FIELD, ROWS, STDIN, STRINGS, find, name_of, readable, regular, standard_input
 from lmgen.data.sources import encodings, tables
 from lmgen.data.sources.packed import Packing, unpacked
 from lmgen.data.writing.normalization import AS_IT_IS, Normalization
@@ -108,7 +108,7 @@ class Text:
     def _parts(self, path: Path, fingerprint: hashlib._Hash) -> Iterator[Iterable[str]]:
         """The parts of a file that are cut into sequences, in blocks: the whole, or each row of a table if that is a sequence."""
         binary = not self.pipe and _is_table(path)
-        column = FIELD if path.name.endswith(ROWS) else self.column
+        column = FIELD if path.name.endswith(ROWS) else None if path.name.endswith(STRINGS) else self.column
         if binary:
             rows = self._of_binary(path, fingerprint)
         elif column is not None:

@@ -63,15 +63,20 @@ class TrainingConfig:
         """The part of it that the compiled step depends on."""
         return OptimiserConfig(**{name: getattr(self, name) for name in OptimiserConfig.__dataclass_fields__})
 
-    def done(self, per_epoch: int, step: int, seconds: float) -> tuple[float, str]:
-        """The share of the training of a network that is done, 1 at its end, and the sentence for the end that comes first."""
+    def done(self, per_epoch: int, progress: Progress, seconds: float) -> tuple[float, str]:
+        """The share of the training of a network that is done, 1 at its end, and the sentence for the end that comes first.
+
+        `seconds` are those since it began. The networks that are still to be trained share what is left of a budget.
+        """
+        step = progress.step - progress.first
         ends = []
         if self.steps is not None:
             ends.append((step / self.steps, "all steps were taken"))
         if self.epochs is not None:
             ends.append((step / max(1, round(self.epochs * per_epoch)), f"the text was read {self.epochs:g} times"))
         if self.budget is not None:
-            ends.append((seconds * self.members / max(1e-9, self.budget), "the time was up"))
+            left = (self.budget - progress.begun) / (self.members - progress.member)
+            ends.append((seconds / max(1e-9, left), "the time was up"))
         return max(ends)
 
     def rate(self, step: int, done: float) -> float:

@@ -70,6 +70,7 @@ SETTINGS = {  # of cells: what they are settings of, and a cell that has it
     "rank": ("gates in rounds", "lstm-mogrifier"),
 }
 # What a budget chooses from: every size with every number of layers and every batch size.
+MOST_MEMBERS = 4  # networks that are averaged where one cannot use the time
 SIZES = (128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536)
 LAYERS = (1, 2)
 BATCHES = (16, 32, 64, 128)
@@ -188,7 +189,18 @@ def plan(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()) 
     smaller = [one for one in plans if one.facts.weights < chosen.facts.weights]
     larger = [one for one in plans if one.facts.weights > chosen.facts.weights]
     nearest = [min(some, key=lambda one: one.ratio, default=None) for some in (smaller, larger)]
-    return replace(chosen, smaller=nearest[0], larger=nearest[1])
+    train = {**chosen.train, **_members(chosen, bool(corpus.valid), given)}
+    return replace(chosen, train=train, smaller=nearest[0], larger=nearest[1])
+
+
+def _members(chosen: Plan, validated: bool, given: Mapping[str, Any]) -> dict[str, int]:
+    """As many networks as the time allows where one alone leaves most of it unused; a model of one task alone mixes them."""
+    alone = {"members", "direction"} & given.keys() or given.get("mixture") is False
+    if alone or not validated or "epochs" not in chosen.train or "budget" not in given:
+        return {}
+    one = START + chosen.steps * chosen.seconds / TRAINED
+    members = min(MOST_MEMBERS, int(given["budget"] / one))
+    return {"members": members} if members > 1 else {}
 
 
 def _candidates(corpus: Any, given: Mapping[str, Any]) -> list[Size]:
@@ -230,7 +242,9 @@ def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: P
         raise InputError(f"a step of {many} is too large: give a smaller --batch or --window")
     shape = _shape(fit, corpus, given)
     network = NetworkConfig(vocab=len(corpus.vocab), **shape)
-    train["sampled"], among = _sampled(network, corpus.train, per_step, given.get("sampled"))
+    draws, among = _sampled(network, corpus.train, per_step, given.get("sampled"))
+    if draws:
+        train["sampled"] = draws
     seconds = pace.seconds(network, train["batch"], train["window"], among)
     train |= _ends(train, symbols, seconds, bool(corpus.valid), law(network.vocab).most_passes)
     steps = _steps(train, symbols, seconds, bool(corpus.valid))

@@ -21,6 +21,7 @@ from lmgen.data.finding import names_of
 from lmgen.data.reading import Piece, Text, whole
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
+from lmgen.evaluation.cards.overlap import Overlap
 from lmgen.evaluation.scores import Measures, PseudoMeasures, measures_of, text_nats
 from lmgen.models.capabilities import Generates, Scores, require
 from lmgen.models.mixed import Mixed, mixed_nats, mixing_weight
@@ -57,15 +58,6 @@ class Baseline:
     name: str
     bits_per_byte: float | None
     nats_per_symbol: float | None = None
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How many sequences of the text are in the training text, word for word."""
-
-    sequences: int
-    known: int
-    share: float
 
 
 @dataclass(frozen=True)
@@ -173,11 +165,9 @@ class Judge:
 
     def _overlap(self, source: Source) -> Overlap:
         wanted, known = (
-            np.array([corpus.fingerprint(s) for s in whole(pieces) if s.strip()], np.uint64)
-            for pieces in (source.pieces(), self.origin.training())
+            (corpus.fingerprint(s) for s in whole(pieces) if s.strip()) for pieces in (source.pieces(), self.origin.training())
         )
-        shared = int(np.isin(wanted, known).sum())
-        return Overlap(len(wanted), shared, shared / max(1, len(wanted)))
+        return Overlap.of(wanted, np.sort(np.fromiter(known, np.uint64)))
 
 
 def content(pieces: Iterable[Piece]) -> bytes:

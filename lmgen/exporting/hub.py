@@ -18,7 +18,7 @@ from lmgen.models import kinds
 from lmgen.system import checkpoint, terminal
 from lmgen.training.card import reading
 
-COPIED = ("known.safetensors", "mixture.safetensors", "metrics.jsonl")
+COPIED = ("mixture.safetensors", "metrics.jsonl")
 # The Hub's names of tasks.
 TASKS = {
     "language": "text-generation",
@@ -51,6 +51,8 @@ def contents(lm: Any) -> Contents:
         path = Path(folder, "model")
         checkpoint.create(path, {**texts, "config.json": checkpoint.config_text(settings)})
         checkpoint.write_model(path, arrays, {name: value for name, value in about.items() if name != "files"})
+        if lm.known is not None:
+            checkpoint.write_known(path, lm.known)
         made = {file.name: file.read_bytes() for file in path.iterdir()}
     made |= {name: (lm.path / name).read_bytes() for name in COPIED if (lm.path / name).is_file()}
     return {**made, "README.md": card(lm).encode()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -241,6 +242,26 @@ def _folder(source: Source) -> Iterator[Example]:
             raise wrong(source.path / SEQ_OUT, number, f"{len(tags)} tags for {len(tokens)} tokens: give each token one")
         if tokens:
             yield Example(tuple(tokens), source.labels(label), tags if tags is None else tuple(tags), number)
+
+
+def unlabelled(
+    line: str, form: str | None, column: int | None, known: Container[str], separator: str = ","
+) -> str | tuple[str, ...]:
+    """The text, or the tokens, in a line of this form, without the label that stands beside it; a line that has another form, or
+    in a TSV no `known` label, as it is."""
+    if form == "fasttext":
+        return line[_LABELS_AT_START.match(line).end() :]  # type: ignore[union-attr]
+    if form == "jsonl":
+        with suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                text = record.get(field_of(record, ("tokens", *TEXTS)))
+                return tuple(text) if _is_tokens(text) else text if isinstance(text, str) else line
+    if form == "tsv" and "\t" in line:
+        label, _, text = line.partition("\t") if column != 2 else line.rpartition("\t")[::-1]
+        if all(one.strip() in known for one in (label.split(separator) if separator else [label])):
+            return text
+    return line
 
 
 class Form(NamedTuple):

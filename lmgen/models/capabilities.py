@@ -23,7 +23,7 @@ from lmgen.labelled.corpus import sides
 from lmgen.models.columns import Columns
 from lmgen.models.kinds import Kind
 from lmgen.models.provenance import Origin, Provenance, same_text
-from lmgen.structured.table import structure_of
+from lmgen.options.kinds import quoted
 from lmgen.system.arrayfile import Arrays
 
 State = Any  # what a model remembers of the symbols that it has read
@@ -96,7 +96,13 @@ class Taught(Model):
 
     def training_examples(self) -> Iterator[Any]:
         """The examples that it was trained on. Raises InputError where they are missing or have changed."""
-        return (one for held_out, one in sides(self.provenance.text.examples()[0], self._split) if not held_out)
+        split = self._split
+        return (one for held_out, one in sides(self.provenance.text.examples()[0], split) if not held_out)
+
+    @cached_property
+    def training_fingerprints(self) -> np.ndarray:
+        """The sorted fingerprints of what was read of them. Raises as `training_examples` does."""
+        return np.sort(np.fromiter((fingerprint(one.joined) for one in self.training_examples()), np.uint64))
 
     def held_out_examples(self) -> Iterator[Any]:
         """The examples on which it was validated. Raises InputError where there are none."""
@@ -109,11 +115,7 @@ class Taught(Model):
 
     def examples_of(self, paths: Sequence[Path], encoding: str = "utf-8", errors: str = "strict") -> Any:
         """The examples of files, in the form that these show or else in that of the training text."""
-        text = replace(self.provenance.text, encoding=encoding, errors=errors)
-        found = structure_of(text.task or "").recognise(paths)
-        if found and found.form != text.form:
-            text = replace(text, form=found.form, column=found.column)
-        return text.examples_of(paths)
+        return replace(self.provenance.text, encoding=encoding, errors=errors).examples_like(paths)
 
 
 class Scores(Model):
@@ -252,6 +254,14 @@ def require(model: Model, capability: type[Capability], way_out: str) -> Capabil
         way_out = way_out.format(command=model.kind.command)
         raise InputError(f"this model is {model.kind.noun} and cannot {VERBS[capability]}: {way_out}")
     return model
+
+
+def each(texts: Iterable[Any], wanted: type | tuple[type, ...], noun: str) -> Iterator[Any]:
+    """What is to be predicted of, and None among it. Raises InputError for anything else than is wanted, which is a `noun`."""
+    for one in texts if isinstance(texts, Iterable) else [texts]:
+        if one is not None and not isinstance(one, wanted):
+            raise InputError(f"{quoted(one)} is not {noun}, so nothing can be predicted of it: give one, or several in a list")
+        yield one
 
 
 def finite(numbers: np.ndarray) -> np.ndarray:

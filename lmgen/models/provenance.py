@@ -18,9 +18,9 @@ from lmgen.data.sources import tables
 from lmgen.data.split import Split, split_of_format_1
 from lmgen.data.vocab import Vocab
 from lmgen.data.writing.normalization import AS_IT_IS, Normalization
-from lmgen.errors import CheckpointError, InputError
+from lmgen.errors import InputError
 from lmgen.structured.table import structure_of
-from lmgen.system import arrayfile
+from lmgen.system import checkpoint
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,13 @@ class TextSettings:
         """The examples of other files that are read in the same way."""
         return structure_of(self.task or "").open(paths, self)
 
+    def examples_like(self, paths: Sequence[Path]) -> Any:
+        """The examples of other files, in the form that these show or else in this one."""
+        found = structure_of(self.task or "").recognise(paths)
+        if found is None or found.form == self.form:
+            return self.examples_of(paths)
+        return replace(self, form=found.form, column=found.column).examples_of(paths)
+
     def load(self, unit: str | None = None, carry: bool = False, **vocabulary: Any) -> Any:
         """The text, encoded; `vocabulary` holds options of `corpus.load`, or of the loading of its structure."""
         if self.form:
@@ -114,18 +121,18 @@ class Provenance:
 
     @classmethod
     def of(cls, path: Path, text: Mapping[str, Any], about: dict[str, Any]) -> Provenance:
-        """From a model directory. Raises CheckpointError where known.safetensors is damaged."""
-        known, file = None, path / "known.safetensors"
-        if file.exists():
-            known = arrayfile.read_arrays(file, "known")[0].get("known")
-            if known is None or known.dtype != np.uint64 or known.ndim != 1 or (known[1:] <= known[:-1]).any():
-                raise CheckpointError(f"{file} holds no fingerprints: copy the whole directory again")
-        return cls(TextSettings.of(text), known, path, about)
+        """From a model directory. Raises CheckpointError where known.safetensors is damaged or of another model."""
+        return cls(TextSettings.of(text), checkpoint.read_known(path), path, about)
 
     @property
     def weights(self) -> str:
         """The file of the weights."""
         return str((self.path or Path()) / "model.safetensors")
+
+    @property
+    def held_out(self) -> tuple[str, Split | None]:
+        """What decides which text was held out: models for which it is equal held out the same."""
+        return self.about.get("text_sha256", ""), self.text.split
 
     def origin(self, vocab: Vocab, carry: bool) -> Origin:
         """The text, encoded again. Raises InputError where it is missing or has changed."""

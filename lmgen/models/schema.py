@@ -99,6 +99,15 @@ class Temperatures(Kind):
         return value
 
 
+class Off(Flag):
+    """No: what such a model has not."""
+
+    noun = "False"
+
+    def fits(self, value: Any) -> bool:
+        return value is False
+
+
 def like(name: str, kind: Kind | None = None, late: bool = False) -> Field:
     """The field of a training's option, of the option's type unless another is given; null where a training keeps null."""
     option = next(option for option in table.TRAIN if option.name == name)
@@ -125,6 +134,7 @@ OF_NETWORK: Table = {
         for name in ("context", "heads", "rounds", "rank", "output_dropout")
     },
 }
+WITHOUT_LETTERS: Table = {**OF_NETWORK, "hashed": Field(Off(), late=True)}
 OF_NGRAM: Table = {
     "vocab": Field(Whole(2)),
     "order": like("order"),
@@ -142,21 +152,21 @@ OF_LABELLER: Table = {
     "vectors": COUNT,
 }
 OF_WRITER: Table = {
-    **OF_NETWORK,
+    **WITHOUT_LETTERS,
     "task": Field(Choice(WRITER.tasks)),
     "labels": LABELS,
     "several": TRUTH,
     "direction": like("direction", Choice(("forward",))),
 }
 OF_GRAPH: Table = {
-    **OF_NETWORK,
+    **WITHOUT_LETTERS,
     "task": Field(Choice(GRAPH.tasks)),
     "rounds": like("rounds"),
     **dict.fromkeys(("labels", "tags", "edges"), LABELS),
     "several": TRUTH,
 }
 OF_TRANSLATOR: Table = {
-    **OF_NETWORK,
+    **WITHOUT_LETTERS,
     "task": Field(Choice(TRANSLATOR.tasks)),
     "targets": Field(Whole(2)),
     **{name: like(name) for name in ("attention", "copy", "smoothing")},
@@ -174,7 +184,7 @@ OF_TREES: Table = {
 }
 MODELS: Mapping[Any, Table] = {
     RECURRENT: OF_NETWORK,
-    CLOZE: OF_NETWORK,
+    CLOZE: WITHOUT_LETTERS,
     NGRAM: OF_NGRAM,
     LABELLER: OF_LABELLER,
     WRITER: OF_WRITER,

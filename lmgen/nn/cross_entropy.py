@@ -1,10 +1,15 @@
-"""Softmax cross-entropy: −ln p of targets, with a gradient that keeps only p − one-hot."""
+"""Softmax cross-entropy: −ln p of targets, with a gradient that keeps only p − one-hot.
+
+A sampled softmax predicts a word among few instead of all (Jean et al. 2015, section 3): those of the batch, and others drawn by
+their frequency. From each logit ln π is subtracted, π being the probability that the word is among them, so that the expected sum
+over the few is the sum over all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +19,24 @@ from lmgen.nn import native
 from lmgen.nn.precision import product, weight_gradient
 
 CHUNK = 1 << 24  # logits in memory at a time, without kernels
+
+
+class Among(NamedTuple):
+    """Targets as places `at` [T, B] among the words `ids` [K], with their ln π [K]; a place of no word has a large one."""
+
+    at: Any
+    ids: Any
+    log_rates: Any
+
+
+def narrowed(params: dict[str, Any], targets: Any) -> tuple[dict[str, Any], Array]:
+    """The parameters of a head that knows the words of `targets` alone, and their places; what was given for plain targets."""
+    if not isinstance(targets, Among):
+        return params, targets
+    head = {**params["head"], "b": params["head"]["b"][targets.ids] - targets.log_rates}
+    if "W" in head:
+        return {"head": {**head, "W": head["W"][:, targets.ids]}}, targets.at
+    return {"head": head, "embedding": params["embedding"][targets.ids]}, targets.at
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

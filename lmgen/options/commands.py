@@ -258,6 +258,7 @@ COMPLETION = (Option("print_", Flag(), False, "Print the script instead."),)
 CORPUS_CHECK = (
     Option("valid", File(), None, "Validation text."),
     Option("test", File(), None, "Test text."),
+    *(option for option in table.TRAIN if option.name in ("task", "target")),
     GLOB,
     SEQUENCE,
     replace(CARRY, help="Check it as running text: blank lines count, and the end is held out."),

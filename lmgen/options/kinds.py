@@ -118,21 +118,30 @@ class Whole(Bounded):
 
 
 class Duration(Kind):
-    """Seconds, as a number or as 90s, 5m, 1h30m."""
+    """Seconds, as a number or as 90s, 5m, 1h30m; also as "5 minutes"."""
 
     word = "duration"
     hint = "float | str"
     SECONDS: ClassVar = Bounded(0, 1e9, open_low=True)
+    UNITS: ClassVar = {"h": ("h", "hr", "hrs", "hour", "hours"), "m": ("m", "min", "mins", "minute", "minutes")} | {
+        "s": ("s", "sec", "secs", "second", "seconds")
+    }
 
     def check(self, value: Any) -> float:
         seconds = value
         if isinstance(value, str):
-            match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", value.strip().lower(), re.ASCII)
+            text = re.sub(r"\s*([a-z]+)\s*", lambda unit: self.unit(unit[1]), value.strip().lower())
+            match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text, re.ASCII)
             parts = zip(match.groups(), (3600, 60, 1), strict=True) if match else ()
             seconds = sum(float(part) * unit for part, unit in parts if part)
         with contextlib.suppress(ValueError):
             return self.SECONDS.check(seconds)
         raise ValueError(f"{quoted(value)} is not a duration: give seconds, or for instance 90s, 5m or 1h30m")
+
+    @classmethod
+    def unit(cls, word: str) -> str:
+        """The letter of a unit of time; another word as it is."""
+        return next((letter for letter, words in cls.UNITS.items() if word.lower() in words), word)
 
 
 @dataclass(frozen=True)

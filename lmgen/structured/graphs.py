@@ -93,10 +93,11 @@ def _edge(value: Any, nodes: int) -> tuple[int, int, str]:
     return ends[0], ends[1], _name(name) or ""
 
 
-def parsed(line: str, number: int = 0) -> Graph:
-    """The graph of a line of JSON, which has this number. Raises ValueError, with a sentence, where it is none."""
+def parsed(line: str | dict[str, Any], number: int = 0) -> Graph:
+    """The graph of a line of JSON, which has this number, or of what such a line holds. Raises ValueError, with a sentence, where
+    it is none."""
     try:
-        record = json.loads(line)
+        record = json.loads(line) if isinstance(line, str) else line
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):

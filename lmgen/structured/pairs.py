@@ -16,7 +16,7 @@ import numpy as np
 
 from lmgen.data import subword
 from lmgen.data.advice import number
-from lmgen.data.finding import names_of
+from lmgen.data.finding import name_of, names_of
 from lmgen.data.reading import combined, known_encoding
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
@@ -115,6 +115,18 @@ def parsed(line: str, at: int = 0) -> Pair:
     return Pair(left, right, at)
 
 
+def source_of(line: str) -> str:
+    """The source in a line: all of it or, of a pair, what stands before the first TAB or in the field of the JSON object."""
+    if line.lstrip().startswith("{"):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict) and isinstance(record.get("source"), str):
+            return record["source"]
+    return line.partition("\t")[0]
+
+
 def of_lines(lines: Iterable[str | None]) -> Iterator[Pair | None]:
     """The pairs of lines, None for None. Raises InputError for another line."""
     for at, line in enumerate(lines, 1):
@@ -125,11 +137,17 @@ def of_lines(lines: Iterable[str | None]) -> Iterator[Pair | None]:
 
 
 def _of_lines(source: Source) -> Iterator[Pair]:
+    several = 0
     for at, line in source.written():
         try:
-            yield parsed(line, at)
+            pair = parsed(line, at)
         except ValueError as error:
             raise wrong(source.path, at, str(error)) from None
+        several += "\t" in pair.target and line.count("\t") > 1
+        yield pair
+    if several:
+        name = name_of(source.path)
+        source.notes[f"{name}: {number(several, 'line')} with several TABs, of which all behind the first is the target"] = None
 
 
 def _beside(source: Source, target: Path) -> Iterator[Pair]:
@@ -153,11 +171,29 @@ def recognise(paths: Sequence[Path]) -> Found | None:
     return found[0] if found and all(found) and len({one.form for one in found if one}) == 1 else None
 
 
-def named(paths: Sequence[Path]) -> Found | None:
-    """Pairs where --task translate says so: each file has a TAB in each line."""
+def hint(paths: Sequence[Path]) -> str:
+    """For files whose first two of several columns look like pairs, how to keep these; empty for others."""
     for head in map(head_of, filter(Path.is_file, paths)):
-        if any("\t" not in line for line in head.lines if line.strip()):
+        cut = [line.split("\t") for line in head.lines if line.strip()]
+        columns = max(map(len, cut), default=0)
+        if columns < 3 or not _of_file(head._replace(lines=["\t".join(fields[:2]) for fields in cut])):
+            return ""
+        return f"{head.name} has pairs in its first two of {columns} columns: to learn them keep these, {_cut(head)}"
+    return ""
+
+
+def _cut(head: Head) -> str:
+    return f"as in cut -f1,2 {head.name} > pairs.tsv"
+
+
+def named(paths: Sequence[Path]) -> Found | None:
+    """Pairs where --task translate says so: each file has a TAB in each line. Raises InputError where most have several."""
+    for head in map(head_of, filter(Path.is_file, paths)):
+        tabs = [line.count("\t") for line in head.lines if line.strip()]
+        if not all(tabs):
             return None
+        if 2 * sum(n > 1 for n in tabs) > len(tabs):
+            raise InputError(f"{head.name} has {max(tabs) + 1} columns: keep the source and the target, {_cut(head)}")
     return Found("tsv", "translate", f"{names_of(paths)} has a TAB in each line")
 
 
@@ -252,9 +288,9 @@ def encode(pairs: Iterable[tuple[Sequence[str], Sequence[str]]], vocab: Vocab) -
         stream.extend([*ids(source), separator, *ids(target), EOS])
         lengths.append(len(source) + 1 + len(target))
         sources.append(len(source))
-    found = np.frombuffer(lengths, np.int64) if lengths else np.zeros(0, np.int64)
-    starts = np.cumsum(found + 1) - found
-    return CodedPairs(np.array(stream, np.int32), starts, found, np.array(sources, np.int64), vocab.symbols, [*others])
+    of_pairs, of_sources = (np.frombuffer(some, np.int64) if some else np.zeros(0, np.int64) for some in (lengths, sources))
+    starts = np.cumsum(of_pairs + 1) - of_pairs
+    return CodedPairs(np.frombuffer(stream, np.int32), starts, of_pairs, of_sources, vocab.symbols, [*others])
 
 
 def load(

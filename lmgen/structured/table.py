@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmgen.data.finding import names_of
+from lmgen.errors import InputError
 from lmgen.labelled import corpus, examples
 from lmgen.labelled.examples import Found
-from lmgen.structured import forest, graphs, pairs, trees
+from lmgen.structured import forest, graphs, pairs, trees, views
 
 
 @dataclass(frozen=True)
 class Structure:
     """A structure of data: the `tasks` that can be learnt of it, its `forms` with the words of a message for each, and functions
     that recognise it in files, open the files as a stream of examples (with `sha256` and `notes` after a pass), read as the
-    fields of TextSettings say, and load such a stream in numbers.
+    fields of TextSettings say, and load such a stream in numbers; and the `view` that a report has of it.
 
     `named` is asked where a task of the structure was named and nothing is recognised.
     """
@@ -30,6 +32,7 @@ class Structure:
     named: Callable[[Sequence[Path]], Found | None]
     open: Callable[[Sequence[Path], Any], Any]
     load: Callable[..., Any]
+    view: views.View
 
 
 def _examples(paths: Sequence[Path], how: Any) -> examples.Examples:
@@ -43,6 +46,7 @@ LABELS = Structure(
     examples.named,
     _examples,
     corpus.load,
+    views.LABELS,
 )
 GRAPHS = Structure(
     (graphs.TASK,),
@@ -51,8 +55,17 @@ GRAPHS = Structure(
     lambda paths: None,
     lambda paths, how: graphs.Graphs(paths, how.encoding, how.errors),
     graphs.load,
+    views.GRAPHS,
 )
-PAIRS = Structure(("translate",), {form: form for form in pairs.FORMS}, pairs.recognise, pairs.named, pairs.open_, pairs.load)
+PAIRS = Structure(
+    ("translate",),
+    {form: form for form in pairs.FORMS},
+    pairs.recognise,
+    pairs.named,
+    pairs.open_,
+    pairs.load,
+    views.PAIRS,
+)
 TREES = Structure(
     (trees.TASK,),
     {trees.FORM: "trees in brackets"},
@@ -60,6 +73,7 @@ TREES = Structure(
     lambda paths: Found(trees.FORM, trees.TASK, f"--task {trees.TASK} was given"),
     lambda paths, how: trees.Trees(paths, how.encoding, how.errors),
     forest.load,
+    views.TREES,
 )
 STRUCTURES = (TREES, GRAPHS, LABELS, PAIRS)  # in the order in which they are recognised
 
@@ -75,3 +89,14 @@ def recognise(paths: Sequence[Path], task: str | None = None) -> Found | None:
         one = structure_of(task)
         return one.recognise(paths) or one.named(paths)
     return next(filter(None, (one.recognise(paths) for one in STRUCTURES)), None)
+
+
+def learnt(task: str) -> str:
+    """A task as a verb."""
+    return {"tree": "label trees", "graph": "label graphs"}.get(task, task.replace("-", " and "))
+
+
+def nothing(paths: Sequence[Path], task: str) -> InputError:
+    """The error for files of which a task cannot be learnt."""
+    way = f"give text in one of the forms {', '.join(structure_of(task).forms.values())}, or leave out --task"
+    return InputError(f"{names_of(paths)} has nothing to {learnt(task)}: {way}")

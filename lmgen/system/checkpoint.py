@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lmgen.errors import CheckpointError, InputError
 from lmgen.system import arrayfile, files
 
 PAUSE = 0.01  # seconds: replacing a directory takes less
 MIXTURE = "mixture.safetensors"  # the parts of a model but its network, where there are any
+KNOWN = "known.safetensors"  # the fingerprints of its text
 KEEP = 2  # snapshots kept of a training
 TEXT_MAX = {"config.json": 1 << 20, "vocab.json": 1 << 26}  # bytes of the text files, whose hashes the array files hold
 TOO_LARGE = {
@@ -53,6 +56,26 @@ def write_member(path: Path, member: int, arrays: arrayfile.Arrays, about: Mappi
     """Write the best weights of a further network of a training; `member` counts from 1."""
     name = files.subfolder(path, "train") / f"network-{member}.safetensors"
     arrayfile.write_arrays(name, "model", arrays, {**about, "files": _hashes(path)})
+
+
+def write_known(path: Path, known: np.ndarray) -> None:
+    """Write the fingerprints of a text with the hashes of the text files."""
+    arrayfile.write_arrays(path / KNOWN, "known", {"known": known}, {"files": _hashes(path)})
+
+
+def read_known(path: Path) -> np.ndarray | None:
+    """The fingerprints of a directory, sorted; None where it has none. Raises CheckpointError where they are damaged, or those of
+    another model, which models written before they were tied to it cannot tell."""
+    if not (file := path / KNOWN).exists():
+        return None
+    arrays, about = arrayfile.read_arrays(file, "known")
+    known = arrays.get("known")
+    if known is None or known.dtype != np.uint64 or known.ndim != 1 or (known[1:] <= known[:-1]).any():
+        raise CheckpointError(f"{file} holds no fingerprints: copy the whole directory again")
+    hashes = about.get("files")
+    if hashes is not None and not all(_fits(name, _read_text(path / name), hashes) for name in TEXT_MAX):
+        raise CheckpointError(f"{file} is of another model: copy the whole directory again, or remove that file")
+    return known
 
 
 def read_member(path: Path, member: int) -> arrayfile.Arrays:
@@ -105,9 +128,15 @@ def read_texts(path: Path, about: Mapping[str, Any]) -> dict[str, str]:
             texts[name] = content.decode()
         except UnicodeDecodeError:
             raise CheckpointError(f"{path / name} is damaged (it is no UTF-8): copy the whole directory again") from None
-        if hashes[name] not in (hashlib.sha256(content).hexdigest(), _hash(name, content)):
+        if not _fits(name, content, hashes):
             raise CheckpointError(f"{path / name} is damaged or of another model: copy the whole directory again")
     return texts
+
+
+def _fits(name: str, content: bytes, hashes: Any) -> bool:
+    """Whether a text file is the one whose hash an array file holds."""
+    found = hashes.get(name) if isinstance(hashes, dict) else None
+    return found in (hashlib.sha256(content).hexdigest(), _hash(name, content))
 
 
 def _hashes(path: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from lmgen.data.ids import Ids
 from lmgen.data.vocab import Vocab
 from lmgen.data.windows import ALL, Share
 from lmgen.networks import letters
-from lmgen.nn import model, sampled
+from lmgen.nn import cross_entropy, model
 from lmgen.tasks.task import Batch, Batches, Task
 
 
@@ -41,7 +41,7 @@ class Language(Task):
             rows = letters.read(params, batch.inputs, self.precision)
             read, ids = {**params, "embedding": rows}, rows.ids
         state, hs = model.read(self.network, self.precision, read, state, ids, key)
-        head, targets = sampled.narrowed(params, batch.targets)
+        head, targets = cross_entropy.narrowed(params, batch.targets)
         return model.nats(head, hs, targets, self.precision), state
 
     def folded(self, params: model.Params, vocab: Vocab) -> tuple[model.NetworkConfig, model.Params]:

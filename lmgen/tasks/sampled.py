@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lmgen.data.ids import Ids
-from lmgen.nn.sampled import Among
+from lmgen.nn.cross_entropy import Among
 from lmgen.tasks.task import Batch
 
 MOST_COUNTED = 1 << 22  # symbols, from the start of the text on

@@ -17,7 +17,7 @@ from lmgen.data import corpus
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.models import ngram, provenance, scoring
-from lmgen.system import arrayfile, checkpoint, directories, files
+from lmgen.system import checkpoint, directories, files
 from lmgen.training.card import card, of_text, reading
 
 HIGHEST, HIGHEST_OF_WORDS = 16, 6  # the highest order that is tried, of characters and of words
@@ -109,7 +109,7 @@ def write(
     settings = {"lmgen": __version__, "model": asdict(model.config), "train": {}, "text": asdict(model.provenance.text)}
     checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": model.vocab.to_json()})
     if model.known is not None:
-        arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": model.known}, {})
+        checkpoint.write_known(place.folder, model.known)
     if metrics:
         files.write_bytes(place.folder / "metrics.jsonl", metrics.encode())
     sizes = [len(level.keys) for level in model.levels]

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from lmgen.data.vocab import UNITS
 from lmgen.system.terminal import duration, note, plain, shown
 from lmgen.training import notebook
 
@@ -199,7 +198,7 @@ class Loss:
 
     def trained(self, nats: float | None) -> str:
         """Nats per symbol of the training text, which say little where they are those of few symbols of all."""
-        return self(nats) if nats is None or not self.sampled else f"{nats:.3f} nats among few {UNITS[self.unit].noun}s"
+        return self(nats) if nats is None or not self.sampled else f"{nats:.3f} nats among few symbols"
 
     def valid(self, nats: float | None) -> str:
         """Nats per symbol of the held-out text."""

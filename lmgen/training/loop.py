@@ -62,8 +62,8 @@ class Training:
 
     def done(self) -> tuple[float, str]:
         """The share of the training of this network that is done, 1 or more at its end, and the sentence for that end."""
-        step, seconds = self.progress.step - self.progress.first, self.seconds - self.progress.begun
-        return self.config.done(self.batches.per_epoch, step, seconds + self._last_validation())
+        seconds = self.seconds - self.progress.begun + self._last_validation()
+        return self.config.done(self.batches.per_epoch, self.progress, seconds)
 
     @property
     def _share(self) -> float:

@@ -285,7 +285,7 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
     with memory_of(network, config):
         language.check_memory(network, config)
         checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": data.vocab.to_json()})
-        arrayfile.write_arrays(place.folder / "known.safetensors", "known", {"known": data.known}, {})
+        checkpoint.write_known(place.folder, data.known)
         if not text.form:
             return Run(place, data, network, config, text)
         state = begin(task_of(network, config.precision), config)
@@ -369,7 +369,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     if ends and resumed.training.done()[0] >= 1:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
         raise InputError(f"{path} has been trained for {behind}, so it is past that end: give a later one")
-    arrayfile.write_arrays(path / "known.safetensors", "known", {"known": data.known}, {})
+    checkpoint.write_known(path, data.known)
     checkpoint.change_config(path, {**settings, "train": asdict(config), "text": asdict(text)})
     metrics.forget_later(path / "metrics.jsonl", progress.step)
     return resumed, complaints

@@ -11,7 +11,7 @@ from typing import Any
 
 from lmgen.data import finding
 from lmgen.data.corpus import Corpus
-from lmgen.data.inputs import is_name
+from lmgen.data.inputs import are_names, unseen
 from lmgen.data.sharded import reading as shards
 from lmgen.data.sharded.stores import ShardError
 from lmgen.data.sources import packed, tables
@@ -22,7 +22,8 @@ from lmgen.errors import DivergedError, InputError, LmgenError
 from lmgen.models import kinds
 from lmgen.models.provenance import TextSettings
 from lmgen.options import table
-from lmgen.structured.table import Found, recognise, structure_of
+from lmgen.structured import pairs
+from lmgen.structured.table import Found, learnt, nothing, recognise
 from lmgen.system import directories, lock, signals, terminal
 from lmgen.system.cluster import group, watching
 from lmgen.training import counting, loggers
@@ -165,7 +166,7 @@ def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> Text
     found = finding.find(files, options["glob"], observer.note), finding.find(valid)
     names = ("sequence", "encoding", "errors", "lowercase", "normalize")
     how = {name: options[name] for name in names} | _structured(found[0], options, observer)
-    if not how.keys() & {"form", "field"} and (hint := tables.hint(found[0][0])):
+    if not how.keys() & {"form", "field"} and (hint := pairs.hint(found[0]) or tables.hint(found[0][0])):
         observer.note(hint)
     training, validation = (tuple(str(path.absolute()) for path in paths) for paths in found)  # for resuming from another folder
     return TextSettings(training, validation, **how, split=WHOLE if options["no_valid"] else None)
@@ -197,20 +198,16 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
         found = None
     if found is None:
         if task in (None, "language"):
+            if rows := [path for path in paths if path.name.endswith(finding.RECORDS)]:
+                raise unseen(rows[0])
             return {} if column is None else {"field": column}
-        way = f"give text in one of the forms {', '.join(structure_of(task).forms.values())}, or leave out --task"
-        raise InputError(f"{finding.names_of(paths)} has nothing to {learnt(task)}: {way}")
+        raise nothing(paths, task)
     task = task or found.task
     if not {*task.replace("generate", "classify").split("-")} <= {*found.task.split("-")}:
         raise InputError(f"{found.reason}, so there is nothing to {learnt(task)}: leave out --task")
     observer.note(f"{found.reason}: learning to {learnt(task)} (--task language: plain text)")
     how = {"form": found.form, "column": column or found.column, "separator": options["separator"], "task": task}
     return {**how, "target": str(Path(target).absolute()) if target else None}
-
-
-def learnt(task: str) -> str:
-    """A task as a verb."""
-    return {"tree": "label trees", "graph": "label graphs"}.get(task, task.replace("-", " and "))
 
 
 def drive(run: Run, observer: Observer, log: str | None = None) -> None:
@@ -289,7 +286,7 @@ def named(path: Path) -> str:
 def default_name(given: Sequence[Any]) -> str:
     """The name of a model: that of its first file, or of the file's folder where the file's name says nothing."""
     first = given[0]
-    if isinstance(first, list | tuple) and first and is_name(first[0]):
+    if are_names(first):
         return default_name(first)
     first = getattr(first, "name", None) if hasattr(first, "read") else first
     if not isinstance(first, str | os.PathLike):

@@ -15,6 +15,8 @@ from lmgen.checks import labels as report
 from lmgen.checks.labels import Conflicts, Invalid, Label, Lengths, Shared, check
 from lmgen.errors import InputError
 from lmgen.labelled.examples import Examples
+from lmgen.models.provenance import TextSettings
+from lmgen.structured import table
 
 
 def examples(content: str, form: str = "tsv", name: str = "train.txt") -> Examples:
@@ -32,6 +34,7 @@ def test_every_figure_of_a_small_text():
     assert of.lengths["training"] == Lengths(shortest=1, median=2, mean=2, most=3, longest=3)
     a, b, c = (Label(name, {"training": n, "test": m}) for name, n, m in [("a", 2, 1), ("b", 2, 0), ("c", 0, 1)])
     assert (of.labels, of.tags, of.different) == ([a, b, c], [], {"labels": 3, "tags": 0})
+    assert (of.repeats, of.further) == ({"training": 0, "test": 0}, {})
     assert (of.rare, of.only) == ([a, b], [b, c])
     assert of.conflicts == Conflicts(1, 2, [("one two", ["a", "a, b"])])
     assert of.overlaps == [Shared("test", "training", 2, 1, "three")]
@@ -124,7 +127,80 @@ def test_nothing_to_read_is_a_sentence():
         check(examples("\n"))
 
 
+# --- the other structures ---
+
+
+def of_structure(structure, content: str, *others: str, **how) -> report.LabelReport:
+    """The report on files of these contents, each a split."""
+    opened = []
+    for k, text in enumerate([content, *others]):
+        Path(f"{k}.txt").write_text(text, "utf-8")
+        opened.append(structure.open([Path(f"{k}.txt")], TextSettings(("0.txt",), **how)))
+    return check(*opened, view=structure.view, form="any")
+
+
+def test_every_figure_of_pairs():
+    of = of_structure(table.PAIRS, "a b\tx\na b\ty z\nc\tx\nc\tx\n", "c\tother\nd\tx\n", form="tsv")
+    assert (of.examples, of.tokens) == ({"training": 4, "validation": 2}, {"training": 6, "validation": 2})
+    assert of.lengths["training"] == Lengths(shortest=1, median=1, mean=1.5, most=2, longest=2)
+    assert of.further["words in a target"]["training"] == Lengths(shortest=1, median=1, mean=1.25, most=2, longest=2)
+    assert of.repeats == {"training": 1, "validation": 0}
+    assert of.conflicts == Conflicts(1, 2, [("a b", ["x", "y z"])])
+    assert of.overlaps == [Shared("validation", "training", 2, 1, "c")]
+    assert (of.labels, of.tags, of.unlabelled) == ([], [], {})
+    assert any(w.startswith("50% of the pairs have a source that also has other targets elsewhere: a model") for w in of.warnings)
+    assert any(w.startswith("50% of the sources of the validation pairs are also among the training pairs") for w in of.warnings)
+
+
+def test_every_figure_of_trees():
+    """Brackets are read, so the same words in other brackets may have other labels; in the same ones they may not."""
+    trees = ["(1 (0 a) (1 (0 b) (0 c)))", "(0 (0 (0 a) (0 b)) (0 c))", "(0 (0 a) (1 (0 b) (0 c)))", "(1 (0 a) (1 (0 b) (0 c)))"]
+    of = of_structure(table.TREES, "\n".join(trees), "(0 (0 a) (0 (0 b) (0 c)))\n(1 (1 d) (1 e))")
+    assert (of.examples, of.tokens) == ({"training": 4, "validation": 2}, {"training": 12, "validation": 5})
+    assert of.further["nodes in a tree"]["validation"].longest == 5
+    assert of.repeats["training"] == 1
+    assert {one.name: one.counts["training"] for one in of.labels} == {"0": 2, "1": 2}
+    assert {one.name: one.counts["training"] for one in of.tags} == {"0": 15, "1": 5}
+    assert (of.conflicts.texts, of.conflicts.examples) == (1, 3)
+    assert of.conflicts.some == [("a b c", [trees[0], trees[2]])]
+    assert of.overlaps == [Shared("validation", "training", 2, 1, "a b c")]
+
+
+def test_every_figure_of_graphs():
+    rows = [{"nodes": ["a", "b"], "edges": [[0, 1]], "label": "x", "tags": ["t", None]}]
+    rows += [rows[0] | {"edges": [[1, 0]], "label": "y"}, {"nodes": ["a"], "edges": []}, rows[0]]
+    of = of_structure(table.GRAPHS, "".join(json.dumps(row) + "\n" for row in rows))
+    assert (of.examples, of.tokens, of.unlabelled) == ({"training": 4}, {"training": 7}, {"training": 1})
+    assert of.further["edges in a graph"]["training"] == Lengths(shortest=0, median=1, mean=0.75, most=1, longest=1)
+    assert of.repeats == {"training": 1}
+    assert {one.name: one.counts["training"] for one in of.labels} == {"x": 2, "y": 1}
+    assert {one.name: one.counts["training"] for one in of.tags} == {"t": 3}
+    assert (of.conflicts.texts, of.conflicts.examples) == (1, 3)
+
+
 # --- the command ---
+
+
+def test_the_command_checks_pairs_beside_each_other(lmgen):
+    for name, lines in {"a.fr": "un deux\ntrois\n", "a.en": "one two\nthree\n", "b.fr": "un deux\n", "b.en": "1 2\n"}.items():
+        Path(name).write_text(lines)
+    code, out, err = lmgen("corpus", "check", "a.fr", "--target", "a.en", "--valid", "b.fr")
+    assert code == 0
+    assert "a.fr has targets in a.en: checked as pairs" in err
+    assert "100% of the sources of the validation pairs are also among the training pairs" in " ".join(out.split())
+    assert "to train: lmgen train a.fr --valid b.fr --target a.en" in out
+
+
+def test_the_command_checks_what_the_task_says(lmgen):
+    Path("t.tsv").write_text("".join(f"{'good' if k % 2 else 'bad'}\tfilm {k}\n" for k in range(40)))
+    words = ("corpus", "check", "t.tsv", "--json", "--task")
+    assert "characters" in json.loads(lmgen(*words, "language")[1])
+    assert json.loads(lmgen(*words, "translate")[1])["conflicts"]["texts"] == 2
+    code, _, err = lmgen(*words, "tree")
+    assert code == 2
+    assert "t.tsv, line 1" in err
+    code, _, err = lmgen(*words, "graph")
+    assert (code, "t.tsv has nothing to label graphs: give text in one of the forms" in err) == (2, True)
 
 
 def test_the_command_prints_tables_and_json(lmgen):
@@ -133,7 +209,7 @@ def test_the_command_prints_tables_and_json(lmgen):
     words = ("corpus", "check", "train.tsv", "--test", "test.txt")
     code, out, err = lmgen(*words)
     assert code == 0
-    assert "train.tsv has 2 different labels before a TAB in 40 lines: checked as labelled text" in err
+    assert "train.tsv has 2 different labels before a TAB in 40 lines: checked as labelled text; --task language" in err
     assert ["good", "20", "1", "50%"] in [line.split() for line in out.splitlines()]
     assert "to train: lmgen train train.tsv" in out
     of = json.loads(lmgen(*words, "--json")[1])

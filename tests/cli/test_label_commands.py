@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lmgen.labelled.forms import FORMS
-from support import invented_words
+from support import invented_words, on_a_terminal
 
 TINY = ["--steps", "40", "--size", "8", "--embedding", "8", "--batch", "8", "--learning-rate", "0.02", "--input", "symbol"]
 WRITING = ["--task", "generate", "--steps", "40", "--size", "8", "--embedding", "8", "--batch", "4", "--window", "8"]
@@ -266,6 +266,26 @@ def test_eval_measures_each_file_and_compares_two_models_on_the_same(home, lmgen
     assert "accuracy +0.00% against the other model [+0.00%, +0.00%]" in out
 
 
+def test_labels_beside_the_texts_of_a_pipe_are_not_looked_at(home, lmgen):
+    texts = [text for _, text in CLASSES[:3]]
+    code, out, err = lmgen("predict", home / "classes", stdin=lines(texts))
+    assert (code, err) == (0, "")
+    labelled = lines(f"{label}\t{text}" for label, text in CLASSES[:3])
+    assert lmgen("predict", home / "classes", stdin=labelled)[:2] == (0, out)
+    assert (
+        "3 lines with a label beside the text, which was not looked at" in lmgen("predict", home / "classes", stdin=labelled)[2]
+    )
+    assert lmgen("predict", home / "classes", stdin=f"new\t{texts[0]}\n")[1].endswith(f"\tnew\t{texts[0]}\n")
+
+
+def test_the_measures_fit_a_narrow_terminal(home):
+    for name, path in (("classes", "data.tsv"), ("writer", "data.tsv"), ("both", "data.folder")):
+        seen = on_a_terminal("eval", home / name, home / path, columns=60, NO_COLOR="1")
+        lines = seen.replace("\r", "").splitlines()
+        assert max(map(len, lines)) <= 60
+        assert not any(line.startswith("label: ") for line in lines)  # a table all the same
+
+
 def test_the_confusion_is_drawn_and_nothing_is_overwritten(home, lmgen):
     pytest.importorskip("matplotlib")
     code, _, err = lmgen("eval", home / "classes", home / "data.tsv", "--plot", "c.png")
@@ -284,7 +304,7 @@ def test_eval_of_a_writer_sums_its_labels(home, lmgen):
     assert record["nats"] == pytest.approx(sum(row["nats"] for row in record["labels"]))
     assert record["symbols"] == sum(len(text) + 1 for _, text in CLASSES)
     out = lmgen("eval", home / "writer", home / "data.tsv")[1]
-    assert [row.split()[0] for row in out.splitlines()[3:]] == ["all", "bad", "good"]
+    assert [row.split()[0] for row in out.splitlines()[4:]] == ["all", "bad", "good"]
 
 
 # ---- writing by label --------------------------------------------------------------------------------------------------
@@ -371,8 +391,10 @@ MISTAKES = {
     "eval plain plain.txt --plot c.png": "--plot means nothing for a language model",
     "eval writer data.tsv --plot c.png": "--plot means nothing for a network that writes by label",
     "eval writer data.columns": "data.columns, line 1 has no label: give a text that has them",
-    "eval classes --against classes": "--against compares two models on a text that neither has seen: name a FILE",
-    "eval classes data.tsv --against plain": "this model is a language model and cannot predict labels or translations",
+    "eval classes --against classes": "no text was held out in training: name a file to measure",
+    "eval classes --against tags": "the two models did not hold out the same text, so --against needs one that neither has seen",
+    "eval classes data.tsv --against plain": "--against compares two models of one kind: name one that is a labelling network",
+    "eval classes data.tsv --against tags": "data.tsv, line 1 has no tags, which this model predicts: give a text that has them",
     "eval classes data.tsv data.csv --plot c.png": "--plot draws the confusion of one text: name one FILE",
     "eval several data.several --plot c.png": "several labels of one text have no confusion to draw: leave out --plot",
     "sample classes": "cannot write plain text: use lmgen predict, or train one with --task language",

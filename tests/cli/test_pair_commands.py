@@ -24,6 +24,8 @@ def home(tmp_path_factory):
     (folder / "data.fr").write_text("".join(f"{s}\n" for s, _ in ROWS))
     (folder / "data.en").write_text("".join(f"{t}\n" for _, t in ROWS))
     (folder / "sources.txt").write_text("say one two now six\nsay six six now one\n")
+    (folder / "three.tsv").write_text("".join(f"{s}\t{t}\tCC-BY {k}\n" for k, (s, t) in enumerate(ROWS)))
+    (folder / "empty.txt").touch()
     (folder / "plain.txt").write_text("a b c\n" * 50)
     (folder / "labels.tsv").write_text("".join(f"{'good' if k % 2 else 'bad'}\ta film {k}\n" for k in range(200)))
     with pytest.MonkeyPatch.context() as patch:
@@ -70,6 +72,31 @@ def test_predict_prints_a_translation_a_line(run):
     assert len(run("predict pairs data.tsv")[0].splitlines()) == len(ROWS)
 
 
+def test_predict_reads_the_source_of_whatever_has_one(run, home):
+    source = "say one two now six"
+    lines = [source, f"{source}\tany", f"{source}\tany\tCC-BY 1", json.dumps({"source": source, "target": "any"})]
+    (home / "mixed.txt").write_text("".join(f"{line}\n" for line in lines))
+    out, err, code = run("predict pairs mixed.txt")
+    assert code in (0, None)
+    assert len(out.splitlines()) == 4
+    assert len(set(out.splitlines())) == 1
+    assert "2 lines with a TAB: what follows it is a target, and was not looked at" in err
+
+
+def test_several_tabs_are_told_of(run, home, tmp_path):
+    (home / "some.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in ROWS) + "say one\tone\ttwo\n")
+    _, err, code = run(f"train some.tsv --steps 1 --size 8 -o {tmp_path}/some")
+    assert code in (0, None)
+    assert "some.tsv: 1 line with several TABs, of which all behind the first is the target" in err
+
+
+@pytest.mark.parametrize("line", ["predict pairs empty.txt", "score text empty.txt"])
+def test_a_file_with_nothing_in_it_is_told_of(run, line):
+    out, err, code = run(line)
+    assert code in (0, None)
+    assert (out, err) == ("", f"there is nothing to {line.split()[0]} in empty.txt\n")
+
+
 def test_predict_as_json_has_what_a_program_needs(run):
     out, _, _ = run("predict pairs sources.txt --json --weights --best 2 --beam 3")
     rows = [json.loads(line) for line in out.splitlines()]
@@ -112,6 +139,12 @@ def test_eval_measures_beside_baselines(run):
     assert "the source itself" in table
 
 
+def test_two_models_of_one_text_are_compared_on_what_both_held_out(run):
+    out, _, code = run("eval pairs --against pairs --no-baselines")
+    assert code in (0, None)
+    assert "nats per symbol +0.0000 against the other model [+0.0000, +0.0000]" in out
+
+
 def test_show_and_list_describe_the_model(run):
     out, _, _ = run("show plain")
     assert "translate" in out
@@ -138,6 +171,10 @@ MISTAKES = {
     "eval pairs plain.txt": "plain.txt, line 1: no source, TAB and target",
     "eval text plain.txt --beam 3": "--beam means nothing for a language model",
     "predict text plain.txt": "use lmgen sample",
+    "eval pairs --against plain": "the two models did not hold out the same text, so --against needs one that neither has seen",
+    "eval pairs --against text": "--against compares two models of one kind: name one that is a network that translates, too",
+    "train three.tsv --task translate": "three.tsv has 3 columns: keep the source and the target, as in cut -f1,2 three.tsv",
+    "train data.tsv --budget 5 minutes": "there is no minutes: if it belongs to --budget, write that as one word",
 }
 
 
@@ -152,8 +189,11 @@ def test_a_mistake_is_a_sentence_with_the_way_out(run, line):
 
 def test_a_narrow_terminal_shows_the_card(home, monkeypatch):
     monkeypatch.chdir(home)
-    seen = on_a_terminal("eval", "pairs", "data.tsv", columns=60)
-    assert "exact match" in seen
+    seen = on_a_terminal("eval", "pairs", "data.tsv", columns=60, NO_COLOR="1")
+    lines = seen.replace("\r", "").splitlines()
+    assert max(map(len, lines)) <= 60
+    head = next(k for k, line in enumerate(lines) if line.startswith("source") and "pairs" in line)
+    assert [line.split() for line in lines[head - 2 : head]] == [["symbols", "nats"], ["of", "the", "per", "exact"]]
 
 
 def test_from_python_the_same(home):

@@ -3,6 +3,7 @@
 from dataclasses import fields
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from lmgen.defaults import language
@@ -22,7 +23,7 @@ def corpus(symbols, unit="char", kinds=90, length=40, valid=None):
     vocab = Kinds(range(kinds))
     vocab.unit = unit
     return SimpleNamespace(
-        train=SimpleNamespace(symbols=symbols, sequences=symbols // length),
+        train=SimpleNamespace(symbols=symbols, sequences=symbols // length, stream=np.arange(min(symbols, 100_000)) % kinds),
         valid=valid and SimpleNamespace(symbols=valid),
         vocab=vocab,
     )
@@ -35,7 +36,7 @@ def test_what_is_asked_for_stands():
     shape |= {"tie": True, "dropout": 0.55, "input_dropout": 0.11, "state_dropout": 0.12, "weight_dropout": 0.13}
     shape |= {"embedding_dropout": 0.14, "output_dropout": 0.15, "ar": 1.6, "tar": 1.7}
     train = {"batch": 3, "window": 9, "learning_rate": 0.03, "steps": 11, "weight_decay": 0.07, "clip": 0.4, "seed": 5}
-    train |= {"beta1": 0.8, "beta2": 0.98}
+    train |= {"beta1": 0.8, "beta2": 0.98, "sampled": 7}
     train |= {"precision": "f32", "patience": 2, "keep": "last", "mixture": False, "members": 2}
     for unit in ("char", "word"):
         chosen = language.choose(corpus(50_000, unit), False, shape | train)

@@ -131,6 +131,28 @@ def test_more_time_buys_a_better_model_and_is_used(unit, kinds, symbols):
     assert "epochs" not in plans[0].train
 
 
+def test_time_that_one_network_cannot_use_goes_to_others():
+    short = corpus(20_000, valid=2_000)
+    members = [language.plan(short, False, {"budget": seconds}).train.get("members", 1) for seconds in (5, 60, 600, 6000)]
+    assert members == sorted(members)
+    assert (members[0], members[-1]) == (1, language.MOST_MEMBERS)
+    for other in ({"members": 1}, {"mixture": False}, {"direction": "both"}):
+        assert language.plan(short, False, {"budget": 6000, **other}).train.get("members", 1) == 1
+    assert "members" not in language.plan(corpus(20_000), False, {"budget": 6000}).train
+
+
+def test_many_kinds_of_symbols_are_predicted_among_few():
+    many, few = (corpus(2_000_000, "word", kinds, valid=200_000) for kinds in (40_000, 2_000))
+    for end in ({"budget": 300}, {}):
+        assert language.plan(many, True, end).train["sampled"] == language.SAMPLED
+        assert "sampled" not in language.plan(few, True, end).train
+        assert "sampled" not in language.plan(many, True, {"direction": "both", **end}).train
+        assert not language.plan(many, True, {"sampled": 0, **end}).train["sampled"]
+        assert language.plan(few, True, {"sampled": 50, **end}).train["sampled"] == 50
+    slow, fast = (language.plan(many, True, {"size": 256, "layers": 1, "batch": 16, "steps": 9, "sampled": n}) for n in (0, 500))
+    assert fast.seconds < slow.seconds / 2
+
+
 def test_a_slow_machine_trains_a_smaller_network():
     text = corpus(10**6, valid=10**5)
     fast, slow = (language.plan(text, True, {"budget": 60.0}, pace) for pace in (pace.Pace(), SLOW))
@@ -155,7 +177,7 @@ def test_the_other_choices_adapt_to_what_is_asked_for():
 def test_many_kinds_of_symbols_share_narrow_vectors():
     """Of words and of ideographs alike; the embedding grows with the network within its bounds."""
     for unit in ("char", "word"):
-        plans = [language.plan(corpus(10**6, unit, 5_000), True, {"budget": 60.0, "size": n}) for n in (128, 768, 1536)]
+        plans = [language.plan(corpus(10**6, unit, 5_000), True, {"budget": 60.0, "size": n}) for n in (128, 384, 1536)]
         widths = [plan.shape["embedding"] for plan in plans]
         assert all(plan.shape["tie"] for plan in plans)
         assert widths == [language.NARROW, 192, language.WIDE]

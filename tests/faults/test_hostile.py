@@ -87,11 +87,14 @@ def altered(model_path: Path, path: Path, config: dict | None = None, vocab: dic
     """A copy of a model with another configuration, vocabulary or arrays, and hashes that fit, as its maker could have them."""
     shutil.copytree(model_path, path)
     content, about, texts = checkpoint.read_model(path)
+    known = checkpoint.read_known(path)
     for name, change in (("config.json", config), ("vocab.json", vocab)):
         (path / name).write_text(json.dumps(json.loads(texts[name]) | (change or {})))
     for name in ("files", "format", "kind"):
         about.pop(name)
     checkpoint.write_model(path, arrays(content) if arrays else content, about)
+    if known is not None:
+        checkpoint.write_known(path, known)
     return path
 
 
@@ -162,6 +165,7 @@ def test_configurations_that_do_not_fit_are_refused_at_once(model_path, tmp_path
         *(("pairs", {"targets": targets}) for targets in (0, 1, 8, 14, 1 << 40, 7.0, "7", None)),
         *(("pairs", {"smoothing": smoothing}) for smoothing in (-0.1, 1.0, 1e30, float("nan"), "0.1", True)),
         *(("pairs", change) for change in ({"attention": 1}, {"attention": False}, {"copy": "yes"}, {"direction": "both"})),
+        *((name, {"hashed": True}) for name in ("pairs", "graph", "writer")),
         *(("pairs", change) for change in ({"labels": ["a"]}, {"vocab": 1 << 40}, {"task": "tree"}, {"task": None})),
         *(("trees", {"labels": labels}) for labels in ([1, 2], ["a", "a"], ["", "b"], ["a"], [], "ab", None)),
         *(("trees", {"labels": [f"label {k}" for k in range(n)]}) for n in (3, 50_000)),
@@ -186,6 +190,7 @@ def test_forged_labels_are_refused_at_once(tmp_path, name, change):
         ("pairs", {"targets": 14}),
         ("pairs", {"attention": False, "copy": True}),
         ("trees", {"labels": []}),
+        ("pairs", {"hashed": True}),
     ],
 )
 def test_networks_whose_weights_fit_and_that_mean_nothing_are_refused(tmp_path, name, change):

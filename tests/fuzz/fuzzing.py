@@ -412,7 +412,8 @@ def _tied(path: Path, changes: list[tuple[str, Any]]) -> None:
     """Make the hashes in a directory's weights and snapshots those of its text files, as one who forges it would, and change what
     they say themselves, too."""
     hashes = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in ("config.json", "vocab.json")}
-    for file, kind in [(path / "model.safetensors", "model"), *((s, "training") for s in checkpoint.snapshots(path))]:
+    known = [(file, "known") for file in path.glob(checkpoint.KNOWN)]
+    for file, kind in [(path / "model.safetensors", "model"), *known, *((s, "training") for s in checkpoint.snapshots(path))]:
         arrays, about = arrayfile.read_arrays(file, kind)
         for key, value in changes:
             for inner in (about.get("train", {}), about.get("progress", {}), about):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lmgen.errors import InputError
 from lmgen.labelled.examples import Examples, recognise
-from lmgen.labelled.forms import FORMS, Example
+from lmgen.labelled.forms import FORMS, Example, unlabelled
 
 
 def written(content: str | bytes, name: str = "data.txt") -> Path:
@@ -374,3 +374,25 @@ def test_real_texts_are_read_whole(data, name, form, count, classes, tags):
 def test_each_form_is_described():
     assert {*FORMS} == {"tsv", "csv", "fasttext", "columns", "jsonl", "folder"}
     assert all(form.about.endswith(".") for form in FORMS.values())
+
+
+@pytest.mark.parametrize(
+    ("line", "form", "column", "text"),
+    [
+        ("good\ta film\tand more", "tsv", 1, "a film\tand more"),
+        ("good, bad\ta film", "tsv", None, "a film"),
+        ("a film\tbad", "tsv", 2, "a film"),
+        ("other\ta film", "tsv", 1, "other\ta film"),
+        ("a film", "tsv", 1, "a film"),
+        ("__label__good __label__new a film", "fasttext", None, "a film"),
+        ("a film", "fasttext", None, "a film"),
+        ('{"text": "a film", "label": "new"}', "jsonl", None, "a film"),
+        ('{"tokens": ["a", "film"], "tags": ["X", "Y"]}', "jsonl", None, ("a", "film")),
+        ('{"id": 1}', "jsonl", None, '{"id": 1}'),
+        ("[1]", "jsonl", None, "[1]"),
+        ("good\ta film", "columns", None, "good\ta film"),
+        ("good\ta film", None, None, "good\ta film"),
+    ],
+)
+def test_the_text_of_a_line_is_without_its_label(line, form, column, text):
+    assert unlabelled(line, form, column, {"good", "bad"}) == text

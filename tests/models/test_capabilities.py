@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -78,3 +81,29 @@ def test_arrays_come_back_as_a_model(model_path):
     assert again.provenance.text.sequence == again.sequence == "line"
     for name, array in lm.arrays().items():
         np.testing.assert_array_equal(again.arrays()[name], array)
+
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "format-2"
+
+
+@pytest.mark.parametrize(
+    ("name", "noun", "wrong"),
+    [
+        ("pairs", "a source", ("a", "b")),
+        ("classes", "a text or a tuple of tokens", {"text": "a"}),
+        ("trees", "a tree in brackets", ("a", "b")),
+        ("graph", "a graph", ("a", "b")),
+    ],
+)
+def test_what_nothing_can_be_predicted_of_is_a_sentence(name, noun, wrong):
+    model = lmgen.load(GOLDEN / name)
+    for one in (3, wrong):
+        with pytest.raises(InputError, match=f"is not {noun}, so nothing can be predicted of it"):
+            next(model.lm.predict([one]))
+    with pytest.raises(InputError, match=f"3 is not {noun}"):
+        next(model.lm.predict(3))
+
+
+def test_a_graph_may_be_a_dict():
+    model, graph = lmgen.load(GOLDEN / "graph"), {"nodes": ["re", "kimo"], "edges": [[0, 1, "near"]]}
+    assert model.predict(graph) == next(model.predict([json.dumps(graph)]))

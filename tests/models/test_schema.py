@@ -64,7 +64,9 @@ def forged(source: Path, path: Path, file: str, change: dict[str, Any]) -> Path:
             section[name] = value
         changed.write_text(json.dumps(content))
     hashes = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in ("config.json", "vocab.json")}
-    for weights, kind in [(path / "model.safetensors", "model"), *((s, "training") for s in checkpoint.snapshots(path))]:
+    known = [(known, "known") for known in path.glob(checkpoint.KNOWN)]
+    tied = [(path / "model.safetensors", "model"), *known, *((s, "training") for s in checkpoint.snapshots(path))]
+    for weights, kind in tied:
         arrays, about = arrayfile.read_arrays(weights, kind)
         if file == weights.name or (file == "train" and kind == "training"):
             for name, value in change.items():

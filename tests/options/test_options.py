@@ -29,7 +29,10 @@ HUGE = 10**5000
 WRONG = {
     Whole: (["20", 20.0, True, [], HUGE, math.nan, math.inf, object()], ["x", -1, 1 << 63, 1 << 70]),
     Bounded: (["0.5", True, [], None.__class__, HUGE, 1j], ["x", -0.5, math.nan, math.inf, -math.inf]),
-    Duration: ([True, [], HUGE, math.nan, math.inf, 0, -1.0], ["soon", "", "0s", "-5", "1e3", "nan", "5m1h"]),
+    Duration: (
+        [True, [], HUGE, math.nan, math.inf, 0, -1.0],
+        ["soon", "", "0s", "-5", "1e3", "nan", "5m1h", "5 metres", "minutes", "1 2"],
+    ),
     Choice: ([1, True, None.__class__, ["char"]], ["syllable", "", "CHAR", "x" * 999]),
     Flag: ([1, 0, "yes", [], math.nan], []),
     Text: ([1, True, b"a", []], []),
@@ -134,6 +137,7 @@ def test_numbers_of_other_types_are_numbers():
         *((8, int), (0.25, float), (3.0, float), (0.5, float), (None, type(None)))
     ]
     budgets = {90: 90.0, "90": 90.0, "90s": 90.0, "1.5s": 1.5, "5m": 300.0, "1h30m": 5400.0, np.float64(7): 7.0}
+    budgets |= {"5 minutes": 300.0, "1 hour 30 min": 5400.0, "1.5 Seconds": 1.5, "2 h": 7200.0}
     assert [kinds.Duration().check(value) for value in budgets] == [*budgets.values()]
 
 

@@ -53,6 +53,18 @@ def test_pairs_are_recognised_with_the_reason(files, form):
     assert found.reason.startswith(f"a.{form} has ")
 
 
+def test_pairs_before_another_column_are_hinted_at(tmp_path):
+    rows = [f"{s}\t{t}\tCC-BY 2.0 #{k}" for k, (s, t) in enumerate(SENTENCES)]
+    path = tmp_path / "anki.tsv"
+    path.write_text("\n".join(rows), "utf-8")
+    assert table.recognise([path]) is None
+    hint = pairs.hint([path])
+    assert hint.endswith("in its first two of 3 columns: to learn them keep these, as in cut -f1,2 anki.tsv > pairs.tsv")
+    for text in ("a\tb\n", "1\t2\t3\n4\t5\t6\n", "plain text\n"):
+        path.write_text(text)
+        assert pairs.hint([path]) == ""
+
+
 NOT_PAIRS = {
     "prose": "It was a dark night.\nIt rained.\n",
     "labels": "".join(f"{'good' if k % 2 else 'bad'}\ta film {k}\n" for k in range(50)),

@@ -158,6 +158,19 @@ def test_damage_to_any_file_of_a_model_is_noticed(model_path, tmp_path):
             lmgen.load(copy)
 
 
+def test_fingerprints_of_another_model_are_refused(model_path, tmp_path):
+    """Those that were written before they were tied to a model are still read."""
+    other, untied = tmp_path / "other", tmp_path / "untied"
+    lmgen.train(["badekimo", "reresuno"] * 9, output=other, steps=1, size=4, embedding=4, batch=1, window=4)
+    for path in (other, untied):
+        shutil.copytree(model_path, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("train", "known.safetensors"))
+    with pytest.raises(CheckpointError, match=r"known\.safetensors is of another model: copy the whole directory again"):
+        lmgen.load(other)
+    known = arrayfile.read_arrays(model_path / "known.safetensors", "known")[0]
+    arrayfile.write_arrays(untied / "known.safetensors", "known", known, {})
+    np.testing.assert_array_equal(lmgen.load(untied).lm.known, lmgen.load(model_path).lm.known)
+
+
 def test_a_model_can_be_copied_moved_and_read_only(model_path, tmp_path):
     text = lmgen.load(model_path).sample(3, seed=0)
     copy = tmp_path / "elsewhere" / "renamed"

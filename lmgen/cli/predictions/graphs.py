@@ -13,7 +13,7 @@ from lmgen.system import terminal
 __all__ = ["evaluate", "inputs", "put", "record"]
 
 
-def inputs(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
+def inputs(lm: Any, file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
     """The graphs of a file, or the lines of standard input; None where more of it has to be waited for."""
     from lmgen.structured.graphs import Graphs
 

@@ -10,7 +10,7 @@ import click
 
 from lmgen.applied.records import labels as record
 from lmgen.cli import console
-from lmgen.cli.options import load
+from lmgen.cli.predictions import rivals
 from lmgen.system import terminal
 
 __all__ = ["evaluate", "inputs", "put", "record"]
@@ -18,16 +18,27 @@ ABSTAINED = "?"  # printed instead of a label that is not probable enough
 MOST_CONFUSED = 12  # labels of a table of confusion
 
 
-def inputs(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
-    """The texts of a file or of standard input; None where more of it has to be waited for."""
+def inputs(lm: Any, file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
+    """The texts of a file or of standard input, without labels that stand beside them; None where more of it has to be waited
+    for."""
+    from lmgen.data.advice import number
     from lmgen.labelled.examples import Examples, recognise
+    from lmgen.labelled.forms import unlabelled
 
     found = recognise([Path(file)]) if field is None and file != "-" and Path(file).exists() else None
     if found:
         for example in Examples([Path(file)], found.form, found.column, encoding=encoding, errors=errors):
             yield example.text
         return
-    yield from lines(file, encoding, errors, field)
+    own, beside = lm.provenance.text, 0
+    for line in lines(file, encoding, errors, field):
+        text = (
+            line if line is None or field is not None else unlabelled(line, own.form, own.column, lm.config.labels, own.separator)
+        )
+        beside += text != line
+        yield text
+    if beside:
+        terminal.note(f"{number(beside, 'line')} with a label beside the text, which was not looked at")
 
 
 def lines(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[str | None]:
@@ -66,15 +77,9 @@ def _put_columns(one: Any, top: int, above: float) -> None:
 
 def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> None:
     """The command eval for a model that labels: its figures beside baselines, or those of two models and their difference."""
-    how = {name: options[name] for name in ("encoding", "errors")}
     if options["plot"] and len(files) > 1:
         raise click.UsageError("--plot draws the confusion of one text: name one FILE")
-    other = load(options["against"]) if options["against"] else None
-    if other and not files:
-        raise click.UsageError("--against compares two models on a text that neither has seen: name a FILE")
-    others = other.cards(*files, baselines=False, **how) if other else iter(())
-    for card in loaded.cards(*files, baselines=options["baselines"], **how):
-        theirs = next(others, None)
+    for card, theirs in rivals.cards(loaded, files, options):
         if theirs and not _pairs(card, theirs):
             raise click.UsageError("the models have no measure in common: name one --against that learnt the same labels")
         if options["json"]:
@@ -86,7 +91,7 @@ def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> No
             _put_card(card)
             for part, their in _pairs(card, theirs) if theirs else ():
                 low, high = _difference(part, their) or (float("nan"), float("nan"))
-                terminal.put(
+                console.sentence(
                     f"{part.of}: {part.title} {part.value - their.value:+.2%} against the other model [{low:+.2%}, {high:+.2%}]"
                 )
         if options["plot"]:
@@ -115,10 +120,12 @@ def _plot(card: Any, path: Path) -> None:
 
 
 def _put_card(card: Any) -> None:
-    terminal.put(
+    console.sentence(
         f"{card.name}: {card.sequences:,} {card.nouns[0]}, {card.symbols:,} {card.nouns[1]}, "
         f"{card.unknown:,} of them not seen in training"
     )
+    if card.overlap:
+        console.table([("  overlap", card.overlap.sentence.format(card.nouns[0]))])
     for part in card.parts:
         interval = f" [{part.interval[0]:.2%}, {part.interval[1]:.2%}]" if part.interval else ""
         figures = {"entity F1": part.entity_f1, "accuracy": part.accuracy, "micro F1": part.micro_f1, "macro F1": part.macro_f1}
@@ -153,7 +160,9 @@ def evaluate_by_label(loaded: Any, files: tuple[str, ...], options: dict[str, An
         if options["json"]:
             console.put_json({"file": name, **every.as_dict(), "labels": [row.as_dict() for row in rows]})
             continue
-        terminal.put(f"{name}: {every.sequences:,} texts, {every.unknown:,} symbols not seen in training")
+        console.sentence(f"{name}: {every.sequences:,} texts, {every.unknown:,} symbols not seen in training")
+        if every.overlap:
+            console.table([("  overlap", every.overlap.sentence.format("texts"))])
         head = ("label", "nats per symbol", "perplexity", "bits per character", "texts", "symbols")
         table = [
             (

@@ -11,7 +11,7 @@ import click
 
 from lmgen.applied import records
 from lmgen.cli import console
-from lmgen.cli.options import load
+from lmgen.cli.predictions import rivals
 from lmgen.options import commands
 from lmgen.system import terminal
 from lmgen.training import display
@@ -28,18 +28,23 @@ ABOUT = {"copied": "the output is the source", "novel": "the output is no target
 QUALITY = ("bleu", "chrf", "exact")
 
 
-def inputs(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
+def inputs(lm: Any, file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
     """The sources of a file or of standard input; None where more of it has to be waited for."""
     from lmgen.data import reading
-    from lmgen.structured.pairs import Pairs, recognise
+    from lmgen.data.advice import number
+    from lmgen.structured.pairs import Pairs, recognise, source_of
 
     if field is None and file != "-" and Path(file).exists() and recognise([Path(file)]):
         for pair in Pairs([Path(file)], encoding=encoding, errors=errors):
             yield pair.source
         return
-    opened = reading.once(file, "line", True, encoding, errors, field)  # a blank line for a blank line
-    yield from reading.arriving(opened)
+    opened, several = reading.once(file, "line", True, encoding, errors, field), 0  # a blank line for a blank line
+    for line in reading.arriving(opened):
+        several += line is not None and "\t" in line
+        yield line if line is None else source_of(line)
     terminal.note(*opened.notes)
+    if several:
+        terminal.note(f"{number(several, 'line')} with a TAB: what follows it is a target, and was not looked at")
 
 
 def put(one: Any, weights: bool, plot: str | None) -> None:
@@ -71,15 +76,7 @@ def _draw(one: Any, path: str | None) -> None:
 def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> None:
     """The command eval for a model that translates: its figures beside baselines, or those of two models and their difference."""
     decoding = {one.name: options[one.name] for one in commands.DECODING if one.name in options}
-    how = {name: options[name] for name in ("encoding", "errors")} | decoding
-    other = load(options["against"]) if options["against"] else None
-    if other and other.lm.kind != loaded.lm.kind:
-        raise click.UsageError("--against compares two models that translate: name one that was trained on pairs")
-    if other and not files:
-        raise click.UsageError("--against compares two models on a text that neither has seen: name a FILE")
-    others = other.cards(*files, baselines=False, **how) if other else iter(())
-    for card in loaded.cards(*files, baselines=options["baselines"], **how):
-        theirs = next(others, None)
+    for card, theirs in rivals.cards(loaded, files, options, **decoding):
         differences = _differences(card, theirs) if theirs else {}
         if options["json"]:
             console.put_json(card.as_dict() | ({"difference": differences} if theirs else {}))
@@ -88,7 +85,7 @@ def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> No
         for name, (low, high) in differences.items():
             title, digits = FIGURES[name]
             value = getattr(card, name) - getattr(theirs, name)
-            terminal.put(f"{title} {value:+{digits}} against the other model [{low:+{digits}}, {high:+{digits}}]")
+            console.sentence(f"{title} {value:+{digits}} against the other model [{low:+{digits}}, {high:+{digits}}]")
 
 
 def _differences(card: Any, theirs: Any) -> dict[str, tuple[float, float]]:
@@ -103,7 +100,7 @@ def _cells(one: Any, names: Iterable[str]) -> list[str]:
 
 
 def _put_card(card: Any) -> None:
-    terminal.put(f"{card.name}: {card.pairs:,} pairs, {card.symbols:,} target symbols, {card.unknown:,} of them unknown")
+    console.sentence(f"{card.name}: {card.pairs:,} pairs, {card.symbols:,} target symbols, {card.unknown:,} of them unknown")
     terminal.put("")
     rows, there = [], [name for name in FIGURES if getattr(card, name) is not None]
     for name, cell in zip(there, _cells(card, there), strict=True):
@@ -113,6 +110,8 @@ def _put_card(card: Any) -> None:
         rows.append((f"  {title}", cell + interval + (f"   ({ABOUT[name]})" if name in ABOUT else "")))
         if name == "nats_per_symbol":
             rows.append(("  perplexity", f"{display.perplexity(card.perplexity)} per target symbol"))
+    if card.overlap:
+        rows.append(("  overlap", card.overlap.sentence.format("sources")))
     console.table(rows)
     quality = [name for name in QUALITY if name in there]
     titles = [FIGURES[name][0] for name in quality]

@@ -13,7 +13,7 @@ from lmgen.system import terminal
 __all__ = ["evaluate", "inputs", "put", "record"]
 
 
-def inputs(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
+def inputs(lm: Any, file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
     """The brackets of a file or of standard input; None where more of it has to be waited for."""
     from lmgen.data import finding, reading
     from lmgen.structured import trees

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmgen.applied.writer import Writer
+from lmgen.data.split import fingerprint
 from lmgen.errors import InputError
+from lmgen.evaluation.cards.overlap import Overlap
 from lmgen.evaluation.scores import scores
 from lmgen.labelled.examples import Example
 
@@ -24,6 +26,7 @@ class OfLabel:
     characters: int
     unknown: int
     nats: float
+    overlap: Overlap | None = None  # of all labels together, with the training text
 
     @property
     def nats_per_symbol(self) -> float:
@@ -40,7 +43,8 @@ class OfLabel:
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
         derived = ("nats_per_symbol", "perplexity", "bits_per_character")
-        return asdict(self) | {name: getattr(self, name) for name in derived}
+        found = asdict(self) | {name: getattr(self, name) for name in derived}
+        return {name: value for name, value in found.items() if not (name == "overlap" and self.label)}
 
 
 def measure(lm: Writer, name: str, examples: Iterable[Example]) -> list[OfLabel]:
@@ -62,4 +66,6 @@ def measure(lm: Writer, name: str, examples: Iterable[Example]) -> list[OfLabel]
         unknown, characters = sum(one.unknown for one in scored), sum(len(text) + 1 for text in own)
         found.append(OfLabel(", ".join(labels), len(own), symbols, characters, unknown, nats))
     columns = ("sequences", "symbols", "characters", "unknown", "nats")
-    return [OfLabel("", **{name: sum(getattr(one, name) for one in found) for name in columns}), *found]
+    hashes = (fingerprint(text) for own in texts.values() for text in own)
+    total = {name: sum(getattr(one, name) for one in found) for name in columns}
+    return [OfLabel("", **total, overlap=Overlap.with_training(hashes, lm)), *found]

@@ -13,6 +13,7 @@ from lmgen.data.advice import number
 from lmgen.errors import InputError
 from lmgen.evaluation import labels
 from lmgen.evaluation.baselines import FrequentTag, Majority, NaiveBayes
+from lmgen.evaluation.cards.overlap import Overlap
 from lmgen.evaluation.labels import Counts, Measure
 from lmgen.labelled import calibration
 from lmgen.labelled.examples import Example
@@ -100,6 +101,7 @@ class LabelCard:
     tags: LabelMeasures | None
     lack: str = ""  # why there are no baselines
     nouns: tuple[str, str] = ("texts", "symbols")  # what sequences and symbols are
+    overlap: Overlap | None = None
 
     @property
     def parts(self) -> list[LabelMeasures]:
@@ -118,7 +120,8 @@ class LabelCard:
         """All of it, for JSON; the figures of the labels (or else of the tags) once more at the top."""
         top = {name: getattr(self.parts[0], name) for name in ("accuracy", "macro_f1", "micro_f1")}
         of = {part.of: part.as_dict() for part in self.parts}
-        head = {"file": self.name, "sequences": self.sequences, "symbols": self.symbols, "unknown": self.unknown}
+        head: dict[str, Any] = {"file": self.name, "sequences": self.sequences, "symbols": self.symbols, "unknown": self.unknown}
+        head |= {"overlap": self.overlap and vars(self.overlap)}
         return {**head, **top, "entity_f1": self.entity_f1, **of}
 
 

@@ -18,6 +18,7 @@ from lmgen.data.corpus import among
 from lmgen.data.split import fingerprint
 from lmgen.errors import InputError
 from lmgen.evaluation import labels
+from lmgen.evaluation.cards.overlap import Overlap
 from lmgen.evaluation.nearest import Nearest
 from lmgen.structured.pairs import Pair
 
@@ -202,12 +203,13 @@ class PairCard:
     baselines: list[Baseline]
     notes: list[str]
     tally: Tally
+    overlap: Overlap | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it but the raw counts, for JSON."""
         plain = {name: value for name, value in vars(self).items() if name not in ("name", "tally")}
         tables = {name: [vars(row) for row in getattr(self, name)] for name in ("by_length", "baselines")}
-        return {"file": self.name, **plain, **tables}
+        return {"file": self.name, **plain, **tables, "overlap": self.overlap and vars(self.overlap)}
 
 
 def difference(ours: PairCard, theirs: PairCard) -> dict[str, tuple[float, float]]:

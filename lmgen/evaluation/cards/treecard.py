@@ -12,6 +12,7 @@ from lmgen.applied.tree import TreeLabeller
 from lmgen.errors import InputError
 from lmgen.evaluation.baselines import Majority, NaiveBayes
 from lmgen.evaluation.cards.labelcard import Baseline, LabelMeasures, Tally
+from lmgen.evaluation.cards.overlap import Overlap
 from lmgen.labelled.examples import Example
 from lmgen.structured.trees import Tree
 
@@ -31,6 +32,7 @@ class TreeCard:
     unknown: int  # words that training has not seen
     parts: list[LabelMeasures]
     lack: str = ""  # why there are no baselines
+    overlap: Overlap | None = None
     nouns: ClassVar[tuple[str, str]] = ("trees", "words")
 
     @property
@@ -40,7 +42,8 @@ class TreeCard:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON; the accuracy of the roots once more at the top."""
-        head = {"file": self.name, "sequences": self.sequences, "symbols": self.symbols, "unknown": self.unknown}
+        head: dict[str, Any] = {"file": self.name, "sequences": self.sequences, "symbols": self.symbols, "unknown": self.unknown}
+        head |= {"overlap": self.overlap and vars(self.overlap)}
         return {**head, "accuracy": self.accuracy, **{part.of: part.as_dict() for part in self.parts}}
 
 

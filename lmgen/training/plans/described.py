@@ -16,7 +16,21 @@ from lmgen.options.kinds import Flag
 from lmgen.training.run import Chosen
 
 _NAMES = (
-    *("cell", "direction", "residual", "skip", "weight_decay", "clip", "patience", "keep", "seed", "members", "beta1", "beta2"),
+    *(
+        "cell",
+        "direction",
+        "residual",
+        "skip",
+        "weight_decay",
+        "clip",
+        "patience",
+        "keep",
+        "seed",
+        "members",
+        "sampled",
+        "beta1",
+        "beta2",
+    ),
     *("input_dropout", "state_dropout", "weight_dropout", "embedding_dropout", "output_dropout", "ar", "tar"),
 )
 USUAL = {field.name: field.default for field in (*fields(NetworkConfig), *fields(TrainingConfig)) if field.name in _NAMES}
@@ -89,6 +103,8 @@ def _reasons(found: Chosen, plan: Plan) -> dict[str, str]:
         "layer_norm": f"bears a larger learning rate, from {NORMED:,.0f} {noun}s on" if normed else "the text is short",
         "dropout": f"the text is read {facts.passes:.1f} times, with {facts.weights / facts.text:.1f} weights a {noun}",
         "epochs": "a text is learnt by heart if it is read more often",
+        "members": "one network leaves most of the time unused, and an average is better",
+        "sampled": f"predicting among all {kinds:,} {noun}s would take most of the time",
         "batch": "smaller batches take more steps in the time, larger ones read more text",
         "window": f"{length:.0f} {noun}s a sequence on average" if config.window <= 32 else "the state is carried beyond it",
         "learning_rate": "falls with the size" if wide else "smaller without layer norm" if not normed else "as large as can be",
