@@ -175,7 +175,8 @@ class Tuning:
         """Train a trial for a length."""
         folder = self._model(f"trial-{self.study.trials.index(trial)}")
         shutil.rmtree(folder.parent, ignore_errors=True)
-        wanted = {**self.study.options, self.study.end: length}
+        one = {"members": self.study.options["members"] or 1}  # the plan of the last training may have several
+        wanted = {**self.study.options, self.study.end: length, **one}
         level, options = len(trial.results), self._options(trial.variation, length)
         for other in self.study.trials:
             if len(other.results) > level and other.results[level].options == options:
