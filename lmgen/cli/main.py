@@ -20,6 +20,7 @@ from lmgen.cli.models import arpa, export, list_, remove, rename, show
 from lmgen.cli.novelty import novelty
 from lmgen.cli.options import Group, command
 from lmgen.cli.plans.plan import plan
+from lmgen.cli.plans.tune import tune
 from lmgen.cli.predict import predict
 from lmgen.cli.sample import fill, sample, score, serve, top, verify
 from lmgen.cli.train import train
@@ -44,7 +45,7 @@ def cli() -> None:
     """
 
 
-TEXTS = (train, plan, sample, top, verify, fill, predict, eval_, score, explain, novelty, compress, decompress)
+TEXTS = (train, plan, tune, sample, top, verify, fill, predict, eval_, score, explain, novelty, compress, decompress)
 for each in (*TEXTS, serve, export, show, list_, remove, rename, cells, corpus, arpa, doctor, completion):
     cli.add_command(each)
 

@@ -34,6 +34,7 @@ OWN_FIELD = replace(FIELD, of="plain", chosen="that of the training text, where 
 CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen train --carry does.")
 PROCESSES = Option("processes", Whole(1, kinds.MOST_PROCESSES), 1, "Processes on this machine that share the work.")
 MIXTURE = Option("mixture", Flag(), True, "Use all parts of the model, or its network alone.", "mixture")
+QUIET = Option("quiet", Flag(), False, "Print no progress.", short="-q")
 MEASURED = (OWN_FIELD, ENCODING, ERRORS, MIXTURE, PRECISION, JSON)  # of commands in which a model measures a text
 BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
 
@@ -41,10 +42,23 @@ TRAIN = (
     *table.TRAIN,
     PROCESSES,
     Option("ray", Text(), None, "Run the processes on a Ray cluster: its address, auto, or local.", chosen="no"),
-    Option("quiet", Flag(), False, "Print no progress.", short="-q"),
+    QUIET,
     Option("dry_run", Flag(), False, "Print the plan, as lmgen plan does, and train nothing."),
 )
 PLAN = (*(option for option in table.TRAIN if option.of != "directory"), JSON)
+_UNTUNED = ("no_valid", "log", "changed_text", "keep", "resume")  # and what other data than plain text has
+TUNE = (
+    *(
+        option
+        for option in table.TRAIN
+        if option.name not in _UNTUNED
+        and {*option.of.split()} & {"text", "directory", "vocabulary", "network", "training", "end"}
+    ),
+    Option("trials", Whole(), None, "Number of trials, at most.", chosen="20, or with a budget any"),
+    Option("resume", Stored(), None, "Go on with the study of this model."),
+    QUIET,
+    JSON,
+)
 # What a sample must be like: exact, docs/control.md says how.
 CONSTRAINTS = (
     Option("starts_with", Text(), "", "Only samples that start with this text."),

@@ -155,10 +155,11 @@ def check_free(path: Path, force: bool = False) -> None:
     raise TakenError(f"{path} is no model of lmgen, or holds other files, so --force does not replace it: remove it yourself")
 
 
-def free(path: Path) -> Path:
-    """This path, or the first of path-2, path-3, … that is free."""
+def free(path: Path, beside: str = "") -> Path:
+    """This path, or the first of path-2, path-3, … that is free, and so is its name followed by `beside`."""
     path = path if path.name else path.absolute() / "model"  # . and / have no name to number
-    return next(candidate for candidate in _counted(path) if not os.path.lexists(candidate))
+    names = ((one, one.with_name(one.name + beside)) for one in _counted(path))
+    return next(one for one, other in names if not (os.path.lexists(one) or os.path.lexists(other)))
 
 
 def _counted(path: Path) -> Iterator[Path]:

@@ -29,6 +29,7 @@ from lmgen.data.vocab import UNITS
 from lmgen.defaults import labelling, language
 from lmgen.defaults.choices import CHOICES
 from lmgen.defaults.config import Progress, StepReport, TrainingConfig
+from lmgen.defaults.pace import Pace
 from lmgen.errors import CheckpointError, InputError, LmgenError
 from lmgen.models import kinds, mixed, recurrent, schema
 from lmgen.models.provenance import Provenance, TextSettings, same_text
@@ -237,11 +238,11 @@ class Chosen:
     plan: language.Plan | None = None
 
 
-def chosen(text: TextSettings, **options: Any) -> Chosen:
+def chosen(text: TextSettings, data: Any = None, pace: Pace | None = None, **options: Any) -> Chosen:
     """Read the text and choose the options that are missing or None; nothing is written.
 
-    `options` are those of the vocabulary, the network, the training and its end. Raises InputError for a text or an option that
-    cannot be used.
+    `options` are those of the vocabulary, the network, the training and its end. Plain text that is read already is `data`, and a
+    pace that is known is not measured. Raises InputError for a text or an option that cannot be used.
     """
     table.refuse_unknown(options, table.names(*table.MODELS))
     vocabulary, wanted = table.belonging(options, "vocabulary"), table.belonging(options, *table.MODELS[1:])
@@ -256,19 +257,19 @@ def chosen(text: TextSettings, **options: Any) -> Chosen:
             vocabulary["vocab"] = start.vocab
         vectors = {} if wanted.get("vectors") is None else {"vectors_of": wanted["vectors"]}
         data = text.load(unit, **vocabulary, **vectors)
-        network, pace = CHOICES[text.task or ""](data, text.task or "", carry, wanted, start)
+        network, train = CHOICES[text.task or ""](data, text.task or "", carry, wanted, start)
     else:
-        data = text.load(**vocabulary)
-        plan = language.plan(data, carry, wanted, measured.pace(wanted.get("budget")))
+        data = data or text.load(**vocabulary)
+        plan = language.plan(data, carry, wanted, pace or measured.pace(wanted.get("budget")))
         hashed = wanted.get("input") == "hash"
         if hashed and not data.vocab.unit.startswith("word"):
             unit = data.vocab.unit
             raise InputError(f"--input hash reads the letters of words, and the unit is {unit}: add --unit word, or leave it out")
         network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, hashed=hashed, **plan.shape)
-        pace = plan.train
+        train = plan.train
     if (wanted.get("members") or 1) > 1 and data.valid is None:
         raise InputError("--members are kept where validation gains, and this text is too short to hold some back: give --valid")
-    config = TrainingConfig(**{**pace, "precision": precision_of(pace.get("precision", "auto"), network.cell)})
+    config = TrainingConfig(**{**train, "precision": precision_of(train.get("precision", "auto"), network.cell)})
     if wanted.get("batch") is None and not text.form:
         config = replace(config, batch=parallel.rounded(config.batch))
     return Chosen(data, replace(text, split=data.split), network, config, start, plan)

@@ -114,7 +114,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
             text = _text(sources, options, observer)
             run, complaints = runs.resume(path, text, options["changed_text"], **table.belonging(options, "end"))
             observer.resume(run, complaints)
-            _drive(run, observer, options["log"])
+            drive(run, observer, options["log"])
         return path, run.config.precision
     kinds.wanted(options)
     loggers.check(options["log"])
@@ -135,7 +135,7 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
             return place.path, "auto"
         run = runs.new(place, text, **vocabulary, **table.belonging(options, *table.MODELS[1:]))
         observer.begin(run)
-        _drive(run, observer, options["log"])
+        drive(run, observer, options["log"])
     return run.path, run.config.precision
 
 
@@ -149,7 +149,7 @@ def planned(sources: Sources, options: dict[str, Any], observer: Observer) -> ru
     assert text
     if kinds.wanted(options, text.task or "language").counts:
         raise InputError("an n-gram model is counted in one go, so there is nothing to plan: leave out --cell ngram")
-    return runs.chosen(text, **table.belonging(options, *table.MODELS))
+    return runs.chosen(text, **table.vocabulary(options), **table.belonging(options, *table.MODELS[1:]))
 
 
 def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> TextSettings | None:
@@ -210,7 +210,7 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     return {**how, "target": str(Path(target).absolute()) if target else None}
 
 
-def _drive(run: Run, observer: Observer, log: str | None) -> None:
+def drive(run: Run, observer: Observer, log: str | None = None) -> None:
     """Run a training to its end, or until it is stopped; then it is saved. Other processes are told to follow."""
     if group.count() > 1:
         group.sent(runs.invitation(run))

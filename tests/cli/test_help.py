@@ -77,6 +77,7 @@ BEFORE = {
     "verify receipt": ("lmgen sample cities --receipt receipt.json", ""),
     "arpa read": ("lmgen arpa write trigrams -o trigrams.arpa", ""),
     "corpus write": ("lmgen list", "cities.txt"),
+    "tune --resume": ("lmgen tune names.txt --steps 3 --trials 2 --force", ""),
 }
 
 
@@ -85,6 +86,7 @@ BEFORE = {
 def test_an_example_runs(lmgen, folder, tmp_path, monkeypatch, example):
     monkeypatch.chdir(shutil.copytree(folder, tmp_path / "home"))
     short = re.sub(r"(train \w\S+)( --budget 1m)?", r"\1 --steps 3", example).replace("remove cities", "remove cities --yes")
+    short = short.replace("--budget 2h", "--steps 3 --trials 2")
     for before, made in (made for words, made in BEFORE.items() if words in example):
         assert lmgen(*before.split()[1:])[0] == 0
         Path(made or "no file").unlink(missing_ok=True)
