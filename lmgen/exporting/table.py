@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def contents(lm: Any, format: str, **settings: Any) -> Contents:
     if why := lack(lm, target):
         others = ", ".join(name for name, other in TARGETS.items() if not lack(lm, other))
         raise InputError(f"this model {why}, which --format {format} does not hold: choose another --format ({others})")
-    lm = lm.network if left_out(lm, format) else lm
+    lm = held_by(lm, format)
     given = {name: value for name, value in settings.items() if value is not None}
     if useless := sorted(given.keys() - {*target.settings}):
         flag = useless[0].replace("_", "-")
@@ -49,15 +50,23 @@ def lack(lm: Any, target: Target) -> str:
     return target.lack(lm)
 
 
+def held_by(lm: Any, format: str) -> Any:
+    """The parts of a model that a format holds: one network, but for the Hub, and n-grams up to a number."""
+    if not isinstance(lm, Mixed):
+        return lm
+    if len(lm.ngrams) > TARGETS[format].ngrams:
+        return lm.network
+    return lm if format == "hub" else replace(lm, networks=lm.networks[:1])
+
+
 def left_out(lm: Any, format: str) -> str:
     """A sentence on the parts of a mixture that a format does not hold; empty where it holds all."""
     if not isinstance(lm, Mixed):
         return ""
     count, most = len(lm.ngrams), TARGETS[format].ngrams
-    if len(lm.networks) > 1 and format != "hub":
-        return f"the first of {len(lm.networks)} networks is written alone: --format {format} holds no more"
     if count <= most:
-        return ""
+        several = len(lm.networks) > 1 and format != "hub"
+        return f"the first of {len(lm.networks)} networks is written with the n-grams: --format {format} holds no more" * several
     why = f"{count:,} n-grams are more than the {most:,}" if most else "n-grams are nothing"
     return f"the network is written without what is mixed with it: {why} that --format {format} holds"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import exports
@@ -162,6 +163,17 @@ def test_a_format_without_mixtures_holds_the_network_and_says_so(format):
     )
     assert not table.left_out(lm.network, format)
     assert not table.left_out(lm, "numpy")
+
+
+@pytest.mark.parametrize("format", ["numpy", "html"])
+def test_of_several_networks_the_first_is_written_with_the_ngrams(format):
+    one = exports.mixture()
+    several = replace(one, networks=2 * [one.network])
+    assert table.contents(several, format) == table.contents(one, format)
+    assert table.left_out(several, format) == (
+        f"the first of 2 networks is written with the n-grams: --format {format} holds no more"
+    )
+    assert not table.left_out(several, "hub")
 
 
 @pytest.mark.parametrize(("cell", "changes"), NETWORKS, ids=str)
