@@ -98,8 +98,6 @@ def check(wanted: Mapping[str, Any]) -> None:
     for name, (what, other) in SETTINGS.items():
         if wanted.get(name) is not None and name not in getattr(own, "settings", ()):
             raise InputError(f"--{name} is a setting of {what}, which {cell} has not: leave it out, or give --cell {other}")
-    if wanted.get("sampled") and wanted.get("direction") == "both":
-        raise InputError("--sampled is for models that read forward, and a cloze model predicts among all: leave it out")
     if wanted.get("skip") and own and own.normalises:
         raise InputError(
             f"--skip is for recurrent layers, and {cell} has connections of its own: leave it out, or give --cell lstm"

@@ -249,7 +249,12 @@ TRAIN = (
     Option("beta1", Bounded(0, 0.99), None, "Decay of AdamW's mean of the gradient; 0: no momentum.", "training", "0.9"),
     Option("beta2", Bounded(0, 0.99999), None, "Decay of AdamW's mean of its square.", "training", "0.999"),
     Option(
-        "sampled", Whole(0), None, "Words drawn to predict among in a step (sampled softmax); 0: all.", "training mixture", FITTED
+        "sampled",
+        Whole(0, 1 << 20),
+        None,
+        "Words drawn to predict among in a step (sampled softmax); 0: all.",
+        "training mixture",
+        FITTED,
     ),
     Option("clip", Bounded(0, kinds.LARGEST_FLOAT, open_low=True), None, "Largest global norm of the gradient.", "training", "1"),
     Option("patience", Whole(0), None, "Stop after this many validations without improvement; 0: never.", "training", "10"),

@@ -282,7 +282,7 @@ def test_the_measures_fit_a_narrow_terminal(home):
     for name, path in (("classes", "data.tsv"), ("writer", "data.tsv"), ("both", "data.folder")):
         seen = on_a_terminal("eval", home / name, home / path, columns=60, NO_COLOR="1")
         lines = seen.replace("\r", "").splitlines()
-        assert max(map(len, lines)) <= 60
+        assert max(len(line) for line in lines if not line.startswith(str(home))) <= 60
         assert not any(line.startswith("label: ") for line in lines)  # a table all the same
 
 

@@ -162,6 +162,20 @@ def test_the_files_that_are_kept_are_bounded(server, monkeypatch):
     np.testing.assert_array_equal(there[:], here[:])  # also where shards had to make room
 
 
+def test_a_file_on_its_way_makes_no_room_for_another(server, monkeypatch):
+    store, replace = reading.store_of(ADDRESS), os.replace
+    first, second, *_ = reading.manifest_of(store).train.shards
+    monkeypatch.setattr(stores, "KEPT", 0)
+
+    def interrupted(part, kept) -> None:
+        replace(part, kept)
+        monkeypatch.setattr(os, "replace", replace)
+        store.mapped(second)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    np.testing.assert_array_equal(store.mapped(first), reading.store_of("corpus").mapped(first))
+
+
 def test_a_full_disk_is_a_sentence(server, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")

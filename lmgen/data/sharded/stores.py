@@ -91,6 +91,7 @@ class Remote:
         self.address, self.folder = address, cache.folder("shards")
         cache.clear_old(self.folder)
         self._mapped: WeakValueDictionary[str, Any] = WeakValueDictionary()  # by their hash
+        self._fetched: set[str] = set()  # hashes of files that are on their way
         self._lock = threading.Lock()
         try:
             self._store = store.from_url(address, retry_config={"max_retries": 1})
@@ -110,11 +111,14 @@ class Remote:
             os.utime(kept)
         if found is None:
             self._make_room(entry.size)
+            self._fetched.add(entry.sha256)
             try:
                 self._tried(entry.name, lambda: self._fetch(entry, kept))
                 found = _mapped(kept, shown, entry, below)
             except OSError as error:
                 raise ShardError(f"cannot keep {shown} in {self.folder}: {error.strerror}; free some space") from None
+            finally:
+                self._fetched.discard(entry.sha256)
         self._mapped[entry.sha256] = found
         return found
 
@@ -164,7 +168,7 @@ class Remote:
             total = sum(own for _, own, _ in found) + size
             most = min(KEPT, (total + shutil.disk_usage(self.folder).free) // 2)
             for _, own, path in sorted(found):
-                if total > most and path.stem not in self._mapped:
+                if total > most and path.stem not in self._mapped and path.stem not in self._fetched:
                     path.unlink(missing_ok=True)
                     total -= own
 
