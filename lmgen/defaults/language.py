@@ -76,14 +76,15 @@ LAYERS = (1, 2)
 BATCHES = (16, 32, 64, 128)
 NEARLY = 1.001  # the smallest network that comes so close to the lowest loss is chosen
 EMBEDDING = 64  # of few kinds of symbols
-NARROW, WIDE, SHARE = 96, 256, 0.5  # the least and the largest embedding of many kinds, and its share of the size
 SAMPLED = 2048  # words drawn in a step to predict among …
 FEWER = 4  # … where all are so many times as many
+NARROW, WIDE = 96, 256  # the least and the largest embedding of many kinds, …
+SHARE, SHARE_SAMPLED = 0.25, 0.5  # … and its share of the size, also where a step predicts among few of them
 NORMED = 4e5  # symbols of text from which on layer norm helps
 DROPOUTS = {"dropout": 1.0}  # what is dropped, and how much of the rate that the law gives
 RATE, RATE_OF = 1e-2, 400  # the peak learning rate of networks up to this size; that of larger ones is in proportion smaller
 RATE_WITHOUT_NORM = 5e-3
-RATE_OF_MANY = 5e-3  # of a text with many kinds of symbols
+RATE_SAMPLED = 5e-3  # where a step predicts among few
 
 
 def check(wanted: Mapping[str, Any]) -> None:
@@ -209,13 +210,13 @@ def _candidates(corpus: Any, given: Mapping[str, Any]) -> list[Size]:
     if attends or "budget" not in given:
         fits = ATTENTION if attends else CHARACTERS if characters else WORDS
         return [next(size for size in fits if symbols <= size.symbols)]
-    norm = given.get("layer_norm", symbols > NORMED)
+    norm, among_few = given.get("layer_norm", symbols > NORMED), given.get("sampled", kinds >= FEWER * SAMPLED) > 0
     grid = {"size": SIZES, "layers": LAYERS, "batch": BATCHES if corpus.valid else BATCHES[:1]}
     found: dict[Size, int] = {}  # with the memory that each needs
     for size, layers, batch in product(*((given[name],) if name in given else values for name, values in grid.items())):
-        narrow = max(NARROW, min(WIDE, round(SHARE * size / 16) * 16))
+        narrow = max(NARROW, min(WIDE, round((SHARE_SAMPLED if among_few else SHARE) * size / 16) * 16))
         embedding = narrow if kinds > MANY or not characters else EMBEDDING
-        peak = RATE_OF_MANY if kinds > MANY else RATE if norm else RATE_WITHOUT_NORM
+        peak = RATE_SAMPLED if among_few else RATE if norm else RATE_WITHOUT_NORM
         rate = float(f"{min(peak, RATE * RATE_OF / size):.2g}")
         network = NetworkConfig(kinds, size=size, layers=layers, embedding=embedding)
         fit = Size(symbols, size, embedding, batch, rate, norm, layers)

@@ -149,6 +149,8 @@ def test_many_kinds_of_symbols_are_predicted_among_few():
         assert "sampled" not in language.plan(many, True, {"direction": "both", **end}).train
         assert not language.plan(many, True, {"sampled": 0, **end}).train["sampled"]
         assert language.plan(few, True, {"sampled": 50, **end}).train["sampled"] == 50
+    assert language.plan(many, True, {"budget": 300, "size": 384}).shape["embedding"] == 192
+    assert language.plan(many, True, {"budget": 300, "size": 384, "sampled": 0}).shape["embedding"] == language.NARROW
     slow, fast = (language.plan(many, True, {"size": 256, "layers": 1, "batch": 16, "steps": 9, "sampled": n}) for n in (0, 500))
     assert fast.seconds < slow.seconds / 2
 
@@ -177,7 +179,7 @@ def test_the_other_choices_adapt_to_what_is_asked_for():
 def test_many_kinds_of_symbols_share_narrow_vectors():
     """Of words and of ideographs alike; the embedding grows with the network within its bounds."""
     for unit in ("char", "word"):
-        plans = [language.plan(corpus(10**6, unit, 5_000), True, {"budget": 60.0, "size": n}) for n in (128, 384, 1536)]
+        plans = [language.plan(corpus(10**6, unit, 5_000), True, {"budget": 60.0, "size": n}) for n in (128, 768, 1536)]
         widths = [plan.shape["embedding"] for plan in plans]
         assert all(plan.shape["tie"] for plan in plans)
         assert widths == [language.NARROW, 192, language.WIDE]
