@@ -113,7 +113,7 @@ class Choice:
             yield from last
 
     def decide(self, characters: int, held_out: Callable[[Split], int]) -> None:
-        """Choose the split of a text of so many characters; `held_out` tells how many of them a split holds out."""
+        """Choose the split of a text with this number of characters; `held_out` gives the number that a split holds out."""
         share = share_of(characters)
         tail = Split(head=round((1 - share) * characters))
         ways = [Split(share)] * self.by_item + [tail] * (not self.by_item or characters >= WORTH_CUTTING)

@@ -174,7 +174,7 @@ class Vocab:
 
     @property
     def by_character(self) -> bool:
-        """Whether each character is a symbol, whatever stands beside it."""
+        """Whether each character is a symbol of its own, whatever its neighbours are."""
         return self.unit == "char" and (self.unk_token is None or len(self.unk_token) == 1)
 
     @property

@@ -29,7 +29,7 @@ class TrainingConfig:
     validated and become the model are a moving average over the steps, with this decay (Polyak and Juditsky 1992). With
     `mixture`, an n-gram model of the text is mixed with a language model at the end, where validation gains. `members` networks
     are trained one after the other; `steps` and `epochs` are those of each, and `budget` that of all. Where `sampled` is not 0, a
-    step predicts among the words of its batch and so many drawn ones, not among all (sampled softmax, Jean et al. 2015).
+    step predicts among the symbols of its batch and this number of drawn ones, not among all (sampled softmax, Jean et al. 2015).
     """
 
     batch: int

@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any
 
 import jax
+import numpy as np
 
 from lmgen.defaults.config import TrainingConfig
 from lmgen.defaults.law import MANY, Facts, law
@@ -70,14 +71,13 @@ SETTINGS = {  # of cells: what they are settings of, and a cell that has it
     "rank": ("gates in rounds", "lstm-mogrifier"),
 }
 # What a budget chooses from: every size with every number of layers and every batch size.
-MOST_MEMBERS = 4  # networks that are averaged where one cannot use the time
 SIZES = (128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536)
 LAYERS = (1, 2)
 BATCHES = (16, 32, 64, 128)
+MOST_MEMBERS = 4  # networks that are averaged where one cannot use the time
 NEARLY = 1.001  # the smallest network that comes so close to the lowest loss is chosen
 EMBEDDING = 64  # of few kinds of symbols
-SAMPLED = 2048  # words drawn in a step to predict among …
-FEWER = 4  # … where all are so many times as many
+SAMPLED, SAMPLED_FROM = 2048, 8192  # symbols drawn in a step to predict among, from so many kinds on
 NARROW, WIDE = 96, 256  # the least and the largest embedding of many kinds, …
 SHARE, SHARE_SAMPLED = 0.25, 0.5  # … and its share of the size, also where a step predicts among few of them
 NORMED = 4e5  # symbols of text from which on layer norm helps
@@ -181,7 +181,9 @@ def choose(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()
 def plan(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()) -> Plan:
     """The best plan for this corpus; what `wanted` gives (not None) is kept. Raises InputError for a step that is too large."""
     given = {name: value for name, value in wanted.items() if value is not None}
-    plans = [_planned(fit, corpus, carry, given, pace) for fit in _candidates(corpus, given)]
+    draws = _draws(len(corpus.vocab), given)
+    rates = rates_of(corpus.train, len(corpus.vocab)) if draws else None
+    plans = [_planned(fit, corpus, carry, given, pace, rates) for fit in _candidates(corpus, given)]
     best = min(one.ratio for one in plans)
     near = [one for one in plans if one.ratio <= NEARLY * best]
     chosen = min(near, key=lambda one: (one.facts.weights, one.ratio))
@@ -193,8 +195,8 @@ def plan(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()) 
 
 
 def _members(chosen: Plan, validated: bool, given: Mapping[str, Any]) -> dict[str, int]:
-    """As many networks as the time allows where one alone leaves most of it unused; a model of one task alone mixes them."""
-    alone = {"members", "direction"} & given.keys() or given.get("mixture") is False
+    """As many networks as the time allows where one alone leaves most of it unused, unless what is given rules several out."""
+    alone = "members" in given or given.get("direction") == "both" or given.get("mixture") is False
     if alone or not validated or "epochs" not in chosen.train or "budget" not in given:
         return {}
     one = START + chosen.steps * chosen.seconds / TRAINED
@@ -210,7 +212,7 @@ def _candidates(corpus: Any, given: Mapping[str, Any]) -> list[Size]:
     if attends or "budget" not in given:
         fits = ATTENTION if attends else CHARACTERS if characters else WORDS
         return [next(size for size in fits if symbols <= size.symbols)]
-    norm, among_few = given.get("layer_norm", symbols > NORMED), given.get("sampled", kinds >= FEWER * SAMPLED) > 0
+    norm, among_few = given.get("layer_norm", symbols > NORMED), _draws(kinds, given) > 0
     grid = {"size": SIZES, "layers": LAYERS, "batch": BATCHES if corpus.valid else BATCHES[:1]}
     found: dict[Size, int] = {}  # with the memory that each needs
     for size, layers, batch in product(*((given[name],) if name in given else values for name, values in grid.items())):
@@ -225,8 +227,8 @@ def _candidates(corpus: Any, given: Mapping[str, Any]) -> list[Size]:
     return [fit for fit, needed in found.items() if needed < free] or [min(found, key=lambda fit: found[fit])]
 
 
-def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: Pace) -> Plan:
-    """The plan of one candidate."""
+def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: Pace, rates: np.ndarray | None) -> Plan:
+    """The plan of one candidate; `rates` [V] are those of the symbols where a step predicts among few of them."""
     symbols = corpus.train.symbols
     length = MOST_A_STEP if carry else symbols / max(1, corpus.train.sequences)
     train: dict[str, Any] = {
@@ -241,9 +243,10 @@ def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: P
         raise InputError(f"a step of {many} is too large: give a smaller --batch or --window")
     shape = _shape(fit, corpus, given)
     network = NetworkConfig(vocab=len(corpus.vocab), **shape)
-    draws, among = _sampled(network, corpus.train, per_step, given.get("sampled"))
-    if draws:
-        train["sampled"] = draws
+    among = None
+    if rates is not None:
+        train["sampled"] = _draws(network.vocab, given)
+        among = room_for(rates, per_step, train["sampled"])
     seconds = pace.seconds(network, train["batch"], train["window"], among)
     train |= _ends(train, symbols, seconds, bool(corpus.valid), law(network.vocab).most_passes)
     steps = _steps(train, symbols, seconds, bool(corpus.valid))
@@ -257,14 +260,10 @@ def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: P
     return Plan(shape, train, steps, seconds, pace.source, facts, law(network.vocab).ratio(facts))
 
 
-def _sampled(network: NetworkConfig, text: Any, symbols: int, given: int | None) -> tuple[int, int | None]:
-    """The words to draw in a step over so many symbols, and those that it predicts among; 0 and None for all, also where hardly
-    fewer would save no time."""
-    draws = SAMPLED if given is None else given
-    if not draws or network.direction == "both" or (given is None and network.vocab < FEWER * SAMPLED):
-        return 0, None
-    among = room_for(rates_of(text, network.vocab), symbols, draws)
-    return (0, None) if given is None and network.vocab < FEWER * among else (draws, among)
+def _draws(kinds: int, given: Mapping[str, Any]) -> int:
+    """The symbols that a step draws to predict among; 0 if it predicts among all kinds."""
+    usual = SAMPLED if kinds >= SAMPLED_FROM and given.get("direction") != "both" else 0
+    return given.get("sampled", usual)
 
 
 def _steps(train: Mapping[str, Any], symbols: int, seconds: float, validated: bool) -> int:

@@ -34,7 +34,7 @@ class Pace:
     devices: int = 1
 
     def seconds(self, network: NetworkConfig, batch: int, window: int, among: int | None = None) -> float:
-        """Of a training step that predicts among so many kinds of symbols; among all of the vocabulary if that is None."""
+        """Of a training step. `among` is the number of symbols that it predicts among; None stands for the whole vocabulary."""
         layers, head = counted(network, max(1, batch // self.devices), window, among)
         share = math.log(network.size / SMALL) / math.log(LARGE / SMALL)
         factor = self.small + (self.large - self.small) * min(1.0, max(0.0, share))

@@ -247,8 +247,8 @@ def _folder(source: Source) -> Iterator[Example]:
 def unlabelled(
     line: str, form: str | None, column: int | None, known: Container[str], separator: str = ","
 ) -> str | tuple[str, ...]:
-    """The text, or the tokens, in a line of this form, without the label that stands beside it; a line that has another form, or
-    in a TSV no `known` label, as it is."""
+    """The text, or the tokens, in a line of this form, without its label. A line of another form, and a line of a TSV without a
+    `known` label, stay as they are."""
     if form == "fasttext":
         return line[_LABELS_AT_START.match(line).end() :]  # type: ignore[union-attr]
     if form == "jsonl":

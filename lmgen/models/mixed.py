@@ -175,7 +175,7 @@ def weights_by_length(nats: np.ndarray, other: np.ndarray, lengths: np.ndarray, 
 
 
 def write(path: Path, model: Mixed, times: float) -> None:
-    """Write the further parts of a model beside its network; scoring takes so many times as long as by the network alone."""
+    """Write the further parts of a model beside its network. Scoring with all of them takes `times` as long as by the network."""
     about = {
         "order": model.ngrams.config.order,
         "ngrams": len(model.ngrams),

@@ -16,7 +16,7 @@ import numpy as np
 
 from lmgen.data import subword
 from lmgen.data.advice import number
-from lmgen.data.finding import name_of, names_of
+from lmgen.data.finding import STDIN, name_of, names_of
 from lmgen.data.reading import combined, known_encoding
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
@@ -183,7 +183,8 @@ def hint(paths: Sequence[Path]) -> str:
 
 
 def _cut(head: Head) -> str:
-    return f"as in cut -f1,2 {head.name} > pairs.tsv"
+    named = "" if head.name == STDIN else f" {head.name} > pairs.tsv"
+    return f"as in cut -f1,2{named}"
 
 
 def named(paths: Sequence[Path]) -> Found | None:

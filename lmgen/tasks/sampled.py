@@ -5,7 +5,8 @@ T time, B batch, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,16 +23,29 @@ NEVER = 1e4  # ln π where there is no word: its logit is far below all others
 
 @dataclass(frozen=True)
 class Sampled:
-    """Batches with `draws` words a step beside their own. `batches[k]` depends on nothing but k and the text."""
+    """Batches of `symbols` targets with `draws` words a step beside their own.
+
+    `batches[k]` depends on nothing but k and the text.
+    """
 
     batches: Any
+    symbols: int
     draws: int
     rates: np.ndarray  # [V] of each word among all symbols
     seed: tuple[int, int]
-    cumulated: np.ndarray = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "cumulated", np.cumsum(self.rates))
+    @cached_property
+    def room(self) -> int:
+        """The number of words that a step predicts among, with the places that stay free."""
+        return room_for(self.rates, self.symbols, self.draws)
+
+    @cached_property
+    def _cumulated(self) -> np.ndarray:
+        return np.cumsum(self.rates)
+
+    @cached_property
+    def _log_rates(self) -> np.ndarray:
+        return np.log(included(self.rates, self.symbols + self.draws)).astype(np.float32)
 
     @property
     def per_epoch(self) -> int:
@@ -45,17 +59,15 @@ class Sampled:
 
     def __getitem__(self, step: int) -> Batch:
         batch = self.batches[step]
-        symbols = batch.targets.size
         uniform = np.random.default_rng((*self.seed, step)).random(self.draws)
-        drawn = np.minimum(np.searchsorted(self.cumulated, uniform, side="right"), len(self.rates) - 1)
-        room = room_for(self.rates, symbols, self.draws)
+        drawn = np.minimum(np.searchsorted(self._cumulated, uniform, side="right"), len(self.rates) - 1)
         own = np.unique(batch.targets)
-        others = np.setdiff1d(drawn, own)[: room - len(own)]
+        others = np.setdiff1d(drawn, own)[: self.room - len(own)]
         ids = np.sort(np.concatenate([own, others])).astype(np.int32)
-        free = room - len(ids)
-        log_rates = np.pad(np.log(included(self.rates[ids], symbols + self.draws)), (0, free), constant_values=NEVER)
+        free = 0, self.room - len(ids)
         at = np.searchsorted(ids, batch.targets).astype(np.int32)
-        return batch._replace(targets=Among(at, np.pad(ids, (0, free)), log_rates.astype(np.float32)))
+        log_rates = np.pad(self._log_rates[ids], free, constant_values=NEVER)
+        return batch._replace(targets=Among(at, np.pad(ids, free), log_rates))
 
 
 def rates_of(ids: Ids, kinds: int) -> np.ndarray:

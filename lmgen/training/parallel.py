@@ -57,7 +57,8 @@ def _of_device(task: Task, ids: Any, config: TrainingConfig, share: Share) -> An
     plain = task.batches(ids, config.batch, config.window, config.seed, share)
     if not config.sampled:
         return plain
-    return Sampled(plain, config.sampled, rates_of(ids, task.network.vocab), (config.seed, share.device))
+    symbols = config.symbols // share.devices
+    return Sampled(plain, symbols, config.sampled, rates_of(ids, task.network.vocab), (config.seed, share.device))
 
 
 def placed(state: State) -> State:

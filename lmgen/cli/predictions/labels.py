@@ -19,8 +19,8 @@ MOST_CONFUSED = 12  # labels of a table of confusion
 
 
 def inputs(lm: Any, file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
-    """The texts of a file or of standard input, without labels that stand beside them; None where more of it has to be waited
-    for."""
+    """The texts of a file or of standard input; labels in the same lines are left out. None means that the next text is not there
+    yet."""
     from lmgen.data.advice import number
     from lmgen.labelled.examples import Examples, recognise
     from lmgen.labelled.forms import unlabelled

@@ -43,8 +43,8 @@ def build(
 ) -> Manifest:
     """Write a text as a corpus in shards of about `symbols` ids into a new folder; `vocabulary` holds options of `corpus.load`.
 
-    A build of the same text that was interrupted goes on after its last shard, which `note` is told. Raises InputError where
-    there is no text, or the path is in use, LmgenError where the disk is full; the shards that are written stay.
+    If a build of the same text was interrupted, this one goes on after its last shard, and calls `note` with a sentence. Raises
+    InputError where there is no text, or the path is in use, LmgenError where the disk is full; the shards that are written stay.
     """
     if str(path).startswith(tuple(f"{scheme}:/" for scheme in SCHEMES)):
         raise InputError("a corpus is built in a folder: name one with --output, then copy it into the store")
