@@ -23,7 +23,7 @@ from lmgen.serving.settings import Settings
 from lmgen.system import signals
 
 IDLE = 256  # connections beside those of the requests in flight
-SHORTEST_KEY = 16  # characters
+SHORTEST_KEY, LONGEST_KEY = 16, 1024  # characters
 ENDLESS = 1 << 30  # lines
 SWITCH = 0.0005  # seconds that the engine waits at most while the event loop computes
 
@@ -54,12 +54,15 @@ def address(listening: socket.socket) -> str:
 def key_of(path: Path) -> str:
     """The key in a file. Raises InputError for one that is easily guessed, or is none."""
     try:
-        key = path.read_text("ascii").strip()
+        with open(path, encoding="ascii") as file:  # perhaps a pipe, or without an end
+            key = file.read(LONGEST_KEY + 2).strip()
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
         raise InputError(f"cannot read the key in {path}: {why}") from None
-    if len(key) < SHORTEST_KEY or not key.isprintable() or " " in key:
-        raise InputError(f"{path} holds no key: write {SHORTEST_KEY} characters or more into it, in a line without spaces")
+    if not SHORTEST_KEY <= len(key) <= LONGEST_KEY or not key.isprintable() or " " in key:
+        raise InputError(
+            f"{path} holds no key: write {SHORTEST_KEY} to {LONGEST_KEY:,} characters into it, in one line without spaces"
+        )
     return key
 
 

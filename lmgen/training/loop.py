@@ -121,7 +121,7 @@ class Training:
                 self.settle()
             speed = (progress.step - last[0]) * config.symbols / max(1e-9, self.seconds - last[1])
             symbols = progress.step * config.symbols
-            report = StepReport(progress.step, symbols, self.seconds, self._share, speed, rate)
+            report = StepReport(progress.step, symbols, self.seconds, self._share, speed, rate, sampled=config.sampled)
             if has_loss:
                 mean = progress.sum_nats / progress.counted if progress.counted else None
                 report = replace(report, train_nats=mean, gradient_norm=self._norm, skipped=int(self.state.skipped))

@@ -16,8 +16,9 @@ from lmgen.system import files, pictures
 
 MOST = 1 << 28  # bytes that are read
 SANE = 1e6  # no curve exceeds it
-CURVES = ("train_nats", "valid_nats", "gradient_norm", "learning_rate")
+CURVES = ("train_nats", "valid_nats", "gradient_norm", "learning_rate", "sampled")
 LINE = ("step", "symbols", "seconds", *CURVES, "symbols_per_second", "skipped")
+ONLY = {"valid_nats": None, "sampled": 0}  # what a line has only where it differs from this
 
 
 class Writer:
@@ -38,7 +39,8 @@ class Writer:
         if report.train_nats is None and report.valid_nats is None:
             return
         report = replace(report, seconds=round(report.seconds, 3), symbols_per_second=round(report.symbols_per_second))
-        line = {name: getattr(report, name) for name in LINE if name != "valid_nats" or report.valid_nats is not None}
+        line = {name: getattr(report, name) for name in LINE}
+        line = {name: value for name, value in line.items() if name not in ONLY or value != ONLY[name]}
         self.waiting += json.dumps(line).encode() + b"\n"
         try:
             with self._open() as file:
@@ -98,7 +100,8 @@ def plot(folder: Path, picture: Path) -> None:
     below = [name for name in ("gradient_norm", "learning_rate") if curves[name].steps]
     figure = pictures.figure(8, 5 + 1.25 * len(below))
     nats, *panels = figure.subplots(1 + len(below), 1, sharex=True, height_ratios=[3, *(1 for _ in below)], squeeze=False)[:, 0]
-    nats.plot(*curves["train_nats"], label="training", color="tab:gray")
+    label = "training, among few symbols" if curves["sampled"].steps else "training"
+    nats.plot(*curves["train_nats"], label=label, color="tab:gray")
     if curves["valid_nats"].steps:
         nats.plot(*curves["valid_nats"], label="validation", color="tab:blue", marker=".")
         best = min(zip(curves["valid_nats"].values, curves["valid_nats"].steps, strict=True))

@@ -151,6 +151,18 @@ def test_a_plot_of_a_training_before_there_was_a_gradient_norm_has_no_panel_for_
     assert "learning rate" in Path("curves.svg").read_text()
 
 
+def test_a_plot_says_that_training_predicted_among_few_symbols(lmgen, words_file):
+    pytest.importorskip("matplotlib")
+    size = ["--unit", "word", "--size", "4", "--embedding", "4", "--batch", "2", "--window", "4", "--steps", "3", "--quiet"]
+    assert lmgen("train", words_file, *size, "--sampled", "2", "-o", "few")[0] == 0
+    assert lmgen("train", words_file, *size, "-o", "all")[0] == 0
+    for name in ("few", "all"):
+        assert lmgen("show", name, "--plot", f"{name}.svg")[0] == 0
+        assert ("among few symbols" in Path(f"{name}.svg").read_text()) == (name == "few")
+        lines = Path(name, "metrics.jsonl").read_text().splitlines()
+        assert {json.loads(line).get("sampled", 0) for line in lines} == {2 if name == "few" else 0}
+
+
 def test_matplotlib_is_an_extra(lmgen, model_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     code, _, err = lmgen("show", model_path, "--plot", "curves.png")

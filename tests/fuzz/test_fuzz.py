@@ -30,6 +30,7 @@ FOUND = [
     ("options", (["score", "grams", "folder"], b"")),
     ("options", (["train", "text.txt", "--output", "."], b"")),
     ("options", (["arpa", "read", "grams.arpa", "--output", "/"], b"")),
+    ("options", (["serve", "net", "--key-file", "/dev/zero"], b"")),
 ]
 
 

@@ -125,6 +125,7 @@ def test_who_listens_to_others_needs_a_key(lmgen, model_path, tmp_path):
     for content, why in (
         ("short", "holds no key"),
         ("with a space in it, long", "holds no key"),
+        ("x" * 2000, "holds no key"),
         ("é" * 20, "not ASCII"),
         (None, "cannot"),
     ):
