@@ -149,7 +149,7 @@ def tools(run: Commands) -> Iterator[str]:
         f"uv tool install --force DIST/{wheel}": f"{run.folder}/.local/bin/lmgen",
     }
     for command, program in commands.items():
-        there(command)
+        there(command, UV_PYTHON=sys.executable)  # this Python, not one that uv downloads
         took = there.seconds
         version = there(f"{program} --version", show=False).strip()
         there(f"{program} train cities --steps 50 --quiet --force", show=False)
