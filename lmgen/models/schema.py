@@ -266,14 +266,18 @@ WEIGHTS: Table = {
     "temperature": Field(Temperatures(), late=True),
     "evaluation_temperature": Field(Bounded(0.1, 10), late=True),
 }
-MIXTURE: Table = {  # of mixture.safetensors
-    "order": like("order"),
-    "ngrams": COUNT,
+AVERAGE: Table = {  # of mixture.safetensors of models that label
+    "temperature": Field(Temperatures()),
     "times": Field(Bounded(1, FLOAT32)),
     "networks": Field(Whole(1, MOST_NETWORKS)),
     "network": SHA256,
     "network_nats": Field(Bounded(-FLOAT32, FLOAT32)),
     "valid_nats": Field(Bounded(-FLOAT32, FLOAT32)),
+}
+MIXTURE: Table = {  # of mixture.safetensors of language models
+    "order": like("order"),
+    "ngrams": COUNT,
+    **{name: field for name, field in AVERAGE.items() if name != "temperature"},
 }
 
 
@@ -295,9 +299,10 @@ def weights(path: Path, about: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{path / 'model.safetensors'} is damaged ({why}): copy the model again")
 
 
-def mixture(path: Path, about: Mapping[str, Any]) -> None:
-    """Raise CheckpointError for metadata of mixture.safetensors that is missing or invalid."""
-    if why := wrong({name: value for name, value in about.items() if name in MIXTURE}, MIXTURE):
+def mixture(path: Path, about: Mapping[str, Any], kind: Any) -> None:
+    """Raise CheckpointError for metadata of mixture.safetensors, of a kind of model, that is missing or invalid."""
+    fields = MIXTURE if "mixture" in kind.parts else AVERAGE
+    if why := wrong({name: value for name, value in about.items() if name in fields}, fields):
         raise CheckpointError(f"{path} is damaged ({why}): copy the model again")
 
 

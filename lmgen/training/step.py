@@ -50,10 +50,10 @@ class State(NamedTuple):
 LAYOUT = State._make([P(), P(), P(AXIS), P(), P(), P(), P()])
 
 
-def begin(task: Task, config: TrainingConfig) -> State:
-    """The state before the first step, all of it drawn from the seed."""
+def begin(task: Task, config: TrainingConfig, given: Params | None = None) -> State:
+    """The state before the first step, drawn from the seed but for the parameters that are `given`."""
     weights, key = jax.random.split(devices.random_key(config.seed))
-    params = task.init(weights)
+    params = {**task.init(weights), **jax.tree.map(jnp.array, given or {})}  # copies, which a step may overwrite
     bad, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
     learnt = _learnt(task, params)
     moments = optimiser.optimiser(config.optimiser).init(learnt)
