@@ -221,7 +221,7 @@ def with_parts(path: Path, network: Any) -> Model:
     if about["network"] != arrayfile.digest(network.arrays()):
         raise CheckpointError(f"{where} is of another network: copy the whole directory again, or give --no-mixture")
     others = [_another(network, _below(f"networks/{k}", arrays), where) for k in range(1, about["networks"])]
-    facts = {name: about[name] for name in ("valid_nats", "temperature") if name in about}
+    facts = {name: about[name] for name in ("valid_nats", "temperature") if name in schema.mixture_of(network.kind)}
     origin = replace(network.provenance, about={**network.provenance.about, **facts})
     if "mixture" in network.kind.parts:
         whole: Model = _mixed([network, *others], origin, arrays, about["order"], where)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from lmgen.data.vocab import Vocab
 from lmgen.data.writing.normalization import Normalization
 from lmgen.errors import CheckpointError
+from lmgen.models import kinds as models
 from lmgen.models.kinds import CLOZE, GRAPH, LABELLER, NGRAM, RECURRENT, TRANSLATOR, TREES, WRITER, kind_of
 from lmgen.options import kinds, table
 from lmgen.options.kinds import LARGEST, MOST_NETWORKS, Bounded, Choice, Column, Duration, Flag, Kind, Place, Text, Whole
@@ -299,9 +300,14 @@ def weights(path: Path, about: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{path / 'model.safetensors'} is damaged ({why}): copy the model again")
 
 
-def mixture(path: Path, about: Mapping[str, Any], kind: Any) -> None:
-    """Raise CheckpointError for metadata of mixture.safetensors, of a kind of model, that is missing or invalid."""
-    fields = MIXTURE if "mixture" in kind.parts else AVERAGE
+def mixture_of(kind: models.Kind) -> Table:
+    """The metadata of mixture.safetensors of a kind of model."""
+    return MIXTURE if "mixture" in kind.parts else AVERAGE
+
+
+def mixture(path: Path, about: Mapping[str, Any], kind: models.Kind) -> None:
+    """Raise CheckpointError for metadata of mixture.safetensors that is missing or invalid."""
+    fields = mixture_of(kind)
     if why := wrong({name: value for name, value in about.items() if name in fields}, fields):
         raise CheckpointError(f"{path} is damaged ({why}): copy the model again")
 

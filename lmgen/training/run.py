@@ -45,7 +45,7 @@ from lmgen.training.card import card, of_text, reading
 from lmgen.training.finishing import finish, mixture
 from lmgen.training.loop import Training
 from lmgen.training.plans import measured
-from lmgen.training.step import State, begin
+from lmgen.training.step import State, begin, given_of
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
 Weights = tuple[arrayfile.Arrays, dict[str, Any], bytes, int]  # of a network, their metadata, README.md, which network it is
@@ -147,10 +147,8 @@ class Run:
         origin = Provenance(self.text, self.data.known, self.path, about)
         kind: Any = loading.type_of(vars(self.network))
         networks = [kind.from_arrays(self.network, one, self.data.vocab, self.config.precision, origin) for one in parts]
-        if ngrams:
-            self.finished = found = finish.finished(networks, ngrams, self.data.valid.stream)
-        else:
-            self.finished = found = finish.averaged(networks, self.data.valid)
+        valid = self.data.valid
+        self.finished = found = finish.finished(networks, ngrams, valid.stream) if ngrams else finish.averaged(networks, valid)
         if not self.writes:
             return
         try:
@@ -295,10 +293,8 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
         language.check_memory(network, config)
         checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": data.vocab.to_json()})
         checkpoint.write_known(place.folder, data.known)
-        if not text.form:
-            return Run(place, data, network, config, text)
-        given = labelling.given(network, data, found.start)
-        if config.members > 1:  # what they came from may be gone when the next network begins
+        given = labelling.given(network, data, found.start) if text.form else {}
+        if text.form and config.members > 1:  # what they came from may be gone when the next network begins
             checkpoint.write_given(place.folder, trees.flatten(given))
         return Run(place, data, network, config, text, given=given)
 
@@ -324,19 +320,13 @@ def follow(invited: bytes) -> Run:
     arrays = arrayfile.arrays_of(invited[length:])
     given = {name.removeprefix("given/"): arrays.pop(name) for name in [*arrays] if name.startswith("given/")}
     state = _state(network, config, arrays, str(path))
-    return Run(directories.Place(path), data, network, config, text, state, progress, _given(state, given, str(path)))
+    return Run(directories.Place(path), data, network, config, text, state, progress, given_of(state, given, str(path)))
 
 
 def _state(network: model.NetworkConfig, config: TrainingConfig, arrays: arrayfile.Arrays, where: str) -> State:
     """The state of a training, of its arrays. Raises CheckpointError where they do not fit."""
     template = jax.eval_shape(partial(begin, task_of(network, config.precision), config))._asdict()
     return State(**jax.tree.map(jnp.asarray, trees.unflatten(template, arrays, where)))
-
-
-def _given(state: State, arrays: arrayfile.Arrays, where: str) -> model.Params:
-    """The parameters with which every network begins, of their arrays. Raises CheckpointError where they do not fit."""
-    names = {name.partition("/")[0] for name in arrays}
-    return trees.unflatten({name: state.params[name] for name in names & state.params.keys()}, arrays, where)
 
 
 @contextlib.contextmanager
@@ -376,7 +366,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     state = _state(network, config, arrays, str(path))
     if data.sha256 != about["text_sha256"]:  # what was best on another text is not best on this one
         progress = replace(progress, best_nats=None, best_step=0, since_best=0, scale=1.0)
-    given = _given(state, checkpoint.read_given(path), str(path)) if text.form and config.members > 1 else None
+    given = given_of(state, checkpoint.read_given(path), str(path)) if text.form and config.members > 1 else None
     if progress.best_nats is not None:
         try:
             checkpoint.read_model(path)

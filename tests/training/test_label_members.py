@@ -165,7 +165,7 @@ def test_all_commands_use_all_networks_unless_told_otherwise(tmp_path, lmgen, mo
     assert "| averaged with | 1 more network; the network alone:" in (path / "README.md").read_text()
     facts = json.loads(lmgen("show", path, "--json")[1])
     assert (facts["networks"], "mixed_with" in facts) == (2, False)
-    out = [json.loads(lmgen("eval", path, text, "--json", *flag)[1])["brier"] for flag in ((), ("--no-mixture",))]
+    out = [json.loads(lmgen("eval", path, text, "--json", *flag)[1])["labels"]["brier"] for flag in ((), ("--no-mixture",))]
     both, alone = library.load(path), library.load(path, mixture=False)
     assert out[0] != out[1]
     assert next(both.predict(["a b"])).labels != next(alone.predict(["a b"])).labels
