@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from lmgen.applied import averaged
+from lmgen.applied.averaged import Averaged
 from lmgen.labelled import calibration
 from lmgen.labelled.corpus import UNKNOWN
 from lmgen.models.capabilities import Predicts
-from lmgen.models.recurrent import Network
 from lmgen.networks import labelling
 
 
-class Calibrated(Network, Predicts):
+class Logits(NamedTuple):
+    """The logits of one sequence: of its tags [n, L], of its labels [L]; None where it has no such head."""
+
+    tags: np.ndarray | None
+    labels: np.ndarray | None
+
+
+class Calibrated(Averaged, Predicts):
     """A network with a head for `config.labels`, of which with `config.several` any number may hold, or for `config.tags`."""
 
     config: Any
+
+    def together(self, several: Sequence[Logits]) -> Logits:
+        tags, labels = zip(*several, strict=True)
+        of_labels = averaged.of_several if self.config.several else averaged.of_one
+        return Logits(None if tags[0] is None else averaged.of_one(tags), None if labels[0] is None else of_labels(labels))
 
     def temperature(self, name: str) -> float:
         """The temperature of the "labels" or the "tags", fitted on held-out text."""

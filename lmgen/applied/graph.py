@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, pairwise
@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jax import Array
 
-from lmgen.applied.calibrated import Calibrated
-from lmgen.applied.labeller import Logits, Prediction
+from lmgen.applied.calibrated import Calibrated, Logits
+from lmgen.applied.labeller import Prediction
 from lmgen.errors import InputError
 from lmgen.models import kinds
 from lmgen.models.capabilities import Taught, each, finite
@@ -36,8 +36,7 @@ class GraphLabeller(Calibrated, Taught):
 
     config: GraphConfig
 
-    def logits(self, data: Coded) -> Iterator[Logits]:
-        """The logits of each graph, in order."""
+    def own_logits(self, data: Coded) -> Iterator[Logits]:
         parts = (np.cumsum(np.diff(data.nodes) + np.diff(data.arcs)) - 1) // AT_MOST
         several = np.split(np.arange(data.sequences), np.flatnonzero(np.diff(parts)) + 1)
 
@@ -52,9 +51,9 @@ class GraphLabeller(Calibrated, Taught):
                 tags = found["tags"][start:end] if "tags" in found else None
                 yield Logits(tags, found["labels"][k] if "labels" in found else None)
 
-    def validate(self, data: Coded) -> tuple[float, dict[str, Any]]:
-        """The mean nats of labels and of tags of held-out graphs at the best temperature, and these temperatures."""
-        gathered, found = [*self.logits(data)], {}
+    def judged(self, data: Coded, gathered: Sequence[Logits]) -> tuple[float, dict[str, Any]]:
+        """The mean nats of labels and of tags of graphs, by their logits at the best temperature, and these temperatures."""
+        found = {}
         if data.tags is not None:
             found["tags"] = np.concatenate([one.tags for one in gathered]), data.tags
         if data.labels is not None:

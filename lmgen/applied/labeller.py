@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
 
-from lmgen.applied.calibrated import Calibrated
+from lmgen.applied.calibrated import Calibrated, Logits
 from lmgen.data.vocab import EOS, UNITS
 from lmgen.labelled import packing, spelling, tagging
 from lmgen.labelled.corpus import Coded, encode, symbols_of
@@ -27,13 +27,6 @@ from lmgen.system.cluster import group
 WIDTH = 32  # columns read side by side
 AT_ONCE = 1024  # examples that are packed together …
 AT_MOST = 1 << 15  # … and symbols that are read at a time, unless one text has more
-
-
-class Logits(NamedTuple):
-    """The logits of one sequence: of its tags [n, L], of its labels [L]; None where it has no such head."""
-
-    tags: np.ndarray | None
-    labels: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -72,8 +65,7 @@ class Labeller(Calibrated, Taught, ShowsUnits):
 
     config: LabelConfig
 
-    def logits(self, data: Coded) -> Iterator[Logits]:
-        """The logits of each sequence of a text, in order."""
+    def own_logits(self, data: Coded) -> Iterator[Logits]:
         letters = self.letters(data.others)
         for first in range(0, data.sequences, AT_ONCE):
             yield from self._logits(data, np.arange(first, min(first + AT_ONCE, data.sequences)), letters)
@@ -109,9 +101,10 @@ class Labeller(Calibrated, Taught, ShowsUnits):
                 found[int(block.of[slot])] = Logits(tags, logits["labels"][slot] if "labels" in logits else None)
         return [found[k] for k in chosen.tolist()]
 
-    def validate(self, data: Coded) -> tuple[float, dict[str, Any]]:
-        """The mean nats of the labels of held-out text at the best temperature, summed over the heads, and these temperatures."""
-        gathered, found = [*self.logits(data)], {}
+    def judged(self, data: Coded, gathered: Sequence[Logits]) -> tuple[float, dict[str, Any]]:
+        """The mean nats of the labels of a text, by its logits at the best temperature, summed over the heads, and these
+        temperatures."""
+        found = {}
         if data.tags is not None:
             found["tags"] = np.concatenate([one.tags for one in gathered]), data.tags[data.stream != EOS]
         if data.labels is not None:

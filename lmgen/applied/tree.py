@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from lmgen.applied.averaged import Averaged
 from lmgen.data.finding import PYTHON
 from lmgen.data.reading import Piece
 from lmgen.labelled import calibration, spelling
 from lmgen.labelled.corpus import UNKNOWN
 from lmgen.models import kinds
 from lmgen.models.capabilities import Predicts, Taught, each, finite
-from lmgen.models.recurrent import Network
 from lmgen.networks import labelling, tree
 from lmgen.networks.tree import TreeConfig
 from lmgen.pages import notebook
@@ -54,7 +54,7 @@ class TreePrediction:
 
 
 @dataclass(frozen=True, eq=False)
-class TreeLabeller(Network, Taught, Predicts):
+class TreeLabeller(Averaged, Taught, Predicts):
     """A network over trees."""
 
     kind = kinds.TREES
@@ -63,8 +63,8 @@ class TreeLabeller(Network, Taught, Predicts):
 
     config: TreeConfig
 
-    def logits(self, data: CodedTrees) -> Iterator[np.ndarray]:
-        """The logits [n, K] of the nodes of each tree, in order."""
+    def own_logits(self, data: CodedTrees) -> Iterator[np.ndarray]:
+        """The logits [n, K] of the nodes of each tree by this network alone, in order."""
         letters = spelling.joined(self._letters, spelling.hashed(data.others)) if self.config.hashed else None
         parts = (np.cumsum(data.own) - data.own) // NODES
         several = np.split(np.arange(data.sequences), np.flatnonzero(np.diff(parts)) + 1)
@@ -84,9 +84,8 @@ class TreeLabeller(Network, Taught, Predicts):
         """The buckets of the letters of each word of the vocabulary [V, M]."""
         return spelling.hashed(["", "", *self.vocab.symbols])
 
-    def validate(self, data: CodedTrees) -> tuple[float, dict[str, Any]]:
+    def judged(self, data: CodedTrees, gathered: Sequence[np.ndarray]) -> tuple[float, dict[str, Any]]:
         """The mean nats of the labels of all nodes and that of the roots, added, each at its best temperature; and these."""
-        gathered = [*self.logits(data)]
         golds = [data.labels[at : at + own] for at, own in zip(data.starts[:-1], data.own, strict=True)]
         heads = {
             "nodes": (np.concatenate(gathered), np.concatenate(golds)),

@@ -29,7 +29,9 @@ SHOWN: dict[kinds.Kind, Any] = {
 )
 @click.argument("model")
 @click.argument("file", default="-")
-def predict(model: str, file: str, field: Any, encoding: str, errors: str, precision: str, json: bool, **options: Any) -> None:
+def predict(
+    model: str, file: str, field: Any, encoding: str, errors: str, mixture: bool, precision: str, json: bool, **options: Any
+) -> None:
     """Predict what belongs to texts, trees or graphs: labels, tags, translations.
 
     FILE has a text a line, or is text with labels or targets in any form that lmgen train reads, which are not looked at; without
@@ -38,9 +40,9 @@ def predict(model: str, file: str, field: Any, encoding: str, errors: str, preci
     """
     from lmgen.models.capabilities import Predicts, require
 
-    loaded = load(model, precision)
+    loaded = load(model, precision, mixture)
     kind = require(loaded.lm, Predicts, "use lmgen {command}, or train one on labelled text").kind
-    refuse_useless(kind, commands.PREDICT, options | {"field": field})
+    refuse_useless(kind, commands.PREDICT, options | {"field": field, "mixture": mixture})
     own = {one.name: options[one.name] for one in commands.PREDICT if one.name in options and not kind.lacks(one)}
     shown, settings = SHOWN[kind], {option.name: own.pop(option.name) for option in commands.DECODING if option.name in own}
     one = None

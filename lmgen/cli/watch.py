@@ -53,7 +53,8 @@ class Watcher(Observer):
         most = " at most" if run.data.valid or len(ends) > 1 else ""
         share = run.training.batches.filler
         filler = f" ({share:.1%} of them filler)" if share else ""
-        networks = f"{config.members} networks one after the other, " if config.members > 1 else ""
+        up_to = "up to " * bool(config.budget and len(ends) > 1)
+        networks = f"{up_to}{config.members} networks one after the other, " if config.members > 1 else ""
         self.note(
             f"training: {networks}{config.batch} × {config.window} {run.kind.nouns[0]}s a step{filler}, "
             f"learning rate {config.learning_rate:g}, {config.precision}, {' or '.join(ends)}{most}, in {run.path}"

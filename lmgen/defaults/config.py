@@ -28,8 +28,9 @@ class TrainingConfig:
     which weights become the model: those of the best validation, or the last ones. Where `average` is not 0, the weights that are
     validated and become the model are a moving average over the steps, with this decay (Polyak and Juditsky 1992). With
     `mixture`, an n-gram model of the text is mixed with a language model at the end, where validation gains. `members` networks
-    are trained one after the other; `steps` and `epochs` are those of each, and `budget` that of all. Where `sampled` is not 0, a
-    step predicts among the symbols of its batch and this number of drawn ones, not among all (sampled softmax, Jean et al. 2015).
+    are trained one after the other; `steps` and `epochs` are those of each, and `budget` that of all: each takes an equal share
+    of it or, where another end is given, all that it needs, so that there may be fewer networks. Where `sampled` is not 0, a step
+    predicts among the symbols of its batch and this number of drawn ones, not among all (sampled softmax, Jean et al. 2015).
     """
 
     batch: int
@@ -66,7 +67,7 @@ class TrainingConfig:
     def done(self, per_epoch: int, progress: Progress, seconds: float) -> tuple[float, str]:
         """The share of the training of a network that is done, 1 at its end, and the sentence for the end that comes first.
 
-        `seconds` are those since it began. The networks that are still to be trained share what is left of a budget.
+        `seconds` are those since it began.
         """
         step = progress.step - progress.first
         ends = []
@@ -75,7 +76,7 @@ class TrainingConfig:
         if self.epochs is not None:
             ends.append((step / max(1, round(self.epochs * per_epoch)), f"the text was read {self.epochs:g} times"))
         if self.budget is not None:
-            left = (self.budget - progress.begun) / (self.members - progress.member)
+            left = (self.budget - progress.begun) / (1 if ends else self.members - progress.member)
             ends.append((seconds / max(1e-9, left), "the time was up"))
         return max(ends)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmgen.defaults.labelling import members
 from lmgen.networks.graph import GraphConfig
 from lmgen.options import table
 from lmgen.structured.graphs import GraphCorpus
@@ -36,8 +37,9 @@ def choose(
     a_pass = max(1, round(data.train.symbols / (train["batch"] * train["window"])))
     if not given.keys() & {"steps", "epochs", "budget"}:
         train |= {"steps": LEAST_STEPS} if PASSES * a_pass < LEAST_STEPS else {"epochs": float(PASSES)}
-    elif "budget" in given and not data.valid:
+    elif "budget" in given:
         train["epochs"] = float(max(PASSES, LEAST_STEPS / a_pass))
+    train |= members(data, given)
     if data.valid:
         train["validate_every"] = max(20, min(a_pass, 500), round(3 * data.valid.symbols / (train["batch"] * train["window"])))
     return network, train

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lmgen import loading
@@ -15,6 +15,7 @@ from lmgen.errors import InputError
 from lmgen.labelled.corpus import LabelledCorpus
 from lmgen.labelled.packing import sizes
 from lmgen.models.capabilities import RunsCompiled, require
+from lmgen.networks import labelling
 from lmgen.networks.labelling import LabelConfig
 from lmgen.networks.writing import WriterConfig
 from lmgen.nn.model import NetworkConfig, Params
@@ -45,7 +46,8 @@ def choose(
     """
     if task == "generate":
         given = {name: value for name, value in wanted.items() if value is not None}
-        fit, pace = language.choose(data, carry, {"embedding": WRITING, **language.stacked(given, layer_norm=True), **given})
+        fixed = {"embedding": WRITING, "members": 1, **language.stacked(given, layer_norm=True)}
+        fit, pace = language.choose(data, carry, fixed | given)
         names = data.labels
         return WriterConfig(len(data.vocab), **fit, labels=names.labels, several=names.several), pace
     characters = data.vocab.unit == "char"
@@ -85,30 +87,36 @@ def choose(
     a_pass = max(1, data.train.symbols // (train["batch"] * train["window"]))
     if not given.keys() & {"steps", "epochs", "budget"}:
         train |= {"steps": LEAST_STEPS} if PASSES * a_pass < LEAST_STEPS else {"epochs": float(PASSES)}
-    elif "budget" in given and not data.valid:
+    elif "budget" in given:
         train["epochs"] = float(max(PASSES, LEAST_STEPS / a_pass))
+    train |= members(data, given)
     if data.valid:
         train["validate_every"] = max(20, min(a_pass, 500), round(3 * data.valid.symbols / (train["batch"] * train["window"])))
     return network, train
 
 
-def started(params: Params, data: LabelledCorpus, start: RunsCompiled | None) -> Params:
-    """Fresh parameters with what is taken from vectors made elsewhere and from another model.
+def members(data: Any, given: dict[str, Any]) -> dict[str, int]:
+    """Of a training with a budget and validation, which one network seldom uses up: as many networks as there is time for."""
+    return {"members": language.MOST_MEMBERS} if "budget" in given and data.valid and "members" not in given else {}
+
+
+def given(network: Any, data: Any, start: RunsCompiled | None) -> Params:
+    """The parameters with which a network of labelled text begins: vectors made elsewhere, and what is taken from another model.
 
     A symbol that the other model does not know has its vector of UNK, as that model reads it. Raises InputError for a model of
     another shape and for one that knows no symbol of the text.
     """
-    if data.vectors is not None:
-        params = {**params, "vectors": jnp.asarray(data.vectors)}
+    vectors = {} if data.vectors is None else {"vectors": np.asarray(data.vectors)}
     if start is None:
-        return params
+        return vectors
     rows = np.array([EOS, UNK, *(start.vocab.ids.get(symbol, UNK) for symbol in data.vocab.symbols[: data.seen - SPECIAL])])
     if (rows <= UNK).all():
         raise InputError("the model of --from knows no symbol of this text: give one that was trained on such text")
-    taken = {name: start.params[name] for name in TAKEN if name in start.params}
+    taken = {name: jax.tree.map(np.asarray, start.params[name]) for name in TAKEN if name in start.params}
     taken["embedding"] = taken["embedding"][rows]
-    ours, theirs = ({name: jax.tree.map(jnp.shape, some.get(name)) for name in TAKEN} for some in (params, taken))
+    fresh = jax.eval_shape(partial(labelling.init, network), jax.random.key(0))
+    ours, theirs = ({name: jax.tree.map(np.shape, some.get(name)) for name in TAKEN} for some in (fresh, taken))
     if ours != theirs:
         shape = f"{start.config.describe()}, embedding {start.config.embedding}"
         raise InputError(f"the layers of --from ({shape}) do not fit: leave out --vectors and the options of the network")
-    return {**params, **taken}
+    return vectors | taken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmgen.defaults.labelling import members
 from lmgen.errors import InputError
 from lmgen.labelled.corpus import LabelledCorpus
 from lmgen.networks.tree import CELLS, TreeConfig
@@ -41,6 +42,7 @@ def choose(data: LabelledCorpus, task: str, carry: bool, wanted: dict[str, Any],
     a_pass = max(1, data.train.symbols // (train["batch"] * train["window"]))
     if not given.keys() & {"steps", "epochs"}:  # a budget may end it before: the learning rate falls towards the nearer end
         train["epochs"] = float(max(PASSES, round(LEAST_STEPS / a_pass)))
+    train |= members(data, given)
     if data.valid:
         train["validate_every"] = max(
             20, min(a_pass // 2, 500), round(3 * data.valid.symbols / (train["batch"] * train["window"]))

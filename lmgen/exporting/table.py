@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lmgen.applied.averaged import Averaged
 from lmgen.data.vocab import UNITS
 from lmgen.errors import InputError
 from lmgen.exporting import html, hub, numpy, onnx, torch
@@ -52,6 +53,8 @@ def lack(lm: Any, target: Target) -> str:
 
 def held_by(lm: Any, format: str) -> Any:
     """The parts of a model that a format holds: one network, but for the Hub, and n-grams up to a number."""
+    if isinstance(lm, Averaged):
+        return lm if format == "hub" else lm.network
     if not isinstance(lm, Mixed):
         return lm
     if len(lm.ngrams) > TARGETS[format].ngrams:
@@ -60,7 +63,9 @@ def held_by(lm: Any, format: str) -> Any:
 
 
 def left_out(lm: Any, format: str) -> str:
-    """A sentence on the parts of a mixture that a format does not hold; empty where it holds all."""
+    """A sentence on the parts of a model that a format does not hold; empty where it holds all."""
+    if isinstance(lm, Averaged) and lm.networks and format != "hub":
+        return f"the first of {len(lm.networks)} networks is written: --format {format} holds no more"
     if not isinstance(lm, Mixed):
         return ""
     count, most = len(lm.ngrams), TARGETS[format].ngrams

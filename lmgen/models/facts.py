@@ -13,7 +13,7 @@ from lmgen._version import __version__
 from lmgen.data.finding import name_of
 from lmgen.errors import CheckpointError
 from lmgen.models import schema
-from lmgen.models.kinds import kind_of
+from lmgen.models.kinds import Kind, kind_of
 from lmgen.system import arrayfile, cache, checkpoint, directories
 from lmgen.system.cluster import environments
 
@@ -56,27 +56,29 @@ def model(name: str) -> dict[str, Any]:
         "text": [name_of(Path(file)) for file in text["files"]],
         **steps,
         "valid_nats": valid_nats,
-        **_parts(path, about),
+        **_parts(path, about, kind_of(config)),
         **pace,
         "lmgen": about["lmgen"],
     }
 
 
-def _parts(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+def _parts(path: Path, about: dict[str, Any], kind: Kind) -> dict[str, Any]:
     """What a model has beside its network: how good it is with and without that, and what it costs in bytes and in time."""
     tempered = {name: about[name] for name in ("evaluation_temperature",) if name in about}
     if not (path / checkpoint.MIXTURE).exists():
         return tempered
     further = arrayfile.read_about(path / checkpoint.MIXTURE, "mixture")
-    schema.mixture(path / checkpoint.MIXTURE, further)
+    schema.mixture(path / checkpoint.MIXTURE, further, kind)
+    ngrams = {}
+    if "order" in further:
+        ngrams = {"mixed_with": f"n-grams up to order {further['order']}", "ngrams": further["ngrams"]}
     sizes = {name: (path / f"{name}.safetensors").stat().st_size for name in ("model", "mixture")}
     return {
         "valid_nats": further["valid_nats"],
         "network_nats": further["network_nats"],
         **tempered,
         "networks": further["networks"],
-        "mixed_with": f"n-grams up to order {further['order']}",
-        "ngrams": further["ngrams"],
+        **ngrams,
         "network_bytes": sizes["model"],
         "mixture_bytes": sizes["mixture"],
         "scoring": f"{further['times']:g} times as long as by the network alone",

@@ -10,7 +10,7 @@ from lmgen.errors import InputError
 from lmgen.options import table
 
 # Parts of options that are for some kinds of models alone.
-PARTS = {"n-grams", "plain", "labels", "letters", "pairs", "graphs", "mixture"}
+PARTS = {"n-grams", "plain", "labels", "letters", "pairs", "graphs", "mixture", "members"}
 NETWORK = ("layers", "size", "residual", "layer_norm", "direction", "embedding", "tie", "dropout")
 
 
@@ -54,7 +54,9 @@ class Kind:
         return {option.name: option.check(given.get(option.name)) for option in known}
 
 
-RECURRENT = Kind("a language model", "sample", "{cell} {layers} × {size}", NETWORK, parts=("plain", "letters", "mixture"))
+RECURRENT = Kind(
+    "a language model", "sample", "{cell} {layers} × {size}", NETWORK, parts=("plain", "letters", "mixture", "members")
+)
 CLOZE = Kind(
     "a cloze network", "fill", "{cell} {layers} × {size}, both directions", NETWORK, direction="both", nats="pseudo-nats"
 )
@@ -67,7 +69,7 @@ LABELLER = Kind(
     "{cell} {layers} × {size}, {task}",
     ("task", "labels", "tags", "several", *(name for name in NETWORK if name != "tie"), "pool", "hashed", "vectors"),
     tasks=("tag", "classify", "tag-classify"),
-    parts=("labels",),
+    parts=("labels", "members"),
     useless=("tie", "carry", "sequence"),
     title="A labelling model",
     per="label",
@@ -88,7 +90,7 @@ GRAPH = Kind(
     "{cell} {size}, {rounds} rounds",
     ("task", "labels", "tags", "several", "edges", "size", "rounds", "embedding", "dropout"),
     tasks=("graph",),
-    parts=("labels", "graphs"),
+    parts=("labels", "graphs", "members"),
     useless=(
         *("layers", "residual", "layer_norm", "direction", "tie", "carry", "sequence", "unit", "column", "separator"),
         *("pool", "input", "vectors", "from_", "tune", "balance", "field", "lowercase", "normalize", "segment"),
@@ -113,7 +115,7 @@ TREES = Kind(
     "{cell} {size} over trees",
     ("task", "labels", "size", "embedding", "dropout", "hashed", "vectors"),
     tasks=("tree",),
-    parts=("labels",),
+    parts=("labels", "members"),
     useless=(
         *("column", "separator", "unit", "sequence", "carry", "layers", "residual", "layer_norm", "direction", "tie"),
         *("pool", "from_", "balance", "window", "top", "field", "lowercase", "normalize", "segment"),

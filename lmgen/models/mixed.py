@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from lmgen.errors import CheckpointError, printable
-from lmgen.models import kinds, ngram, ngramtree, recurrent, schema
+from lmgen.models import ngram, ngramtree, recurrent, schema
 from lmgen.models.capabilities import Model, RunsCompiled, ShowsUnits, State
 from lmgen.models.ngram import NGramConfig, NGramModel
 from lmgen.models.provenance import Provenance
@@ -43,6 +43,7 @@ class Mixed(RunsCompiled, ShowsUnits):
     ngrams: NGramModel
     weights: np.ndarray
     provenance: Provenance
+    joined_by: ClassVar[str] = "mixed with"
 
     def __getattr__(self, name: str) -> Any:
         if name not in DELEGATED:
@@ -57,8 +58,7 @@ class Mixed(RunsCompiled, ShowsUnits):
     @property
     def described(self) -> str:
         """The parts but the first network, in a few words."""
-        further = len(self.networks) - 1
-        others = f"{further} more network{'s' * (further > 1)} and " if further else ""
+        others = f"{more(self.networks)} and " if len(self.networks) > 1 else ""
         return f"{others}a Kneser-Ney model of order {self.ngrams.config.order} ({len(self.ngrams):,} n-grams)"
 
     def arrays(self) -> Arrays:
@@ -66,8 +66,12 @@ class Mixed(RunsCompiled, ShowsUnits):
 
     def parts(self) -> Arrays:
         """The arrays of all parts but the first network."""
-        further = {f"networks/{k}/{n}": a for k, one in enumerate(self.networks[1:], 1) for n, a in one.arrays().items()}
-        return {"weights": self.weights, **{f"ngrams/{name}": a for name, a in self.ngrams.arrays().items()}, **further}
+        ngrams = {f"ngrams/{name}": a for name, a in self.ngrams.arrays().items()}
+        return {"weights": self.weights, **ngrams, **further(self.networks)}
+
+    def facts(self) -> dict[str, Any]:
+        """What the file of these parts says of them."""
+        return {"order": self.ngrams.config.order, "ngrams": len(self.ngrams)}
 
     def start(self, batch: int) -> State:
         return [one.start(batch) for one in self.networks], self.ngrams.start(batch).astype(np.int32)
@@ -109,6 +113,12 @@ class Mixed(RunsCompiled, ShowsUnits):
 
     def _after(self, state: State, found: Sequence[tuple[State, Any]], contexts: list[np.ndarray]) -> State:
         return [after for after, _ in found], ngram.after(np.asarray(state[1]), contexts).astype(np.int32)
+
+
+def more(networks: Sequence[Any]) -> str:
+    """All networks but the first, in words."""
+    further = len(networks) - 1
+    return f"{further} more network{'s' * (further > 1)}"
 
 
 def shares(weights: np.ndarray) -> Array:
@@ -174,11 +184,10 @@ def weights_by_length(nats: np.ndarray, other: np.ndarray, lengths: np.ndarray, 
 # ---- the file ----------------------------------------------------------------------------------------------------------
 
 
-def write(path: Path, model: Mixed, times: float) -> None:
+def write(path: Path, model: Any, times: float) -> None:
     """Write the further parts of a model beside its network. Scoring with all of them takes `times` as long as by the network."""
     about = {
-        "order": model.ngrams.config.order,
-        "ngrams": len(model.ngrams),
+        **model.facts(),
         "networks": len(model.networks),
         "network": arrayfile.digest(model.network.arrays()),
         "network_nats": model.network.provenance.about["valid_nats"],
@@ -188,35 +197,51 @@ def write(path: Path, model: Mixed, times: float) -> None:
     arrayfile.write_arrays(path / checkpoint.MIXTURE, "mixture", model.parts(), about)
 
 
+def further(networks: Sequence[Any]) -> Arrays:
+    """The arrays of all networks but the first."""
+    return {f"networks/{k}/{name}": a for k, one in enumerate(networks[1:], 1) for name, a in one.arrays().items()}
+
+
 def forget(path: Path) -> None:
     """Remove the further parts of a model whose network is about to change."""
     with files.explained(f"cannot replace {path / checkpoint.MIXTURE}"):
         (path / checkpoint.MIXTURE).unlink(missing_ok=True)
 
 
-def with_parts(path: Path, network: Model) -> Model:
+def with_parts(path: Path, network: Any) -> Model:
     """The model of a directory with all its parts: the network itself where it has no others.
 
     Raises CheckpointError for parts that are damaged, or of another network.
     """
     where = str(path / checkpoint.MIXTURE)
-    if not isinstance(network, Recurrent) or network.kind is not kinds.RECURRENT or not (path / checkpoint.MIXTURE).exists():
+    if "members" not in network.kind.parts or not (path / checkpoint.MIXTURE).exists():
         return network
     arrays, about = arrayfile.read_arrays(path / checkpoint.MIXTURE, "mixture")
-    schema.mixture(path / checkpoint.MIXTURE, about)
+    schema.mixture(path / checkpoint.MIXTURE, about, network.kind)
     if about["network"] != arrayfile.digest(network.arrays()):
         raise CheckpointError(f"{where} is of another network: copy the whole directory again, or give --no-mixture")
-    config = NGramConfig(network.config.vocab, about["order"], network.carry)
+    others = [_another(network, _below(f"networks/{k}", arrays), where) for k in range(1, about["networks"])]
+    facts = {name: about[name] for name in ("valid_nats", "temperature") if name in schema.mixture_of(network.kind)}
+    origin = replace(network.provenance, about={**network.provenance.about, **facts})
+    if "mixture" in network.kind.parts:
+        whole: Model = _mixed([network, *others], origin, arrays, about["order"], where)
+    else:
+        whole = network.joined([network, *others], origin)
+    if arrays:
+        raise CheckpointError(f"{where} holds the array {printable(min(arrays))}, of no part: copy the whole directory again")
+    return whole
+
+
+def _mixed(networks: Sequence[Recurrent], origin: Provenance, arrays: Arrays, order: int, where: str) -> Mixed:
+    """Networks with the n-grams that are taken out of the arrays."""
+    network = networks[0]
+    config = NGramConfig(network.config.vocab, order, network.carry)
     weights = arrays.pop("weights", np.zeros(0, np.float32))
     if weights.shape != (config.order,) or weights.dtype != np.float32 or not ((weights >= 0) & (weights <= 1)).all():
         raise CheckpointError(f"{where} has damaged weights: copy the whole directory again")
     levels = ngram.levels_of(config, _below("ngrams", arrays), where)
     if not all(len(level.keys) for level in levels):
         raise CheckpointError(f"{where} lacks the n-grams of an order: copy the whole directory again")
-    networks = [network, *(_another(network, _below(f"networks/{k}", arrays), where) for k in range(1, about["networks"]))]
-    if arrays:
-        raise CheckpointError(f"{where} holds the array {printable(min(arrays))}, of no part: copy the whole directory again")
-    origin = replace(network.provenance, about={**network.provenance.about, "valid_nats": about["valid_nats"]})
     return Mixed(networks, NGramModel(config, levels, network.vocab, origin), weights, origin)
 
 
@@ -226,7 +251,7 @@ def _below(group: str, arrays: Arrays) -> Arrays:
     return {name.removeprefix(f"{group}/"): arrays.pop(name) for name in names}
 
 
-def _another(network: Recurrent, arrays: Arrays, where: str) -> Recurrent:
+def _another(network: Any, arrays: Arrays, where: str) -> Any:
     """The network of other weights."""
     recurrent.check(network.config, arrays, where)
     return replace(network, params=jax.tree.map(jnp.asarray, trees.unflatten(network.params, arrays, where)))

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from lmgen.data.vocab import Vocab
 from lmgen.data.writing.normalization import Normalization
 from lmgen.errors import CheckpointError
+from lmgen.models import kinds as models
 from lmgen.models.kinds import CLOZE, GRAPH, LABELLER, NGRAM, RECURRENT, TRANSLATOR, TREES, WRITER, kind_of
 from lmgen.options import kinds, table
 from lmgen.options.kinds import LARGEST, MOST_NETWORKS, Bounded, Choice, Column, Duration, Flag, Kind, Place, Text, Whole
@@ -266,14 +267,18 @@ WEIGHTS: Table = {
     "temperature": Field(Temperatures(), late=True),
     "evaluation_temperature": Field(Bounded(0.1, 10), late=True),
 }
-MIXTURE: Table = {  # of mixture.safetensors
-    "order": like("order"),
-    "ngrams": COUNT,
+AVERAGE: Table = {  # of mixture.safetensors of models that label
+    "temperature": Field(Temperatures()),
     "times": Field(Bounded(1, FLOAT32)),
     "networks": Field(Whole(1, MOST_NETWORKS)),
     "network": SHA256,
     "network_nats": Field(Bounded(-FLOAT32, FLOAT32)),
     "valid_nats": Field(Bounded(-FLOAT32, FLOAT32)),
+}
+MIXTURE: Table = {  # of mixture.safetensors of language models
+    "order": like("order"),
+    "ngrams": COUNT,
+    **{name: field for name, field in AVERAGE.items() if name != "temperature"},
 }
 
 
@@ -295,9 +300,15 @@ def weights(path: Path, about: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{path / 'model.safetensors'} is damaged ({why}): copy the model again")
 
 
-def mixture(path: Path, about: Mapping[str, Any]) -> None:
+def mixture_of(kind: models.Kind) -> Table:
+    """The metadata of mixture.safetensors of a kind of model."""
+    return MIXTURE if "mixture" in kind.parts else AVERAGE
+
+
+def mixture(path: Path, about: Mapping[str, Any], kind: models.Kind) -> None:
     """Raise CheckpointError for metadata of mixture.safetensors that is missing or invalid."""
-    if why := wrong({name: value for name, value in about.items() if name in MIXTURE}, MIXTURE):
+    fields = mixture_of(kind)
+    if why := wrong({name: value for name, value in about.items() if name in fields}, fields):
         raise CheckpointError(f"{path} is damaged ({why}): copy the model again")
 
 

@@ -33,7 +33,7 @@ FIELD = Option(
 OWN_FIELD = replace(FIELD, of="plain", chosen="that of the training text, where the table has it")
 CARRY = Option("carry", Flag(), False, "Hold out the end of the corpus, as lmgen train --carry does.")
 PROCESSES = Option("processes", Whole(1, kinds.MOST_PROCESSES), 1, "Processes on this machine that share the work.")
-MIXTURE = Option("mixture", Flag(), True, "Use all parts of the model, or its network alone.", "mixture")
+MIXTURE = Option("mixture", Flag(), True, "Use all parts of the model, or its network alone.", "members")
 QUIET = Option("quiet", Flag(), False, "Print no progress.", short="-q")
 MEASURED = (OWN_FIELD, ENCODING, ERRORS, MIXTURE, PRECISION, JSON)  # of commands in which a model measures a text
 BATCH, WINDOW = Option("batch", Whole(), None, "", chosen="64"), Option("window", Whole(), None, "", chosen="256")
@@ -144,6 +144,7 @@ PREDICT = (
     FIELD,
     ENCODING,
     ERRORS,
+    MIXTURE,
     PRECISION,
     JSON,
 )

@@ -20,8 +20,8 @@ class Option:
     """An option. Where `default` is None, `chosen` describes the default in words.
 
     `of` is the part that uses it: of `train` text, directory, vocabulary, network, training or end, or what some kinds of models
-    have: n-grams, labels, letters, pairs, graphs, mixture; of other commands plain (text), labels or pairs. `counts` marks the
-    options an n-gram model accepts, `resumes` those a resumed training accepts.
+    have: n-grams, labels, letters, pairs, graphs, mixture, members; of other commands plain (text), labels or pairs. `counts`
+    marks the options an n-gram model accepts, `resumes` those a resumed training accepts.
     """
 
     name: str
@@ -264,7 +264,7 @@ TRAIN = (
         Whole(1, kinds.MOST_NETWORKS),
         None,
         "Networks to train, one after the other, and to average where validation gains; a budget is shared among them.",
-        "training mixture",
+        "training members",
         "1",
     ),
     Option("keep", Choice(("best", "last")), None, "Weights to keep: of the best validation, or the last.", "training", "best"),

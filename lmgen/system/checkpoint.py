@@ -18,6 +18,7 @@ from lmgen.system import arrayfile, files
 
 PAUSE = 0.01  # seconds: replacing a directory takes less
 MIXTURE = "mixture.safetensors"  # the parts of a model but its network, where there are any
+GIVEN = "given.safetensors"  # in train/, the parameters with which further networks begin
 KNOWN = "known.safetensors"  # the fingerprints of its text
 KEEP = 2  # snapshots kept of a training
 TEXT_MAX = {"config.json": 1 << 20, "vocab.json": 1 << 26}  # bytes of the text files, whose hashes the array files hold
@@ -56,6 +57,18 @@ def write_member(path: Path, member: int, arrays: arrayfile.Arrays, about: Mappi
     """Write the best weights of a further network of a training; `member` counts from 1."""
     name = files.subfolder(path, "train") / f"network-{member}.safetensors"
     arrayfile.write_arrays(name, "model", arrays, {**about, "files": _hashes(path)})
+
+
+def write_given(path: Path, arrays: arrayfile.Arrays) -> None:
+    """Write the parameters with which every network of a training begins."""
+    arrayfile.write_arrays(files.subfolder(path, "train") / GIVEN, "model", arrays, {"files": _hashes(path)})
+
+
+def read_given(path: Path) -> arrayfile.Arrays:
+    """The parameters with which every network of a training begins. Raises CheckpointError where they are missing or damaged."""
+    arrays, about = arrayfile.read_arrays(path / "train" / GIVEN, "model")
+    read_texts(path, about)
+    return arrays
 
 
 def write_known(path: Path, known: np.ndarray) -> None:

@@ -29,8 +29,8 @@ SLOWER = 0.3  # … is multiplied by this
 class Training:
     """A training in progress; iterating over it trains, one report a step. `state` and `progress` are up to date with it.
 
-    `validate` gives the nats per symbol of held-out text, of which there are `valid_symbols`. Raises DivergedError after
-    `BAD_STEPS` steps without a finite gradient.
+    `validate` gives the nats per symbol of held-out text, of which there are `valid_symbols`; `given` are parameters with which
+    every network begins. Raises DivergedError after `BAD_STEPS` steps without a finite gradient.
     """
 
     def __init__(
@@ -42,10 +42,11 @@ class Training:
         state: State | None = None,
         progress: Progress | None = None,
         valid_symbols: int = 0,
+        given: Params | None = None,
     ):
         self.config, self.task, self.batches = config, task, batches
-        self.validate, self.valid_symbols = validate, valid_symbols
-        self.state = state or begin(task, config)
+        self.validate, self.valid_symbols, self.given = validate, valid_symbols, given or {}
+        self.state = state or begin(task, config, self.given)
         self.progress = progress or Progress()
         self.finishing = 0.0  # what follows the last validation, as a multiple of its time
         self.clock = parallel.clock()
@@ -68,18 +69,26 @@ class Training:
     @property
     def _share(self) -> float:
         """The share of the training of all networks that is done."""
-        return (self.progress.member + min(1.0, self.done()[0])) / self.config.members
+        of_time = self.seconds / self.config.budget if self.config.budget else 0.0
+        return max((self.progress.member + min(1.0, self.done()[0])) / self.config.members, min(1.0, of_time))
 
     def _last_validation(self) -> float:
         """The seconds of a budget reserved for the last validation and what follows it: as many as the one before took. Before
         the first one, a third of the time that training takes on as many symbols (all of it where training predicts among few
         of them), half of the budget at most."""
         steps, seconds = self._since_compiled()
-        finishing = self.finishing if self.progress.member + 1 == self.config.members else 0.0
+        finishing = self.finishing if self._is_last() else 0.0
         if self.progress.validating or self.config.budget is None or steps < 5:
             return (1 + finishing) * self.progress.validating
         one = seconds / (steps * self.config.symbols) * self.valid_symbols / (1 if self.config.sampled else 3)
         return min(self.config.budget / self.config.members / 2, (1 + finishing) * one)
+
+    def _is_last(self) -> bool:
+        """Whether no network follows: the budget leaves a next one less than half of the time that this one took to train."""
+        config, progress = self.config, self.progress
+        took = self.seconds - max(progress.begun, self._compiled[1] if self._compiled else 0.0)
+        late = config.budget is not None and config.budget - self.seconds < took / 2
+        return late or progress.member + 1 >= config.members
 
     def _since_compiled(self) -> tuple[int, float]:
         """Steps and seconds since everything was compiled."""
@@ -142,7 +151,7 @@ class Training:
 
     def _end(self) -> None:
         """Where a network is done and others follow, it is that network alone that is finished."""
-        if self.progress.finished and self.progress.member + 1 < self.config.members:
+        if self.progress.finished and not self._is_last():
             self.progress.finished, self.progress.ended = "", True
 
     def _begin_next(self) -> None:
@@ -150,7 +159,8 @@ class Training:
         progress = self.progress
         progress.member, progress.first, progress.begun, progress.ended = progress.member + 1, progress.step, self.seconds, False
         progress.best_nats, progress.best_step, progress.since_best, progress.scale = None, progress.step, 0, 1.0
-        self.state = parallel.placed(begin(self.task, replace(self.config, seed=self.config.seed + progress.member)))
+        config = replace(self.config, seed=self.config.seed + progress.member)
+        self.state = parallel.placed(begin(self.task, config, self.given))
 
     def settle(self, left: int = 0) -> None:
         """Wait for all steps but the last `left`, and add their losses to the mean."""

@@ -45,7 +45,7 @@ from lmgen.training.card import card, of_text, reading
 from lmgen.training.finishing import finish, mixture
 from lmgen.training.loop import Training
 from lmgen.training.plans import measured
-from lmgen.training.step import State, begin
+from lmgen.training.step import State, begin, given_of
 
 SAVE_SECONDS = 30  # a snapshot is written at least so often
 Weights = tuple[arrayfile.Arrays, dict[str, Any], bytes, int]  # of a network, their metadata, README.md, which network it is
@@ -63,6 +63,7 @@ class Run:
         text: TextSettings,
         state: State | None = None,
         progress: Progress | None = None,
+        given: model.Params | None = None,
     ):
         self.place, self.data, self.network, self.config, self.text = place, data, network, config, text
         self.writes = group.number() == 0
@@ -74,11 +75,11 @@ class Run:
         task = task_of(network, config.precision)
         batches = parallel.batches(task, data.train, config)
         validate, valid_symbols = (self._validate, data.valid.symbols) if data.valid else (None, 0)
-        self.training = Training(config, task, batches, validate, state, progress, valid_symbols)
+        self.training = Training(config, task, batches, validate, state, progress, valid_symbols, given)
         self.saved = self.progress.step  # the step of the newest snapshot
         self.finished: finish.Finished | None = None  # what was made of the network at the end
-        if self._mixes:
-            self.training.finishing = finish.validations(data)
+        if self._finishes:
+            self.training.finishing = finish.validations(data) if self._mixes else config.members
 
     @property
     def path(self) -> Path:
@@ -93,6 +94,11 @@ class Run:
     def _mixes(self) -> bool:
         """Whether the network is to be mixed with an n-gram model of its text."""
         return self.kind is kinds.RECURRENT and self.config.mixture and self.data.valid is not None
+
+    @property
+    def _finishes(self) -> bool:
+        """Whether the network is to be joined with others, or with n-grams."""
+        return self._mixes or ("members" in self.kind.parts and self.config.members > 1)
 
     def language_model(self, params: model.Params | None = None) -> Any:
         """The model as it is now (or with other parameters), for a sample or a look."""
@@ -119,15 +125,15 @@ class Run:
                     self.trouble = self.trouble or lines.trouble
                     report = replace(report, trouble=self.trouble)
                 yield report
-            if self.progress.finished and ngrams:
+            if self.progress.finished and self._finishes:
                 self._finish(ngrams)
 
     def _counted(self) -> counting.Fitted | None:
         """The n-gram model of the text."""
         return mixture.counted(self.data, self.network.carry, self.config.budget) if self._mixes else None
 
-    def _finish(self, ngrams: counting.Fitted) -> None:
-        """Make the best of the network that was kept and the n-grams, and write it."""
+    def _finish(self, ngrams: counting.Fitted | None) -> None:
+        """Make the best of the networks that were kept and the n-grams, and write it."""
         parts: list[arrayfile.Arrays] = []
         about: dict[str, Any] = {}
         if self.writes and self.place.published and not self.trouble:
@@ -141,7 +147,8 @@ class Run:
         origin = Provenance(self.text, self.data.known, self.path, about)
         kind: Any = loading.type_of(vars(self.network))
         networks = [kind.from_arrays(self.network, one, self.data.vocab, self.config.precision, origin) for one in parts]
-        self.finished = found = finish.finished(networks, ngrams, self.data.valid.stream)
+        valid = self.data.valid
+        self.finished = found = finish.finished(networks, ngrams, valid.stream) if ngrams else finish.averaged(networks, valid)
         if not self.writes:
             return
         try:
@@ -286,11 +293,10 @@ def new(place: directories.Place | Path, text: TextSettings, **options: Any) -> 
         language.check_memory(network, config)
         checkpoint.create(place.folder, {"config.json": checkpoint.config_text(settings), "vocab.json": data.vocab.to_json()})
         checkpoint.write_known(place.folder, data.known)
-        if not text.form:
-            return Run(place, data, network, config, text)
-        state = begin(task_of(network, config.precision), config)
-        started = labelling.started(state.params, data, found.start)
-        return Run(place, data, network, config, text, state._replace(params=started))
+        given = labelling.given(network, data, found.start) if text.form else {}
+        if text.form and config.members > 1:  # what they came from may be gone when the next network begins
+            checkpoint.write_given(place.folder, trees.flatten(given))
+        return Run(place, data, network, config, text, given=given)
 
 
 def invitation(run: Run) -> bytes:
@@ -299,7 +305,8 @@ def invitation(run: Run) -> bytes:
     texts = {"config.json": checkpoint.config_text(settings), "vocab.json": run.data.vocab.to_json()}
     about = {"path": str(run.path), "texts": texts, "progress": asdict(run.progress), "text_sha256": run.data.sha256}
     header = json.dumps(about).encode()
-    return struct.pack("<Q", len(header)) + header + arrayfile.content(trees.flatten(run.training.state._asdict()))
+    arrays = trees.flatten({**run.training.state._asdict(), "given": run.training.given})
+    return struct.pack("<Q", len(header)) + header + arrayfile.content(arrays)
 
 
 def follow(invited: bytes) -> Run:
@@ -310,8 +317,10 @@ def follow(invited: bytes) -> Run:
     vocab, network, settings = loading.described(path, about["texts"])
     config, text = TrainingConfig(**settings["train"]), TextSettings.of(settings["text"])
     data = same_text(path, text, vocab, network.carry, about["text_sha256"], network.names)
-    state = _state(network, config, arrayfile.arrays_of(invited[length:]), str(path))
-    return Run(directories.Place(path), data, network, config, text, state, progress)
+    arrays = arrayfile.arrays_of(invited[length:])
+    given = {name.removeprefix("given/"): arrays.pop(name) for name in [*arrays] if name.startswith("given/")}
+    state = _state(network, config, arrays, str(path))
+    return Run(directories.Place(path), data, network, config, text, state, progress, given_of(state, given, str(path)))
 
 
 def _state(network: model.NetworkConfig, config: TrainingConfig, arrays: arrayfile.Arrays, where: str) -> State:
@@ -357,6 +366,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     state = _state(network, config, arrays, str(path))
     if data.sha256 != about["text_sha256"]:  # what was best on another text is not best on this one
         progress = replace(progress, best_nats=None, best_step=0, since_best=0, scale=1.0)
+    given = given_of(state, checkpoint.read_given(path), str(path)) if text.form and config.members > 1 else None
     if progress.best_nats is not None:
         try:
             checkpoint.read_model(path)
@@ -365,7 +375,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         except CheckpointError as error:
             complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)
-    resumed = Run(directories.Place(path), data, network, config, text, state, progress)
+    resumed = Run(directories.Place(path), data, network, config, text, state, progress, given)
     if ends and resumed.training.done()[0] >= 1:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
         raise InputError(f"{path} has been trained for {behind}, so it is past that end: give a later one")

@@ -20,7 +20,8 @@ from jax.sharding import PartitionSpec as P
 from lmgen.defaults.config import TrainingConfig
 from lmgen.nn.embedding import Rows
 from lmgen.nn.model import Params
-from lmgen.system import devices
+from lmgen.system import devices, trees
+from lmgen.system.arrayfile import Arrays
 from lmgen.tasks.task import Batch, Task
 from lmgen.training import optimiser
 
@@ -50,15 +51,21 @@ class State(NamedTuple):
 LAYOUT = State._make([P(), P(), P(AXIS), P(), P(), P(), P()])
 
 
-def begin(task: Task, config: TrainingConfig) -> State:
-    """The state before the first step, all of it drawn from the seed."""
+def begin(task: Task, config: TrainingConfig, given: Params | None = None) -> State:
+    """The state before the first step, drawn from the seed but for the parameters that are `given`."""
     weights, key = jax.random.split(devices.random_key(config.seed))
-    params = task.init(weights)
+    params = {**task.init(weights), **jax.tree.map(jnp.array, given or {})}  # copies, which a step may overwrite
     bad, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
     learnt = _learnt(task, params)
     moments = optimiser.optimiser(config.optimiser).init(learnt)
     average = jax.tree.map(jnp.zeros_like, learnt) if config.average else ()
     return State(params, moments, task.start(config.batch), jax.random.key_data(key), bad, skipped, average)
+
+
+def given_of(state: State, arrays: Arrays, where: str) -> Params:
+    """The parameters with which every network begins, of their arrays. Raises CheckpointError where they do not fit."""
+    names = {name.partition("/")[0] for name in arrays}
+    return trees.unflatten({name: state.params[name] for name in names & state.params.keys()}, arrays, where)
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)

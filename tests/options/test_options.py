@@ -166,8 +166,8 @@ def test_every_option_belongs_to_something_that_takes_it():
     fields = {*model.NetworkConfig.__dataclass_fields__, *TrainingConfig.__dataclass_fields__}
     assert {*table.names("network")} <= fields
     assert {part for option in table.TRAIN for part in option.of.split()} == {
-        *("text", "directory", "vocabulary", "network", "plain", "labels", "letters", "pairs", "graphs", "n-grams", "mixture"),
-        *("training", "end"),
+        *("text", "directory", "vocabulary", "network", "plain", "labels", "letters", "pairs", "graphs", "n-grams"),
+        *("mixture", "members", "training", "end"),
     }
 
 

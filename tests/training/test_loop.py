@@ -327,3 +327,27 @@ def test_a_budget_leaves_time_for_the_first_validation(monkeypatch):
     assert clock[0] == pytest.approx(30, abs=0.5)
     assert reports[-1].valid_nats == 1.0
     assert run.progress.finished == "the time was up"
+
+
+@pytest.mark.parametrize(("budget", "trained"), [(20.0, 1), (36.0, 2), (100.0, 3)])
+def test_a_budget_trains_the_networks_that_it_has_time_for(monkeypatch, budget, trained):
+    """By a clock of the test, at which each of up to three networks needs 20 s: a next one begins where half of that is left."""
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+
+    class Slow(SameBatch):
+        per_epoch = 20
+
+        def __getitem__(self, number):
+            clock[0] += 1
+            return super().__getitem__(number)
+
+    config = replace(CONFIG, steps=None, epochs=1.0, budget=budget, members=3)
+    run = loop.Training(config, TASK, Slow(), None)
+    reports = list(run)
+    assert run.progress.member + 1 == trained
+    assert len(reports) == min(budget, 20 * trained)
+    assert run.progress.finished
+    shares = [report.progress for report in reports]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.2

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lmgen.applied.averaged import Averaged
 from lmgen.data.corpus import Corpus
 from lmgen.models import scoring
 from lmgen.models.mixed import Mixed
@@ -21,15 +22,16 @@ from lmgen.training.finishing.mixture import GAIN, averaging, mixture
 @dataclass(frozen=True)
 class Finished:
     """The first network, at the temperature that was fitted to it (1 for none), with the mean nats of the validation text in the
-    metadata of both; `mixed` is that network with others and with n-grams, or None where these gain nothing."""
+    metadata of both; `mixed` is that network with others and, of a language model, with n-grams, or None where these gain
+    nothing."""
 
-    network: Recurrent
+    network: Recurrent | Averaged
     temperature: float
-    mixed: Mixed | None
+    mixed: Mixed | Averaged | None
     times: float  # how many times as long as by the network alone scoring takes with the other parts
 
     @property
-    def best(self) -> Recurrent | Mixed:
+    def best(self) -> Recurrent | Mixed | Averaged:
         """The model that was made."""
         return self.mixed or self.network
 
@@ -39,7 +41,8 @@ class Finished:
         rows = {"evaluation temperature": f"{self.temperature:g}, in the weights"} if self.temperature != 1 else {}
         if self.mixed:
             nats = self.network.provenance.about["valid_nats"]
-            rows["mixed with"] = f"{self.mixed.described}; the network alone: {nats:.4f} nats a symbol"
+            per = self.network.kind.per
+            rows[self.mixed.joined_by] = f"{self.mixed.described}; the network alone: {nats:.4f} nats a {per}"
         return rows
 
     def sentences(self, shown: Callable[[float], str]) -> Iterator[str]:
@@ -48,7 +51,7 @@ class Finished:
         if self.temperature != 1:
             yield f"evaluation temperature {self.temperature:g}: validation {alone}"
         if self.mixed:
-            yield f"mixed with {self.mixed.described}: validation {shown(self.best.provenance.about['valid_nats'])}"
+            yield f"{self.mixed.joined_by} {self.mixed.described}: validation {shown(self.best.provenance.about['valid_nats'])}"
 
 
 def validations(data: Corpus) -> float:
@@ -79,3 +82,19 @@ def finished(networks: Sequence[Recurrent], ngrams: Fitted, valid: np.ndarray) -
         mixed = averaging(chosen, nats, ngrams.lm)
     times = len(chosen) + (time.monotonic() - begun) / max(took, 1e-9)
     return Finished(chosen[0], fitted, mixed, times)
+
+
+def averaged(networks: Sequence[Averaged], valid: Any) -> Finished:
+    """The best model that can be made of networks that label, by validation text."""
+    each = [[*one.logits(valid)] for one in networks]
+    nats, facts = networks[0].judged(valid, each[0])
+    about = networks[0].provenance.about
+    first = replace(networks[0], provenance=replace(networks[0].provenance, about={**about, "valid_nats": nats, **facts}))
+    chosen, kept = [first], [each[0]]
+    for other, further in zip(networks[1:], each[1:], strict=True):
+        together = [first.together(several) for several in zip(*kept, further, strict=True)]
+        with_it, found = first.judged(valid, together)
+        if with_it < (1 - GAIN) * nats:
+            chosen, kept, nats, facts = [*chosen, other], [*kept, further], with_it, found
+    origin = replace(first.provenance, about={**about, "valid_nats": nats, **facts})
+    return Finished(first, 1.0, first.joined(chosen, origin) if len(chosen) > 1 else None, len(chosen))

@@ -57,8 +57,9 @@ def command(found: Chosen, files: Iterable[str], options: Mapping[str, Any]) -> 
     """The command that takes the same steps whatever the speed of the machine: with the same seed it gives the same model."""
     asked = _asked(options)
     values = {**asked, **_values(found)}
-    if found.plan:
-        values = {name: value for name, value in values.items() if name not in table.names("end")} | {"steps": found.plan.steps}
+    ends = {"steps": found.plan.steps} if found.plan else {name: asked[name] for name in table.names("end") if name in asked}
+    if ends:
+        values = {name: value for name, value in values.items() if name not in table.names("end")} | ends
     words = ["lmgen", "train", *files]
     for option in table.TRAIN:
         value = values.get(option.name)
