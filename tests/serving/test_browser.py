@@ -177,8 +177,10 @@ def test_words_keep_their_spaces(visit, name):
     text = page.locator("#surprise").get_by_label("Text", exact=True)
     for written, place, expected in (("re kimo", 1, "^re (?! )"), ("re kimo", 0, "^(?! )")):
         text.fill(written)
+        settled(page, "surprise")
         expect(options(page, "surprise")).to_have_count(3, timeout=PATIENCE)
         options(page, "surprise").nth(place).click()
+        expect(options(page, "surprise").nth(place)).to_have_attribute("aria-selected", "true", timeout=PATIENCE)
         button = page.get_by_label("The chosen symbol").get_by_role("button").first
         symbol = button.text_content().removeprefix("␣")
         button.click()
