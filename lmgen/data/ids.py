@@ -59,6 +59,10 @@ class Ids:
         """The number of predicted symbols, each EOS included."""
         return len(self.stream) - 1
 
+    def predicted(self, most: int) -> np.ndarray:
+        """The first symbols that are predicted, at most so many."""
+        return self.stream[1 : most + 1]
+
     @property
     def characters_per_symbol(self) -> float:
         return self.characters / max(1, self.symbols)

@@ -244,6 +244,14 @@ class CodedPairs:
         start, last = self.starts + self.sources, self.starts + self.lengths
         return float((ends[last] - ends[start]).sum()) / max(1, self.symbols)
 
+    def predicted(self, most: int) -> np.ndarray:
+        """The first symbols that are predicted: those of whole targets, at most so many."""
+        each = self.lengths - self.sources
+        ends = np.cumsum(each)
+        k = int(np.searchsorted(ends, most, "right"))
+        first = self.starts[:k] + self.sources[:k] + 1 - (ends - each)[:k]
+        return self.stream[np.repeat(first, each[:k]) + np.arange(ends[k - 1] if k else 0)]
+
     @property
     def symbols(self) -> int:
         """The number of symbols that are predicted: those of the targets, with an EOS for each."""
