@@ -9,7 +9,7 @@ from lmgen.errors import InputError
 from lmgen.labelled.packing import sizes
 from lmgen.networks.translating import TranslatorConfig
 from lmgen.options import table
-from lmgen.structured.pairs import PairCorpus
+from lmgen.structured.bitext import PairCorpus
 
 WORDS = {"size": 256, "embedding": 256, "dropout": 0.3, "tie": True, "smoothing": 0.1}
 CHARACTERS = {"size": 256, "embedding": 64, "dropout": 0.1, "tie": False, "smoothing": 0.0}

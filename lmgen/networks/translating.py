@@ -22,7 +22,7 @@ from lmgen.nn import cross_entropy, model, recurrence
 from lmgen.nn.embedding import Rows, lookup
 from lmgen.nn.model import NetworkConfig, Params
 from lmgen.nn.precision import product
-from lmgen.structured.pairs import CodedPairs
+from lmgen.structured.bitext import CodedPairs
 
 NEVER = -1e9  # the score of what cannot be attended to
 TINY = 1e-30

@@ -16,7 +16,7 @@ from lmgen.defaults import language, translating
 from lmgen.defaults.config import TrainingConfig
 from lmgen.errors import InputError
 from lmgen.networks.translating import TranslatorConfig
-from lmgen.structured.pairs import PairCorpus, encode
+from lmgen.structured.bitext import PairCorpus, encode
 from lmgen.tasks.sampled import rates_of, room_for
 from lmgen.tasks.translate import Translate
 from lmgen.training import loop, parallel
