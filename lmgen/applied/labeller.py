@@ -83,7 +83,7 @@ class Labeller(Calibrated, Taught, ShowsUnits):
         lengths = data.lengths[chosen]
         packing.check(lengths)
         rows = max(packing.ROUND, 1 << (int(lengths.max()) + 1).bit_length())  # powers of two: few shapes to compile
-        columns = [[int(chosen[k]) for k in column] for column in packing.best_fit(lengths, rows)]
+        columns = [chosen[column].tolist() for column in packing.best_fit(lengths, rows)]
         width = min(WIDTH, 1 << (len(columns) - 1).bit_length(), max(1, AT_MOST // rows))
         parts = [columns[i : i + width] for i in range(0, len(columns), width)]
         most = 1 << (max(sum(map(len, part)) for part in parts) - 1).bit_length()

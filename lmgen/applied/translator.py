@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -23,7 +23,8 @@ from lmgen.networks import translating
 from lmgen.networks.decoding import Found, Search, decode
 from lmgen.networks.translating import Inputs, TranslatorConfig
 from lmgen.pages import notebook
-from lmgen.structured.pairs import LONGEST, CodedPairs, Pair, encode
+from lmgen.structured.bitext import LONGEST, CodedPairs, encode
+from lmgen.structured.pairs import Pair
 from lmgen.system import devices
 from lmgen.system.cluster import group
 
@@ -135,16 +136,16 @@ class Translator(Network, Taught, ScoresPairs, ShowsUnits):
         length = int(batch.lengths[b, rank])
         ended = bool(batch.ended[b, rank])
         ids, unit = batch.ids[: length - ended, b, rank].tolist(), UNITS[self.vocab.unit]
-        symbols = [self._spelt(one, data.others) for one in ids]
+        symbols = [self._spelt(one, data.others[k]) for one in ids]
         text = subword.written(self.vocab.join(symbols)) if unit.learns else unit.join(symbols)
         start, many = int(data.starts[k]), int(data.sources[k])
-        read = [self._spelt(one, data.others) for one in data.stream[start : start + many].tolist()]
+        read = [self._spelt(one, data.others[k]) for one in data.stream[start : start + many].tolist()]
         rows = batch.weights.shape[-1]
         weights = batch.weights[:length, b, rank, rows - 1 - many : rows - 1]
         shown, seen = (tuple(self.vocab.shown(one).removeprefix(unit.lead) for one in some) for some in (symbols, read))
         return Translation(source, text, float(batch.nats[b, rank]), shown, seen, weights, ended)
 
-    def _spelt(self, id: int, others: list[str]) -> str:
+    def _spelt(self, id: int, others: Sequence[str]) -> str:
         return others[id - len(self.vocab) - 1] if id > len(self.vocab) else self.vocab.spell(id)
 
     def score(self, pairs: Iterable[Pair | None]) -> Iterator[PairScore]:

@@ -21,7 +21,7 @@ from lmgen.data.reading import Piece
 from lmgen.data.split import utf_8
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.errors import LmgenError
-from lmgen.system import cache
+from lmgen.system import cache, files
 
 COUNTS = 7 + 256  # integers that count
 BEHIND = 8 * (COUNTS + 1)  # bytes behind the ids
@@ -59,6 +59,10 @@ class Ids:
         """The number of predicted symbols, each EOS included."""
         return len(self.stream) - 1
 
+    def predicted(self, most: int) -> np.ndarray:
+        """The first symbols that are predicted, at most so many."""
+        return self.stream[1 : most + 1]
+
     @property
     def characters_per_symbol(self) -> float:
         return self.characters / max(1, self.symbols)
@@ -70,21 +74,29 @@ def encode(pieces: Iterable[Piece], vocab: Vocab) -> Ids:
 
 
 def encode_sides(sides: Iterator[tuple[bool, Piece | Encoded]], vocab: Vocab, keys: Sequence[str | None]) -> list[Ids]:
-    """The ids of each side of a text (the second is held out), written into files of the cache in one pass.
+    """The ids of each side of a text (the second is held out), as `written` has them."""
+    return [Ids.of(stream, counts, vocab) for stream, counts in written(sides, [Encoder(vocab) for _ in keys], keys)]
+
+
+def written(
+    sides: Iterable[tuple[bool, Any]], encoders: Sequence[Encoder], keys: Sequence[str | None]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The stream of each side of a text (the second is held out) and the counts of its encoder, written in one pass into files of
+    the cache, which are mapped into memory.
 
     With keys (fingerprints of text, split, side and vocabulary) the files stay and serve the next run, which does not read the
     text. Raises LmgenError where a file does not hold what was written.
     """
     folder = cache.folder("corpora")
     kept = [folder / f"{key}-{COUNTS + 1}.ids" if key else None for key in keys]
-    found = [ids for path in kept if path and (ids := _mapped(path, vocab))]
+    found = [ids for path, encoder in zip(kept, encoders, strict=True) if path and (ids := _mapped(path, encoder))]
     if len(found) == len(keys):
         for path in filter(None, kept):
             os.utime(path)
         return found
     cache.clear_old(folder)
     with contextlib.ExitStack() as stack:
-        writers = [_Writer(folder, vocab, stack) for _ in keys]
+        writers = [_Writer(folder, encoder, stack) for encoder in encoders]
         for side, piece in sides:
             writers[side].add(piece)
         return [writer.finish(path) for writer, path in zip(writers, kept, strict=True)]
@@ -100,14 +112,17 @@ class Encoded:
 
 class Encoder:
     """The ids of one side of a text, piece by piece. `counts` [COUNTS] are the number of ids, the first EOS included, and the
-    sums of the fields of `Ids`, in their order."""
+    sums of the fields of `Ids`, in their order; all ids are below `kinds`. One of another structure overrides `encoded` and
+    counts in its own way, but for the number of ids."""
 
-    def __init__(self, vocab: Vocab):
-        self.vocab, self.eos = vocab, np.array([EOS], vocab.dtype).tobytes()
+    def __init__(self, vocab: Vocab, kinds: int = 0):
+        self.vocab, self.kinds = vocab, kinds or len(vocab)
+        self.dtype = np.dtype("<u2" if self.kinds <= 1 << 16 else "<u4")
+        self.eos = np.array([EOS], self.dtype).tobytes()
         self.counts = np.zeros(COUNTS, np.int64)
         self.counts[0] = 1
 
-    def encoded(self, piece: Piece | Encoded) -> bytes | memoryview:
+    def encoded(self, piece: Any) -> bytes | memoryview:
         """The ids of the next piece, with the EOS that ends it."""
         if isinstance(piece, Encoded):
             self.counts += piece.counts
@@ -133,53 +148,64 @@ def bytes_in(text: str) -> np.ndarray:
 class _Writer:
     """One side of a text on its way into a file; the stack closes it and removes the name that only its writing has."""
 
-    def __init__(self, folder: Path, vocab: Vocab, stack: contextlib.ExitStack):
+    def __init__(self, folder: Path, encoder: Encoder, stack: contextlib.ExitStack):
         handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
-        self.path, self.encoder, self.sum = Path(name), Encoder(vocab), 0
+        self.path, self.encoder, self.sum = Path(name), encoder, 0
         stack.callback(cache.remove, self.path)
-        self.file = stack.enter_context(os.fdopen(handle, "wb"))
-        self._write(self.encoder.eos)
+        self.file, self.held = os.fdopen(handle, "wb"), bytearray(encoder.eos)
+        stack.callback(self._close)
 
-    def add(self, piece: Piece | Encoded) -> None:
-        self._write(self.encoder.encoded(piece))
+    def add(self, piece: Any) -> None:
+        self.held += self.encoder.encoded(piece)
+        if len(self.held) > BLOCK:
+            self._write()
 
-    def finish(self, kept: Path | None) -> Ids:
+    def finish(self, kept: Path | None) -> tuple[np.ndarray, np.ndarray]:
         """Write the counts, give the file the name `kept`, if any, once it is on the disk, verify it and map it into memory."""
-        self._write(self.encoder.counts.astype("<i8").tobytes())
-        self._write(np.array([self.sum], "<i8").tobytes())
-        self.file.flush()
+        self.held += self.encoder.counts.astype("<i8").tobytes()
+        self._write()
+        self.held += np.array([self.sum], "<i8").tobytes()
+        self._write()
         if kept:
             os.fsync(self.file.fileno())
         self.file.close()
         path = self.path
         with contextlib.suppress(PermissionError):  # on Windows, where another process uses the file of that name
             path = path.replace(kept) if kept else path
-        ids = _mapped(path, self.encoder.vocab)
+        ids = _mapped(path, self.encoder)
         if ids is None:
             cache.remove(path)
             raise LmgenError(f"the ids in {self.path.parent} are not those that were written: the disk or the memory is faulty")
         return ids
 
-    def _write(self, content: bytes | memoryview) -> None:
-        self.file.write(content)
-        self.sum = zlib.crc32(content, self.sum)
+    def _write(self) -> None:
+        with files.explained(f"cannot prepare the text in {self.path.parent}", "; free some space, or set XDG_CACHE_HOME"):
+            self.file.write(self.held)
+            self.file.flush()
+        self.sum = zlib.crc32(self.held, self.sum)
+        self.held = bytearray()
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError):  # the disk is still full
+            self.file.close()
 
 
-def _mapped(path: Path, vocab: Vocab) -> Ids | None:
-    """An id file mapped into memory; None where it is missing or damaged, or holds ids beyond the vocabulary."""
+def _mapped(path: Path, encoder: Encoder) -> tuple[np.ndarray, np.ndarray] | None:
+    """An id file mapped into memory, and its counts; None where it is missing or damaged, or has ids that the encoder has not."""
+    dtype = encoder.dtype
     try:
         with open(path, "rb") as file:
-            length = (os.fstat(file.fileno()).st_size - BEHIND) // vocab.dtype.itemsize
-            checked, left = 0, length * vocab.dtype.itemsize
+            length = (os.fstat(file.fileno()).st_size - BEHIND) // dtype.itemsize
+            checked, left = 0, length * dtype.itemsize
             while left > 0 and (block := file.read(min(BLOCK, left))):
                 checked, left = zlib.crc32(block, checked), left - len(block)
-                if np.frombuffer(block, vocab.dtype).max() >= len(vocab):
+                if np.frombuffer(block, dtype).max() >= encoder.kinds:
                     return None
             behind = file.read()
             counts, checked = np.frombuffer(behind[:-8], "<i8"), zlib.crc32(behind[:-8], checked)
             if length < 1 or len(behind) != BEHIND or counts[0] != length or int.from_bytes(behind[-8:], "little") != checked:
                 return None
-            stream = np.memmap(file, vocab.dtype, "r", shape=(length,))
-        return Ids.of(stream, counts, vocab)
+            stream = np.memmap(file, dtype, "r", shape=(length,))
+        return stream, counts
     except (OSError, ValueError):
         return None

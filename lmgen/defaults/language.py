@@ -181,7 +181,7 @@ def choose(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()
 def plan(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()) -> Plan:
     """The best plan for this corpus; what `wanted` gives (not None) is kept. Raises InputError for a step that is too large."""
     given = {name: value for name, value in wanted.items() if value is not None}
-    draws = _draws(len(corpus.vocab), given)
+    draws = draws_for(len(corpus.vocab), given)
     rates = rates_of(corpus.train, len(corpus.vocab)) if draws else None
     plans = [_planned(fit, corpus, carry, given, pace, rates) for fit in _candidates(corpus, given)]
     best = min(one.ratio for one in plans)
@@ -212,7 +212,7 @@ def _candidates(corpus: Any, given: Mapping[str, Any]) -> list[Size]:
     if attends or "budget" not in given:
         fits = ATTENTION if attends else CHARACTERS if characters else WORDS
         return [next(size for size in fits if symbols <= size.symbols)]
-    norm, among_few = given.get("layer_norm", symbols > NORMED), _draws(kinds, given) > 0
+    norm, among_few = given.get("layer_norm", symbols > NORMED), draws_for(kinds, given) > 0
     grid = {"size": SIZES, "layers": LAYERS, "batch": BATCHES if corpus.valid else BATCHES[:1]}
     found: dict[Size, int] = {}  # with the memory that each needs
     for size, layers, batch in product(*((given[name],) if name in given else values for name, values in grid.items())):
@@ -245,7 +245,7 @@ def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: P
     network = NetworkConfig(vocab=len(corpus.vocab), **shape)
     among = None
     if rates is not None:
-        train["sampled"] = _draws(network.vocab, given)
+        train["sampled"] = draws_for(network.vocab, given)
         among = room_for(rates, per_step, train["sampled"])
     seconds = pace.seconds(network, train["batch"], train["window"], among)
     train |= _ends(train, symbols, seconds, bool(corpus.valid), law(network.vocab).most_passes)
@@ -260,7 +260,7 @@ def _planned(fit: Size, corpus: Any, carry: bool, given: dict[str, Any], pace: P
     return Plan(shape, train, steps, seconds, pace.source, facts, law(network.vocab).ratio(facts))
 
 
-def _draws(kinds: int, given: Mapping[str, Any]) -> int:
+def draws_for(kinds: int, given: Mapping[str, Any]) -> int:
     """The symbols that a step draws to predict among; 0 if it predicts among all kinds."""
     usual = SAMPLED if kinds >= SAMPLED_FROM and given.get("direction") != "both" else 0
     return given.get("sampled", usual)

@@ -9,7 +9,7 @@ from lmgen.errors import InputError
 from lmgen.labelled.packing import sizes
 from lmgen.networks.translating import TranslatorConfig
 from lmgen.options import table
-from lmgen.structured.pairs import PairCorpus
+from lmgen.structured.bitext import PairCorpus
 
 WORDS = {"size": 256, "embedding": 256, "dropout": 0.3, "tie": True, "smoothing": 0.1}
 CHARACTERS = {"size": 256, "embedding": 64, "dropout": 0.1, "tie": False, "smoothing": 0.0}
@@ -24,11 +24,14 @@ def choose(
 ) -> tuple[TranslatorConfig, dict[str, Any]]:
     """The network and the fields of TrainingConfig for this text; what `wanted` gives (not None) is kept.
 
-    Raises InputError for copying without attention.
+    A step of a text with many kinds of target symbols predicts among few, as for language models, but for copying: the mixture
+    of both needs probabilities. Raises InputError for copying without attention, or with `sampled`.
     """
     given = {name: value for name, value in wanted.items() if value is not None}
     if given.get("copy") and given.get("attention") is False:
         raise InputError("--copy copies what attention looks at: leave out --no-attention, or --copy")
+    if given.get("copy") and given.get("sampled"):
+        raise InputError("--copy needs the probabilities of all words, and --sampled predicts among few: leave out one of them")
     characters = data.vocab.unit == "char"
     shape: dict[str, Any] = CHARACTERS if characters else WORDS
     shape = shape | {name: given[name] for name in (*table.names("network"), "attention", "copy", "smoothing") if name in given}
@@ -38,6 +41,7 @@ def choose(
     rows, symbols = sizes(data.train.lengths)[0], int(data.train.lengths.sum())
     step = SYMBOLS if symbols > 200 * SYMBOLS else FEW
     train: dict[str, Any] = {"batch": max(1, round(step / rows)), "window": rows, "learning_rate": 3e-3}
+    train["sampled"] = 0 if network.copy else language.draws_for(data.targets, given)
     train |= {name: given[name] for name in table.names("training", "end") if name in given}
     a_pass = max(1, symbols // (train["batch"] * train["window"]))
     if not given.keys() & {"steps", "epochs", "budget"}:

@@ -7,9 +7,9 @@ other. What is left over at its end are EOS. Shapes: T rows, B columns, K sequen
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,31 +59,63 @@ def _rows(longest: int) -> int:
     return -(-(longest + 2) // ROUND) * ROUND
 
 
-def best_fit(lengths: np.ndarray, rows: int) -> list[list[int]]:
-    """The sequences of each column, by best fit of the longest first."""
-    columns: list[list[int]] = []
-    open_columns: dict[int, list[int]] = {}  # by the rows that are left …
+@dataclass(frozen=True)
+class Columns(Sequence[list[int]]):
+    """The sequences of each column: those of column c are `members` [n] from place `ends[c - 1]` to `ends[c]`."""
+
+    members: np.ndarray
+    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[c] for c in range(*index.indices(len(self)))]
+        c = range(len(self))[index]
+        return self.members[self.ends[c - 1] if c else 0 : self.ends[c]].tolist()
+
+    def sums(self, weights: np.ndarray) -> np.ndarray:
+        """The sum of the weights [sequences] of each column."""
+        return np.diff(np.cumsum(weights[self.members], dtype=np.int64)[self.ends - 1], prepend=0)
+
+
+def best_fit(lengths: np.ndarray, rows: int) -> Columns:
+    """The sequences of each column, by best fit of the longest first: all of one length at a time."""
+    order = np.argsort(-np.asarray(lengths, np.int32), kind="stable").astype(np.int32)
+    column = np.empty(len(order), np.int32)  # of each sequence in this order
+    open_columns: dict[int, np.ndarray] = {}  # by the rows that are left, the one filled last at the end …
     lefts: list[int] = []  # … in order
-    for k in np.argsort(-lengths, kind="stable").tolist():
-        need = int(lengths[k]) + 1
-        at = bisect_left(lefts, need)
-        if at == len(lefts):
-            columns.append([])
-            left, column = rows - 1, len(columns) - 1
-        else:
-            left = lefts[at]
-            column = open_columns[left].pop()
-            if not open_columns[left]:
-                del lefts[at], open_columns[left]
-        columns[column].append(k)
-        left -= need
-        if left not in open_columns:
-            insort(lefts, left)
-        open_columns.setdefault(left, []).append(column)
-    return columns
+    done = columns = 0
+    kinds, counts = np.unique(lengths, return_counts=True)
+    for need, many in zip((kinds[::-1] + 1).tolist(), counts[::-1].tolist(), strict=True):
+        end = done + many
+        while done < end:
+            at = bisect_left(lefts, need)
+            left = lefts[at] if at < len(lefts) else rows - 1
+            each = left // need  # a column is filled before another is begun
+            wanted = -(-(end - done) // each)
+            if at == len(lefts):
+                chosen, columns = np.arange(columns, columns + wanted, dtype=np.int32), columns + wanted
+            else:
+                stack = open_columns[left]
+                chosen, open_columns[left] = stack[::-1][:wanted], stack[: max(0, len(stack) - wanted)]
+                if not len(open_columns[left]):
+                    del lefts[at], open_columns[left]
+            placed = min(end - done, each * len(chosen))
+            column[done : done + placed] = np.repeat(chosen, each)[:placed]
+            in_last = placed - each * (len(chosen) - 1)
+            for some, filled in ((chosen[:-1], each), (chosen[-1:], in_last)):
+                if len(some):
+                    rest = left - filled * need
+                    if rest not in open_columns:
+                        insort(lefts, rest)
+                    open_columns[rest] = np.concatenate([open_columns.get(rest, some[:0]), some])
+            done += placed
+    return Columns(order[np.argsort(column, kind="stable")], np.cumsum(np.bincount(column, minlength=columns)))
 
 
-def block(columns: list[list[int]], starts: np.ndarray, lengths: np.ndarray, rows: int, width: int, most: int) -> Block:
+def block(columns: Sequence[list[int]], starts: np.ndarray, lengths: np.ndarray, rows: int, width: int, most: int) -> Block:
     """`width` columns of `rows` rows with room for `most` sequences; `starts` are the places of their first symbols."""
     places = np.full((rows, width), -1, np.int64)
     slots = np.full((rows, width), most, np.int32)
@@ -121,7 +153,7 @@ class _Part:
 
     rows: int
     width: int
-    columns: list[list[int]]
+    columns: Columns
     own: int
     most: int
 
@@ -152,15 +184,17 @@ class Packing:
         below = 0
         for rows in sizes(lengths):
             chosen = np.flatnonzero((lengths > below) & (lengths <= rows - 2))
-            columns = [[int(chosen[k]) for k in column] for column in best_fit(lengths[chosen], rows)]
+            columns = best_fit(lengths[chosen], rows)
+            columns = replace(columns, members=chosen[columns.members].astype(np.int32))
             width = min(len(columns), max(1, round(symbols / rows)))
             own = -(-width // share.devices)
-            most = sum(sorted(map(len, columns), reverse=True)[:own])
+            most = _largest(np.diff(columns.ends, prepend=0), own)
             self._parts.append(_Part(rows, width, columns, own, most))
             below = rows - 2
-        self.per_epoch = sum(part.steps for part in self._parts)
+        self._ends = np.cumsum([part.steps for part in self._parts])
+        self.per_epoch = int(self._ends[-1])
         kinds = lengths if kinds is None else kinds
-        by_kind = np.argsort(kinds, kind="stable")
+        by_kind = np.argsort(kinds, kind="stable").astype(np.int32)
         self._groups = np.split(by_kind, np.flatnonzero(np.diff(kinds[by_kind])) + 1)
         self._epoch = -1
 
@@ -172,28 +206,29 @@ class Packing:
 
     def room(self, weights: np.ndarray) -> dict[int, int]:
         """The most that the weights of a block's sequences sum to, by the number of rows; those of one kind weigh the same."""
-        return {
-            part.rows: sum(sorted((int(weights[column].sum()) for column in part.columns), reverse=True)[: part.own])
-            for part in self._parts
-        }
+        return {part.rows: _largest(part.columns.sums(weights), part.own) for part in self._parts}
 
     def __getitem__(self, step: int) -> Block:
         epoch, within = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._shuffle(epoch)
-        part, columns = self._steps[within]
-        columns = columns[self.share.device :: self.share.devices]
-        drawn = [[int(self._instead[k]) for k in part.columns[c]] for c in columns]
+        turn = int(self._turns[within])
+        which = int(np.searchsorted(self._ends, turn, "right"))
+        part, order = self._parts[which], self._orders[which]
+        columns = order[turn - self._ends[which] + part.steps :: part.steps][self.share.device :: self.share.devices]
+        drawn = [self._instead[part.columns[c]].tolist() for c in columns.tolist()]
         return block(drawn, self.starts, self.lengths, part.rows, part.own, part.most)
 
     def _shuffle(self, epoch: int) -> None:
         random = np.random.default_rng([self.seed, epoch])
-        self._instead = np.empty(len(self.lengths), np.int64)
+        self._instead = np.empty(len(self.lengths), np.int32)
         for group in self._groups:
             self._instead[group] = random.permutation(group)
-        steps = []
-        for part in self._parts:
-            order = random.permutation(len(part.columns))
-            steps += [(part, order[i :: part.steps]) for i in range(part.steps)]
-        self._steps = [steps[k] for k in random.permutation(len(steps))]
+        self._orders = [random.permutation(len(part.columns)) for part in self._parts]
+        self._turns = random.permutation(self.per_epoch)
         self._epoch = epoch
+
+
+def _largest(numbers: np.ndarray, many: int) -> int:
+    """The sum of so many of the largest numbers."""
+    return int(np.sort(numbers)[-many:].sum())

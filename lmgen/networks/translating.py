@@ -18,11 +18,11 @@ from jax import Array
 
 from lmgen.data.vocab import EOS, UNK
 from lmgen.labelled.packing import Block, taken
-from lmgen.nn import model, recurrence
+from lmgen.nn import cross_entropy, model, recurrence
 from lmgen.nn.embedding import Rows, lookup
 from lmgen.nn.model import NetworkConfig, Params
 from lmgen.nn.precision import product
-from lmgen.structured.pairs import CodedPairs
+from lmgen.structured.bitext import CodedPairs
 
 NEVER = -1e9  # the score of what cannot be attended to
 TINY = 1e-30
@@ -169,8 +169,8 @@ def gate(params: Params, hs: Array, precision: str) -> Array:
     return jax.nn.sigmoid((product(hs, params["gate"]["W"], precision) + params["gate"]["b"])[..., 0])
 
 
-def nats(config: TranslatorConfig, precision: str, params: Params, inputs: Inputs, targets: Array, key: Array | None) -> Array:
-    """−ln p of each target [M]; with a key that of training, which has dropout and label smoothing."""
+def nats(config: TranslatorConfig, precision: str, params: Params, inputs: Inputs, targets: Any, key: Array | None) -> Array:
+    """−ln p of each target [M], which may be `Among` few words; with a key that of training: dropout and label smoothing."""
     _, hs, memory = sides(config, precision, params, inputs, key)
     if config.head_norm:
         hs = model.normalised(params["head"], hs)
@@ -181,8 +181,11 @@ def nats(config: TranslatorConfig, precision: str, params: Params, inputs: Input
         context, weights = attend(params, hs, memory, visible, precision)
         chosen = joined(params, chosen, context.reshape(T * B, -1)[inputs.at], precision)
     chosen = model.dropped(config, chosen, key, config.layers - 1)
-    own, symbols = head(config, params), jnp.where(targets < config.targets, targets, UNK)
-    found = model.nats(own, chosen, symbols, precision)
+    own = head(config, params)
+    few = isinstance(targets, cross_entropy.Among)
+    symbols = targets.ids[targets.at] if few else jnp.where(targets < config.targets, targets, UNK)
+    narrow, at = cross_entropy.narrowed(own, targets if few else symbols)
+    found = model.nats(narrow, chosen, at, precision)
     if config.copy:
         copied = jnp.where(inputs.ids.T[inputs.at % B] == targets[:, None], weights.reshape(T * B, T)[inputs.at], 0).sum(-1)
         writes = jnp.where((targets < config.targets) | (copied == 0), jnp.exp(-found), 0)

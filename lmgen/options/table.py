@@ -253,7 +253,7 @@ TRAIN = (
         Whole(0, 1 << 20),
         None,
         "Words drawn to predict among in a step (sampled softmax); 0: all.",
-        "training mixture",
+        "training mixture pairs",
         FITTED,
     ),
     Option("clip", Bounded(0, kinds.LARGEST_FLOAT, open_low=True), None, "Largest global norm of the gradient.", "training", "1"),

@@ -1,34 +1,22 @@
-"""Pairs of a source and a target: TSV, JSONL, or two files side by side; recognised, read as a stream, and in numbers."""
+"""Pairs of a source and a target: TSV, JSONL, or two files side by side; recognised, and read as a stream."""
 
 from __future__ import annotations
 
 import json
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from lmgen.data import subword
 from lmgen.data.advice import number
 from lmgen.data.finding import STDIN, name_of, names_of
 from lmgen.data.reading import combined, known_encoding
-from lmgen.data.split import WHOLE, Split, fingerprint
-from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
 from lmgen.data.writing.normalization import AS_IT_IS, Normalization
 from lmgen.errors import InputError
-from lmgen.labelled.corpus import origin, share_of, sides, unit_of
 from lmgen.labelled.examples import Found, Head, are_numbers, head_of
-from lmgen.labelled.forms import Example, Source, wrong
+from lmgen.labelled.forms import Source, wrong
 
 FORMS = ("tsv", "jsonl", "parallel")
-RARE = 2  # where words come often, one that is seen less often is unknown; it may be copied from the source
-LONGEST = 2_048  # symbols of a pair: attention costs their square
 
 
 class Pair(NamedTuple):
@@ -78,6 +66,11 @@ class Pairs:
             pairs = _beside(source, beside(path, *self.example)) if self.example else _of_lines(source)
             yield from pairs if self.normal == AS_IT_IS else (pair.read_in(self.normal) for pair in pairs)
         self.sha256 = combined(digests)
+
+    @property
+    def how(self) -> str:
+        """How the bytes become pairs: files with the same bytes that are read alike have the same pairs."""
+        return f"pairs-{self.example is not None}-{self.encoding}-{self.errors}-{self.normal}"
 
 
 def open_(paths: Sequence[Path], how: Any) -> Pairs:
@@ -215,162 +208,3 @@ def _of_file(head: Head) -> Found | None:
     if not various or 2 * spelt < len(left) or are_numbers(left) or are_numbers(right):
         return None
     return Found("tsv", "translate", f"{head.name} has a text on each side of a TAB in {head.where}")
-
-
-# ---- in numbers --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CodedPairs:
-    """Pairs in numbers.
-
-    `stream` is `EOS x SEP y EOS x SEP y EOS`, where SEP is the id behind the vocabulary, and ids beyond it are the words of
-    `others`, which are not in the vocabulary. Pair k has `lengths[k]` symbols from `starts[k]` on, SEP included, of which the
-    first `sources[k]` are the source.
-    """
-
-    stream: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-    sources: np.ndarray
-    words: tuple[str, ...] = ()
-    others: list[str] = field(default_factory=list)
-
-    @cached_property
-    def characters_per_symbol(self) -> float:
-        """Of the symbols of targets, with one for each EOS."""
-        sizes = np.array([1] * SPECIAL + [*map(subword.characters, self.words), 1, *map(len, self.others)])
-        ends = np.cumsum(sizes[self.stream])
-        start, last = self.starts + self.sources, self.starts + self.lengths
-        return float((ends[last] - ends[start]).sum()) / max(1, self.symbols)
-
-    @property
-    def symbols(self) -> int:
-        """The number of symbols that are predicted: those of the targets, with an EOS for each."""
-        return int((self.lengths - self.sources).sum())
-
-    @property
-    def sequences(self) -> int:
-        return len(self.lengths)
-
-
-@dataclass(frozen=True)
-class PairCorpus:
-    """The data of a training on pairs. The first `targets` ids of the vocabulary can be predicted; the others are of sources."""
-
-    train: CodedPairs
-    valid: CodedPairs | None
-    vocab: Vocab
-    targets: int
-    known: np.ndarray
-    sha256: str
-    notes: tuple[str, ...] = ()
-    split: Split = WHOLE
-    vectors: None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def summary(self) -> str:
-        """What there is to learn, in words."""
-        return f"pairs, whose targets have {self.targets - SPECIAL:,} different symbols"
-
-
-def encode(pairs: Iterable[tuple[Sequence[str], Sequence[str]]], vocab: Vocab) -> CodedPairs:
-    """Pairs of symbols in numbers."""
-    separator = len(vocab)
-    others: dict[str, int] = {}
-    stream, lengths, sources = array("i", [EOS]), array("q"), array("q")
-
-    def ids(symbols: Sequence[str]) -> list[int]:
-        known = vocab.ids
-        return [known[one] if one in known else separator + 1 + others.setdefault(one, len(others)) for one in symbols]
-
-    for source, target in pairs:
-        stream.extend([*ids(source), separator, *ids(target), EOS])
-        lengths.append(len(source) + 1 + len(target))
-        sources.append(len(source))
-    of_pairs, of_sources = (np.frombuffer(some, np.int64) if some else np.zeros(0, np.int64) for some in (lengths, sources))
-    starts = np.cumsum(of_pairs + 1) - of_pairs
-    return CodedPairs(np.frombuffer(stream, np.int32), starts, of_pairs, of_sources, vocab.symbols, [*others])
-
-
-def load(
-    pairs: Pairs,
-    valid: Pairs | None,
-    task: str,
-    unit: str | None,
-    min_count: int = 1,
-    vocab_size: int | None = None,
-    unk_token: str | None = None,
-    vocab: Vocab | None = None,
-    split: Split | None = None,
-    labels: int | None = None,
-) -> PairCorpus:
-    """Split and encode pairs, with the vocabulary of a model and the number of its ids that can be predicted (`labels`) if given.
-
-    Without validation text a tenth of the pairs is held out, chosen by their sources. The vocabulary comes from the training part
-    only; ids of symbols that targets have come first. Pairs of more than `LONGEST` symbols are left out. Raises InputError where
-    there is nothing to train on.
-    """
-    unit = unit or (vocab.unit if vocab else unit_of(Example(text) for pair in pairs for text in (pair.source, pair.target)))
-    reader = vocab or Vocab(unit, (), unk_token)
-    count = sum(1 for _ in pairs)
-    if not count:
-        raise InputError(f"there is no pair in {names_of(pairs.paths)}: give a file with at least one")
-    split = split or (WHOLE if valid else share_of(count))
-    if split != WHOLE and all(held for held, _ in sides(pairs, split)):
-        split = WHOLE
-    notes: dict[str, None] = {}
-
-    def coded(text: Pairs, held_out: bool, vocab: Vocab) -> CodedPairs:
-        long = 0
-
-        def symbols() -> Iterator[tuple[list[str], list[str]]]:
-            nonlocal long
-            for held, pair in sides(text, split if text is pairs else WHOLE):
-                if text is pairs and held != held_out:
-                    continue
-                both = vocab.split(pair.source), vocab.split(pair.target)
-                if sum(map(len, both)) > LONGEST:
-                    long += 1
-                else:
-                    yield both
-
-        found = encode(symbols(), vocab)
-        if long:
-            notes[f"left out {number(long, 'pair')} of more than {LONGEST:,} symbols"] = None
-        return found
-
-    if vocab is None:
-        of_sources, of_targets = Counter[str](), Counter[str]()
-        for held, pair in sides(pairs, split):
-            if not held:
-                of_sources.update(reader.split(pair.source))
-                of_targets.update(reader.split(pair.target))
-        vocab, labels = _vocabulary(of_sources, of_targets, unit, min_count, vocab_size, unk_token)
-    known = {fingerprint(pair.target) for pair in pairs}
-    train = coded(pairs, False, vocab)
-    if not train.sequences:
-        raise InputError(f"all pairs of {names_of(pairs.paths)} are too long: give parts of at most {LONGEST:,} symbols")
-    rest = coded(valid or pairs, True, vocab) if valid or split != WHOLE else None
-    sha256, said = origin(pairs, valid)
-    fingerprints = np.sort(np.fromiter(known, np.uint64, len(known)))
-    rest = rest if rest and rest.sequences else None
-    return PairCorpus(train, rest, vocab, labels or len(vocab), fingerprints, sha256, (*said, *notes), split)
-
-
-def _vocabulary(
-    of_sources: Counter[str], of_targets: Counter[str], unit: str, min_count: int, size: int | None, unk_token: str | None
-) -> tuple[Vocab, int]:
-    """The vocabulary of both sides, and the number of its ids that can be predicted, which are the first."""
-    if UNITS[unit].learns:
-        vocab = Vocab.of(of_sources + of_targets, unit, min_count, size, unk_token)
-        return vocab, len(vocab)
-    least = max(min_count, RARE) if unit != "char" and of_targets.total() > 10 * len(of_targets) else min_count
-    targets = Vocab.of(of_targets, unit, least, size, unk_token)
-    rest = of_sources + of_targets
-    for symbol in targets.symbols:
-        del rest[symbol]
-    kept = [s for s, n in sorted(rest.items(), key=lambda one: (-one[1], one[0])) if n >= least and s not in targets.ids]
-    kept = kept[: None if size is None else max(0, size - len(targets))]
-    return Vocab(unit, (*targets.symbols, *kept), unk_token), len(targets)

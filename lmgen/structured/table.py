@@ -14,7 +14,7 @@ from lmgen.data.finding import names_of
 from lmgen.errors import InputError
 from lmgen.labelled import corpus, examples
 from lmgen.labelled.examples import Found
-from lmgen.structured import forest, graphs, pairs, trees, views
+from lmgen.structured import bitext, forest, graphs, pairs, trees, views
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ PAIRS = Structure(
     pairs.recognise,
     pairs.named,
     pairs.open_,
-    pairs.load,
+    bitext.load,
     views.PAIRS,
 )
 TREES = Structure(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lmgen.data.ids import Ids
+from lmgen.data.vocab import UNK
 from lmgen.nn.cross_entropy import Among
 from lmgen.tasks.task import Batch
 
@@ -23,29 +23,23 @@ NEVER = 1e4  # ln π where there is no word: its logit is far below all others
 
 @dataclass(frozen=True)
 class Sampled:
-    """Batches of `symbols` targets with `draws` words a step beside their own.
+    """Batches whose targets are predicted among their own words and those of `draws` a step.
 
-    `batches[k]` depends on nothing but k and the text.
+    `batches[k]` depends on nothing but k and the text. A target that cannot be predicted is UNK.
     """
 
     batches: Any
-    symbols: int
     draws: int
     rates: np.ndarray  # [V] of each word among all symbols
     seed: tuple[int, int]
-
-    @cached_property
-    def room(self) -> int:
-        """The number of words that a step predicts among, with the places that stay free."""
-        return room_for(self.rates, self.symbols, self.draws)
 
     @cached_property
     def _cumulated(self) -> np.ndarray:
         return np.cumsum(self.rates)
 
     @cached_property
-    def _log_rates(self) -> np.ndarray:
-        return np.log(included(self.rates, self.symbols + self.draws)).astype(np.float32)
+    def _rooms(self) -> dict[int, int]:
+        return {}  # by the number of targets, of which a text has one or two
 
     @property
     def per_epoch(self) -> int:
@@ -59,20 +53,26 @@ class Sampled:
 
     def __getitem__(self, step: int) -> Batch:
         batch = self.batches[step]
+        targets = np.where(batch.targets < len(self.rates), batch.targets, UNK)
+        symbols = targets.size if batch.weights is None else int(np.count_nonzero(batch.weights))
+        room = self._rooms.get(targets.size) or room_for(self.rates, targets.size, self.draws)
+        self._rooms[targets.size] = room
         uniform = np.random.default_rng((*self.seed, step)).random(self.draws)
         drawn = np.minimum(np.searchsorted(self._cumulated, uniform, side="right"), len(self.rates) - 1)
-        own = np.unique(batch.targets)
-        others = np.setdiff1d(drawn, own)[: self.room - len(own)]
+        own = np.unique(targets)
+        others = np.setdiff1d(drawn, own)[: room - len(own)]
         ids = np.sort(np.concatenate([own, others])).astype(np.int32)
-        free = 0, self.room - len(ids)
-        at = np.searchsorted(ids, batch.targets).astype(np.int32)
-        log_rates = np.pad(self._log_rates[ids], free, constant_values=NEVER)
-        return batch._replace(targets=Among(at, np.pad(ids, free), log_rates))
+        free = 0, room - len(ids)
+        at = np.searchsorted(ids, targets).astype(np.int32)
+        log_rates = np.log(included(self.rates[ids], symbols + self.draws)).astype(np.float32)
+        return batch._replace(targets=Among(at, np.pad(ids, free), np.pad(log_rates, free, constant_values=NEVER)))
 
 
-def rates_of(ids: Ids, kinds: int) -> np.ndarray:
-    """The rate of each of so many kinds of symbols in a text, each counted once more than it occurs so that none is 0."""
-    counts = np.bincount(ids.stream[1 : MOST_COUNTED + 1], minlength=kinds) + 1.0
+def rates_of(data: Any, kinds: int) -> np.ndarray:
+    """The rate of each of so many kinds of symbols among those that are predicted of a text. Each is counted once more than it
+    occurs, so that none is 0."""
+    symbols = data.predicted(MOST_COUNTED)
+    counts = np.bincount(np.where(symbols < kinds, symbols, UNK), minlength=kinds) + 1.0
     return counts / counts.sum()
 
 

@@ -12,7 +12,7 @@ from lmgen.data.windows import ALL, Share
 from lmgen.labelled.packing import Packing
 from lmgen.networks import translating
 from lmgen.networks.translating import TranslatorConfig
-from lmgen.structured.pairs import CodedPairs
+from lmgen.structured.bitext import CodedPairs
 from lmgen.tasks.task import Batch, Task
 
 

@@ -57,8 +57,7 @@ def _of_device(task: Task, ids: Any, config: TrainingConfig, share: Share) -> An
     plain = task.batches(ids, config.batch, config.window, config.seed, share)
     if not config.sampled:
         return plain
-    symbols = config.symbols // share.devices
-    return Sampled(plain, symbols, config.sampled, rates_of(ids, task.network.vocab), (config.seed, share.device))
+    return Sampled(plain, config.sampled, rates_of(ids, task.network.classes), (config.seed, share.device))
 
 
 def placed(state: State) -> State:

@@ -23,7 +23,9 @@ def corpus(symbols, unit="char", kinds=90, length=40, valid=None):
     vocab = Kinds(range(kinds))
     vocab.unit = unit
     return SimpleNamespace(
-        train=SimpleNamespace(symbols=symbols, sequences=symbols // length, stream=np.arange(min(symbols, 100_000)) % kinds),
+        train=SimpleNamespace(
+            symbols=symbols, sequences=symbols // length, predicted=lambda most: np.arange(min(symbols, 100_000)) % kinds
+        ),
         valid=valid and SimpleNamespace(symbols=valid),
         vocab=vocab,
     )

@@ -22,7 +22,7 @@ from lmgen.networks import translating
 from lmgen.nn import model
 from lmgen.nn.cells import CELLS
 from lmgen.nn.model import NetworkConfig
-from lmgen.structured import pairs
+from lmgen.structured import bitext
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "format-2"
 LETTERS = Vocab("char", tuple("abcde"))
@@ -80,7 +80,7 @@ def test_what_a_translator_attends_to_is_what_its_units_hold():
     lm = lmgen.load(GOLDEN / "pairs", precision="f32").lm
     source = lm.vocab.split("kimo bade re")
     found = inspection.trace(lm, "kimo bade re")
-    data = pairs.encode([(source, ["bade", "re"])], lm.vocab)
+    data = bitext.encode([(source, ["bade", "re"])], lm.vocab)
     (block,) = packing.blocks(data.starts, data.lengths, 1)
     _, _, memory = translating.sides(lm.config, lm.precision, lm.params, translating.inputs_of(data, block, 4)[0])
     held = np.concatenate([layer.units["h"] for layer in found.layers], -1)

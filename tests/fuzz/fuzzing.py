@@ -44,7 +44,7 @@ from lmgen.models import arpa, facts, ngram, schema
 from lmgen.models.ngram import NGramModel
 from lmgen.models.provenance import Provenance, TextSettings
 from lmgen.options import kinds
-from lmgen.structured import forest, graphs, pairs, trees
+from lmgen.structured import bitext, forest, graphs, pairs, trees
 from lmgen.system import arrayfile, checkpoint
 from lmgen.training import run
 from support import call
@@ -280,7 +280,7 @@ def read_pairs(drawn: dict[str, Any]) -> None:
         seen = [*read]
         assert [*read] == seen
         assert all(pair.source.strip() and pair.target.strip() for pair in seen)
-        data = pairs.load(read, None, "translate", drawn["unit"])
+        data = bitext.load(read, None, "translate", drawn["unit"])
         assert (data.train.sequences, data.train.stream[0], data.train.stream[-1]) == (len(seen), EOS, EOS)
         separators = np.flatnonzero(data.train.stream == len(data.vocab))
         assert np.array_equal(separators, data.train.starts + data.train.sources)

@@ -110,7 +110,7 @@ def naive_best_fit(lengths, rows):
 @pytest.mark.parametrize("seed", range(5))
 def test_best_fit_is_that_of_the_definition(seed):
     lengths = np.random.default_rng(seed).integers(0, 23, 200)
-    assert best_fit(lengths, 24 + 8 * seed) == naive_best_fit(lengths.tolist(), 24 + 8 * seed)
+    assert [*best_fit(lengths, 24 + 8 * seed)] == naive_best_fit(lengths.tolist(), 24 + 8 * seed)
 
 
 def test_filler_is_what_is_counted_and_little():

@@ -19,7 +19,7 @@ from lmgen.labelled import packing
 from lmgen.networks import translating
 from lmgen.networks.translating import TranslatorConfig
 from lmgen.nn.cells import CELLS
-from lmgen.structured.pairs import encode
+from lmgen.structured.bitext import encode
 from lmgen.tasks.task import Batch
 
 VOCAB = Vocab("char", tuple("abcdefg"))

@@ -15,7 +15,8 @@ from lmgen.data.vocab import EOS, Vocab
 from lmgen.errors import InputError
 from lmgen.models.provenance import TextSettings
 from lmgen.structured import pairs, table
-from lmgen.structured.pairs import Pair, Pairs, encode, load
+from lmgen.structured.bitext import encode, load
+from lmgen.structured.pairs import Pair, Pairs
 
 SENTENCES = [("Il pleut.", "It rains."), ("Tom dort.", "Tom sleeps."), ("Qui est là ?", "Who is there?")]
 

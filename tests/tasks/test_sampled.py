@@ -47,7 +47,7 @@ TEXT = text(400, 0)
 def batches_of(config: TrainingConfig = CONFIG, share: Share = Share()) -> Sampled:
     plain = Language(NETWORK).batches(TEXT, config.batch, config.window, config.seed, share)
     rates = rates_of(TEXT, len(VOCAB))
-    return Sampled(plain, config.symbols // share.devices, config.sampled, rates, (config.seed, share.device))
+    return Sampled(plain, config.sampled, rates, (config.seed, share.device))
 
 
 def test_the_words_of_a_batch_are_among_those_that_it_predicts_among():

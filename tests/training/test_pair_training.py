@@ -50,8 +50,9 @@ def everything(path: Path) -> dict[str, object]:
     [
         {"copy": True, "smoothing": 0.1, "tie": True},
         {"attention": False, "cell": "gru", "layers": 2, "unit": "subword", "vocab_size": 280},
+        {"sampled": 5, "smoothing": 0.1, "tie": True},
     ],
-    ids=["copying", "subwords"],
+    ids=["copying", "subwords", "among few"],
 )
 def test_resume_is_exact_to_the_bit(tmp_path, path, options):
     """With dropout, over the end of an epoch, with validations."""
