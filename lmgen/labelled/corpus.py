@@ -247,11 +247,13 @@ def load(
     labels: Labels | None = None,
     split: Split | None = None,
     vectors_of: str | Path | None = None,
+    learnt: Iterable[str] = (),
 ) -> LabelledCorpus:
     """Scan, split and encode labelled text, with the vocabulary and the labels of a model if given.
 
-    Without validation text a tenth of the examples is held out. Vocabulary and labels come from the training part only; examples
-    without a symbol are left out. Raises InputError where there is nothing to train on.
+    Without validation text a tenth of the examples is held out. Vocabulary and labels come from the training part only, but for
+    the symbols that another model has `learnt`; examples without a symbol are left out. Raises InputError where there is nothing
+    to train on.
     """
     writes = task == "generate"
     unit = unit or (vocab.unit if vocab else "char" if writes else unit_of(examples))
@@ -286,6 +288,7 @@ def load(
     if vocab is None:
         vocab = Vocab.of(scan.symbol_counts(chosen), unit, min_count, vocab_size, unk_token)
         scan = scan.cut(vocab) if UNITS[unit].learns else scan
+        vocab = with_symbols(vocab, learnt)
     seen, matrix, notes = len(vocab), None, []
     if vectors_of:
         vocab, matrix, note = with_vectors(vocab, vectors.read(Path(vectors_of)))
@@ -322,13 +325,16 @@ def origin(*texts: Any) -> tuple[str, tuple[str, ...]]:
     return "+".join(text.sha256 for text in there), tuple(note for text in there for note in text.notes)
 
 
+def with_symbols(vocab: Vocab, symbols: Iterable[str]) -> Vocab:
+    """The vocabulary with those of the symbols that it lacks behind its own."""
+    known = set(vocab.symbols)
+    return Vocab(vocab.unit, (*vocab.symbols, *(one for one in symbols if one not in known)), vocab.unk_token, vocab.normal)
+
+
 def with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarray, str]:
     """The vocabulary with all words that have a vector behind its own, a vector for every id, and how many have one."""
     _, found = vectors.rows(given, [*map(str.strip, vocab.symbols)])
-    known = set(vocab.symbols)
-    larger = Vocab(
-        vocab.unit, (*vocab.symbols, *(word for word in given.words if word not in known)), vocab.unk_token, vocab.normal
-    )
+    larger = with_symbols(vocab, given.words)
     matrix, _ = vectors.rows(given, [*map(str.strip, larger.symbols)])
     share = f"{found.sum():,} of {len(found):,} words of the text have a vector, and {len(larger) - len(vocab):,} other words"
     return larger, np.concatenate([np.zeros((SPECIAL, matrix.shape[1]), np.float32), matrix]), share

@@ -260,8 +260,8 @@ def chosen(text: TextSettings, data: Any = None, pace: Pace | None = None, **opt
     if text.form:
         start = labelling.start_of(wanted)
         unit = vocabulary.pop("unit", None) or (start.vocab.unit if start else None)
-        if start and unit == start.vocab.unit and UNITS[unit].learns:  # other subwords would be unknown to the model of --from
-            vocabulary["vocab"] = start.vocab
+        if start and unit == start.vocab.unit:  # other subwords would be unknown to it; words that only it has seen are known
+            vocabulary |= {"vocab": start.vocab} if UNITS[unit].learns else {"learnt": start.vocab.symbols}
         vectors = {} if wanted.get("vectors") is None else {"vectors_of": wanted["vectors"]}
         data = text.load(unit, **vocabulary, **vectors)
         network, train = CHOICES[text.task or ""](data, text.task or "", carry, wanted, start)

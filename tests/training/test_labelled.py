@@ -58,10 +58,10 @@ def vectors(tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def language_model(tmp_path_factory) -> Path:
-    """A language model that knows two thirds of the words."""
+    """A language model that knows two thirds of the words, and two others."""
     folder = tmp_path_factory.mktemp("language")
     text = folder / "text.txt"
-    text.write_text("".join(f"{a} {b}\n" for a in WORDS[:40:2] for b in WORDS[1:40:2]))
+    text.write_text("".join(f"{a} {b}\n" for a in WORDS[:40:2] for b in WORDS[1:40:2]) + "further elsewhere\n" * 9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         options = {"size": 7, "embedding": 5, "layers": 2, "batch": 4, "window": 8, "tie": False}
@@ -165,14 +165,18 @@ def test_training_changes_all_parameters_but_the_frozen_ones(tmp_path, vectors, 
 
 
 def test_a_model_starts_from_embedding_and_layers_of_another(tmp_path, language_model):
-    """Symbols are matched by their spelling; a symbol that the other lacks has its vector of UNK."""
+    """Symbols are matched by their spelling; a symbol that the other lacks has its vector of UNK, and those that only the other
+    has seen are symbols of this network."""
     training = run.new(tmp_path / "m", settings(tmp_path, "tag"), from_=language_model, steps=1)
     params, other = training.training.state.params, lmgen.load(language_model).lm
     config = training.network
     assert (config.cell, config.size, config.layers, config.embedding) == ("lstm", 7, 2, 5)
     ids = training.data.vocab.ids
     shared = ids.keys() & other.vocab.ids.keys()
-    assert 0 < len(shared) < len(ids)
+    assert shared == set(other.vocab.symbols)
+    assert shared - {*WORDS} == {"further", "elsewhere"}
+    assert len(ids) > len(shared)
+    assert training.network.words == len(training.data.vocab)
     theirs = np.asarray(other.params["embedding"])
     for symbol, id in ids.items():
         np.testing.assert_array_equal(params["embedding"][id], theirs[other.vocab.ids.get(symbol, UNK)])
