@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import importlib.util
 import io
 import itertools
 import json
@@ -777,6 +778,11 @@ def _invocation(draw: st.DrawFn, words: tuple[str, ...], command: click.Command)
 invocations = st.sampled_from(list(commands())).flatmap(lambda pair: st.tuples(_invocation(*pair), contents))
 
 
+def _no_server() -> Any:
+    """What would serve until it is interrupted ends at once."""
+    return mock.patch("lmgen.serving.run.serve") if importlib.util.find_spec("uvicorn") else contextlib.nullcontext()
+
+
 def run_command(drawn: tuple[list[str], bytes]) -> int:
     """Run a command in a folder of models and texts; the only outcomes are the exit codes, with a sentence and no traceback."""
     words, stdin = drawn
@@ -791,7 +797,7 @@ def run_command(drawn: tuple[list[str], bytes]) -> int:
         Path("folder").mkdir()
         Path("link").symlink_to("link")
         given = io.TextIOWrapper(io.BytesIO(stdin))
-        with mock.patch.multiple(sys, stdin=given, stdout=out, stderr=err):
+        with mock.patch.multiple(sys, stdin=given, stdout=out, stderr=err), _no_server():
             code = call(*words)
         out.flush(), err.flush()
         told = err.buffer.getvalue().decode(errors="replace")

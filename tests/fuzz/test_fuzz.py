@@ -31,6 +31,7 @@ FOUND = [
     ("options", (["train", "text.txt", "--output", "."], b"")),
     ("options", (["arpa", "read", "grams.arpa", "--output", "/"], b"")),
     ("options", (["serve", "net", "--key-file", "/dev/zero"], b"")),
+    ("options", (["serve", "net", "--port", "0"], b"")),
 ]
 
 
