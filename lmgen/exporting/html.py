@@ -67,15 +67,20 @@ def packed(arrays: Arrays, kind: np.dtype) -> tuple[list[tuple[str, str, tuple[i
 
 
 def tree_of(levels: Sequence[Level]) -> Arrays:
-    """The n-grams as the engine reads them: of each node the last symbol, and where the children of each parent begin."""
+    """The n-grams as the engine reads them: of each node the last symbol, and the number of children of each parent."""
     arrays, parents, vocab = {}, 1, len(levels[0].keys)
     for k, level in enumerate(levels):
         edges = np.arange(parents + 1, dtype=np.uint64) * np.uint64(vocab)
-        arrays[f"{k}/first"] = np.searchsorted(level.keys, edges).astype("<u4")
-        arrays[f"{k}/ids"] = (level.keys % np.uint64(vocab)).astype("<u2" if vocab <= 1 << 16 else "<u4")
+        arrays[f"{k}/children"] = narrowed(np.diff(np.searchsorted(level.keys, edges)))
+        arrays[f"{k}/ids"] = narrowed(level.keys % np.uint64(vocab))
         arrays |= {f"{k}/log_p": level.log_p[None], f"{k}/backoff": level.backoff[None]}
         parents = len(level.keys)
     return arrays
+
+
+def narrowed(numbers: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 in the narrowest of the types that hold them."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))).newbyteorder("<"))
 
 
 def _part(name: str) -> str:

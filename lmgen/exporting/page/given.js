@@ -6,7 +6,7 @@
 const EOS = 0, UNK = 1; // the id that begins and ends a text, and that of any unknown symbol
 const MOST_CHOICES = 10; // symbols that are shown of those that could stand at a place
 
-const TYPES = { f4: Float32Array, i2: Int16Array, i1: Int8Array, u2: Uint16Array, u4: Uint32Array };
+const TYPES = { f4: Float32Array, i2: Int16Array, i1: Int8Array, u1: Uint8Array, u2: Uint16Array, u4: Uint32Array };
 
 /** A matrix by rows; `columns` has it by columns. */
 class Matrix {

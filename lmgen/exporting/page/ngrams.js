@@ -2,6 +2,14 @@
 // the order of their last symbols, `ids`.
 
 const NGRAMS = W.mixture ? W.mixture.ngrams : W;
+for (const level of Object.values(NGRAMS)) if (level.children) level.first = sums(level.children);
+
+/** The sums of the numbers before each place, and of all. */
+function sums(numbers) {
+  const found = new Uint32Array(numbers.length + 1);
+  numbers.forEach((number, k) => (found[k + 1] = found[k] + number));
+  return found;
+}
 
 /** The nodes of the last 1, 2, … symbols before anything is read: none. */
 function noContext() {
