@@ -118,8 +118,8 @@ def export(run: Commands) -> Iterator[str]:
     yield table(*rows)
     yield (
         f"Symbols a second, and how many of {TEXTS:,} texts, written one after the other, are not those that lmgen writes for "
-        f"the seed with the same parts. Differences in nats: over the symbols of {LINES} lines of the corpus. lmgen computes with "
-        "32 bits."
+        f"the seed with the same parts. Differences in nats: over the symbols of {LINES} lines of the corpus. lmgen computes "
+        "with 32 bits."
     )
 
 
