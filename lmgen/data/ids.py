@@ -60,7 +60,7 @@ class Ids:
         return len(self.stream) - 1
 
     def predicted(self, most: int) -> np.ndarray:
-        """The first symbols that are predicted, at most so many."""
+        """The first symbols that are predicted; `most` is their largest number."""
         return self.stream[1 : most + 1]
 
     @property

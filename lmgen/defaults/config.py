@@ -110,9 +110,9 @@ class Progress:
 @dataclass(frozen=True)
 class StepReport:
     """What is known after a step. `train_nats` (per symbol, mean since the last report that had it), `valid_nats` and
-    `gradient_norm` (of this step, before clipping; None if it was not finite) come every few steps. Where `sampled` is not 0,
-    `train_nats` are those among so few drawn symbols and the batch's own, and lie below `valid_nats`. `trouble` says why the
-    last save failed."""
+    `gradient_norm` (of this step, before clipping; None if it was not finite) come every few steps. A step predicts among
+    `sampled` drawn symbols and those of its batch, if that is not 0; then `train_nats` lie below `valid_nats`. `trouble` says why
+    the last save failed."""
 
     step: int
     symbols: int

@@ -230,5 +230,5 @@ class Packing:
 
 
 def _largest(numbers: np.ndarray, many: int) -> int:
-    """The sum of so many of the largest numbers."""
+    """The sum of the largest numbers; `many` is how many of them."""
     return int(np.sort(numbers)[-many:].sum())

@@ -69,7 +69,7 @@ class CodedPairs:
         return self.characters / max(1, self.symbols)
 
     def predicted(self, most: int) -> np.ndarray:
-        """The first symbols that are predicted: those of whole targets, at most so many."""
+        """The first symbols that are predicted, of whole targets; `most` is their largest number."""
         each = self.lengths - self.sources
         ends = np.cumsum(each, dtype=np.int64)
         k = int(np.searchsorted(ends, most, "right"))

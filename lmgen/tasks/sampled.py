@@ -16,7 +16,7 @@ from lmgen.nn.cross_entropy import Among
 from lmgen.tasks.task import Batch
 
 MOST_COUNTED = 1 << 22  # symbols, from the start of the text on
-CERTAIN = 6  # standard deviations beyond the mean: so many words are hardly ever drawn
+CERTAIN = 6  # standard deviations beyond the mean: more words than that are hardly ever drawn
 LINE = 64  # the number of words is a multiple of it
 NEVER = 1e4  # ln π where there is no word: its logit is far below all others
 
@@ -69,8 +69,8 @@ class Sampled:
 
 
 def rates_of(data: Any, kinds: int) -> np.ndarray:
-    """The rate of each of so many kinds of symbols among those that are predicted of a text. Each is counted once more than it
-    occurs, so that none is 0."""
+    """The rate of each kind of symbol among those of a text that are predicted. Each is counted once more than it occurs, so that
+    none is 0."""
     symbols = data.predicted(MOST_COUNTED)
     counts = np.bincount(np.where(symbols < kinds, symbols, UNK), minlength=kinds) + 1.0
     return counts / counts.sum()

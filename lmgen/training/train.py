@@ -211,7 +211,7 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
 
 
 def drive(run: Run, observer: Observer, log: str | None = None) -> None:
-    """Run a training to its end, or until it is stopped; then it is saved. Other processes are told to follow."""
+    """Run a training until it ends or is stopped, and save it. The other processes of the training follow."""
     if group.count() > 1:
         group.sent(runs.invitation(run))
         group.agree("")

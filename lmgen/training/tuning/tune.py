@@ -34,7 +34,7 @@ from lmgen.training.tuning.study import ETA, LEVELS, Result, Study, Trial
 
 BESIDE = ".tune"  # after the name of a model: the folder of its study
 LAST = 0.5  # the share of a budget that is kept for the last training …
-SPARE = 8.0  # … but not more than so many times what the plan can use: the largest variation takes about so much longer
+SPARE = 8.0  # … but at most this multiple of the time that the plan can use; the largest variation takes about as much longer
 ENOUGH = 3.0  # times the time that the plan can use, which a trial may take at most
 LONGEST = 6  # trials of the longest length that all others together take as long as
 LEAST = 10.0  # seconds of a training: a shorter one mostly compiles
@@ -54,7 +54,7 @@ class Observer(train.Observer):
         """A trial has a new result."""
 
     def last(self, study: Study, trial: Trial, seconds: float) -> None:
-        """The last training begins: that of the best trial, for so many seconds."""
+        """The last training begins: that of the best trial, which has `seconds`."""
 
 
 def tune(
