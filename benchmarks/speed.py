@@ -25,6 +25,7 @@ import speed_profile
 from report import Commands, quietly, section_of, table, write
 from speed_workers import SECONDS, WINDOWS, Job, Reply, Shape, serve
 
+from lmgen.nn import native
 from lmgen.nn.precision import kernels, precision_of
 
 ROUNDS = 5
@@ -46,6 +47,7 @@ SAMPLED = ("char256", "char512")  # the shapes for sampling
 TORCH = {"PyTorch f32": ("torch", "f32"), "PyTorch bf16": ("torch", "bf16")}
 PURE = {"pure JAX f32": ("pure", "f32"), "pure JAX bf16": ("pure", "bf16")}
 AUTO = {"lmgen auto": ("lmgen", "auto")}
+AMX = native.kind("bf16") == "amx"  # such a processor has sections of its own: few readers have one
 EVERY = TORCH | PURE | {"lmgen f32": ("lmgen", "f32")} | AUTO
 
 
@@ -306,13 +308,14 @@ def main() -> None:
     for name in parts:
         print(f"measuring {name} …", flush=True)
         title, measure = PARTS[name]
+        title += ", with AMX" * AMX
         with tempfile.TemporaryDirectory() as folder:
             run = Commands(Path(folder), [f"python benchmarks/speed.py {name}"])
             section = section_of(title, measure(shapes, rounds, run), run)
         if limited:
             print(section)
         else:
-            write(f"speed-{name}", section)
+            write(f"speed-{name}{'-amx' if AMX else ''}", section)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,12 @@ const Kernels* kernels_for(bool bf16) {
   return found[bf16];
 }
 
+#if defined(__x86_64__)
+const bool NON_TEMPORAL_PREFETCH = !of_intel();
+#else
+const bool NON_TEMPORAL_PREFETCH = true;
+#endif
+
 bool fits_in_cache(int64_t floats) {
   static const long bytes = level2_cache();
   return double(floats) * sizeof(float) <= 0.75 * double(bytes);

@@ -54,6 +54,11 @@ bool has_amx() {
 }
 #endif
 
+bool of_intel() {
+  const Leaf name(0);
+  return name.ebx == signature_INTEL_ebx && name.edx == signature_INTEL_edx && name.ecx == signature_INTEL_ecx;
+}
+
 const Kind KINDS[] = {{"avx2", &avx2::kernels, false, has_avx2},
                       {"avx512", &avx512::kernels, false, has_avx512},
                       {"avx512bf16", &avx512bf16::kernels, true, has_avx512_bf16},

@@ -9,6 +9,10 @@
 
 namespace lmgen {
 
+// Whether lines that are read once are best prefetched past the inner caches. Not on processors of Intel: there a line that takes
+// that way is often gone before it is read.
+extern const bool NON_TEMPORAL_PREFETCH;
+
 class Barrier;  // of the threads of one call (thread_pool.cc)
 
 struct Worker {  // one of the threads of a call

@@ -55,9 +55,13 @@ inline T* checked(T* p, int64_t, int64_t) {
 constexpr int64_t LINE = 64;  // bytes
 inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 inline void prefetch_to_write(void* p) { __builtin_prefetch(p, 1, 3); }
+// The same for a line that is read or written once.
 inline void prefetch_once(const void* p) {
-  __builtin_prefetch(p, 0, 0);
-}  // non-temporal: read once, evicts nothing from the inner caches
+  if (NON_TEMPORAL_PREFETCH)
+    __builtin_prefetch(p, 0, 0);
+  else
+    prefetch(p);
+}
 
 inline Vec zero() { return broadcast(0); }
 inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -86,15 +86,13 @@ void tile(const float* a, int64_t row, int first, const float* b, int panels, in
   }
   for (int64_t k = 0; k < lanes; k += LANES, b += LANES * panels * WIDTH) {
     if (prefetcher && k % PREFETCH_INTERVAL == 0) prefetcher->step();
-    _tile_loadd(4, a + k, down);
+    _tile_loadd(4, a + k, down);  // all loads first: where two threads share a core, it waits less
     _tile_loadd(6, b, across);
+    if constexpr (second) { _tile_loadd(7, b + WIDTH, across); }
+    if constexpr (R > 1) { _tile_loadd(5, a2 + k, down); }
     _tile_dpbf16ps(0, 4, 6);
-    if constexpr (second) {
-      _tile_loadd(7, b + WIDTH, across);
-      _tile_dpbf16ps(1, 4, 7);
-    }
+    if constexpr (second) { _tile_dpbf16ps(1, 4, 7); }
     if constexpr (R > 1) {
-      _tile_loadd(5, a2 + k, down);
       _tile_dpbf16ps(2, 5, 6);
       if constexpr (fourth) { _tile_dpbf16ps(3, 5, 7); }
     } else {
