@@ -1,8 +1,9 @@
-# Every target sets up what it needs. `make` lists the targets; PYTHON=python3.13 chooses an interpreter, VENV=… a place.
+# Every target sets up what it needs; Python compiles of it what is imported, which takes less time than all of it. `make` lists the targets; PYTHON=python3.13 chooses an interpreter, VENV=… a place.
 PYTHON ?= python3
 VENV ?= .venv
 TESTS ?=
 BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --no-compile
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,16 +39,16 @@ scale: $(VENV)/test ## several processes on loopback, Open MPI, Slurm and Ray wh
 	$(BIN)/python benchmarks/scale.py
 
 docs: $(VENV)/test ## build the pages of docs/ as a site and as manual pages, into docs/_build
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(PIP) --editable '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b man docs docs/_build/man
 
 browser: $(VENV)/test ## try the pages in Chromium, as their users do (apt install chromium)
-	$(BIN)/python -m pip install --quiet --editable '.[browser]'
+	$(PIP) --editable '.[browser]'
 	$(BIN)/python -m pytest -m browser
 
 oracle: $(VENV)/bench ## compare with PyTorch and other implementations (installs PyTorch, and KenLM where it can be built)
-	-$(BIN)/python -m pip install --quiet --editable '.[kenlm]'
+	-$(PIP) --editable '.[kenlm]'
 	LMGEN_OPTIMISE=1 $(BIN)/python -m pytest -m oracle
 
 bench: $(VENV)/bench ## measure again what benchmarks/RESULTS.md states (needs the corpora for measuring; installs PyTorch)
@@ -57,7 +58,7 @@ bench: $(VENV)/bench ## measure again what benchmarks/RESULTS.md states (needs t
 	$(BIN)/python benchmarks/trust.py
 	$(BIN)/python benchmarks/fuzz.py
 	$(BIN)/python benchmarks/first_hour.py
-	$(BIN)/python -m pip install --quiet --editable ".[plot]"
+	$(PIP) --editable ".[plot]"
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/cells.py
 
@@ -75,15 +76,15 @@ clean: ## remove what the targets above made
 
 $(VENV)/lmgen: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
+	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/test: $(VENV)/lmgen
-	$(BIN)/python -m pip install --quiet --editable '.[test,check]'
+	$(PIP) --editable '.[test,check]'
 	@touch $@
 
 $(VENV)/bench: $(VENV)/test
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 .PHONY: help demo test slow check faults fuzz arm scale docs browser oracle bench masked wheel matrix clean
