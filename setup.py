@@ -85,7 +85,7 @@ def build(target: Path, folder: Path, kinds: dict[str, list[str]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     extra = shlex.split(os.environ.get("CXXFLAGS", ""))
     compile_one = [*compiler, *COMMON, *extra, "-isystem", str(Path(jaxlib.origin).parent / "include")]
-    sources = {name: [name] for name in ("bind", "cpu", "text", "thread_pool")}
+    sources = {name: [name] for name in ("bind", "bind_sampling", "cpu", "text", "thread_pool")}
     sources |= {"counts": ["counts", "-ffp-contract=off"]}  # the numbers are the same on every processor
     sources |= {f"kernels_{kind}": ["kernels", f"-DLMGEN_KIND={kind}", *flags] for kind, flags in kinds.items()}
 

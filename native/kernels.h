@@ -1,5 +1,5 @@
-// The interface of the kernels: plain structs, the same for every processor. bind.cc checks the shapes and types of JAX's arrays
-// and fills in the structs; kernels.cc implements the operations once for each instruction set.
+// The interface of the kernels: plain structs, the same for every processor. bind*.cc check the shapes and types of JAX's arrays
+// and fill in the structs; kernels.cc implements the operations once for each instruction set.
 //
 // Arrays are row-major. T time, B batch, N cell size, P the cell size padded with zeros to a multiple of `padding`, D inputs, V
 // vocabulary. "Stored" arrays hold float, or bfloat16 in the bf16 kernels. "Or null" marks optional pointers.
