@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lmgen.data.finding import SHIPPED, find
 from lmgen.data.reading import Text, whole
 from lmgen.errors import InputError
-from lmgen.system import cache
+from lmgen.system import cache, terminal
 
 blocks = st.integers(2, 12)
 prose = st.text("ab é\r\n\x85\u2028🦊", max_size=40)
@@ -385,4 +385,4 @@ def test_a_folder_is_trained_on_by_glob_and_gives_the_model_its_name(lmgen):
     assert "lmgen sample recipes" in err
     look = next(line for line in err.splitlines() if line.startswith("for more: lmgen "))
     code, out, _ = lmgen(*shlex.split(look)[3:])
-    assert (code, out.splitlines()[-1]) == (0, "to train: lmgen train recipes --glob '*.md'")
+    assert (code, out.splitlines()[-1]) == (0, "to train: " + terminal.command(*["lmgen", "train", "recipes", "--glob", "*.md"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,6 +12,7 @@ from lmgen.defaults.language import NORMED, RATE_OF, Plan
 from lmgen.nn.model import NetworkConfig
 from lmgen.options import table
 from lmgen.options.kinds import Flag
+from lmgen.system import terminal
 from lmgen.training.run import Chosen
 
 _NAMES = (
@@ -69,7 +69,7 @@ def command(found: Chosen, files: Iterable[str], options: Mapping[str, Any]) -> 
             words.append(option.flag if value else f"--no-{option.flag[2:]}")
         else:
             words += [word for one in (value if isinstance(value, tuple | list) else [value]) for word in (option.flag, str(one))]
-    return shlex.join(words)
+    return terminal.command(*words)
 
 
 def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
