@@ -28,7 +28,7 @@ from lmgen.data.vocab import EOS
 from lmgen.data.windows import Share, Windows
 from lmgen.errors import InputError, LmgenError
 from lmgen.options import table
-from lmgen.system import files
+from lmgen.system import files, terminal
 
 WORDS = support.invented_words(1500)
 VERSE = "".join(" ".join(WORDS[k : k + 7]) + ("\n\n" if k % 3 else "\n") for k in range(0, 1500, 7)) * 4
@@ -304,7 +304,7 @@ def test_build_and_check_show_the_sizes(lmgen):
     text("names")
     code, out, err = lmgen("corpus", "build", "names-*.txt", "-o", "my corpus", "--shard", "300")
     assert code == 0
-    assert "to train: lmgen train 'my corpus'" in out
+    assert f"to train: {terminal.command('lmgen', 'train', 'my corpus')}" in out
     assert "wrote my corpus" in err
     code, out, _ = lmgen("corpus", "check", "my corpus", "--json")
     found = json.loads(out)

@@ -169,8 +169,9 @@ class Remote:
             most = min(KEPT, (total + shutil.disk_usage(self.folder).free) // 2)
             for _, own, path in sorted(found):
                 if total > most and path.stem not in self._mapped and path.stem not in self._fetched:
-                    path.unlink(missing_ok=True)
-                    total -= own
+                    with contextlib.suppress(OSError):  # on Windows where another process has mapped it
+                        path.unlink(missing_ok=True)
+                        total -= own
 
 
 Store = Folder | Remote
