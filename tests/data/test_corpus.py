@@ -310,14 +310,15 @@ def kept() -> dict[str, bytes]:
 def test_damaged_ids_are_made_again(share):
     """Whatever the bit that has flipped, of the ids or of the counts: the right ids come back, and stand in the cache again."""
     first = load(text(lines(WORDS)), None, "char", carry=False)
-    wanted, whole = streams(first), kept()  # what is mapped changes with the file
+    wanted, whole, counts = streams(first), kept(), (first.train.characters, first.train.words)
+    del first  # what is mapped changes with the file, and on Windows it cannot be replaced
     for name, content in whole.items():
         damaged = bytearray(content)
         damaged[round(share * (len(content) - 1))] ^= 1
         (cache.folder("corpora") / name).write_bytes(damaged)
     again = load(text(lines(WORDS)), None, "char", carry=False)
     assert streams(again) == wanted
-    assert (again.train.characters, again.train.words) == (first.train.characters, first.train.words)
+    assert (again.train.characters, again.train.words) == counts
     assert kept() == whole
 
 
