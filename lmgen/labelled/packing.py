@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ LONGEST = 1 << 16  # symbols of a sequence, which is read and learnt whole
 ROUND = 8  # columns have a multiple of this number of rows, so that few shapes are compiled
 HEAVY = 2.5  # sequences this many times as long as most of them get columns of their own length
 MOST = 0.98  # of the sequences
+AT_A_TIME = 1 << 20  # sequences that are packed
 
 
 class Block(NamedTuple):
@@ -77,11 +78,24 @@ class Columns(Sequence[list[int]]):
 
     def sums(self, weights: np.ndarray) -> np.ndarray:
         """The sum of the weights [sequences] of each column."""
-        return np.diff(np.cumsum(weights[self.members], dtype=np.int64)[self.ends - 1], prepend=0)
+        return np.add.reduceat(weights[self.members], np.append(0, self.ends[:-1]), dtype=np.int64)
 
 
-def best_fit(lengths: np.ndarray, rows: int) -> Columns:
-    """The sequences of each column, by best fit of the longest first: all of one length at a time."""
+def best_fit(lengths: np.ndarray, rows: int, chosen: np.ndarray | None = None) -> Columns:
+    """The sequences of each column, by best fit of the longest first; of `chosen` ones [n], or all.
+
+    So many at a time that what is held for each is small beside the text.
+    """
+    chosen = np.arange(len(lengths), dtype=np.int32) if chosen is None else chosen
+    parts = [chosen[k : k + AT_A_TIME] for k in range(0, len(chosen), AT_A_TIME)]
+    found = [_best_fit(lengths[part], rows) for part in parts]
+    ends = np.cumsum([0, *(len(part) for part in parts)])
+    members = np.concatenate([part[columns.members] for part, columns in zip(parts, found, strict=True)])
+    return Columns(members, np.concatenate([columns.ends + end for columns, end in zip(found, ends, strict=False)]))
+
+
+def _best_fit(lengths: np.ndarray, rows: int) -> Columns:
+    """Of sequences, all of one length at a time."""
     order = np.argsort(-np.asarray(lengths, np.int32), kind="stable").astype(np.int32)
     column = np.empty(len(order), np.int32)  # of each sequence in this order
     open_columns: dict[int, np.ndarray] = {}  # by the rows that are left, the one filled last at the end …
@@ -183,9 +197,7 @@ class Packing:
         self._parts: list[_Part] = []
         below = 0
         for rows in sizes(lengths):
-            chosen = np.flatnonzero((lengths > below) & (lengths <= rows - 2))
-            columns = best_fit(lengths[chosen], rows)
-            columns = replace(columns, members=chosen[columns.members].astype(np.int32))
+            columns = best_fit(lengths, rows, _between(lengths, below, rows - 2))
             width = min(len(columns), max(1, round(symbols / rows)))
             own = -(-width // share.devices)
             most = _largest(np.diff(columns.ends, prepend=0), own)
@@ -193,9 +205,7 @@ class Packing:
             below = rows - 2
         self._ends = np.cumsum([part.steps for part in self._parts])
         self.per_epoch = int(self._ends[-1])
-        kinds = lengths if kinds is None else kinds
-        by_kind = np.argsort(kinds, kind="stable").astype(np.int32)
-        self._groups = np.split(by_kind, np.flatnonzero(np.diff(kinds[by_kind])) + 1)
+        self._groups = _by_kind(lengths if kinds is None else kinds)
         self._epoch = -1
 
     @property
@@ -227,6 +237,26 @@ class Packing:
         self._orders = [random.permutation(len(part.columns)) for part in self._parts]
         self._turns = random.permutation(self.per_epoch)
         self._epoch = epoch
+
+
+def _between(lengths: np.ndarray, below: int, most: int) -> np.ndarray:
+    """The sequences with more than `below` symbols, and `most` at most."""
+    parts = (np.arange(k, min(k + AT_A_TIME, len(lengths)), dtype=np.int32) for k in range(0, len(lengths), AT_A_TIME))
+    return np.concatenate([part[(lengths[part] > below) & (lengths[part] <= most)] for part in parts])
+
+
+def _by_kind(kinds: np.ndarray) -> list[np.ndarray]:
+    """The numbers of the sequences of each kind, in order."""
+    counts = np.bincount(kinds)
+    ends = np.cumsum(counts)
+    free, found = ends - counts, np.empty(len(kinds), np.int32)  # the next place of each kind
+    for k in range(0, len(kinds), AT_A_TIME):
+        part = kinds[k : k + AT_A_TIME]
+        order = np.argsort(part, kind="stable")
+        these, first, many = np.unique(part[order], return_index=True, return_counts=True)
+        found[np.repeat(free[these] - first, many) + np.arange(len(part))] = order + k
+        free[these] += many
+    return np.split(found, ends[np.flatnonzero(counts)][:-1])
 
 
 def _largest(numbers: np.ndarray, many: int) -> int:

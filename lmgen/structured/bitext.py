@@ -26,7 +26,8 @@ from lmgen.structured.pairs import Pair, Pairs
 
 RARE = 2  # where words come often, one that is seen less often is unknown; it may be copied from the source
 LONGEST = 2_048  # symbols of a pair: attention costs their square
-BLOCK = 1 << 20  # ids that are looked through at a time
+SHORT = np.int16  # holds that many, and one more
+BLOCK = 1 << 20  # ids, or pairs, that are looked through at a time
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,19 @@ class CodedPairs:
     def of(cls, stream: np.ndarray, counts: np.ndarray, separator: int, others: Sequence[Sequence[str]] = ()) -> CodedPairs:
         """From a stream and the counts of its `Encoder`."""
         _, pairs, characters = counts[:3].tolist()
-        starts, middles = np.empty(pairs + 1, np.int64), np.empty(pairs, np.int64)
-        found = {EOS: (starts, 0), separator: (middles, 0)}
+        starts, lengths, sources = np.empty(pairs + 1, np.int64), np.empty(pairs, SHORT), np.empty(pairs, SHORT)
+        ended = parted = 0  # the EOS and the SEP so far
         for first in range(0, len(stream), BLOCK):
             block = np.asarray(stream[first : first + BLOCK])
-            for id, (places, done) in found.items():
-                some = np.flatnonzero(block == id)
-                places[done : done + len(some)] = some + first
-                found[id] = places, done + len(some)
-        starts += 1
-        lengths = (np.diff(starts) - 1).astype(np.int32)
-        starts = starts[:-1]
-        return cls(stream, starts, lengths, (middles - starts).astype(np.int32), characters, others)
+            ends, middles = (np.flatnonzero(block == id) + first for id in (EOS, separator))
+            starts[ended : ended + len(ends)] = ends + 1
+            ended += len(ends)
+            until = slice(parted, parted + len(middles))
+            sources[until] = middles - starts[until]
+            parted += len(middles)
+        for first in range(0, pairs, BLOCK):
+            lengths[first : first + BLOCK] = np.diff(starts[first : first + BLOCK + 1]) - 1
+        return cls(stream, starts[:-1], lengths, sources, characters, others)
 
     @property
     def characters_per_symbol(self) -> float:

@@ -40,7 +40,7 @@ class PairBatches:
 
     def __init__(self, data: CodedPairs, symbols: int, seed: int, share: Share = ALL):
         self.data = data
-        kinds = data.lengths * (data.sources.max() + 1) + data.sources
+        kinds = data.lengths * np.int32(data.sources.max() + 1) + data.sources
         self.packing = Packing(data.starts, data.lengths, symbols, seed, kinds, share)
         self.per_epoch, self.filler = self.packing.per_epoch, self.packing.filler
         self.room = self.packing.room(data.lengths - data.sources)
