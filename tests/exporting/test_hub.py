@@ -14,6 +14,7 @@ import lmgen
 from lmgen.errors import InputError
 from lmgen.exporting import hub, table
 from lmgen.models.provenance import Provenance, TextSettings
+from lmgen.system import terminal
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "format-2"
 MODELS = sorted(path.name for path in GOLDEN.iterdir())
@@ -113,4 +114,4 @@ def test_a_model_without_a_directory_has_nothing_to_copy():
 def test_the_command_says_how_to_upload(lmgen, tmp_path):
     code, out, err = lmgen("export", GOLDEN / "network", "--format", "hub", "-o", tmp_path / "my towns")
     assert (code, out) == (0, "")
-    assert err.endswith(f"; upload it with: hf upload YOUR-NAME/network '{tmp_path / 'my towns'}'\n")
+    assert err.endswith(f"; upload it with: hf upload YOUR-NAME/network {terminal.command(str(tmp_path / 'my towns'))}\n")
