@@ -107,6 +107,7 @@ def test_ids_of_no_symbol_are_made_again(tmp_path):
     assert content(load(Pairs([tmp_path / "a.tsv"]), None, "translate", "word")) == wanted
 
 
+@pytest.mark.posix  # a file without a name
 def test_the_ids_of_a_validation_text_leave_no_file(tmp_path):
     data = load(pairs(tmp_path / "a.tsv"), pairs(tmp_path / "b.tsv", rows(50, 1)), "translate", "word")
     assert data.valid.sequences == 50
