@@ -1,7 +1,11 @@
-"""A large text prepared in parts, by several processes and with little memory, is what one pass over it gives."""
+"""A large text prepared in parts, by several processes and with little memory, is what one pass over it gives.
+
+With LMGEN_LONG=1 many more texts and options are tried.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -81,7 +85,7 @@ UNITS = ["char", "char", "word", "word", "word-punct", "word-only", "subword"]
 SPLITS = [None, None, None, WHOLE, Split(share=0.3), Split(head=100)]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(40 if os.environ.get("LMGEN_LONG") else 6))
 def test_parts_give_what_one_pass_gives(small, seed, monkeypatch):
     """Ids, counts, vocabulary, fingerprints, split, signs of faults, notes and hash: whatever the text and the options are."""
     for trial in range(8):
