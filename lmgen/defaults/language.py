@@ -74,8 +74,7 @@ SETTINGS = {  # of cells: what they are settings of, and a cell that has it
 SIZES = (128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536)
 LAYERS = (1, 2)
 BATCHES = (16, 32, 64, 128)
-MOST_MEMBERS = 4  # networks that are averaged where one cannot use the time …
-ANOTHER = 1.5  # … that is, where this many times the time of one is given: a next one begins if half of its time is left
+MOST_MEMBERS = 4  # networks that are averaged where one cannot use the time
 NEARLY = 1.001  # the smallest network that comes so close to the lowest loss is chosen
 EMBEDDING = 64  # of few kinds of symbols
 SAMPLED, SAMPLED_FROM = 2048, 8192  # symbols that a step draws to predict among, where there are SAMPLED_FROM kinds or more
@@ -196,12 +195,13 @@ def plan(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()) 
 
 
 def _members(chosen: Plan, validated: bool, given: Mapping[str, Any]) -> dict[str, int]:
-    """Several networks, as many as turn out to fit, where one leaves much of the time; unless what is given rules them out."""
+    """As many networks as the time allows where one alone leaves most of it unused, unless what is given rules several out."""
     alone = "members" in given or given.get("direction") == "both" or given.get("mixture") is False
     if alone or not validated or "epochs" not in chosen.train or "budget" not in given:
         return {}
     one = START + chosen.steps * chosen.seconds / TRAINED
-    return {"members": MOST_MEMBERS} if given["budget"] > ANOTHER * one else {}
+    members = min(MOST_MEMBERS, int(given["budget"] / one))
+    return {"members": members} if members > 1 else {}
 
 
 def _candidates(corpus: Any, given: Mapping[str, Any]) -> list[Size]:
