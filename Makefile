@@ -1,4 +1,5 @@
-# Every target sets up what it needs; Python compiles of it what is imported, which takes less time than all of it. `make` lists the targets; PYTHON=python3.13 chooses an interpreter, VENV=… a place.
+# Every target sets up what it needs. Of what it installs Python compiles only what is imported, which takes less time.
+# `make` lists the targets; PYTHON=python3.13 chooses an interpreter, VENV=… a place.
 PYTHON ?= python3
 VENV ?= .venv
 TESTS ?=

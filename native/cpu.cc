@@ -46,7 +46,7 @@ const Kernels* kernels_for(bool bf16) {
 }
 
 #if defined(__x86_64__)
-const bool NON_TEMPORAL_PREFETCH = !of_intel();
+const bool NON_TEMPORAL_PREFETCH = !is_intel();
 #else
 const bool NON_TEMPORAL_PREFETCH = true;
 #endif

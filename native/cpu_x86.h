@@ -54,7 +54,7 @@ bool has_amx() {
 }
 #endif
 
-bool of_intel() {
+bool is_intel() {
   const Leaf name(0);
   return name.ebx == signature_INTEL_ebx && name.edx == signature_INTEL_edx && name.ecx == signature_INTEL_ecx;
 }

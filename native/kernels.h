@@ -9,8 +9,8 @@
 
 namespace lmgen {
 
-// Whether lines that are read once are best prefetched past the inner caches. Not on processors of Intel: there a line that takes
-// that way is often gone before it is read.
+// Whether what is read once is prefetched past the second cache. Not on processors of Intel, where the time loops are faster if
+// it comes there, and their outputs, too.
 extern const bool NON_TEMPORAL_PREFETCH;
 
 class Barrier;  // of the threads of one call (thread_pool.cc)

@@ -127,8 +127,8 @@ void loop_forward(const Forward& f, const Worker& worker) {
         const int64_t b0 = part.b0 + rows.at(i), n = (part.u0 + u) * WIDTH;
         Prefetcher prefetcher;
         if (!f.ids) prefetcher.add(inputs + (t * B + b0) * G * P + n, G * rows.size(i), P, WIDTH);
-        prefetcher.add(f.hs + (t * B + b0) * N + n, rows.size(i), N, min(WIDTH, N - n));
-        if (f.cs && f.gates) prefetcher.add(f.cs + (t * B + b0) * P + n, rows.size(i), P, WIDTH);
+        if (!NON_TEMPORAL_PREFETCH) prefetcher.add(f.hs + (t * B + b0) * N + n, rows.size(i), N, min(WIDTH, N - n));
+        if (!NON_TEMPORAL_PREFETCH && f.cs && f.gates) prefetcher.add(f.cs + (t * B + b0) * P + n, rows.size(i), P, WIDTH);
         prefetcher.spread_over(prefetch_steps(lanes));
         tile_of(G, rows.size(i), reinterpret_cast<const float*>(here + b0 * P), P / PAIR, 1, weights + u * lanes * G * WIDTH,
                 lanes, z, false, &prefetcher);

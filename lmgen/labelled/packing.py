@@ -21,7 +21,7 @@ LONGEST = 1 << 16  # symbols of a sequence, which is read and learnt whole
 ROUND = 8  # columns have a multiple of this number of rows, so that few shapes are compiled
 HEAVY = 2.5  # sequences this many times as long as most of them get columns of their own length
 MOST = 0.98  # of the sequences
-AT_A_TIME = 1 << 20  # sequences that are packed
+AT_A_TIME = 1 << 20  # sequences that are packed together: what this needs for each of them is freed before the next ones
 
 
 class Block(NamedTuple):
@@ -82,10 +82,7 @@ class Columns(Sequence[list[int]]):
 
 
 def best_fit(lengths: np.ndarray, rows: int, chosen: np.ndarray | None = None) -> Columns:
-    """The sequences of each column, by best fit of the longest first; of `chosen` ones [n], or all.
-
-    So many at a time that what is held for each is small beside the text.
-    """
+    """The sequences of each column, by best fit of the longest first, `AT_A_TIME` at a time; `chosen` [n] ones, or all."""
     chosen = np.arange(len(lengths), dtype=np.int32) if chosen is None else chosen
     parts = [chosen[k : k + AT_A_TIME] for k in range(0, len(chosen), AT_A_TIME)]
     found = [_best_fit(lengths[part], rows) for part in parts]
@@ -95,7 +92,7 @@ def best_fit(lengths: np.ndarray, rows: int, chosen: np.ndarray | None = None) -
 
 
 def _best_fit(lengths: np.ndarray, rows: int) -> Columns:
-    """Of sequences, all of one length at a time."""
+    """The same of sequences that are packed together, all of one length at a time."""
     order = np.argsort(-np.asarray(lengths, np.int32), kind="stable").astype(np.int32)
     column = np.empty(len(order), np.int32)  # of each sequence in this order
     open_columns: dict[int, np.ndarray] = {}  # by the rows that are left, the one filled last at the end …

@@ -10,6 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from lmgen.structured.pairs import Pair, Pairs
 
 RARE = 2  # where words come often, one that is seen less often is unknown; it may be copied from the source
 LONGEST = 2_048  # symbols of a pair: attention costs their square
-SHORT = np.int16  # holds that many, and one more
+SHORT = np.dtype(np.int16)  # of the lengths of pairs that are not longer
 BLOCK = 1 << 20  # ids, or pairs, that are looked through at a time
 
 
@@ -48,10 +49,10 @@ class CodedPairs:
     others: Sequence[Sequence[str]] = ()
 
     @classmethod
-    def of(cls, stream: np.ndarray, counts: np.ndarray, separator: int, others: Sequence[Sequence[str]] = ()) -> CodedPairs:
-        """From a stream and the counts of its `Encoder`."""
+    def of(cls, stream: np.ndarray, counts: np.ndarray, separator: int, kind: np.dtype = SHORT, **others: Any) -> CodedPairs:
+        """From a stream and the counts of its `Encoder`; `kind` is the type of the lengths."""
         _, pairs, characters = counts[:3].tolist()
-        starts, lengths, sources = np.empty(pairs + 1, np.int64), np.empty(pairs, SHORT), np.empty(pairs, SHORT)
+        starts, lengths, sources = np.empty(pairs + 1, np.int64), np.empty(pairs, kind), np.empty(pairs, kind)
         ended = parted = 0  # the EOS and the SEP so far
         for first in range(0, len(stream), BLOCK):
             block = np.asarray(stream[first : first + BLOCK])
@@ -63,7 +64,7 @@ class CodedPairs:
             parted += len(middles)
         for first in range(0, pairs, BLOCK):
             lengths[first : first + BLOCK] = np.diff(starts[first : first + BLOCK + 1]) - 1
-        return cls(stream, starts[:-1], lengths, sources, characters, others)
+        return cls(stream, starts[:-1], lengths, sources, characters, **others)
 
     @property
     def characters_per_symbol(self) -> float:
@@ -151,7 +152,8 @@ def encode(pairs: Iterable[tuple[Sequence[str], Sequence[str]]], vocab: Vocab) -
         stream.extend(numbers)
         others.append(unknown)
         characters += _characters(target)
-    return CodedPairs.of(np.frombuffer(stream, np.int32), np.array([len(stream), len(others), characters]), len(vocab), others)
+    counts, ids = np.array([len(stream), len(others), characters]), np.frombuffer(stream, np.int32)
+    return CodedPairs.of(ids, counts, len(vocab), ids.dtype, others=others)  # of any length
 
 
 class Scan:

@@ -9,6 +9,7 @@ import pytest
 
 from lmgen.data.vocab import EOS
 from lmgen.errors import InputError
+from lmgen.labelled import packing
 from lmgen.labelled.packing import LONGEST, Packing, best_fit, block, sizes, taken
 
 SHAPES = {
@@ -139,3 +140,20 @@ def test_a_sequence_too_long_to_be_read_whole_is_refused():
     with pytest.raises(InputError, match="65,537 symbols is too long to be labelled as a whole"):
         sizes(np.array([5, LONGEST + 1]))
     assert sizes(np.array([5, LONGEST]))
+
+
+def test_sequences_are_packed_some_at_a_time(monkeypatch):
+    """Each sequence once, and no more filler than of two parts that are packed alone; kinds are those of a stable sort."""
+    monkeypatch.setattr(packing, "AT_A_TIME", 100)
+    lengths = np.random.default_rng(0).integers(1, 30, 250)
+    starts = np.cumsum([1, *(lengths[:-1] + 1)])
+    columns = best_fit(lengths, 32)
+    assert sorted(k for column in columns for k in column) == list(range(250))
+    assert all(sum(lengths[k] + 1 for k in column) <= 31 for column in columns)
+    assert len(columns) == sum(len(best_fit(lengths[k : k + 100], 32)) for k in (0, 100, 200))
+    assert columns.sums(lengths).tolist() == [lengths[column].sum() for column in columns]
+    found = Packing(starts, lengths, 320, 0)
+    assert sorted(k for step in range(found.per_epoch) for k in found[step].of.tolist() if k >= 0) == list(range(250))
+    by_length = np.argsort(lengths, kind="stable")
+    wanted = np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1)
+    assert [group.tolist() for group in packing._by_kind(lengths)] == [group.tolist() for group in wanted]

@@ -134,9 +134,10 @@ def test_a_blank_source_has_a_blank_translation():
     assert [one.text for one in model_of().predict([""])] == [""]
 
 
-def test_too_long_a_source_is_a_sentence():
+@pytest.mark.parametrize("symbols", [4_000, 40_000, 140_000])
+def test_too_long_a_source_is_a_sentence(symbols):
     with pytest.raises(InputError, match="too long to be read whole"):
-        next(model_of().predict(["ab" * 2000]))
+        next(model_of().predict(["ab" * (symbols // 2)]))
 
 
 def test_none_asks_for_what_came_before():
