@@ -1,4 +1,4 @@
-"""What tests of several packages share: a corpus, small options, commands here, as processes and on a terminal, costs."""
+"""What tests of several packages share: words, texts, small options, commands here, as processes and on a terminal, costs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,6 +15,7 @@ import jax
 import pytest
 
 from lmgen.cli import main
+from lmgen.data.reading import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--size", "12", "--embedding", "6", "--batch", "4", "--window", "8", "--learning-rate", "0.01"]
@@ -27,6 +28,17 @@ def invented_words(count: int, seed: int = 0) -> list[str]:
     while len(words) < count:
         words["".join(draw.choice("bdgklmnrst") + draw.choice("aeiou") for _ in range(draw.randint(1, 4)))] = None
     return list(words)
+
+
+def text(content: str | bytes, sequence: str = "line", name: str = "corpus.txt", **options) -> Text:
+    """A text in a file of the test's folder."""
+    Path(name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    return Text([Path(name)], sequence, **options)
+
+
+def lines(sequences: Iterable[object]) -> str:
+    """Each sequence as a line."""
+    return "".join(f"{sequence}\n" for sequence in sequences)
 
 
 def call(*words: str | Path) -> int:

@@ -75,8 +75,8 @@ def test_address_and_undefined_behaviour_sanitisers_find_nothing(tmp_path):
     libraries = list(tmp_path.glob("built/lmgen/_native*.so"))
     assert libraries, built.stderr
     watched = {"LMGEN_LIBRARY": str(libraries[0]), "LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"}
-    words = [sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/nn/test_native.py", "-m", "not slow"]
-    words += ["-k", "not training_step"]
+    files = [f"tests/nn/test_{name}.py" for name in ("native", "products")]
+    words = [sys.executable, "-m", "pytest", "-q", "-n", "2", *files, "-m", "not slow", "-k", "not training_step"]
     run = subprocess.run(words, cwd=ROOT, env=FOUND | watched, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert " passed" in run.stdout

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,17 @@ def test_imports_make_no_circle():
 
 
 def test_no_file_and_no_package_grows_too_large():
-    for path in [*MODULES, *FOLDER.parent.glob("native/*")]:
+    others = ("native/*", "tests/**/*.py", "tests/nn/arm/*", "benchmarks/*.py", ".ci/*")
+    for path in [*MODULES, *chain.from_iterable(map(FOLDER.parent.glob, others))]:
         assert len(path.read_text("utf-8").splitlines()) <= 400, f"split {path.name}: it has over 400 lines"
     for package in {path.parent for path in MODULES}:
         assert len([*package.glob("[!_]*.py")]) <= 13, f"split {dotted(package)}: it has over 13 modules"
+
+
+def test_no_two_test_files_share_a_name():
+    """They are imported by their names alone, as the programs in benchmarks/ are."""
+    names = sorted(path.stem for pattern in ("tests/**/*.py", "benchmarks/*.py") for path in FOLDER.parent.glob(pattern))
+    assert [one for one, other in pairwise(names) if one == other != "conftest"] == []
 
 
 def test_importing_and_help_import_no_jax_and_write_nothing(tmp_path):

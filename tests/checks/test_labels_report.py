@@ -203,6 +203,17 @@ def test_the_command_checks_what_the_task_says(lmgen):
     assert (code, "t.tsv has nothing to label graphs: give text in one of the forms" in err) == (2, True)
 
 
+def test_corpus_check_finds_what_is_wrong_with_labels(lmgen):
+    films = "".join(f"{'good' if k % 2 else 'bad'}\tfilm {k}\n" for k in range(40))
+    Path("train.tsv").write_text(f"{films}bad\tfilm 1\nugly\tthe end\n")
+    Path("test.tsv").write_text("good\tfilm 1\nnew\tthe start\n" * 3)
+    code, out, err = lmgen("corpus", "check", "train.tsv", "--test", "test.tsv")
+    assert code == 0
+    assert "checked as labelled text" in err
+    for words in ("4 labels", "ugly", "different labels", "to train: lmgen train train.tsv"):
+        assert words in out
+
+
 def test_the_command_prints_tables_and_json(lmgen):
     Path("train.tsv").write_text("".join(f"{'good' if k % 2 else 'bad'}\tfilm {k}\n" for k in range(40)))
     Path("test.txt").write_text("".join(f"__label__{label} film {k}\n" for k, label in enumerate(["good", "ugly"])))

@@ -3,57 +3,16 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import pytest
+from labelled_files import CLASSES, SENTENCES, WORDS, made
 
 from lmgen.labelled.forms import FORMS
-from support import invented_words, on_a_terminal
+from support import invented_words, lines, on_a_terminal
 
 TINY = ["--steps", "40", "--size", "8", "--embedding", "8", "--batch", "8", "--learning-rate", "0.02", "--input", "symbol"]
 WRITING = ["--task", "generate", "--steps", "40", "--size", "8", "--embedding", "8", "--batch", "4", "--window", "8"]
-DRAW = random.Random(0)
-WORDS = {"good": ["fine", "lovely", "superb"], "bad": ["awful", "dull", "weak"]}
-NAMES = invented_words(60)
-CLASSES = [(label, f"the film {name} is {DRAW.choice(WORDS[label])}") for name in NAMES for label in WORDS]
-SENTENCES = [
-    ([verb, city, "in", "May"], ["O", f"B-{verb}", "O", "B-date"], verb)
-    for verb in ("arrive", "leave")
-    for city in ["Rome", "Oslo"]
-] * 30
-
-
-def lines(rows) -> str:
-    return "".join(f"{row}\n" for row in rows)
-
-
-def several(number: int, label: str) -> str:
-    return f"{label},{'odd' if number % 2 else 'even'}"
-
-
-CONTENTS = {
-    "tsv": lines(f"{label}\t{text}" for label, text in CLASSES),
-    "csv": "text,label\n" + lines(f'"{text}, really",{label}' for label, text in CLASSES),
-    "fasttext": lines(f"__label__{label} {text}" for label, text in CLASSES),
-    "jsonl": lines(json.dumps({"text": text, "label": label}) for label, text in CLASSES),
-    "columns": "\n".join(lines(map(" ".join, zip(tokens, tags, strict=True))) for tokens, tags, _ in SENTENCES),
-}
-
-
-def made(form: str, folder: Path) -> Path:
-    """The labelled data of a form; one of `FORMS`, or several labels, or tokens with tags and a label as JSON."""
-    path = folder / f"data.{form}"
-    if form == "folder":
-        path.mkdir()
-        (path / "seq.in").write_text(lines(" ".join(tokens) for tokens, _, _ in SENTENCES))
-        (path / "seq.out").write_text(lines(" ".join(tags) for _, tags, _ in SENTENCES))
-        (path / "label").write_text(lines(label for _, _, label in SENTENCES))
-    elif form == "several":
-        path.write_text(lines(f"{several(number, label)}\t{text}" for number, (label, text) in enumerate(CLASSES)))
-    else:
-        path.write_text(CONTENTS[form])
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -338,16 +297,6 @@ def test_show_and_list_say_what_kind_of_model_it_is(home, lmgen, tmp_path):
     models = {row["name"]: row["model"] for row in map(json.loads, lmgen("list", "--json")[1].splitlines())}
     assert models["tags"] == "lstm 1 × 8, tag, word"
     assert models["writer"] == "lstm 1 × 8, by label, char"
-
-
-def test_corpus_check_finds_what_is_wrong_with_labels(lmgen, tmp_path):
-    (tmp_path / "train.tsv").write_text(CONTENTS["tsv"] + f"bad\t{CLASSES[0][1]}\nugly\tthe end\n")
-    (tmp_path / "test.tsv").write_text(f"good\t{CLASSES[0][1]}\nnew\tthe start\n" * 3)
-    code, out, err = lmgen("corpus", "check", "train.tsv", "--test", "test.tsv")
-    assert code == 0
-    assert "checked as labelled text" in err
-    for words in ("4 labels", "ugly", "different labels", "to train: lmgen train train.tsv"):
-        assert words in out
 
 
 # ---- mistakes ----------------------------------------------------------------------------------------------------------

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
-import zlib
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmgen.checks import plain as check
-from lmgen.data.corpus import Ids, encode, load
+from lmgen.data.corpus import encode, load
 from lmgen.data.reading import Text
 from lmgen.data.split import WHOLE, Choice, Split, fingerprint, split_of
 from lmgen.data.vocab import EOS, UNK, Vocab
 from lmgen.data.windows import Windows
 from lmgen.errors import InputError
 from lmgen.system import cache
+from support import lines, text
 
 WORDS = [f"word{k}" for k in range(2000)]
-
-
-def text(content: str, sequence: str = "line", name: str = "corpus.txt", **options) -> Text:
-    """A text in a file of the test's folder."""
-    path = Path(name)
-    path.write_bytes(content.encode())
-    return Text([path], sequence, **options)
-
-
-def lines(sequences) -> str:
-    return "".join(f"{sequence}\n" for sequence in sequences)
 
 
 def sides(of: Text, split: Split) -> tuple[list[str], list[str]]:
@@ -284,207 +271,7 @@ def test_a_look_at_a_text_takes_few_passes(decoded):
     assert decoded["valid.txt decoded"] == 2
 
 
-# --- the cache ---
-
-
-def streams(corpus) -> list[list[int]]:
-    return [corpus.train.stream.tolist(), corpus.valid.stream.tolist()]
-
-
-def test_ids_are_encoded_once_and_found_again(monkeypatch):
-    first = load(text(lines(WORDS)), None, "char", carry=False)
-    monkeypatch.setattr(Vocab, "encode", None)  # whoever encodes again fails
-    again = load(text(lines(WORDS)), None, "char", carry=False)
-    assert streams(again) == streams(first)
-    assert [(ids.sequences, ids.characters, ids.bytes, ids.unknown) for ids in (again.train, again.valid)] == [
-        (ids.sequences, ids.characters, ids.bytes, ids.unknown) for ids in (first.train, first.valid)
-    ]
-
-
-def kept() -> dict[str, bytes]:
-    """The files of ids in the cache."""
-    return {path.name: path.read_bytes() for path in cache.folder("corpora").glob("*.ids")}
-
-
-@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 1])
-def test_damaged_ids_are_made_again(share):
-    """Whatever the bit that has flipped, of the ids or of the counts: the right ids come back, and stand in the cache again."""
-    first = load(text(lines(WORDS)), None, "char", carry=False)
-    wanted, whole, counts = streams(first), kept(), (first.train.characters, first.train.words)
-    del first  # what is mapped changes with the file, and on Windows it cannot be replaced
-    for name, content in whole.items():
-        damaged = bytearray(content)
-        damaged[round(share * (len(content) - 1))] ^= 1
-        (cache.folder("corpora") / name).write_bytes(damaged)
-    again = load(text(lines(WORDS)), None, "char", carry=False)
-    assert streams(again) == wanted
-    assert (again.train.characters, again.train.words) == counts
-    assert kept() == whole
-
-
-def test_ids_of_no_symbol_are_made_again():
-    """Also where a checksum that fits was written beside them, as by a program of another version."""
-    wanted = streams(load(text(lines(WORDS)), None, "char", carry=False))
-    for name, content in (whole := kept()).items():
-        forged = np.array([60_000], "<u2").tobytes() + content[2:-8]
-        path = cache.folder("corpora") / name
-        path.write_bytes(forged + zlib.crc32(forged).to_bytes(8, "little"))
-    assert streams(load(text(lines(WORDS)), None, "char", carry=False)) == wanted
-    assert kept() == whole
-
-
-def test_ids_are_on_the_disk_before_they_get_their_name(monkeypatch):
-    calls = []
-    for name in ("fsync", "replace"):
-        monkeypatch.setattr(os, name, lambda *args, name=name, do=getattr(os, name): calls.append(name) or do(*args))
-    load(text(lines(WORDS)), None, "char", carry=False)
-    assert calls == ["fsync", "replace"] * 2
-
-
-def test_a_changed_text_or_choice_gets_ids_of_its_own():
-    letters = Vocab("char", tuple("word0123456789 \n"))
-    content = lines(WORDS).replace("7\n", "7\n\n")
-
-    def made(content: str, sequence: str = "line", carry: bool = False, vocab: Vocab = letters) -> str:
-        return str(streams(load(text(content, sequence), None, vocab.unit, carry, vocab=vocab)))
-
-    all_made = [
-        made(content),
-        made(content.replace("word3\n", "drow3\n")),
-        made(content, "paragraph"),
-        made(content, "file"),
-        made(content, carry=True),
-        made(content, vocab=Vocab("char", letters.symbols[::-1])),
-    ]
-    assert len(set(all_made)) == len(all_made)
-    assert made(content) == all_made[0]
-
-
-def test_nothing_but_ids_stays_in_the_cache():
-    load(text("emma\n" * 20), text("zoe\n", name="valid.txt"), "char", carry=False)
-    assert {path.suffix for path in cache.folder("corpora").iterdir()} == {".ids"}
-
-
-# --- windows ---
-
-shapes = {"batch": st.integers(1, 7), "window": st.integers(1, 9), "seed": st.integers(0, 3)}
-some_lengths = st.lists(st.integers(1, 6), min_size=1, max_size=12)
-
-
-def ids_of(lengths: list[int]) -> Ids:
-    """Sequences of these lengths in which every symbol occurs once, so that a symbol tells its place."""
-    symbols = iter(range(2, 2 + sum(lengths)))
-    stream = [EOS]
-    for length in lengths:
-        stream += [*(next(symbols) for _ in range(length)), EOS]
-    return Ids(np.array(stream, np.uint16), len(lengths), 0, 0, 0)
-
-
-def epoch_of(windows: Windows, epoch: int) -> list[np.ndarray]:
-    return [windows[epoch * windows.per_epoch + k] for k in range(windows.per_epoch)]
-
-
-def sequences_in(ring: list[int]) -> list[tuple[int, ...]]:
-    """A ring that begins with an EOS, cut at each."""
-    cuts = [k for k, id in enumerate(ring) if id == EOS]
-    return [tuple(ring[a:b]) for a, b in pairwise([*cuts, len(ring)])]
-
-
-@settings(deadline=None)
-@given(lengths=some_lengths, carry=st.booleans(), **shapes)
-def test_every_epoch_predicts_every_symbol_after_the_one_before_it(lengths, carry, batch, window, seed):
-    ids = ids_of(lengths)
-    windows = Windows(ids, batch, window, carry, seed)
-    for epoch in range(3):
-        # Shuffled or not: an EOS follows each last symbol and precedes each first one.
-        pairs = [(a, b) for rows in epoch_of(windows, epoch) for column in rows.T.tolist() for a, b in pairwise(column)]
-        assert set(pairs) == set(pairwise(ids.stream.tolist()))
-        assert len(pairs) == windows.per_epoch * batch * window
-    assert (windows.per_epoch - 1) * batch * window < ids.symbols <= windows.per_epoch * batch * window
-
-
-@settings(deadline=None)
-@given(lengths=some_lengths, carry=st.booleans(), **shapes)
-def test_a_window_goes_on_where_the_last_one_ended(lengths, carry, batch, window, seed):
-    windows = Windows(ids_of(lengths), batch, window, carry, seed)
-    for step in range(1, 3 * windows.per_epoch):
-        if carry or step % windows.per_epoch:
-            assert windows[step][0].tolist() == windows[step - 1][-1].tolist()
-
-
-@settings(deadline=None)
-@given(lengths=some_lengths, carry=st.booleans(), order=st.permutations(range(12)), **shapes)
-def test_a_window_depends_on_nothing_but_its_number(lengths, carry, order, batch, window, seed):
-    ids = ids_of(lengths)
-    asked, fresh = Windows(ids, batch, window, carry, seed), Windows(ids, batch, window, carry, seed)
-    got = {step: asked[step].tolist() for step in order}
-    assert got == {step: fresh[step].tolist() for step in range(12)}
-    assert [asked.begins(step).tolist() for step in order] == [fresh.begins(step).tolist() for step in order]
-
-
-def test_windows_worked_by_hand():
-    ids = ids_of([2, 1, 3])  # the ring is 0 2 3 0 4 0 5 6 7
-    windows = Windows(ids, batch=2, window=3, carry=True, seed=0)
-    assert [windows[k].T.tolist() for k in range(3)] == [
-        [[0, 2, 3, 0], [4, 0, 5, 6]],
-        [[0, 4, 0, 5], [6, 7, 0, 2]],
-        [[5, 6, 7, 0], [2, 3, 0, 4]],
-    ]
-    assert windows.per_epoch == 2
-    assert windows[0].dtype == np.int32
-
-
-@pytest.mark.parametrize("most_blocks", [1 << 16, 10])
-def test_epochs_hold_whole_sequences_each_in_an_order_of_its_own(most_blocks, monkeypatch):
-    monkeypatch.setattr("lmgen.data.windows.MAX_BLOCKS", most_blocks)
-    ids = ids_of([k % 7 + 1 for k in range(1000)])
-    rings = []
-    for seed in (0, 1):
-        windows = Windows(ids, 1, ids.symbols, carry=False, seed=seed)
-        rings += [sequences_in(windows[epoch][:-1, 0].tolist()) for epoch in (0, 1)]
-    as_written = sequences_in(ids.stream[:-1].tolist())
-    for ring in rings:
-        assert sorted(ring) == as_written
-        torn = len(set(pairwise(as_written)) - set(pairwise(ring)))  # neighbours that are neighbours no more
-        assert torn > 950 if most_blocks > 1000 else 0 < torn <= most_blocks
-    assert len(set(map(tuple, rings))) == len(rings)
-
-
-def test_without_carry_the_state_is_fresh_with_each_epoch():
-    windows = Windows(ids_of([3] * 20), 2, 8, carry=False, seed=0)
-    assert windows.per_epoch == 5
-    assert [windows.begins(step).tolist() for step in (0, 5, 10)] == [[True, True]] * 3
-    assert not any(windows.begins(step).any() for step in (1, 2, 3, 4, 6, 9, 11))
-
-
-def test_with_carry_a_state_is_given_up_now_and_then():
-    windows = Windows(ids_of([3] * 20), 8, 8, carry=True, seed=0)
-    assert windows.begins(0).all()
-    assert 0.01 < np.mean([windows.begins(step) for step in range(1, 1000)]) < 0.04
-
-
-# --- the cache of ids ---
-
-
-def test_ids_in_use_outlive_the_clearing_of_old_ones():
-    old = text(lines(WORDS))
-    load(old, None, "char", carry=False)
-    for path in cache.folder("corpora").iterdir():
-        os.utime(path, (0, 0))
-    first = load(old, None, "char", carry=False).train.stream  # used again
-    load(text("emma\n" * 20, name="other.txt"), None, "char", carry=False)  # clears
-    assert load(old, None, "char", carry=False).train.stream.tolist() == first.tolist()
-
-
-@pytest.mark.parametrize("length", [0, 4, 40, 41, -1])
-def test_a_damaged_id_file_is_made_again(length):
-    first = load(text(lines(WORDS)), None, "char", carry=False).train
-    stream = first.stream.tolist()
-    for path in cache.folder("corpora").glob("*.ids"):
-        path.write_bytes(path.read_bytes()[:length])
-    again = load(text(lines(WORDS)), None, "char", carry=False).train
-    assert again.stream.tolist() == stream
-    assert (again.sequences, again.characters, again.bytes) == (first.sequences, first.characters, first.bytes)
+# --- long texts and several files ---
 
 
 def test_files_and_their_concatenation_are_different_texts():

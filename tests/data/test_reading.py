@@ -20,16 +20,10 @@ from lmgen.data.finding import SHIPPED, find
 from lmgen.data.reading import Text, whole
 from lmgen.errors import InputError
 from lmgen.system import cache, terminal
+from support import text
 
 blocks = st.integers(2, 12)
 prose = st.text("ab é\r\n\x85\u2028🦊", max_size=40)
-
-
-def text(content: str | bytes, sequence: str = "line", **options) -> Text:
-    """A text in a file of the test's folder."""
-    path = Path("text.txt")
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return Text([path], sequence, **options)
 
 
 def read(content: str | bytes, sequence: str = "line", **options) -> list[str]:
@@ -129,7 +123,7 @@ def test_windows_line_ends_are_line_ends_and_counted_once(content, block):
     with block_of(block):
         assert "".join(whole(of)) == content.replace("\r\n", "\n")
     count = content.count("\r\n")
-    assert list(of.notes) == [f"text.txt: {count} line ends of Windows (CR LF) were read as line ends"] * bool(count)
+    assert list(of.notes) == [f"corpus.txt: {count} line ends of Windows (CR LF) were read as line ends"] * bool(count)
 
 
 def test_every_other_character_stays_as_it_is():
@@ -140,7 +134,7 @@ def test_every_other_character_stays_as_it_is():
 def test_a_byte_order_mark_is_dropped_with_a_note():
     of = text(b"\xef\xbb\xbfemma\n")
     assert list(whole(of)) == ["emma"]
-    assert list(of.notes) == ["text.txt: the byte-order mark at its start was dropped"]
+    assert list(of.notes) == ["corpus.txt: the byte-order mark at its start was dropped"]
 
 
 @pytest.mark.parametrize(
@@ -307,7 +301,7 @@ def test_blank_lines_before_the_first_paragraph_are_passed_over():
 
 @pytest.mark.parametrize("content", [b"hello there", "hello".encode("utf-16-le")])
 def test_utf_16_without_its_mark_is_refused(content):
-    with pytest.raises(InputError, match=r"text\.txt .* utf-16.*--encoding"):
+    with pytest.raises(InputError, match=r"corpus\.txt .* utf-16.*--encoding"):
         read(content, encoding="utf-16")
 
 

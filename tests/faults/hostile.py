@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 import numpy as np
 import save
 
-from lmgen.system import arrayfile
+from lmgen.system import arrayfile, checkpoint
 
 Make = Callable[[Path], None]
+SECONDS, MEMORY = 1.0, 200e6  # of the processor: how long it takes on the clock is for benchmarks/trust.py to say
 
 
 class Evil:
@@ -188,3 +190,22 @@ def make_all(folder: Path) -> None:
     """Each hostile directory, below a folder, under its name."""
     for name, make in HOSTILE.items():
         make(folder / name.replace("/", "-"))
+
+
+def altered(model_path: Path, path: Path, config: dict | None = None, vocab: dict | None = None, arrays=None) -> Path:
+    """A copy of a model with another configuration, vocabulary or arrays, and hashes that fit, as its maker could have them."""
+    shutil.copytree(model_path, path)
+    content, about, texts = checkpoint.read_model(path)
+    known = checkpoint.read_known(path)
+    for name, change in (("config.json", config), ("vocab.json", vocab)):
+        (path / name).write_text(json.dumps(json.loads(texts[name]) | (change or {})))
+    for name in ("files", "format", "kind"):
+        about.pop(name)
+    checkpoint.write_model(path, arrays(content) if arrays else content, about)
+    if known is not None:
+        checkpoint.write_known(path, known)
+    return path
+
+
+def of_model(model_path: Path, **change) -> dict:
+    return {"model": json.loads((model_path / "config.json").read_text())["model"] | change}

@@ -6,7 +6,8 @@ A few hundred inputs of each kind, always the same; with LMGEN_LONG=1 (`make fuz
 from __future__ import annotations
 
 import pytest
-from fuzzing import KINDS, level
+from drawing import level
+from fuzzing import KINDS
 from hypothesis import given
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fuzzing import level
+from drawing import level
 from hypothesis import example, given
 from hypothesis import strategies as st
 

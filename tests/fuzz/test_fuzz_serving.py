@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from fuzzing import LONG, json_values, level
+from drawing import LONG, json_values, level
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -50,7 +50,8 @@ def test_the_kernels_pass_their_tests_with_emulated_tiles(emulated):
     words = [sys.executable, "-c", "from lmgen.nn import native; print(native.kind('bf16'), native.kind('f32'))"]
     kinds = subprocess.run(words, cwd=ROOT, env=emulated, capture_output=True, text=True, check=True).stdout
     assert kinds.split() == ["amx", "avx512"]
-    words = [sys.executable, "-m", "pytest", "-q", "tests/nn/test_native.py", "-k", "bf16 or (same_bits and lstm-50)"]
+    files = [f"tests/nn/test_{name}.py" for name in ("native", "products")]
+    words = [sys.executable, "-m", "pytest", "-q", *files, "-k", "bf16 or (same_bits and lstm-50)"]
     run = subprocess.run(words, cwd=ROOT, env=emulated, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "skipped" not in run.stdout

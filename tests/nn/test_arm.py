@@ -19,7 +19,7 @@ from lmgen.nn import native
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = Path(__file__).parent / "arm"
-TESTS = Path(__file__).with_name("test_native.py")
+TESTS = [Path(__file__).with_name(f"test_{name}.py") for name in ("native", "products")]
 CROSS, EMULATOR, SYSROOT = "aarch64-linux-gnu-g++", "qemu-aarch64", "/usr/aarch64-linux-gnu"
 PROCESSORS = ("cortex-a72", "max")  # as qemu calls one without bfloat16 and one with all that there is
 SHORT = "129 or 101 or 3003 or optimiser"  # sizes that are no multiples of a vector, in several panels
@@ -85,13 +85,13 @@ def test_doctor_names_the_kernels(built):
 
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_the_kernels_pass_some_of_their_tests(built, processor):
-    assert " passed" in run(built, processor, "-m", "pytest", "-q", "-n", "0", TESTS, "-k", SHORT)
+    assert " passed" in run(built, processor, "-m", "pytest", "-q", "-n", "0", *TESTS, "-k", SHORT)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_the_kernels_pass_all_of_their_tests(built, processor):
-    shown = run(built, processor, "-m", "pytest", "-q", "-n", "0", TESTS)
+    shown = run(built, processor, "-m", "pytest", "-q", "-n", "0", *TESTS)
     assert " passed" in shown
     assert "skipped" not in shown
 
@@ -99,14 +99,14 @@ def test_the_kernels_pass_all_of_their_tests(built, processor):
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_a_network_writes_and_mixes_as_without_kernels(built, processor):
-    tests = [ROOT / "tests/generation/test_sampling.py", ROOT / "tests/models/test_mixed.py"]
+    tests = [ROOT / "tests/generation/test_compiled_sampling.py", ROOT / "tests/models/test_mixed.py"]
     assert " passed" in run(built, processor, "-m", "pytest", "-q", "-n", "0", *tests, "-m", "not slow")
 
 
 OUTCOME = """
 import sys
 import numpy as np, jax
-from test_native import problem, results
+from natively import problem, results
 from lmgen.nn import cross_entropy, native, recurrence
 assert native.kind("f32") == sys.argv[1]
 found = [results(recurrence.compiled, cell, "f32", *problem(cell, 13, 9, 33, 20, 0)) for cell in native.CELLS]

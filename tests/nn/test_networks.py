@@ -1,53 +1,25 @@
-"""docs/networks.md is true: its code is the present code, its tables are computed anew, what it states is asserted.
+"""What docs/networks.md states is asserted: worked examples, gradients, what is learnt over a gap, answers to questions.
 
 Shapes: T time, B batch, N cell size.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import math
 import os
 import re
-import struct
-import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from the_page import PARTS, examples, networks, table, value, σ
 
 from lmgen.data.vocab import EOS
 from lmgen.nn import cells, embedding, model, recurrence
 from lmgen.nn.cells import CELLS
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import networks  # noqa: E402
-
-TEXT = networks.PAGE.read_text("utf-8")
-PARTS = {match["name"]: match["content"] for match in networks.MARKED.finditer(TEXT)}
-CODE = [name for name in PARTS if name.startswith("code-")]
-
-
-def σ(a):
-    return 1 / (1 + np.exp(-a))
-
-
-def table(markdown):
-    """The rows of a table but its head: what stands in the first column, and the others."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if line.startswith("|")]
-    return {row[0].replace("`", ""): row[1:] for row in rows[2:]}
-
-
-def value(text):
-    """A number as the page writes it."""
-    return float(text.replace("−", "-").replace(",", ""))
 
 
 def timeline(name):
@@ -69,87 +41,6 @@ def run(cell, p, state, inputs):
     """The last state and all outputs of a window of inputs [T, B, D]."""
     xs = cell.inputs(p, jnp.float32(inputs), jnp.matmul)
     return recurrence.run(cell, p, state, xs, jnp.zeros(inputs.shape[:2], bool), "f32")
-
-
-# ---- the page ----------------------------------------------------------------------------------------------------------
-
-
-def test_every_part_of_the_page_is_made_by_the_program():
-    assert set(PARTS) - set(CODE) == set(networks.PARTS)
-    marks = re.findall(r"<!-- ([\w -]+) -->", TEXT)
-    assert marks == [mark for name in PARTS for mark in (name, f"end of {name}")]
-
-
-@pytest.mark.parametrize("name", CODE)
-def test_code_on_the_page_is_the_present_code(name):
-    """But for the docstring, which stands above it; lines of equations are broken."""
-    shown = name.removeprefix("code-")
-    found = type(CELLS[shown]) if shown in CELLS else getattr(cells, shown)
-    said, code = re.fullmatch(r"```text\n(.*?)\n```\n\n```python\n(.*)\n```", PARTS[name], re.S).groups()
-    assert said.split() == inspect.getdoc(found).split()
-    (ours,), (theirs,) = ast.parse(code).body, ast.parse(inspect.getsource(found)).body
-    del theirs.body[0]
-    assert ast.dump(ours) == ast.dump(theirs)
-    assert PARTS[name] == networks.code(shown), "run: python benchmarks/networks.py"
-
-
-@pytest.mark.parametrize("name", networks.EXAMPLES)
-def test_tables_on_the_page_are_what_is_computed_now(name):
-    assert PARTS[name] == networks.computed(name), "run: python benchmarks/networks.py"
-
-
-def test_every_link_image_and_test_on_the_page_exists():
-    headings = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)", TEXT, re.M)}
-    targets = re.findall(r"\]\((?!http)([^)]+)\)", TEXT)
-    assert len(targets) > 20
-    for target in targets:
-        path, _, anchor = target.partition("#")
-        assert (networks.PAGE.parent / path).exists(), target
-        assert not anchor or path or anchor in headings, target
-    tests = re.findall(r"\[(tests/\w+/\w+\.py)::(\w+)\]\(\.\./(tests/\w+/\w+\.py)\)", TEXT)
-    assert len(tests) == TEXT.count("::test_") > 10
-    for named, test, linked in tests:
-        assert named == linked
-        assert f"\ndef {test}(" in (ROOT / named).read_text("utf-8"), test
-
-
-def test_figures_are_crisp_and_small():
-    for name in re.findall(r"!\[.+\]\((.+\.png)\)", TEXT):
-        content = (networks.PAGE.parent / name).read_bytes()
-        width, height = struct.unpack(">II", content[16:24])
-        assert content.startswith(b"\x89PNG")
-        assert width >= 1600 > height
-        assert len(content) < 80_000
-
-
-def test_the_python_example_runs(capsys):
-    (code,) = (block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S) if block.startswith("import"))
-    exec(code, {})
-    p = CELLS["gru"].init(jax.random.key(0), 3, 2)
-    assert np.array_equal(p["b"], np.zeros(6))
-    z, _, n = np.split(np.array([1.0, 0.0, -1.0]) @ np.asarray(p["W"]), 3)
-    printed = [float(x) for x in capsys.readouterr().out.strip("[]\n").split()]
-    assert printed == pytest.approx((σ(z) * np.tanh(n)).tolist(), rel=1e-5)
-
-
-def test_the_commands_exist():
-    from lmgen.cli.main import cli
-
-    commands = re.findall(r"^\$ lmgen (\w+)", TEXT, re.M)
-    assert {"train", "cells"} == set(commands) <= set(cli.commands)
-
-
-def test_a_part_is_renewed_alone(tmp_path, monkeypatch):
-    page = tmp_path / "page.md"
-    before = "a\n<!-- gated -->\nold\n<!-- end of gated -->\nb\n<!-- reset -->\n<!-- end of reset -->\nc\n"
-    page.write_text(before, "utf-8")
-    monkeypatch.setattr(networks, "PAGE", page)
-    monkeypatch.setattr(sys, "argv", ["networks.py", "reset"])
-    networks.main()
-    assert page.read_text("utf-8") == before.replace("<!-- end of reset", f"{networks.reset()}\n<!-- end of reset")
-    monkeypatch.setattr(sys, "argv", ["networks.py", "clock"])
-    with pytest.raises(SystemExit, match="no part clock: choose from gated, reset"):
-        networks.main()
 
 
 # ---- worked examples ---------------------------------------------------------------------------------------------------
@@ -222,7 +113,7 @@ def test_memory_of_a_coupled_and_a_capped_lstm_stays_within_bounds():
     most = {}
     for name in ("lstm-coupled", "lstm-capped", "lstm-no-forget"):
         p, state = random_weights(name, 2, 5), CELLS[name].start(3, 5)
-        most[name] = max(abs(s["c"]).max() for s in networks.states(name, p, inputs, 5, state))
+        most[name] = max(abs(s["c"]).max() for s in examples.states(name, p, inputs, 5, state))
     assert max(most["lstm-coupled"], most["lstm-capped"]) <= 1 < most["lstm-no-forget"]
 
 
@@ -236,7 +127,7 @@ def test_gru_keeps_the_last_input_that_its_gate_let_in():
 def test_reset_gate_before_and_after_the_product():
     h, r, swap = np.array([3, 5]), np.array([1, 0]), np.array([[0, 1], [1, 0]])
     wanted = {"gru-simple": swap @ h, "gru": r * (swap @ h), "gru-reset-before": swap @ (r * h)}
-    shown = {name: row[1] for name, row in table(networks.reset()).items()}
+    shown = {name: row[1] for name, row in table(examples.reset()).items()}
     assert shown == {name: f"({', '.join(map(str, v))})" for name, v in wanted.items()}
 
 
@@ -250,13 +141,13 @@ def test_steps_that_compose(name, keep):
 
 
 def test_chain_is_a_power():
-    for w, row in table(networks.chain()).items():
+    for w, row in table(examples.chain()).items():
         for n, shown in zip((10, 100, 999), row, strict=True):
             assert value(shown) == pytest.approx(float(w) ** n, rel=0.06)
 
 
 def test_clip_is_its_formula():
-    rows = [re.findall(r"[\d.,]+", line) for line in networks.clipped().splitlines()[2:]]
+    rows = [re.findall(r"[\d.,]+", line) for line in examples.clipped().splitlines()[2:]]
     assert len(rows) == 5
     for row in rows:
         a, b, norm, c, clipped_a, clipped_b, clipped_norm = (float(x.strip(",")) for x in row)
@@ -267,7 +158,7 @@ def test_clip_is_its_formula():
 
 def test_draws_are_as_frequent_as_they_are_probable():
     """χ² as the page has it, below its 95 % point."""
-    rows = table(networks.drawn())
+    rows = table(examples.drawn())
     p, counts = ([value(x) for x in rows[name]] for name in ("probability", "drawn"))
     assert sum(counts) == 10_000
     χ2 = sum((n - 10_000 * q) ** 2 / (10_000 * q) for q, n in zip(p, counts, strict=True))
@@ -342,7 +233,7 @@ def test_closed_gate_hands_the_gradient_back_whole(name, memory, gates):
 def test_forget_bias_decides_what_arrives():
     """In the memory alone σ(bias) a step; in a fresh network more for a greater bias, and growing above 2."""
     for bias in (0.0, 1.0, 3.0):
-        p = networks.weights("lstm", 1, 1, b=[0, bias, 0, 0])
+        p = examples.weights("lstm", 1, 1, b=[0, bias, 0, 0])
         start = CELLS["lstm"].start(1, 1)
         slope = jax.grad(lambda c, p=p, start=start: run(CELLS["lstm"], p, start | {"c": c}, np.zeros((10, 1, 1)))[0]["c"].sum())
         assert slope(start["c"]).item() == pytest.approx(σ(bias) ** 10, rel=1e-5)

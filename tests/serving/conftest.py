@@ -1,4 +1,4 @@
-"""A server in this process, with small models."""
+"""A server in this process, with small models; and one whose page a browser visits."""
 
 from __future__ import annotations
 
@@ -49,3 +49,42 @@ def complete(client):
         return answer.json()
 
     return ask
+
+
+@pytest.fixture(scope="module")
+def models(model_path):
+    """A model of each kind, by its name."""
+    servers = pytest.importorskip("served", exc_type=ModuleNotFoundError)
+    return {"words": lmgen.load(model_path, precision="f32"), **servers.every_kind()}
+
+
+@pytest.fixture(scope="module")
+def address(models):
+    """Where a server of them is."""
+    with pytest.importorskip("served").running(models) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open the page; at the end nothing was written to its console, but what a test allows."""
+    contexts, complaints, allowed = [], [], []
+
+    def visit(view="", model=None, width=1280, scheme="light", at=address, allow=None, wait="nav a"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        allowed.append(allow)
+        page = context.new_page()
+        page.set_default_timeout(15_000)  # milliseconds: a program may be compiled first
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{at}/#{view}")
+        page.locator(wait).first.wait_for()
+        if model:
+            page.get_by_role("combobox", name="Model").select_option(model)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert [one for one in complaints if not any(allow and allow in one for allow in allowed)] == []

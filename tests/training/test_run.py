@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain, repeat
@@ -378,34 +377,3 @@ def test_deep_stacks_get_what_makes_them_train(tmp_path, words_file, layers, dee
     asked = {"residual": not deep, "layer_norm": False}
     network = run.new(tmp_path / "asked", settings(words_file), **SMALL, **asked, layers=layers, steps=1).network
     assert (network.residual, network.layer_norm) == (not deep, False)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ({"cell": "lstn"}, "there is no cell 'lstn': did you mean lstm?"),
-        ({"direction": "back"}, "'back' is not one of forward, both"),
-    ],
-)
-def test_networks_that_do_not_exist_are_refused(tmp_path, words_file, wanted, message):
-    with pytest.raises(InputError, match=re.escape(message)):
-        lmgen.train(words_file, output=tmp_path / "m", steps=1, **wanted)
-    assert not (tmp_path / "m").exists()
-
-
-def test_options_that_do_not_exist_are_refused(tmp_path, words_file):
-    with pytest.raises(InputError, match="there is no option stesp: did you mean steps"):
-        run.new(tmp_path / "m", settings(words_file), stesp=5)
-
-
-def test_a_training_wants_a_text():
-    with pytest.raises(InputError, match="there is no text to train on"):
-        lmgen.train(steps=3)
-
-
-def test_an_ngram_model_is_not_resumed_even_with_a_snapshot(tmp_path, words_file):
-    """A directory that was put together by hand: a sentence, no assertion."""
-    lmgen.train(words_file, output=tmp_path / "grams", cell="ngram", order=2)
-    checkpoint.write_snapshot(tmp_path / "grams", 1, {"params/W": np.zeros(2, np.float32)}, {"progress": {"step": 1}})
-    with pytest.raises(CheckpointError, match="nothing to resume"):
-        run.resume(tmp_path / "grams")

@@ -1,72 +1,30 @@
-"""A corpus in shards is the corpus of one file: the same ids, windows to the bit, whole or not at all; damage is a sentence."""
+"""A corpus in shards is the corpus of one file: the same ids, windows to the bit, whole or not at all."""
 
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
-import shutil
 import time
 import weakref
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sharded_texts import CASES, WORDS, as_one, built, contents, text
 
-import support
 from lmgen.data import corpus, finding
 from lmgen.data.reading import Text
 from lmgen.data.sharded import building, manifest, reading, stream
-from lmgen.data.sharded.stores import Entry, Folder, ShardError
+from lmgen.data.sharded.stores import Entry, Folder
 from lmgen.data.sharded.stream import Stream
-from lmgen.data.split import WHOLE
 from lmgen.data.vocab import EOS
 from lmgen.data.windows import Share, Windows
 from lmgen.errors import InputError, LmgenError
 from lmgen.options import table
 from lmgen.system import files, terminal
-
-WORDS = support.invented_words(1500)
-VERSE = "".join(" ".join(WORDS[k : k + 7]) + ("\n\n" if k % 3 else "\n") for k in range(0, 1500, 7)) * 4
-VERSE = VERSE.replace(WORDS[3], "cafÃ©").replace(WORDS[9], "\N{REPLACEMENT CHARACTER}")
-CASES = {
-    "names": ("char", False, {}),
-    "verse": ("word", True, {"min_count": 2}),
-    "marks": ("word-punct", False, {"unk_token": "<unk>"}),
-    "whole": ("char", True, {"split": WHOLE}),
-}
-
-
-def text(name: str, carry: bool = False, **options) -> Text:
-    """One of the texts of these tests, of two files."""
-    content = VERSE if name in ("verse", "whole") else "".join(f"{word}!\n" for word in WORDS)
-    half = content.index("\n", len(content) // 2) + 1
-    paths = [Path(f"{name}-{k}.txt") for k in (1, 2)]
-    for path, part in zip(paths, (content[:half], content[half:]), strict=True):
-        path.write_text(part)
-    return Text(paths, keep_blank=carry, **options)
-
-
-def built(case: str = "names", symbols: int = 300, path: str = "corpus") -> corpus.Corpus:
-    """A corpus in shards of about so many symbols, as it is read again."""
-    unit, carry, options = CASES[case]
-    building.build(Path(path), text(case, carry), None, unit, carry, symbols, **options)
-    return reading.load(path)
-
-
-def as_one(case: str = "names") -> corpus.Corpus:
-    """The same corpus, from its text."""
-    unit, carry, options = CASES[case]
-    return corpus.load(text(case, carry), None, unit, carry, **options)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
 
 # --- the same corpus ---
 
@@ -355,136 +313,3 @@ def test_a_corpus_in_shards_is_named_alone(lmgen):
     assert "name it alone" in err
     assert reading.address_of(["corpus/manifest.json"]) == reading.address_of(["corpus/"]) == str(Path("corpus").absolute())
     assert reading.address_of(["s3://bucket/a/manifest.json"]) == "s3://bucket/a"
-
-
-# --- damage ---
-
-
-def flipped(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
-
-
-FILES = ["manifest.json", "vocab.json", "known.u64", "blocks.i64", "train-000001.ids", "valid-000000.ids"]
-DAMAGE = {
-    "missing": Path.unlink,
-    "cut": lambda path: path.write_bytes(path.read_bytes()[:-2]),
-    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0\0"),
-    "empty": lambda path: path.write_bytes(b""),
-    "flipped": flipped,
-    "swapped": lambda path: shutil.copy(path.with_name("train-000002.ids"), path),
-    "folder": lambda path: (path.unlink(), path.mkdir()),
-}
-
-
-@pytest.mark.parametrize("kind", DAMAGE)
-@pytest.mark.parametrize(
-    "name", ["manifest.json", "vocab.json", "known.u64", "blocks.i64", "train-000001.ids", "valid-000000.ids"]
-)
-def test_damage_of_any_file_is_a_sentence_that_names_it(name, kind):
-    built()
-    DAMAGE[kind](Path("corpus", name))
-    with pytest.raises(ShardError, match=name) as found:
-        reading.verified("corpus")
-    assert "\n" not in str(found.value)
-
-
-def forged(**changes) -> None:
-    """Change fields of a manifest, and its hash with them."""
-    path = Path("corpus", manifest.NAME)
-    content = json.loads(path.read_text())
-    for name, value in changes.items():
-        part, _, field = name.partition("__")
-        if field:
-            content[part][field] = value
-        else:
-            content[part] = value
-    content.pop("sha256", None)
-    content["sha256"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    path.write_text(json.dumps(content))
-
-
-LIES = [
-    {"format": 2, "lmgen": "9.1"},
-    {"format": "\x1b[31m"},
-    {"kind": "another"},
-    {"text_sha256": "../../etc/passwd"},
-    {"unit": "sentence"},
-    {"unit": "word"},
-    {"carry": 1},
-    {"split": {"share": 2, "head": None}},
-    {"split": None},
-    {"known": [5, "0" * 64]},
-    {"known": [1 << 62, "0" * 64]},
-    {"blocks": [-1, "0" * 64]},
-    {"blocks": []},
-    {"train": None},
-    {"train__shards": []},
-    {"train__shards": [["../../etc/passwd", 5, "0" * 64]]},
-    {"train__shards": [[5, "../../etc/passwd"]]},
-    {"train__shards": [[float("nan"), "0" * 64]]},
-    {"train__dtype": "O"},
-    {"train__dtype": "<u4"},
-    {"train__ids": 7},
-    {"train__sequences": True},
-    {"train__spelling": {"0": -1}},
-    {"train__name": "../train"},
-    {"signs": {}},
-    {"signs__damaged": {"all": 1}},
-    {"signs__noun": 3},
-    {"notes": [1]},
-    {"more": 1},
-]
-
-
-@pytest.mark.parametrize("changes", LIES, ids=json.dumps)
-def test_a_manifest_that_lies_is_refused(changes):
-    built()
-    forged(**changes)
-    with pytest.raises(LmgenError, match="corpus") as found:
-        reading.verified("corpus")
-    assert isinstance(found.value, ShardError | InputError)
-    assert str(found.value).isprintable()
-
-
-def test_hashes_that_were_forged_with_the_content_leave_nothing_out_of_bounds():
-    built()
-    entries = {}
-    for name, array in (("known", np.array([3, 2], "<u8")), ("blocks", np.array([0, 1 << 40], "<i8"))):
-        path = Path("corpus", f"{name}.{array.dtype.kind}64")
-        before = path.read_bytes()
-        path.write_bytes(array.tobytes())
-        entries[name] = json.loads(Path("corpus", manifest.NAME).read_text())[name]
-        forged(**{name: [2, hashlib.sha256(array.tobytes()).hexdigest()]})
-        with pytest.raises(ShardError, match="not in order"):
-            reading.load("corpus")
-        path.write_bytes(before)
-        forged(**{name: entries[name]})
-    path = Path("corpus", "train-000001.ids")
-    ids = np.frombuffer(path.read_bytes(), "<u2").copy()
-    ids[5] = 60_000
-    path.write_bytes(ids.tobytes())
-    shards = json.loads(Path("corpus", manifest.NAME).read_text())["train"]["shards"]
-    forged(train__shards=[shards[0], [len(ids), hashlib.sha256(ids.tobytes()).hexdigest()], *shards[2:]])
-    with pytest.raises(ShardError, match="60,000"):
-        reading.verified("corpus")
-
-
-some_json = st.recursive(st.none() | st.integers() | st.text(max_size=3), st.lists).map(json.dumps).map(str.encode)
-
-
-@settings(deadline=None, max_examples=100)
-@given(content=st.binary(max_size=60) | some_json)
-def test_what_is_no_manifest_is_a_sentence(content):
-    with pytest.raises(ShardError, match="damaged"):
-        manifest.Manifest.from_json(content, "manifest.json")
-
-
-def test_a_manifest_is_read_as_it_was_written():
-    built()
-    found = reading.manifest_of(Folder("corpus"))
-    assert manifest.Manifest.from_json(found.to_json().encode(), "") == found
-    names = {path.name for path in Path("corpus").iterdir()}
-    shards = {shard.name for shard in chain(found.train.shards, found.valid.shards)}
-    assert names == shards | {"manifest.json", "vocab.json", "known.u64", "blocks.i64"}
