@@ -195,13 +195,11 @@ def plan(corpus: Any, carry: bool, wanted: dict[str, Any], pace: Pace = Pace()) 
 
 
 def _members(chosen: Plan, validated: bool, given: Mapping[str, Any]) -> dict[str, int]:
-    """As many networks as the time allows where one alone leaves most of it unused, unless what is given rules several out."""
+    """Several networks, as many as turn out to fit, where one ends before the time does; unless what is given rules them out."""
     alone = "members" in given or given.get("direction") == "both" or given.get("mixture") is False
     if alone or not validated or "epochs" not in chosen.train or "budget" not in given:
         return {}
-    one = START + chosen.steps * chosen.seconds / TRAINED
-    members = min(MOST_MEMBERS, int(given["budget"] / one))
-    return {"members": members} if members > 1 else {}
+    return {"members": MOST_MEMBERS}
 
 
 def _candidates(corpus: Any, given: Mapping[str, Any]) -> list[Size]:

@@ -67,6 +67,11 @@ class Training:
         return self.config.done(self.batches.per_epoch, self.progress, seconds)
 
     @property
+    def over(self) -> bool:
+        """Whether the end lies behind; time that one network has used up may still serve a next one."""
+        return self.done()[0] >= 1 and (self.config.budget is None or self._is_last())
+
+    @property
     def _share(self) -> float:
         """The share of the training of all networks that is done."""
         of_time = self.seconds / self.config.budget if self.config.budget else 0.0

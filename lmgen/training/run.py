@@ -376,7 +376,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
             complaints.append(f"{str(error).rpartition(': ')[0] or error}; the next validation writes the model anew")
             progress = replace(progress, best_nats=None, since_best=0)
     resumed = Run(directories.Place(path), data, network, config, text, state, progress, given)
-    if ends and resumed.training.done()[0] >= 1:
+    if ends and resumed.training.over:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
         raise InputError(f"{path} has been trained for {behind}, so it is past that end: give a later one")
     checkpoint.write_known(path, data.known)

@@ -74,7 +74,7 @@ def test_what_a_user_sees(lmgen, words_file):
 
 
 def test_the_same_seed_gives_the_same_study_and_an_option_that_is_given_stays(lmgen, words_file):
-    words = ("tune", words_file, *TINY, "--dropout", "0.1", "--json", "--quiet")
+    words = ("tune", words_file, *FIXED, "--steps", "9", "--trials", "3", "--dropout", "0.1", "--json", "--quiet")
     one, other = (lmgen(*words, "-o", name)[1] for name in ("one", "other"))
     assert without_seconds(one).replace('"one"', "") == without_seconds(other).replace('"other"', "")
     assert not any({"dropout", "size"} & result["options"].keys() for trial in objects(one)[:-1] for result in trial["results"])

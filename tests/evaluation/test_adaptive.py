@@ -49,11 +49,17 @@ def other(tmp_path):
 
 def read_slowly(lm, stream):
     """The head's inputs and the nats of a text, a symbol at a time."""
+
+    @jax.jit
+    def read(state, id, following):
+        state, h = model.read(lm.config, "f32", lm.params, state, id)
+        return state, h[0, 0], model.nats(lm.params, h, following, "f32")[0, 0]
+
     state, hs, nats = lm.start(1), [], []
-    for id, following in pairwise(stream):
-        state, h = model.read(lm.config, "f32", lm.params, state, jnp.array([[id]], jnp.int32))
-        hs.append(np.asarray(h, np.float64)[0, 0])
-        nats.append(float(model.nats(lm.params, h, jnp.array([[following]]), "f32")[0, 0]))
+    for id, following in pairwise(np.int32(stream)):
+        state, *found = read(state, id[None, None], following[None, None])
+        hs.append(np.asarray(found[0], np.float64))
+        nats.append(float(found[1]))
     return np.array(hs), np.array(nats)
 
 

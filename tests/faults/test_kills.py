@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,13 +138,19 @@ def test_leftovers_of_others_are_left_alone(saved):
         assert all(path.exists() for path in others)
 
 
-@pytest.mark.parametrize("task", ["language", pytest.param("classify", marks=pytest.mark.slow)])
+EXAMPLES: dict[str, Callable[[str], str]] = {  # of what each task learns from, made of a word
+    "language": str,
+    "classify": lambda word: f"{word[-1]}\t{word[:2]} {word}",
+    "translate": lambda word: f"{word}\t{word[::-1]}",
+    "tree": lambda word: f"({word[-1]} ({word[0]} {word[:2]}) ({word[-1]} {word[2:] or 'x'}))",
+}
+
+
+@pytest.mark.parametrize("task", ["language", *(pytest.param(task, marks=pytest.mark.slow) for task in [*EXAMPLES][1:])])
 def test_trainings_killed_at_random_moments_go_on_to_the_bit(tmp_path, words_file, task):
-    if task == "classify":
-        words = words_file.read_text().split()
-        words_file.write_text("".join(f"{word[-1]}\t{word[:2]} {word}\n" for word in words))
+    words_file.write_text("".join(f"{EXAMPLES[task](word)}\n" for word in words_file.read_text().split()))
     kills, steps = (20, 8000) if faults.LONG else (3, 1000)
-    found = faults.chain_of_kills(tmp_path, words_file, kills, steps, 3, ["--size", "12", "--embedding", "6"])
+    found = faults.chain_of_kills(tmp_path, words_file, kills, steps, 3, ["--size", "12", "--embedding", "6", "--task", task])
     assert found.survived == found.tried >= kills - 1
     assert found.equal == 1
 

@@ -351,3 +351,21 @@ def test_a_budget_trains_the_networks_that_it_has_time_for(monkeypatch, budget, 
     shares = [report.progress for report in reports]
     assert shares == sorted(shares)
     assert shares[0] < 0.2
+
+
+@pytest.mark.parametrize(("budget", "over", "further"), [(40.0, True, 0), (52.0, False, 16)])
+def test_time_that_is_added_goes_to_a_next_network(monkeypatch, budget, over, further):
+    """By a clock of the test, at which the second of three networks was stopped after 16 s."""
+    clock = [36.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+
+    class Slow(SameBatch):
+        def __getitem__(self, number):
+            clock[0] += 1
+            return super().__getitem__(number)
+
+    progress = Progress(step=36, seconds=36.0, member=1, first=20, begun=20.0)
+    run = loop.Training(replace(CONFIG, steps=None, budget=budget, members=3), TASK, Slow(), None, progress=progress)
+    assert run.over == over
+    assert len(list(run)) == further
+    assert run.progress.member == (2 if further else 1)

@@ -52,7 +52,7 @@ def show(files: tuple[str, ...], options: Mapping[str, Any], json: bool = False)
     console.table(rows, head=("option", "value", "why"))
     if chosen:
         took, step = terminal.duration(chosen.steps * chosen.seconds), f"{1000 * chosen.seconds:.3g} ms a step, {chosen.source}"
-        each = f"{found.config.members} networks, each of " if found.config.members > 1 else ""
+        each = f"up to {found.config.members} networks, each of " if found.config.members > 1 else ""
         terminal.put(f"\nsteps: {each}about {chosen.steps:,} in {took}, {chosen.facts.passes:.1f} passes over the text ({step})")
     if loss:
         nats = Loss.on(found.data).valid(loss.nats)

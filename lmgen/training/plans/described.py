@@ -104,7 +104,7 @@ def _reasons(found: Chosen, plan: Plan) -> dict[str, str]:
         "layer_norm": f"bears a larger learning rate, from {NORMED:,.0f} {noun}s on" if normed else "the text is short",
         "dropout": f"the text is read {facts.passes:.1f} times, with {facts.weights / facts.text:.1f} weights a {noun}",
         "epochs": "a text is learnt by heart if it is read more often",
-        "members": "one network leaves most of the time unused, and an average is better",
+        "members": "one network does not need all of the time, and an average is better",
         "sampled": f"predicting among all {kinds:,} {noun}s would take most of the time",
         "batch": "smaller batches take more steps in the time, larger ones read more text",
         "window": f"{length:.0f} {noun}s a sequence on average" if config.window <= 32 else "the state is carried beyond it",

@@ -117,8 +117,7 @@ def test_a_file_is_fetched_once(server):
     assert len({*server.asked} - {"manifest.json", "vocab.json"}) == 3
 
 
-@pytest.mark.parametrize("how", ["500", "503", "429", "cut"])
-@pytest.mark.parametrize("name", ["manifest", "vocab", "known", "train-000003"])
+@pytest.mark.parametrize(("name", "how"), [("manifest", "500"), ("vocab", "503"), ("known", "429"), ("train-000003", "cut")])
 def test_a_store_that_fails_for_a_while_is_asked_again(server, name, how):
     server.trouble[name] = (3, how)
     assert reading.verified(ADDRESS) == reading.verified("corpus")
