@@ -9,14 +9,13 @@ seeded.
 from __future__ import annotations
 
 import random
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from report import ROOT, quoted, table, write
+from report import ROOT, quoted, renew, table
 
 import lmgen
 from lmgen.nn.cells import CELLS
@@ -206,17 +205,7 @@ def pooling() -> str:
     return f"{table(*rows)}\n\nAccuracy; chance is 50 %. {note(trials['corrected'][0])}"
 
 
-PARTS: dict[str, Callable[[], str]] = {part.__name__: part for part in (sentences, memory, directions, pooling)}
-
-
-def main() -> None:
-    wanted = sys.argv[1:] or list(PARTS)
-    if unknown := set(wanted) - set(PARTS):
-        raise SystemExit(f"the page has no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
-    for name in wanted:
-        print(f"{name} …", flush=True)
-        write(f"figures: {name}", f"{PARTS[name]()}\n", PAGE)
-
+PARTS = (sentences, memory, directions, pooling)
 
 if __name__ == "__main__":
-    main()
+    renew(PAGE, PARTS)

@@ -9,14 +9,13 @@ seeded.
 from __future__ import annotations
 
 import random
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from report import ROOT, quoted, table, write
+from report import ROOT, quoted, renew, table
 
 import lmgen
 
@@ -108,17 +107,7 @@ def searching() -> str:
     return table(*rows)
 
 
-PARTS: dict[str, Callable[[], str]] = {part.__name__: part for part in (forgetting, alignment, searching)}
-
-
-def main() -> None:
-    wanted = sys.argv[1:] or list(PARTS)
-    if unknown := set(wanted) - set(PARTS):
-        raise SystemExit(f"the page has no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
-    for name in wanted:
-        print(f"{name} …", flush=True)
-        write(f"figures: {name}", f"{PARTS[name]()}\n", PAGE)
-
+PARTS = (forgetting, alignment, searching)
 
 if __name__ == "__main__":
-    main()
+    renew(PAGE, PARTS)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -116,6 +116,17 @@ def write(name: str, section: str, page: Path = RESULTS) -> None:
 
 
 Sections = dict[str, tuple[str, Callable[[Commands], Iterator[str]]]]  # by name: a title, and the function that measures
+
+
+def renew(page: Path, parts: Iterable[Callable[[], str]]) -> None:
+    """Write the parts of a page that the command line names, all if it names none, each under `figures: ` and its name."""
+    known = {part.__name__: part for part in parts}
+    wanted = sys.argv[1:] or list(known)
+    if unknown := set(wanted) - set(known):
+        raise SystemExit(f"the page has no part {', '.join(unknown)}: choose from {', '.join(known)}")
+    for name in wanted:
+        print(f"{name} …", flush=True)
+        write(f"figures: {name}", f"{known[name]()}\n", page)
 
 
 def main(sections: Sections, folder: str | None = None, prefix: str = "", data: bool = True, own_cache: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmgen.defaults.labelling import members
+from lmgen.defaults.labelling import until
 from lmgen.networks.graph import GraphConfig
 from lmgen.options import table
 from lmgen.structured.graphs import GraphCorpus
@@ -12,8 +12,6 @@ from lmgen.structured.graphs import GraphCorpus
 SHAPE = {"size": 64, "embedding": 32, "rounds": 6}
 ROOM = 4096  # of a step, about: its nodes and arcs …
 MOST_GRAPHS = 64  # … and its graphs at most
-PASSES = 40  # over the graphs, at most, where no end is given; validation mostly ends a training before
-LEAST_STEPS = 1_000
 LEARNING_RATE = 3e-3
 
 
@@ -34,12 +32,4 @@ def choose(
         "learning_rate": LEARNING_RATE,
     }
     train |= {name: given[name] for name in table.names("training", "end") if name in given}
-    a_pass = max(1, round(data.train.symbols / (train["batch"] * train["window"])))
-    if not given.keys() & {"steps", "epochs", "budget"}:
-        train |= {"steps": LEAST_STEPS} if PASSES * a_pass < LEAST_STEPS else {"epochs": float(PASSES)}
-    elif "budget" in given:
-        train["epochs"] = float(max(PASSES, LEAST_STEPS / a_pass))
-    train |= members(data, given)
-    if data.valid:
-        train["validate_every"] = max(20, min(a_pass, 500), round(3 * data.valid.symbols / (train["batch"] * train["window"])))
-    return network, train
+    return network, train | until(train, data, given)

@@ -84,15 +84,21 @@ def choose(
         "average": AVERAGE,
     }
     train |= {name: given[name] for name in table.names("training", "end") if name in given}
-    a_pass = max(1, data.train.symbols // (train["batch"] * train["window"]))
+    return network, train | until(train, data, given)
+
+
+def until(train: dict[str, Any], data: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """The end of a training that has none, how often it validates, and how many networks a budget trains."""
+    found: dict[str, Any] = {}
+    a_step = train["batch"] * train["window"]
+    a_pass = max(1, data.train.symbols // a_step)
     if not given.keys() & {"steps", "epochs", "budget"}:
-        train |= {"steps": LEAST_STEPS} if PASSES * a_pass < LEAST_STEPS else {"epochs": float(PASSES)}
+        found = {"steps": LEAST_STEPS} if PASSES * a_pass < LEAST_STEPS else {"epochs": float(PASSES)}
     elif "budget" in given:
-        train["epochs"] = float(max(PASSES, LEAST_STEPS / a_pass))
-    train |= members(data, given)
+        found["epochs"] = float(max(PASSES, LEAST_STEPS / a_pass))
     if data.valid:
-        train["validate_every"] = max(20, min(a_pass, 500), round(3 * data.valid.symbols / (train["batch"] * train["window"])))
-    return network, train
+        found["validate_every"] = max(20, min(a_pass, 500), round(3 * data.valid.symbols / a_step))
+    return found | members(data, given)
 
 
 def members(data: Any, given: dict[str, Any]) -> dict[str, int]:

@@ -69,7 +69,7 @@ def test_the_label_is_of_the_last_verb_and_no_word_alone_gives_it_away():
 
 def test_every_part_of_the_page_is_made_by_the_program():
     marks = re.findall(r"<!-- (.+) -->", TEXT)
-    assert marks == [mark for name in course.PARTS for mark in (f"figures: {name}", f"end of figures: {name}")]
+    assert marks == [mark for part in course.PARTS for mark in (f"figures: {part.__name__}", f"end of figures: {part.__name__}")]
 
 
 def test_every_link_of_the_page_exists():

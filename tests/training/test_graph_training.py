@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
+from exact import advance, everything
 
 import lmgen
 from lmgen.errors import InputError
 from lmgen.models.provenance import TextSettings
-from lmgen.system import arrayfile, checkpoint
 from lmgen.training import run
 
 SMALL = {"size": 8, "embedding": 6, "rounds": 2, "batch": 8, "window": 6, "learning_rate": 1e-2}
@@ -37,23 +35,6 @@ def chains(tmp_path):
     return path
 
 
-def advance(training, steps=None):
-    with closing(iter(training)) as reports:
-        for report in reports:
-            if report.step == steps:
-                break
-    training.save()
-
-
-def everything(path: Path) -> dict[str, object]:
-    """The arrays of the last snapshot and of the best weights, and all validations."""
-    files = (checkpoint.snapshots(path)[0], "training"), (path / "model.safetensors", "model")
-    arrays = {f"{kind}/{name}": a.tobytes() for file, kind in files for name, a in arrayfile.read_arrays(file, kind)[0].items()}
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    assert any("valid_nats" in line for line in lines)
-    return arrays | {f"line {k}": repr([line["train_nats"], line.get("valid_nats")]) for k, line in enumerate(lines)}
-
-
 @pytest.mark.parametrize("several", [False, True])
 def test_resume_is_exact_to_the_bit(tmp_path, several):
     """40 steps at once = 17 steps, a stop, a resume, the rest: with dropout, over the end of an epoch, with validations."""
@@ -67,6 +48,7 @@ def test_resume_is_exact_to_the_bit(tmp_path, several):
     assert resumed.training.batches.per_epoch < 40
     advance(resumed)
     assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+    assert any("valid_nats" in line for line in everything(tmp_path / "whole")["lines"])
 
 
 def test_the_data_decide_the_task_and_options_reach_the_network(chains, tmp_path):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from exact import advance, everything, snapshot
 
 import lmgen
 from lmgen.data.vocab import EOS, UNK
@@ -17,7 +17,7 @@ from lmgen.defaults.language import memory_needed
 from lmgen.errors import InputError
 from lmgen.models.provenance import TextSettings
 from lmgen.networks.labelling import LabelConfig
-from lmgen.system import arrayfile, checkpoint, trees
+from lmgen.system import trees
 from lmgen.training import run
 from support import invented_words
 
@@ -67,31 +67,6 @@ def language_model(tmp_path_factory) -> Path:
         options = {"size": 7, "embedding": 5, "layers": 2, "batch": 4, "window": 8, "tie": False}
         lmgen.train(text, output=folder / "lm", task="language", unit="word", steps=20, **options)
     return folder / "lm"
-
-
-def advance(training: run.Run, steps: int | None = None) -> run.Run:
-    """Take some steps, or all, and save."""
-    with closing(iter(training)) as reports:
-        for report in reports:
-            if report.step == steps:
-                break
-    training.save()
-    return training
-
-
-def snapshot(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of the last snapshot."""
-    return arrayfile.read_arrays(checkpoint.snapshots(path)[0], "training")[0]
-
-
-def everything(path: Path) -> dict[str, object]:
-    """All that two equal trainings must share."""
-    best, about = arrayfile.read_arrays(path / "model.safetensors", "model")
-    logged = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    for line in logged:
-        del line["seconds"], line["symbols_per_second"]
-    arrays = snapshot(path) | {f"best/{name}": a for name, a in best.items()}
-    return {"arrays": {n: (a.dtype.str, a.tobytes()) for n, a in sorted(arrays.items())}, "lines": logged, "about": about}
 
 
 def given(network: dict, vectors: Path, language_model: Path) -> dict:

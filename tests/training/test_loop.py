@@ -227,6 +227,25 @@ class SameBatch:
         return TASK.batch(window(), FLOWS_ON)
 
 
+class Timed(SameBatch):
+    """Batches that take a second each of a clock of the test, and the first one as long as compiling does."""
+
+    def __init__(self, clock: list[float], first: float = 1.0, later: float = 1.0, per_epoch: int = 4):
+        self.clock, self.first, self.later, self.per_epoch = clock, first, later, per_epoch
+
+    def __getitem__(self, k):
+        self.clock[0] += self.later if k else self.first
+        return super().__getitem__(k)
+
+
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    """The seconds of a clock that only the test moves."""
+    seconds = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: seconds[0])
+    return seconds
+
+
 def test_training_learns_and_stops_after_its_steps():
     config = replace(CONFIG, steps=60, warmup=0, validate_every=20)
     reports = list(loop.Training(config, TASK, SameBatch(), None))
@@ -269,16 +288,9 @@ def test_a_training_with_no_step_left_says_why():
     assert run.progress.finished == "all steps were taken"
 
 
-def test_a_budget_that_ends_in_a_validation_or_after_a_step_says_so(monkeypatch):
+def test_a_budget_that_ends_in_a_validation_or_after_a_step_says_so(clock):
     """By a clock of the test: a step takes 1 s, a validation 5 s, and whoever reads the reports 3 s; nothing is left without a
     validation, and the end is named."""
-    clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-
-    class Slow(SameBatch):
-        def __getitem__(self, number):
-            clock[0] += 1
-            return super().__getitem__(number)
 
     def validate(params):
         clock[0] += 5
@@ -286,7 +298,7 @@ def test_a_budget_that_ends_in_a_validation_or_after_a_step_says_so(monkeypatch)
 
     for budget in (20.0, 21.0, 22.0, 23.0, 24.0):
         clock[0] = 0.0
-        run = loop.Training(replace(CONFIG, steps=None, budget=budget, validate_every=3), TASK, Slow(), validate)
+        run = loop.Training(replace(CONFIG, steps=None, budget=budget, validate_every=3), TASK, Timed(clock), validate)
         validated = None
         for report in run:
             validated = report.valid_nats
@@ -303,25 +315,18 @@ def test_training_without_a_finite_gradient_ends_with_a_way_out():
         list(loop.Training(config, TASK, SameBatch(), None, state))
 
 
-def test_a_budget_leaves_time_for_the_first_validation(monkeypatch):
+def test_a_budget_leaves_time_for_the_first_validation(clock):
     """By a clock of the test: 10 s to compile, then 0.1 s a step, and 8 s to validate as many symbols as 24 s of training read.
 
     Of 30 s that leaves about 12 for steps; how long compiling took says nothing about the validation.
     """
-    clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-
-    class Slow(SameBatch):
-        def __getitem__(self, number):
-            clock[0] += 0.1 if number else 10.0
-            return super().__getitem__(number)
 
     def validate(params):
         clock[0] += 8
         return 1.0
 
     config = replace(CONFIG, steps=None, budget=30.0, validate_every=1000)
-    run = loop.Training(config, TASK, Slow(), validate, valid_symbols=240 * 15)
+    run = loop.Training(config, TASK, Timed(clock, first=10.0, later=0.1), validate, valid_symbols=240 * 15)
     reports = list(run)
     assert 110 <= len(reports) <= 125
     assert clock[0] == pytest.approx(30, abs=0.5)
@@ -330,20 +335,10 @@ def test_a_budget_leaves_time_for_the_first_validation(monkeypatch):
 
 
 @pytest.mark.parametrize(("budget", "trained"), [(20.0, 1), (36.0, 2), (100.0, 3)])
-def test_a_budget_trains_the_networks_that_it_has_time_for(monkeypatch, budget, trained):
+def test_a_budget_trains_the_networks_that_it_has_time_for(clock, budget, trained):
     """By a clock of the test, at which each of up to three networks needs 20 s: a next one begins where half of that is left."""
-    clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-
-    class Slow(SameBatch):
-        per_epoch = 20
-
-        def __getitem__(self, number):
-            clock[0] += 1
-            return super().__getitem__(number)
-
     config = replace(CONFIG, steps=None, epochs=1.0, budget=budget, members=3)
-    run = loop.Training(config, TASK, Slow(), None)
+    run = loop.Training(config, TASK, Timed(clock, per_epoch=20), None)
     reports = list(run)
     assert run.progress.member + 1 == trained
     assert len(reports) == min(budget, 20 * trained)
@@ -354,18 +349,11 @@ def test_a_budget_trains_the_networks_that_it_has_time_for(monkeypatch, budget, 
 
 
 @pytest.mark.parametrize(("budget", "over", "further"), [(40.0, True, 0), (52.0, False, 16)])
-def test_time_that_is_added_goes_to_a_next_network(monkeypatch, budget, over, further):
+def test_time_that_is_added_goes_to_a_next_network(clock, budget, over, further):
     """By a clock of the test, at which the second of three networks was stopped after 16 s."""
-    clock = [36.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-
-    class Slow(SameBatch):
-        def __getitem__(self, number):
-            clock[0] += 1
-            return super().__getitem__(number)
-
+    clock[0] = 36.0
     progress = Progress(step=36, seconds=36.0, member=1, first=20, begun=20.0)
-    run = loop.Training(replace(CONFIG, steps=None, budget=budget, members=3), TASK, Slow(), None, progress=progress)
+    run = loop.Training(replace(CONFIG, steps=None, budget=budget, members=3), TASK, Timed(clock), None, progress=progress)
     assert run.over == over
     assert len(list(run)) == further
     assert run.progress.member == (2 if further else 1)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
+from exact import advance, everything
 
 from lmgen.models.provenance import TextSettings
-from lmgen.system import arrayfile, checkpoint
 from lmgen.training import run
 from support import invented_words
 
@@ -23,26 +20,6 @@ def path(tmp_path) -> Path:
     path = tmp_path / "pairs.tsv"
     path.write_text("".join(f"{word}\t{word[::-1]}\n" for word in invented_words(700)))
     return path
-
-
-def advance(training: run.Run, steps: int | None = None) -> None:
-    """Take some steps, or all, and save."""
-    with closing(iter(training)) as reports:
-        for report in reports:
-            if report.step == steps:
-                break
-    training.save()
-
-
-def everything(path: Path) -> dict[str, object]:
-    """All that two equal trainings must share."""
-    best, about = arrayfile.read_arrays(path / "model.safetensors", "model")
-    logged = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    for line in logged:
-        del line["seconds"], line["symbols_per_second"]
-    arrays = arrayfile.read_arrays(checkpoint.snapshots(path)[0], "training")[0] | {f"best/{n}": a for n, a in best.items()}
-    assert all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f")
-    return {"arrays": {n: (a.dtype.str, a.tobytes()) for n, a in sorted(arrays.items())}, "lines": logged, "about": about}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exact import advance, everything
 
 import lmgen
 from lmgen.data.split import WHOLE
@@ -25,28 +26,6 @@ SMALL = {"size": 12, "embedding": 6, "batch": 4, "window": 8, "learning_rate": 1
 
 def settings(*files: Path, valid: tuple[str, ...] = (), sequence: str = "line") -> provenance.TextSettings:
     return provenance.TextSettings(tuple(map(str, files)), valid, sequence, "utf-8", "strict")
-
-
-def advance(training: run.Run, steps: int | None = None) -> run.Run:
-    """Take some steps, or all, and save."""
-    with closing(iter(training)) as reports:
-        for report in reports:
-            if report.step == steps:
-                break
-    training.save()
-    return training
-
-
-def everything(path: Path) -> dict[str, object]:
-    """All that two equal trainings must share: the arrays of the last snapshot and of the model, and the lines of the metrics."""
-    arrays, about = arrayfile.read_arrays(checkpoint.snapshots(path)[0], "training")
-    best, _ = arrayfile.read_arrays(path / "model.safetensors", "model")
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        del line["seconds"], line["symbols_per_second"]
-    progress = {k: v for k, v in about["progress"].items() if k not in ("seconds", "validating")}
-    arrays |= {f"best/{name}": a for name, a in best.items()}
-    return {"arrays": {n: (a.dtype.str, a.tobytes()) for n, a in sorted(arrays.items())}, "lines": lines, "progress": progress}
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from exact import advance, everything
 
 import lmgen
 from lmgen.errors import InputError
 from lmgen.models.provenance import TextSettings
-from lmgen.system import arrayfile, checkpoint
 from lmgen.training import run
 from support import invented_words
 
@@ -50,26 +48,6 @@ def vectors(tmp_path) -> Path:
     random, path = np.random.default_rng(1), tmp_path / "vectors.txt"
     path.write_text("".join(f"{word} {' '.join(map(str, random.normal(size=5).round(3)))}\n" for word in [*WORDS[::2], "other"]))
     return path
-
-
-def advance(training: run.Run, steps: int | None = None) -> run.Run:
-    """Take some steps, or all, and save."""
-    with closing(iter(training)) as reports:
-        for report in reports:
-            if report.step == steps:
-                break
-    training.save()
-    return training
-
-
-def everything(path: Path) -> dict[str, object]:
-    """All that two equal trainings must share."""
-    best, about = arrayfile.read_arrays(path / "model.safetensors", "model")
-    logged = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    for line in logged:
-        del line["seconds"], line["symbols_per_second"]
-    arrays = arrayfile.read_arrays(checkpoint.snapshots(path)[0], "training")[0] | {f"best/{n}": a for n, a in best.items()}
-    return {"arrays": {n: (a.dtype.str, a.tobytes()) for n, a in sorted(arrays.items())}, "lines": logged, "about": about}
 
 
 CASES = {
