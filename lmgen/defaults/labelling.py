@@ -24,9 +24,10 @@ from lmgen.options import table
 WORDS = {"size": 128, "embedding": 100, "dropout": 0.5}
 CHARACTERS = {"size": 128, "embedding": 64, "dropout": 0.4}
 WRITING = 128  # the embedding size with which, and with layer norm, samples are more typical of their label
+RATE = 3e-3  # with a larger one samples of short texts are less typical, at equal nats
 SYMBOLS = 640  # of a step, about
-PASSES = 40  # over the text, at most, where no end is given; validation mostly ends a training before
-LEAST_STEPS = 1_000
+PASSES = 40  # over the text, at most, where no end is given; validation mostly ends a training before …
+LEAST_STEPS, LEAST_UNSEEN = 4_000, 1_000  # … but at least this number of steps, fewer where nothing is validated
 AVERAGE = 0.99  # decay, a step, of the average of the weights: few held-out texts tell a better step from a lucky one
 TAKEN = ("embedding", "layers", "norms")  # from another model
 
@@ -47,6 +48,8 @@ def choose(
     if task == "generate":
         given = {name: value for name, value in wanted.items() if value is not None}
         fixed = {"embedding": WRITING, "members": 1, **language.stacked(given, layer_norm=True)}
+        if data.train.symbols <= language.NORMED:
+            fixed["learning_rate"] = RATE
         fit, pace = language.choose(data, carry, fixed | given)
         names = data.labels
         return WriterConfig(len(data.vocab), **fit, labels=names.labels, several=names.several), pace
@@ -80,7 +83,7 @@ def choose(
     train: dict[str, Any] = {
         "batch": max(1, min(64, round(SYMBOLS / rows))),
         "window": rows,
-        "learning_rate": 3e-3,
+        "learning_rate": RATE,
         "average": AVERAGE,
     }
     train |= {name: given[name] for name in table.names("training", "end") if name in given}
@@ -92,10 +95,11 @@ def until(train: dict[str, Any], data: Any, given: dict[str, Any]) -> dict[str, 
     found: dict[str, Any] = {}
     a_step = train["batch"] * train["window"]
     a_pass = max(1, data.train.symbols // a_step)
+    least = LEAST_STEPS if data.valid else LEAST_UNSEEN
     if not given.keys() & {"steps", "epochs", "budget"}:
-        found = {"steps": LEAST_STEPS} if PASSES * a_pass < LEAST_STEPS else {"epochs": float(PASSES)}
+        found = {"steps": least} if PASSES * a_pass < least else {"epochs": float(PASSES)}
     elif "budget" in given:
-        found["epochs"] = float(max(PASSES, LEAST_STEPS / a_pass))
+        found["epochs"] = float(max(PASSES, round(least / a_pass)))
     if data.valid:
         found["validate_every"] = max(20, min(a_pass, 500), round(3 * data.valid.symbols / a_step))
     return found | members(data, given)
