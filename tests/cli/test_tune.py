@@ -19,6 +19,7 @@ from support import ROOT, on_a_terminal, started
 pytest.importorskip("optuna")
 FIXED = ("--size", "8", "--layers", "1", "--batch", "4", "--window", "8", "--embedding", "6", "--precision", "f32", "--no-skip")
 TINY = (*FIXED, "--steps", "27", "--trials", "4")
+SHORT = (*FIXED, "--steps", "9", "--trials", "3")
 
 
 def objects(out: str) -> list[dict]:
@@ -74,7 +75,7 @@ def test_what_a_user_sees(lmgen, words_file):
 
 
 def test_the_same_seed_gives_the_same_study_and_an_option_that_is_given_stays(lmgen, words_file):
-    words = ("tune", words_file, *FIXED, "--steps", "9", "--trials", "3", "--dropout", "0.1", "--json", "--quiet")
+    words = ("tune", words_file, *SHORT, "--dropout", "0.1", "--json", "--quiet")
     one, other = (lmgen(*words, "-o", name)[1] for name in ("one", "other"))
     assert without_seconds(one).replace('"one"', "") == without_seconds(other).replace('"other"', "")
     assert not any({"dropout", "size"} & result["options"].keys() for trial in objects(one)[:-1] for result in trial["results"])
@@ -97,9 +98,12 @@ def test_nothing_is_overwritten(lmgen, words_file):
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGKILL, -9), (signal.SIGTERM, 75), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_study_that_is_stopped_goes_on_and_ends_as_if_it_had_not_been(lmgen, words_file, number, code):
-    words = (words_file, *TINY, "--json")
+    words = (words_file, *SHORT, "--json")
     whole = started("tune", *words, "-o", "whole", stdout=-1, text=True).communicate()[0]
     process = started("tune", *words, "-o", "m", stderr=-1, text=True)
     path = Path("m.tune/study.json")

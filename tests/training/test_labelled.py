@@ -77,17 +77,14 @@ def given(network: dict, vectors: Path, language_model: Path) -> dict:
 
 
 CASES = {
-    "tag": ("tag", {}),
     "tag, three layers": ("tag", {"input": "symbol", "layers": 3}),
     "classify": ("classify", {"input": "symbol", "pool": "mean"}),
     "classify, balanced": ("classify", {"balance": True}),
     "several labels": ("classify", {"several": True}),
-    "tag and classify": ("tag-classify", {"direction": "forward", "pool": "last"}),
     "vectors": ("tag", {"vectors": True}),
     "vectors, tuned": ("classify", {"vectors": True, "tune": True, "min_count": 40}),
     "from": ("tag", {"from_": True}),
     "from, frozen": ("classify", {"from_": True, "tune": False}),
-    "generate": ("generate", {}),
     "generate by several labels": ("generate", {"several": True, "unit": "word"}),
     "translate": ("translate", {"unit": "word"}),
     "translate, copying, tied": ("translate", {"unit": "word", "copy": True, "tie": True}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -17,6 +18,22 @@ from sharded_texts import built
 from lmgen.data.sharded import manifest, reading
 from lmgen.data.sharded.stores import Folder, ShardError
 from lmgen.errors import InputError, LmgenError
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A corpus in shards, to be copied."""
+    folder = tmp_path_factory.mktemp("whole")
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        built()
+    return folder / "corpus"
+
+
+@pytest.fixture
+def copied(whole) -> None:
+    """A copy of it in the folder of the test."""
+    shutil.copytree(whole, "corpus")
 
 
 def flipped(path: Path) -> None:
@@ -39,8 +56,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.parametrize("name", FILES)
-def test_damage_of_any_file_is_a_sentence_that_names_it(name, kind):
-    built()
+def test_damage_of_any_file_is_a_sentence_that_names_it(copied, name, kind):
     DAMAGE[kind](Path("corpus", name))
     with pytest.raises(ShardError, match=name) as found:
         reading.verified("corpus")
@@ -96,8 +112,7 @@ LIES = [
 
 
 @pytest.mark.parametrize("changes", LIES, ids=json.dumps)
-def test_a_manifest_that_lies_is_refused(changes):
-    built()
+def test_a_manifest_that_lies_is_refused(copied, changes):
     forged(**changes)
     with pytest.raises(LmgenError, match="corpus") as found:
         reading.verified("corpus")
@@ -105,8 +120,7 @@ def test_a_manifest_that_lies_is_refused(changes):
     assert str(found.value).isprintable()
 
 
-def test_hashes_that_were_forged_with_the_content_leave_nothing_out_of_bounds():
-    built()
+def test_hashes_that_were_forged_with_the_content_leave_nothing_out_of_bounds(copied):
     entries = {}
     for name, array in (("known", np.array([3, 2], "<u8")), ("blocks", np.array([0, 1 << 40], "<i8"))):
         path = Path("corpus", f"{name}.{array.dtype.kind}64")
@@ -138,8 +152,7 @@ def test_what_is_no_manifest_is_a_sentence(content):
         manifest.Manifest.from_json(content, "manifest.json")
 
 
-def test_a_manifest_is_read_as_it_was_written():
-    built()
+def test_a_manifest_is_read_as_it_was_written(copied):
     found = reading.manifest_of(Folder("corpus"))
     assert manifest.Manifest.from_json(found.to_json().encode(), "") == found
     names = {path.name for path in Path("corpus").iterdir()}
