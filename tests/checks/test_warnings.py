@@ -102,7 +102,8 @@ def test_repetition_is_that_of_all_stretches_of_64_characters(sequences):
     list(shape.measured(Piece(sequence, True, True, 1) for sequence in sequences))
     whole = lines(sequences)
     stretches = [whole[k : k + 64] for k in range(len(whole) - 63)]
-    assert shape.repetition == (1 - len({*stretches}) / len(stretches) if stretches else 0)
+    repeated = len(stretches) - len({*stretches})
+    assert shape.repetition == pytest.approx(repeated / max(1, len(stretches)), abs=1e-12)
     assert shape.characters == len(whole)
     assert shape.longest == max(map(len, sequences), default=0)
 
