@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 FLOOR = 0.02  # the learning rate at the end of its decay, as a share of the peak
 
@@ -79,6 +81,12 @@ class TrainingConfig:
             left = (self.budget - progress.begun) / (1 if ends else self.members - progress.member)
             ends.append((seconds / max(1e-9, left), "the time was up"))
         return max(ends)
+
+    def until(self, ends: Mapping[str, Any], member: int) -> TrainingConfig:
+        """The same with other ends, in the place of all; where a budget is given to several networks again, each but the last
+        still ends after as many passes as before."""
+        shared = self.budget is not None and "budget" in ends and member + 1 < self.members
+        return replace(self, **{"steps": None, "budget": None, "epochs": self.epochs if shared else None, **ends})
 
     def rate(self, step: int, done: float) -> float:
         """The learning rate: linear warm-up over the first steps, then half a cosine down to `FLOOR` of the peak."""

@@ -355,7 +355,7 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     config, progress = _left_off(path, about)
     ends = {name: wanted[name] for name in table.names("end") if wanted.get(name) is not None}
     if ends:
-        config = replace(config, **{"steps": None, "epochs": None, "budget": None, **ends})
+        config = config.until(ends, progress.member)
     if ends and progress.finished:
         progress = replace(progress, finished="", since_best=0, scale=1.0)
     text = TextSettings.of(settings["text"])

@@ -357,3 +357,11 @@ def test_time_that_is_added_goes_to_a_next_network(clock, budget, over, further)
     assert run.over == over
     assert len(list(run)) == further
     assert run.progress.member == (2 if further else 1)
+
+
+def test_another_budget_lets_several_networks_end_where_they_did():
+    """But the last one, and any where the end is not one of time."""
+    config = replace(CONFIG, steps=None, epochs=3.0, budget=20.0, members=2)
+    assert config.until({"budget": 30.0}, 0) == replace(config, budget=30.0)
+    assert config.until({"budget": 30.0}, 1) == replace(config, budget=30.0, epochs=None)
+    assert config.until({"steps": 9}, 0) == replace(config, budget=None, epochs=None, steps=9)
