@@ -50,7 +50,7 @@ browser: $(VENV)/test ## try the pages in Chromium, as their users do (apt insta
 
 oracle: $(VENV)/bench ## compare with PyTorch and other implementations (installs PyTorch, and KenLM where it can be built)
 	-$(PIP) --editable '.[kenlm]'
-	LMGEN_OPTIMISE=1 $(BIN)/python -m pytest -m oracle
+	LMGEN_OPTIMISE=1 $(BIN)/python -m pytest -n 2 -m oracle
 
 bench: $(VENV)/bench ## measure again what benchmarks/RESULTS.md states (needs the corpora for measuring; installs PyTorch)
 	$(BIN)/python benchmarks/speed.py
