@@ -378,7 +378,8 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     resumed = Run(directories.Place(path), data, network, config, text, state, progress, given)
     if ends and resumed.training.over:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
-        raise InputError(f"{path} has been trained for {behind}, so it is past that end: give a later one")
+        enough = f", such as --budget {1 + int(1.05 * resumed.training.enough)}s" if "budget" in ends else ""
+        raise InputError(f"{path} has been trained for {behind}, so it is past that end: give a later one{enough}")
     checkpoint.write_known(path, data.known)
     checkpoint.change_config(path, {**settings, "train": asdict(config), "text": asdict(text)})
     metrics.forget_later(path / "metrics.jsonl", progress.step)

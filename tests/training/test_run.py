@@ -162,6 +162,9 @@ def test_an_end_that_lies_behind_is_refused_and_changes_nothing(tmp_path, words_
         with pytest.raises(InputError, match=r"trained for 20 steps in \d+ s, so it is past that end: give a later one"):
             run.resume(tmp_path / "m", **end)
     assert (everything(tmp_path / "m"), (tmp_path / "m" / "config.json").read_bytes()) == before
+    with pytest.raises(InputError, match=r"give a later one, such as --budget \d+s$") as refused:
+        run.resume(tmp_path / "m", budget=1e-6)
+    assert not run.resume(tmp_path / "m", budget=float(str(refused.value).split()[-1][:-1]))[0].training.over
     finished, _ = run.resume(tmp_path / "m")
     assert finished.progress.finished == "all steps were taken"
     assert list(finished) == []
