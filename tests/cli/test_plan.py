@@ -118,6 +118,40 @@ def test_labelled_text_is_planned_without_reasons(lmgen, tmp_path):
     assert "expected" not in out
 
 
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("labels.tsv", "--budget", "20s"),
+        ("tags.conll",),
+        ("labels.tsv", "--task", "generate"),
+        ("pairs.tsv",),
+        ("trees.txt",),
+        ("graphs.jsonl",),
+        ("words.txt", "--direction", "both"),
+    ],
+    ids=" ".join,
+)
+def test_the_printed_command_is_one_that_such_a_model_takes(lmgen, words):
+    """It has no option that is refused, and chooses the same."""
+    code, out, err = lmgen("plan", GOLDEN / words[0], *words[1:], "--json")
+    assert code == 0, err
+    plan = json.loads(out)
+    assert "mixture" not in plan["options"]
+    code, out, err = lmgen("plan", *shlex.split(plan["command"])[2:], "--json")
+    assert code == 0, err
+    apart = dict.fromkeys(("steps", "epochs", "budget", "precision"))
+    assert json.loads(out)["options"] | apart == plan["options"] | apart
+
+
+def test_a_command_with_a_budget_is_not_said_to_be_the_same_on_any_machine(lmgen):
+    assert (
+        lmgen("plan", GOLDEN / "labels.tsv", "--budget", "20s")[1].splitlines()[-1].startswith("the same on a machine as fast: ")
+    )
+
+
 @pytest.mark.posix
 def test_a_plan_fits_a_narrow_terminal(words_file):
     seen = on_a_terminal("plan", words_file, "--budget", "1m", columns=60)
