@@ -170,6 +170,14 @@ def test_an_end_that_lies_behind_is_refused_and_changes_nothing(tmp_path, words_
     assert list(finished) == []
 
 
+def test_devices_that_cannot_share_the_batch_are_refused_with_a_number_that_can(tmp_path, words_file, monkeypatch):
+    """A resumed training takes no other --batch."""
+    advance(run.new(tmp_path / "m", settings(words_file), **{**SMALL, "batch": 9}, steps=4), 2)
+    monkeypatch.setattr("jax.device_count", lambda: 4)
+    with pytest.raises(InputError, match=r"4 devices cannot share a batch of 9, .*: go on with 3$"):
+        run.resume(tmp_path / "m")
+
+
 def test_config_json_keeps_what_a_resume_changed(tmp_path, words_file):
     """The new end, and the new place of the text; the weights before stay tied to the file, and so do those after."""
     advance(run.new(tmp_path / "m", settings(words_file), **SMALL, steps=20))
