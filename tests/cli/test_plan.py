@@ -109,6 +109,14 @@ def test_a_mistake_gets_one_sentence(lmgen, words_file, words, code, sentence):
     assert "Traceback" not in err
 
 
+def test_what_does_not_fit_into_memory_is_no_plan(lmgen, words_file):
+    """As it is refused when it is to be trained."""
+    for words in (("plan", words_file), ("train", words_file, "--dry-run")):
+        code, out, err = lmgen(*words, "--budget", "10s", "--size", 1_000_000)
+        assert (code, out) == (1, "")
+        assert "not enough memory: this training takes" in err
+
+
 def test_labelled_text_is_planned_without_reasons(lmgen, tmp_path):
     (tmp_path / "labels.tsv").write_text("".join(f"{'up' if k % 2 else 'down'}\tgo {k} steps\n" for k in range(60)))
     code, out, err = lmgen("plan", tmp_path / "labels.tsv", "--task", "classify")
