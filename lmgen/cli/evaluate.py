@@ -129,6 +129,7 @@ def _adapted_rows(adapted: Any) -> list[tuple[str, str]]:
         ("  … perplexity", f"{display.perplexity(m.perplexity)} per symbol"),
         ("  … bits per character", _decimals(m.bits_per_character)),
         ("  … bits per byte", _decimals(m.bits_per_byte)),
+        *_spelt(m),
     ]
 
 
@@ -157,9 +158,8 @@ def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
         ("  perplexity", f"{display.perplexity(m.perplexity)} per symbol   ({noun}s, and an EOS for every {lm.sequence})"),
         ("  bits per character", bits(m.bits_per_character, m.characters, "characters with line ends")),
         ("  bits per byte", bits(m.bits_per_byte, m.bytes, "bytes")),
+        *_spelt(m),
     ]
-    if m.unknown and m.bytes:
-        rows.append(("  … with spelling", f"{m.spelt_bits_per_byte:.4f}   (unknown text costs its bytes)"))
     if m.unit != "char" and m.characters:
         rows.append(("  character perplexity", display.perplexity(m.character_perplexity)))
     if m.words and m.word_perplexity <= display.LARGEST and not UNITS[m.unit].language:
@@ -167,6 +167,13 @@ def _rows(m: Any, lm: Any, noun: str) -> list[tuple[str, str]]:
     if m.bytes:
         rows.append(("  byte perplexity", display.perplexity(m.byte_perplexity)))
     return [*rows, _unknown(m, "perplexity", m.perplexity_known), _state(m, lm)]
+
+
+def _spelt(m: Any) -> list[tuple[str, str]]:
+    """A row with the bits per byte of all of the text, where some of it is unknown."""
+    if not (m.unknown and m.bytes):
+        return []
+    return [("  … with spelling", f"{m.spelt_bits_per_byte:.4f}   (unknown text costs its bytes)")]
 
 
 def _unknown(m: Any, measure: str, without: float | None) -> tuple[str, str]:

@@ -101,7 +101,9 @@ class Watcher(Observer):
         took = f"{progress.step:,} steps in {duration(progress.seconds)}"
         if self.was_finished:
             note(f"{run.path} is finished: {took}, {progress.finished}; give it more with, for instance:")
-            note(f"    lmgen train --resume {named(run.path)} --steps {2 * progress.step}")
+            steps, budget = progress.step - progress.first, run.config.budget
+            more = f"--budget {max(1, round(2 * budget))}s" if budget else f"--steps {2 * steps}"
+            note(f"    lmgen train --resume {named(run.path)} {more}")
             return
         self.note(f"done after {took}: {progress.finished}")
         if progress.best_nats is not None:

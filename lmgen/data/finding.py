@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lmgen.data import formats
-from lmgen.data.sources.packed import unpacked
+from lmgen.data.sources.packed import SUFFIXES, unpacked
 from lmgen.errors import InputError, printable
 from lmgen.options.kinds import Duration
 from lmgen.system import cache
@@ -51,31 +51,38 @@ def find(names: Sequence[str], glob: str | None = None, note: Callable[[str], No
     """The files that a user's words name: files, patterns such as logs/*.txt, the *.txt of folders, "-" for stdin, or corpora
     that ship. A folder with a seq.in is labelled text, and stays one path.
 
-    With `glob` the files below folders whose names match it, sorted, without hidden and binary ones, which `note` gets the number
-    of. Pipes are copied into the cache, since a text is read more than once. Raises InputError for a missing file.
+    With `glob` the files below folders whose names match it, sorted, without hidden and binary ones. `note` gets the number of
+    files that are left out: of these, and of the compressed ones of a folder without `glob`. Pipes are copied into the cache,
+    since a text is read more than once. Raises InputError for a missing file.
     """
     paths: list[Path] = []
     if glob and not any(Path(name).is_dir() for name in names):
         raise InputError("--glob chooses among the files of a folder: name one, or leave it out")
     for name in names:
         with readable(name):
-            paths += _below(Path(name), glob, note) if glob and Path(name).is_dir() else _find(name)
+            paths += _below(Path(name), glob, note) if glob and Path(name).is_dir() else _find(name, note)
     if sum(len(str(path.absolute())) for path in paths) > MOST_NAMES:
         way = "pipe them in, as in find FOLDER -type f -exec cat {} + | lmgen train -"
         raise InputError(f"{len(paths):,} files are more than a model keeps the names of: {way}")
     return paths
 
 
-def _find(name: str) -> list[Path]:
+def _find(name: str, note: Callable[[str], None]) -> list[Path]:
     path = Path(name)
     if name == "-":
         return [spooled(standard_input(), "stdin")]
     if path.is_dir():
         if (path / "seq.in").is_file():  # labelled text in a folder of its own
             return [path]
+        packed = [p for p in path.glob("*.txt.*") if p.suffix in SUFFIXES]
         if found := sorted(p for p in path.glob("*.txt") if p.is_file()):
+            if packed:
+                note(f"{name}: left out {len(packed):,} compressed file{'s' * (len(packed) > 1)}: --glob '*.txt*' reads all")
             return found
-        raise InputError(f"{name} is a folder without *.txt files: name the files, or which with --glob, as in --glob '*.md'")
+        example = "*.txt*" if packed else "*.md"
+        raise InputError(
+            f"{name} is a folder without *.txt files: name the files, or which with --glob, as in --glob '{example}'"
+        )
     if path.is_fifo():
         with path.open("rb") as file:
             return [spooled(file, path.name)]

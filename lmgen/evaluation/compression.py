@@ -28,6 +28,7 @@ from lmgen.data.writing.normalization import AS_IT_IS
 from lmgen.errors import InputError
 from lmgen.evaluation.scores import spelling_code
 from lmgen.models.capabilities import Generates, Model, finite, require
+from lmgen.models.mixed import Mixed
 from lmgen.nn.model import NetworkConfig
 
 COLUMNS = 64  # sequences read side by side
@@ -72,6 +73,8 @@ def decompress(lm: Model, data: bytes) -> bytes:
     head, body = data[: HEADER.size], data[HEADER.size :]
     if head != _header((magic, flags, who, wanted), (length, sequences, packed), body) or packed > len(body):
         raise InputError("the file is damaged (its content does not match its hash): copy it again")
+    if isinstance(lm, Mixed) and who == identity(lm.network):
+        raise InputError("the file was compressed by the network of this model alone: add --no-mixture")
     if who != identity(model):
         raise InputError("the file was compressed by another model: name the one that compressed it")
     rest = _unpacked(body[:packed])

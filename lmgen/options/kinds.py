@@ -118,11 +118,12 @@ class Whole(Bounded):
 
 
 class Duration(Kind):
-    """Seconds, as a number or as 90s, 5m, 1h30m; also as "5 minutes"."""
+    """Seconds, as a number or as 90s, 5m, 1h30m; also as 1.5h, 1h30 and "5 minutes"."""
 
     word = "duration"
     hint = "float | str"
     SECONDS: ClassVar = Bounded(0, 1e9, open_low=True)
+    NUMBER: ClassVar = r"(\d+(?:\.\d+)?)"
     UNITS: ClassVar = {"h": ("h", "hr", "hrs", "hour", "hours"), "m": ("m", "min", "mins", "minute", "minutes")} | {
         "s": ("s", "sec", "secs", "second", "seconds")
     }
@@ -131,7 +132,8 @@ class Duration(Kind):
         seconds = value
         if isinstance(value, str):
             text = re.sub(r"\s*([a-z]+)\s*", lambda unit: self.unit(unit[1]), value.strip().lower())
-            match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text, re.ASCII)
+            text = re.sub(r"(?<=h)\d+$", r"\g<0>m", text)  # 1h30 is not 1h30s
+            match = re.fullmatch(rf"(?:{self.NUMBER}h)?(?:{self.NUMBER}m)?(?:{self.NUMBER}s?)?", text, re.ASCII)
             parts = zip(match.groups(), (3600, 60, 1), strict=True) if match else ()
             seconds = sum(float(part) * unit for part, unit in parts if part)
         with contextlib.suppress(ValueError):

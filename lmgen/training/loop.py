@@ -72,6 +72,19 @@ class Training:
         return self.done()[0] >= 1 and (self.config.budget is None or self._is_last())
 
     @property
+    def enough(self) -> float:
+        """The seconds of a budget in which there would be something left to train: this network, unless it has ended otherwise,
+        or a next one."""
+        config, progress = replace(self.config, budget=None), self.progress
+        ends = config.steps is not None or config.epochs is not None
+        own = self.seconds - progress.begun + (1 + self.finishing) * progress.validating
+        this = progress.begun + own * (1 if ends else config.members - progress.member)
+        if ends and config.done(self.batches.per_epoch, progress, 0.0)[0] >= 1:
+            this = math.inf
+        following = self.seconds + self._took() / 2 if progress.member + 1 < config.members else math.inf
+        return min(this, following)
+
+    @property
     def _share(self) -> float:
         """The share of the training of all networks that is done."""
         of_time = self.seconds / self.config.budget if self.config.budget else 0.0
@@ -90,10 +103,13 @@ class Training:
 
     def _is_last(self) -> bool:
         """Whether no network follows: the budget leaves a next one less than half of the time that this one took to train."""
-        config, progress = self.config, self.progress
-        took = self.seconds - max(progress.begun, self._compiled[1] if self._compiled else 0.0)
-        late = config.budget is not None and config.budget - self.seconds < took / 2
-        return late or progress.member + 1 >= config.members
+        config = self.config
+        late = config.budget is not None and config.budget - self.seconds < self._took() / 2
+        return late or self.progress.member + 1 >= config.members
+
+    def _took(self) -> float:
+        """The seconds for which this network has been trained, without those of compiling."""
+        return self.seconds - max(self.progress.begun, self._compiled[1] if self._compiled else 0.0)
 
     def _since_compiled(self) -> tuple[int, float]:
         """Steps and seconds since everything was compiled."""

@@ -7,6 +7,7 @@ columns of a batch, and their carried state, are shared equally. With one device
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lmgen.data.windows import ALL, Share
 from lmgen.defaults.config import TrainingConfig
+from lmgen.errors import InputError
 from lmgen.system.cluster import group
 from lmgen.tasks.sampled import Sampled, rates_of
 from lmgen.tasks.task import Batch, Task
@@ -92,6 +94,14 @@ def whole(state: State) -> State:
 def rounded(batch: int) -> int:
     """The next batch size that all devices can share."""
     return -(-batch // jax.device_count()) * jax.device_count()
+
+
+def check(batch: int, path: Path) -> None:
+    """Raise InputError, with a number of devices that can, where those here cannot share the batch of a training that goes on."""
+    devices = jax.device_count()
+    if batch % devices:
+        fewer = next(number for number in range(devices, 0, -1) if batch % number == 0)
+        raise InputError(f"{devices} devices cannot share a batch of {batch}, with which {path} was begun: go on with {fewer}")
 
 
 def _mesh() -> Mesh:

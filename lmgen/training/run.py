@@ -269,8 +269,7 @@ def chosen(text: TextSettings, data: Any = None, pace: Pace | None = None, **opt
         data = data or text.load(**vocabulary)
         plan = language.plan(data, carry, wanted, pace or measured.pace(wanted.get("budget")))
         hashed = wanted.get("input") == "hash"
-        if hashed and not data.vocab.unit.startswith("word"):
-            unit = data.vocab.unit
+        if hashed and not (unit := data.vocab.unit).startswith("word"):
             raise InputError(f"--input hash reads the letters of words, and the unit is {unit}: add --unit word, or leave it out")
         network = model.NetworkConfig(vocab=len(data.vocab), carry=carry, hashed=hashed, **plan.shape)
         train = plan.train
@@ -353,11 +352,11 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
         raise CheckpointError(f"{path} was fitted in one go, so there is nothing to resume: train it anew")
     recurrent.check(network, {name: a for name, a in arrays.items() if name.startswith("params/")}, str(path))
     config, progress = _left_off(path, about)
+    parallel.check(config.batch, path)
     ends = {name: wanted[name] for name in table.names("end") if wanted.get(name) is not None}
     if ends:
         config = config.until(ends, progress.member)
-    if ends and progress.finished:
-        progress = replace(progress, finished="", since_best=0, scale=1.0)
+        progress = replace(progress, finished="", since_best=0, scale=1.0) if progress.finished else progress
     text = TextSettings.of(settings["text"])
     if files:
         target = files.target or text.target
@@ -378,7 +377,8 @@ def resume(path: Path, files: TextSettings | None = None, changed_text: bool = F
     resumed = Run(directories.Place(path), data, network, config, text, state, progress, given)
     if ends and resumed.training.over:
         behind = f"{progress.step:,} steps in {round(progress.seconds):,} s"
-        raise InputError(f"{path} has been trained for {behind}, so it is past that end: give a later one")
+        enough = f", such as --budget {1 + int(1.05 * resumed.training.enough)}s" if "budget" in ends else ""
+        raise InputError(f"{path} has been trained for {behind}, so it is past that end: give a later one{enough}")
     checkpoint.write_known(path, data.known)
     checkpoint.change_config(path, {**settings, "train": asdict(config), "text": asdict(text)})
     metrics.forget_later(path / "metrics.jsonl", progress.step)

@@ -140,8 +140,8 @@ def train(sources: Sources, name: str, options: dict[str, Any], observer: Observ
 
 
 def planned(sources: Sources, options: dict[str, Any], observer: Observer) -> runs.Chosen:
-    """What `train` would train with these options; nothing is written. Raises InputError as `train` does, and where nothing is
-    to be planned."""
+    """What `train` would train with these options; nothing is written. Raises InputError, and LmgenError for too little memory,
+    as `train` does, and where nothing is to be planned."""
     if options["resume"]:
         raise InputError("--resume continues a training whose plan is made: leave it out to plan a new one")
     language.check(options)
@@ -149,7 +149,9 @@ def planned(sources: Sources, options: dict[str, Any], observer: Observer) -> ru
     assert text
     if kinds.wanted(options, text.task or "language").counts:
         raise InputError("an n-gram model is counted in one go, so there is nothing to plan: leave out --cell ngram")
-    return runs.chosen(text, **table.vocabulary(options), **table.belonging(options, *table.MODELS[1:]))
+    found = runs.chosen(text, **table.vocabulary(options), **table.belonging(options, *table.MODELS[1:]))
+    language.check_memory(found.network, found.config)
+    return found
 
 
 def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> TextSettings | None:

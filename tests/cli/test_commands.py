@@ -282,6 +282,14 @@ def test_a_finished_training_says_so_and_how_to_give_it_more(lmgen, words_file):
     assert lmgen("train", "--resume", "m", "--steps", 10)[0] == 2
 
 
+@pytest.mark.parametrize(("end", "more"), [(("--budget", "2s"), "--budget 4s"), (("--steps", 10, "--members", 2), "--steps 20")])
+def test_a_finished_training_is_given_more_of_what_ended_it(lmgen, words_file, end, more):
+    """Steps are those of each network, and would train the networks of a budget without one."""
+    options = ("--size", 8, "--embedding", 4, "--batch", 4, "--window", 8)
+    assert lmgen("train", words_file, *end, "--output", "m", *options)[0] == 0
+    assert lmgen("train", "--resume", "m")[2].splitlines()[1].strip() == f"lmgen train --resume m {more}"
+
+
 def test_nothing_is_held_out_where_nobody_wants_it_or_it_is_too_little(lmgen, words_file, tmp_path):
     few = tmp_path / "few.txt"
     few.write_text("".join(words_file.read_text().splitlines(keepends=True)[:100]))

@@ -109,6 +109,14 @@ def test_a_mistake_gets_one_sentence(lmgen, words_file, words, code, sentence):
     assert "Traceback" not in err
 
 
+def test_what_does_not_fit_into_memory_is_no_plan(lmgen, words_file):
+    """As it is refused when it is to be trained."""
+    for words in (("plan", words_file), ("train", words_file, "--dry-run")):
+        code, out, err = lmgen(*words, "--budget", "10s", "--size", 1_000_000)
+        assert (code, out) == (1, "")
+        assert "not enough memory: this training takes" in err
+
+
 def test_labelled_text_is_planned_without_reasons(lmgen, tmp_path):
     (tmp_path / "labels.tsv").write_text("".join(f"{'up' if k % 2 else 'down'}\tgo {k} steps\n" for k in range(60)))
     code, out, err = lmgen("plan", tmp_path / "labels.tsv", "--task", "classify")
@@ -116,6 +124,40 @@ def test_labelled_text_is_planned_without_reasons(lmgen, tmp_path):
     assert "learning to classify" in err
     assert "dropout" in out
     assert "expected" not in out
+
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("labels.tsv", "--budget", "20s"),
+        ("tags.conll",),
+        ("labels.tsv", "--task", "generate"),
+        ("pairs.tsv",),
+        ("trees.txt",),
+        ("graphs.jsonl",),
+        ("words.txt", "--direction", "both"),
+    ],
+    ids=" ".join,
+)
+def test_the_printed_command_is_one_that_such_a_model_takes(lmgen, words):
+    """It has no option that is refused, and chooses the same."""
+    code, out, err = lmgen("plan", GOLDEN / words[0], *words[1:], "--json")
+    assert code == 0, err
+    plan = json.loads(out)
+    assert "mixture" not in plan["options"]
+    code, out, err = lmgen("plan", *shlex.split(plan["command"])[2:], "--json")
+    assert code == 0, err
+    apart = dict.fromkeys(("steps", "epochs", "budget", "precision"))
+    assert json.loads(out)["options"] | apart == plan["options"] | apart
+
+
+def test_a_command_with_a_budget_is_not_said_to_be_the_same_on_any_machine(lmgen):
+    assert (
+        lmgen("plan", GOLDEN / "labels.tsv", "--budget", "20s")[1].splitlines()[-1].startswith("the same on a machine as fast: ")
+    )
 
 
 @pytest.mark.posix

@@ -204,6 +204,16 @@ def test_the_command_line_reports_it_apart(lmgen, models, other):
     assert found["nats"] == models["carry"].evaluate(other).nats != found["adapted"]["nats"]
 
 
+def test_what_an_adapting_network_does_not_know_costs_its_bytes(lmgen, models, tmp_path):
+    """As in the plain figures: without the spelling of unknown text bits per byte are a lower bound."""
+    strange = tmp_path / "strange.txt"
+    strange.write_text("the cat sat by the ÄÖÜ\n" * 3, "utf-8")
+    _, out, _ = lmgen("eval", models["carry"].path, strange, "--no-baselines", "--adapt", "cache")
+    rows = [line.strip().split("  ", 1) for line in out[out.index("  adapted") :].splitlines()]
+    bits, spelt = (float(row[1].split()[0]) for row in rows if row[0] in ("… bits per byte", "… with spelling"))
+    assert spelt > bits
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

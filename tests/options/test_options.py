@@ -138,6 +138,7 @@ def test_numbers_of_other_types_are_numbers():
     ]
     budgets = {90: 90.0, "90": 90.0, "90s": 90.0, "1.5s": 1.5, "5m": 300.0, "1h30m": 5400.0, np.float64(7): 7.0}
     budgets |= {"5 minutes": 300.0, "1 hour 30 min": 5400.0, "1.5 Seconds": 1.5, "2 h": 7200.0}
+    budgets |= {"1.5m": 90.0, "2.5 hours": 9000.0, "1h30": 5400.0, "1 h 30": 5400.0, "5m30": 330.0, "1h5m30": 3930.0}
     assert [kinds.Duration().check(value) for value in budgets] == [*budgets.values()]
 
 

@@ -75,6 +75,8 @@ def test_eval_is_the_sum_of_the_scores_and_of_the_bits_of_compress(text, tmp_pat
     alone = library.load(tmp_path / "model", mixture=False)
     with pytest.raises(InputError, match="another model"):
         compression.decompress(alone.lm, packed)
+    with pytest.raises(InputError, match="by the network of this model alone: add --no-mixture"):
+        compression.decompress(model.lm, compression.compress(alone.lm, content))
 
 
 def test_a_resumed_training_ends_with_the_same_mixture(text, tmp_path):

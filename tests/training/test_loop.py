@@ -359,6 +359,31 @@ def test_time_that_is_added_goes_to_a_next_network(clock, budget, over, further)
     assert run.progress.member == (2 if further else 1)
 
 
+@pytest.mark.parametrize(
+    ("config", "enough"),
+    [
+        ({"members": 3, "epochs": 1.0}, 44.0),  # the second network has read all of its text: 8 s are half of what it took
+        ({"members": 2, "epochs": 3.0}, 38.0),  # it can go on, and needs 2 s for its last validation
+        ({"members": 4}, 44.0),  # each has an equal share
+        ({}, 38.0),
+    ],
+)
+def test_the_time_that_would_be_enough_is_known(clock, config, enough):
+    """By a clock of the test; a little less would not be."""
+    clock[0] = 36.0
+    several = {"member": 1, "first": 20, "begun": 20.0} if config else {}
+
+    def over(budget: float) -> bool:
+        progress = Progress(step=36, seconds=36.0, validating=2.0, **several)
+        whole = replace(CONFIG, steps=None, budget=budget, **config)
+        run = loop.Training(whole, TASK, Timed(clock, per_epoch=16), None, progress=progress)
+        assert run.enough == pytest.approx(enough)
+        return run.over
+
+    assert over(enough - 0.1)
+    assert not over(enough + 0.1)
+
+
 def test_another_budget_lets_several_networks_end_where_they_did():
     """But the last one, and any where the end is not one of time."""
     config = replace(CONFIG, steps=None, epochs=3.0, budget=20.0, members=2)

@@ -162,9 +162,20 @@ def test_an_end_that_lies_behind_is_refused_and_changes_nothing(tmp_path, words_
         with pytest.raises(InputError, match=r"trained for 20 steps in \d+ s, so it is past that end: give a later one"):
             run.resume(tmp_path / "m", **end)
     assert (everything(tmp_path / "m"), (tmp_path / "m" / "config.json").read_bytes()) == before
+    with pytest.raises(InputError, match=r"give a later one, such as --budget \d+s$") as refused:
+        run.resume(tmp_path / "m", budget=1e-6)
+    assert not run.resume(tmp_path / "m", budget=float(str(refused.value).split()[-1][:-1]))[0].training.over
     finished, _ = run.resume(tmp_path / "m")
     assert finished.progress.finished == "all steps were taken"
     assert list(finished) == []
+
+
+def test_devices_that_cannot_share_the_batch_are_refused_with_a_number_that_can(tmp_path, words_file, monkeypatch):
+    """A resumed training takes no other --batch."""
+    advance(run.new(tmp_path / "m", settings(words_file), **{**SMALL, "batch": 9}, steps=4), 2)
+    monkeypatch.setattr("jax.device_count", lambda: 4)
+    with pytest.raises(InputError, match=r"4 devices cannot share a batch of 9, .*: go on with 3$"):
+        run.resume(tmp_path / "m")
 
 
 def test_config_json_keeps_what_a_resume_changed(tmp_path, words_file):

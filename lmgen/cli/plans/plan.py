@@ -58,7 +58,8 @@ def show(files: tuple[str, ...], options: Mapping[str, Any], json: bool = False)
         nats = Loss.on(found.data).valid(loss.nats)
         terminal.put(f"expected on validation text: {nats}, in nine of ten cases {loss.low:.2f} to {loss.high:.2f}")
         terminal.put(f"an n-gram model, for comparison: {loss.counted:.3f} nats")
-    terminal.put(f"\nthe same on any machine: {again}")
+    where = "any machine" if chosen or found.config.budget is None else "a machine as fast"
+    terminal.put(f"\nthe same on {where}: {again}")
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from lmgen import loading
 from lmgen.data.vocab import UNITS
 from lmgen.defaults.config import TrainingConfig
 from lmgen.defaults.language import NORMED, RATE_OF, Plan
@@ -83,9 +84,12 @@ def _is_usual(name: str, value: Any) -> bool:
 
 
 def _values(found: Chosen) -> dict[str, Any]:
-    """The options of network and training by their names, but for those that are not set."""
-    both = {**vars(found.network), **vars(found.config)}
-    return {name: both[name] for name in table.names("network", "training", "end") if both.get(name) is not None}
+    """The options of network and training by their names, but for those that are not set or that such a model has no use for."""
+    both, kind = {**vars(found.network), **vars(found.config)}, loading.type_of(vars(found.network)).kind
+    names = {option.name for option in table.TRAIN if not kind.lacks(option)}
+    return {
+        name: both[name] for name in table.names("network", "training", "end") if name in names and both.get(name) is not None
+    }
 
 
 def _reasons(found: Chosen, plan: Plan) -> dict[str, str]:

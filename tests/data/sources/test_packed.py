@@ -140,6 +140,18 @@ def test_a_glob_finds_packed_files():
     Path("folder").mkdir()
     Path("folder/a.txt.gz").write_bytes(gzip.compress(b"emma\n"))
     assert list(whole(Text(find(["folder"], "*.gz")))) == ["emma"]
+    with pytest.raises(InputError, match=r"folder without \*\.txt files: .* as in --glob '\*\.txt\*'"):
+        find(["folder"])
+
+
+def test_compressed_files_of_a_folder_are_not_left_out_without_a_word():
+    Path("folder").mkdir()
+    Path("folder/a.txt.gz").write_bytes(gzip.compress(b"emma\n"))
+    Path("folder/b.txt").write_bytes(b"olivia\n")
+    said: list[str] = []
+    assert find(["folder"], note=said.append) == [Path("folder/b.txt")]
+    assert said == ["folder: left out 1 compressed file: --glob '*.txt*' reads all"]
+    assert list(whole(Text(find(["folder"], "*.txt*")))) == ["emma", "olivia"]
 
 
 def test_a_missing_library_is_named(monkeypatch):
