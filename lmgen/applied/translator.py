@@ -177,7 +177,7 @@ class Translator(Network, Taught, ScoresPairs, ShowsUnits):
         """−ln p of each symbol of each target."""
         found: list[Any] = [None] * data.sequences
         predicted = data.lengths - data.sources
-        blocks = [*packing.blocks(data.starts, data.lengths, WIDTH)]
+        blocks = [*packing.blocks(data.starts, data.lengths, WIDTH, MOST)]
         room = max(int(predicted[block.of[block.of >= 0]].sum()) for block in blocks)
         room = 1 << (room - 1).bit_length()
 
