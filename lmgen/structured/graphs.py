@@ -33,6 +33,7 @@ from lmgen.labelled.forms import Source, labels_of, wrong
 from lmgen.options.kinds import quoted
 
 FORM = TASK = "graph"
+LABELLED = {"label", "labels", "tags"}  # fields of a graph, by one of which it is recognised where it has no edges
 PLAIN = 0  # the number of an edge without a name; UNK stands for a name that training has not seen, the others follow
 NAMED = 2
 _CUT = re.compile(r'\s*\{.*?"(?:nodes|edges)"\s*:\s*\[', re.DOTALL)  # the beginning of a line that is too long to be seen whole
@@ -151,6 +152,7 @@ class Graphs:
 
 def recognise(paths: Sequence[Path]) -> Found | None:
     """That all paths have graphs, by the first line of each; None where one does not. Raises InputError for a missing file."""
+    fields = "nodes and edges"
     for path in paths:
         if path.is_dir():
             return None
@@ -165,9 +167,13 @@ def recognise(paths: Sequence[Path]) -> Found | None:
             if whole or len(start) < formats.HEAD // 4 or not _CUT.match(line):  # UTF-8 has at most 4 bytes a character
                 return None
             continue
-        if not (isinstance(record, dict) and isinstance(record.get("nodes"), list) and isinstance(record.get("edges"), list)):
+        if not (isinstance(record, dict) and isinstance(record.get("nodes"), list)):
             return None
-    return Found(FORM, TASK, f"{name_of(Path(paths[0].name))} has JSON objects with nodes and edges")
+        alone = "edges" not in record and record.keys() & LABELLED and not record.keys() & {"text", "tokens"}
+        if not isinstance(record.get("edges"), list) and not alone:
+            return None
+        fields = "nodes" if alone else fields
+    return Found(FORM, TASK, f"{name_of(Path(paths[0].name))} has JSON objects with {fields}")
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def test_show_and_list_describe_the_model(run):
 
 
 MISTAKES = {
-    "train plain.txt --task translate": "plain.txt has nothing to translate: give text in one of the forms tsv, jsonl, parallel",
+    "train plain.txt --task translate": "plain.txt has nothing to translate: give text in one of the forms tsv (a source, a TAB",
     "train data.fr --target nothing.en": "nothing.en",
     "train data.fr --target data.en --task classify": "a labelling network has no target: leave that out",
     "train data.tsv --direction both": "has no direction",
