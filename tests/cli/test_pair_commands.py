@@ -65,6 +65,13 @@ def test_files_side_by_side_are_named_by_target(run, tmp_path):
     assert "data.fr has targets in data.en: learning to translate" in err
 
 
+def test_a_task_is_offered_only_where_none_was_chosen(run, home):
+    (home / "sums.tsv").write_text("".join(f"{k}+{k}\t{2 * k}\n" for k in range(99)))
+    assert "add --task translate" in run("plan sums.tsv")[1]
+    assert "add --task translate" not in run("plan sums.tsv --task language")[1]
+    assert "add --task translate" not in run("plan data.tsv --carry")[1]
+
+
 def test_predict_prints_a_translation_a_line(run):
     out, _, code = run("predict pairs sources.txt")
     assert code in (0, None)
