@@ -90,6 +90,15 @@ def test_predict_reads_the_source_of_whatever_has_one(run, home):
     assert "2 lines with a TAB: what follows it is a target, and was not looked at" in err
 
 
+def test_targets_of_pairs_may_lack_where_they_are_not_looked_at(run, home):
+    (home / "some.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in ROWS) + "\nsay one two now six\t\n")
+    out, err, code = run("predict pairs some.tsv")
+    assert code in (0, None)
+    assert len(out.splitlines()) == len(ROWS) + 2  # and a blank line for a blank line
+    assert out.splitlines()[-2] == ""
+    assert "TAB" not in err
+
+
 def test_several_tabs_are_told_of(run, home, tmp_path):
     (home / "some.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in ROWS) + "say one\tone\ttwo\n")
     _, err, code = run(f"train some.tsv --steps 1 --size 8 -o {tmp_path}/some")
@@ -113,6 +122,7 @@ def test_predict_as_json_has_what_a_program_needs(run):
         assert [*map(len, row["weights"])] == [5] * len(row["symbols"])
         assert len(row["others"]) == 1
         assert row["probability"] > 0
+        assert all(weight == round(weight, 4) for looked in row["weights"] for weight in looked)
 
 
 def test_predict_draws_where_the_first_translation_looked(run, tmp_path):
@@ -121,6 +131,8 @@ def test_predict_draws_where_the_first_translation_looked(run, tmp_path):
     assert code in (0, None)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert f"wrote {tmp_path}/a.png" in err
+    (tmp_path / "blank.txt").write_text("\nsay one two now six\n")
+    assert "the first source is blank, so there is nothing to draw" in run(f"predict pairs {tmp_path}/blank.txt --plot b.png")[1]
 
 
 def test_score_ranks_two_candidates(run, home, tmp_path):
