@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from test_translating import random_params
 
-from lmgen.applied import translator
+from lmgen.applied import records, translator
 from lmgen.applied.translator import Translator
 from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
@@ -158,6 +158,9 @@ def test_an_endless_translation_is_cut_and_says_so():
     (found,) = lm.predict(["ab"])
     assert not found.ended
     assert len(found.text) > 20
+    record = records.pairs(found, weights=True)
+    assert not record["ended"]
+    assert len(record["symbols"]) == len(record["weights"]) == len(found.text)  # there is no EOS, which would have looked, too
 
 
 def test_a_blank_source_has_a_blank_translation():
