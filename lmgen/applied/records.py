@@ -46,8 +46,8 @@ def pairs(one: Any, weights: bool = False) -> dict[str, Any]:
     if weights:
         if one.text and not one.weights.any():
             raise InputError("this model attends to nothing, so it has no weights: train one with --attention")
-        weights = [[round(a, 4) for a in row] for row in one.weights.tolist()]
-        found |= {"symbols": [*one.symbols, *[""] * one.ended], "read": one.read, "weights": weights}
+        rows = [[round(weight, 4) for weight in row] for row in one.weights.tolist()]
+        found |= {"symbols": [*one.symbols, *[""] * one.ended], "read": one.read, "weights": rows}
     return found | ({"others": others} if others else {})
 
 
