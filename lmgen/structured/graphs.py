@@ -3,8 +3,8 @@
     {"nodes": ["C", "C", "O"], "edges": [[0, 1, "single"], [1, 2, "single"]], "label": "alcohol"}
 
 A node is a name or a list of names (its features), an edge two nodes, by their numbers from 0, and a name if it has one. Edges
-lead both ways unless "directed" is true. "label", or "labels" for several, is of the graph; "tags" has one for each node, null
-where it is unknown.
+lead both ways unless "directed" is true. "label", or "labels" for several or none, is of the graph; it is missing where unknown.
+"tags" has one for each node, null where it is unknown.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ _CUT = re.compile(r'\s*\{.*?"(?:nodes|edges)"\s*:\s*\[', re.DOTALL)  # the begin
 
 class Graph(NamedTuple):
     """A graph: the features of each node, the edges (source, target, name; the empty name for none), the labels of the whole, and
-    a tag for each node, None where it is unknown. Edges of a graph that is not directed lead both ways."""
+    a tag for each node, None where it is unknown. Edges of a graph that is not directed lead both ways. Without labels
+    they are unknown, unless it is said to be `unlabelled`."""
 
     nodes: tuple[tuple[str, ...], ...]
     edges: tuple[tuple[int, int, str], ...] = ()
@@ -49,6 +50,7 @@ class Graph(NamedTuple):
     labels: tuple[str, ...] = ()
     tags: tuple[str | None, ...] | None = None
     line: int = 0  # of its file
+    unlabelled: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,9 +123,10 @@ def parsed(line: str | dict[str, Any], number: int = 0) -> Graph:
         tuple(map(_node, nodes)),
         tuple(_edge(edge, len(nodes)) for edge in edges or ()),
         bool(directed),
-        tuple(dict.fromkeys(filter(None, labels))),
+        (found := tuple(dict.fromkeys(filter(None, labels)))),
         tags,
         number,
+        not found and "labels" in record,
     )
 
 
@@ -238,7 +241,7 @@ class Scan:
     def __init__(self, graphs: Iterable[Graph]):
         self.features, self.edges, self.tag_names, self.label_names = (dict[str, int]() for _ in range(4))
         parts = {name: array("i") for name in ("ids", "owned", "nodes", "sources", "targets", "kinds", "arcs")}
-        tags, labels, counts = (array("i") for _ in range(3))
+        tags, labels, counts, several = (array("i") for _ in range(4))
         for graph in graphs:
             parts["nodes"].append(len(graph.nodes))
             for node in graph.nodes:
@@ -253,9 +256,10 @@ class Scan:
             given = graph.tags or (None,) * len(graph.nodes)
             tags.extend([UNKNOWN if tag is None else self.tag_names.setdefault(tag, len(self.tag_names)) for tag in given])
             counts.append(len(graph.labels))
+            several.append(graph.unlabelled or len(graph.labels) > 1)
             labels.extend([self.label_names.setdefault(name, len(self.label_names)) for name in graph.labels])
         self.parts = {name: np.array(part) for name, part in parts.items()}
-        self.tags, self.labels, self.counts = map(np.array, (tags, labels, counts))
+        self.tags, self.labels, self.counts, self.several = map(np.array, (tags, labels, counts, several))
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -299,7 +303,7 @@ class Scan:
                 (self.edges, {*np.unique(self.parts["kinds"][of_arcs]).tolist()}),
             )
         )
-        return GraphNames(labels, tags, bool(labels and (self.counts[chosen] != 1).any()), edges)
+        return GraphNames(labels, tags, bool(labels and self.several[chosen].any()), edges)
 
     def feature_counts(self, chosen: np.ndarray) -> Counter[str]:
         """How often each feature is in the chosen graphs, bool [G]."""

@@ -186,6 +186,16 @@ def test_graphs_in_numbers_are_those_written_by_hand():
     assert (coded.symbols, coded.sequences) == (6, 3)
 
 
+@pytest.mark.parametrize(("odd", "several"), [({}, False), ({"labels": []}, True), ({"labels": ["a", "b"]}, True)])
+def test_a_graph_without_a_label_is_not_learnt_from(tmp_path, odd, several):
+    """One of which the label is unknown does not make the labels of all others several; an empty list of labels does."""
+    records = [{"nodes": ["C"], "label": "ab"[k % 2]} for k in range(10)] + [{"nodes": ["C"]} | odd]
+    data = load(written(tmp_path, records), None)
+    assert data.labels.several == several
+    if not several:
+        assert data.train.labels.tolist() == [0, 1] * 5 + [UNKNOWN]
+
+
 def test_several_labels_are_a_table_of_yes_and_no():
     graphs = [Graph((("C",),), labels=("ether", "alcohol")), Graph((("C",),)), Graph((("C",),), labels=("new", "ether"))]
     coded = encode(graphs, VOCAB, GraphNames(("alcohol", "ether"), (), True))
