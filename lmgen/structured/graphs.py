@@ -28,7 +28,7 @@ from lmgen.data.split import WHOLE, Split
 from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.labelled.corpus import UNKNOWN, LabelledCorpus, Labels, held_out, label_array, noted, origin, renumbered, share_of
-from lmgen.labelled.examples import Found
+from lmgen.labelled.examples import Found, head_of
 from lmgen.labelled.forms import Source, labels_of, wrong
 from lmgen.options.kinds import quoted
 
@@ -177,6 +177,12 @@ def recognise(paths: Sequence[Path]) -> Found | None:
             return None
         fields = "nodes" if alone else fields
     return Found(FORM, TASK, f"{name_of(Path(paths[0].name))} has JSON objects with {fields}")
+
+
+def named(paths: Sequence[Path]) -> Found | None:
+    """Graphs where --task graph says so: each file begins with a JSON object."""
+    begins = [next(filter(str.strip, head_of(path).lines), "") if path.is_file() else "" for path in paths]
+    return Found(FORM, TASK, f"--task {TASK} was given") if all(line.lstrip().startswith("{") for line in begins) else None
 
 
 @dataclass(frozen=True)

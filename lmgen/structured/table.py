@@ -52,7 +52,7 @@ GRAPHS = Structure(
     (graphs.TASK,),
     {graphs.FORM: "JSON objects with nodes and edges, one a line"},
     graphs.recognise,
-    lambda paths: Found(graphs.FORM, graphs.TASK, f"--task {graphs.TASK} was given"),
+    graphs.named,
     lambda paths, how: graphs.Graphs(paths, how.encoding, how.errors),
     graphs.load,
     views.GRAPHS,
