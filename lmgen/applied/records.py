@@ -41,12 +41,13 @@ def labels(one: Any, top: int = 1, above: float = 0.0) -> dict[str, Any]:
 def pairs(one: Any, weights: bool = False) -> dict[str, Any]:
     """Of a translation, with the others that were asked for, the likeliest first. Raises InputError for `weights` of a model that
     attends to nothing."""
-    found = {"text": one.text, "source": one.source, "probability": exp(-one.nats), "nats": one.nats}
+    found = {"text": one.text, "source": one.source, "probability": exp(-one.nats), "nats": one.nats, "ended": one.ended}
     others = [{"text": each.text, "probability": exp(-each.nats), "nats": each.nats} for each in one.others]
     if weights:
         if one.text and not one.weights.any():
             raise InputError("this model attends to nothing, so it has no weights: train one with --attention")
-        found |= {"symbols": [*one.symbols, ""], "read": one.read, "weights": one.weights.round(4).tolist()}
+        rows = [[round(weight, 4) for weight in row] for row in one.weights.tolist()]
+        found |= {"symbols": [*one.symbols, *[""] * one.ended], "read": one.read, "weights": rows}
     return found | ({"others": others} if others else {})
 
 

@@ -31,6 +31,7 @@ from lmgen.system.cluster import group
 WIDTH = 32  # columns read side by side
 AT_ONCE = 512  # sources that are sorted by length together
 ROUND = 16  # rows of a source and of its target are multiples of it: few shapes to compile
+MOST = 1 << 26  # numbers that say where the symbols of targets look, of what is read side by side
 STRETCH, EXTRA = 2, 20  # a target has at most this many times as many symbols as its source, and these more
 
 
@@ -119,11 +120,16 @@ class Translator(Network, Taught, ScoresPairs, ShowsUnits):
         found: list[Any] = [Translation(source, "", 0.0, (), (), np.zeros((0, 0), np.float32)) for source in sources]
         order = np.argsort(data.sources, kind="stable")
         order = order[data.sources[order] > 0]  # a blank line has a blank translation
-        for first in range(0, len(order), WIDTH):
-            chosen = order[first : first + WIDTH]
+        first, width = 0, min(WIDTH, 1 << (len(sources) - 1).bit_length())
+        while first < len(order):
+            chosen = order[first : first + width]
             rows = ROUND * -(-(int(data.sources[chosen].max()) + 2) // ROUND)
             longest = ROUND * -(-(STRETCH * rows + EXTRA) // ROUND)
-            inputs = _right_aligned(data, chosen, rows, min(WIDTH, 1 << (len(sources) - 1).bit_length()))
+            if width > 1 and rows * longest * width * search.beam > MOST:
+                width //= 2  # what follows is as long
+                continue
+            first += width
+            inputs = _right_aligned(data, chosen, rows, width)
             how = Search(search.beam, search.penalty, search.temperature, longest)
             batch: Any = Found(*map(np.asarray, decode(self.config, self.precision, self.params, inputs, how, next(keys))))  # type: ignore[arg-type]
             finite(batch.nats[: len(chosen), 0])
@@ -171,7 +177,7 @@ class Translator(Network, Taught, ScoresPairs, ShowsUnits):
         """−ln p of each symbol of each target."""
         found: list[Any] = [None] * data.sequences
         predicted = data.lengths - data.sources
-        blocks = [*packing.blocks(data.starts, data.lengths, WIDTH)]
+        blocks = [*packing.blocks(data.starts, data.lengths, WIDTH, MOST)]
         room = max(int(predicted[block.of[block.of >= 0]].sum()) for block in blocks)
         room = 1 << (room - 1).bit_length()
 

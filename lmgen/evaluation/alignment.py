@@ -17,10 +17,14 @@ def plot(one: Translation, path: Path) -> None:
 
     Raises InputError for a model without attention, and where matplotlib is missing or the file cannot be written.
     """
+    if not one.read:
+        raise InputError("the first source is blank, so there is nothing to draw: leave that out")
     if not one.weights.any():
         raise InputError("this model attends to nothing: leave out --plot, or train one with --attention")
     weights = one.weights[:MOST, :MOST]
-    rows, columns = ([printable(symbol, 20) for symbol in side][:MOST] for side in ((*one.symbols, "EOS"), one.read))
+    rows, columns = (
+        [printable(symbol, 20) for symbol in side][:MOST] for side in ((*one.symbols, *["EOS"] * one.ended), one.read)
+    )
     figure = pictures.figure(2.5 + 0.3 * len(columns), 2 + 0.3 * len(rows))
     axes = figure.subplots()
     figure.colorbar(axes.imshow(weights, cmap="Blues", vmin=0, vmax=1), label="attention", shrink=0.6)

@@ -112,7 +112,7 @@ class LabelledCorpus:
     @property
     def summary(self) -> str:
         """What there is to learn, in words."""
-        several = ", of which a text may have several or none" * self.labels.several
+        several = ", of which each may have several or none" * self.labels.several
         found = [f"{len(self.labels.labels):,} labels{several}"] if self.labels.labels else []
         scheme = f" ({self.labels.scheme})" if self.labels.scheme else ""
         found += [f"{len(self.labels.tags):,} tags{scheme}"] if self.labels.tags else []

@@ -144,13 +144,19 @@ def block(columns: Sequence[list[int]], starts: np.ndarray, lengths: np.ndarray,
     return Block(places, slots, first, last, column, of)
 
 
-def blocks(starts: np.ndarray, lengths: np.ndarray, width: int) -> Iterator[Block]:
-    """All sequences, in blocks of `width` columns at most, all of one shape."""
-    rows = sizes(lengths)[-1]
-    columns = best_fit(lengths, rows)
-    parts = [columns[i : i + width] for i in range(0, len(columns), width)]
-    most = max(sum(map(len, part)) for part in parts)
-    return (block(part, starts, lengths, rows, len(parts[0]), most) for part in parts)
+def blocks(starts: np.ndarray, lengths: np.ndarray, width: int, square: int | None = None) -> Iterator[Block]:
+    """All sequences, in blocks of `width` columns at most, those of one of the `sizes` after the other.
+
+    Blocks of a size have one shape, and with `square` so few columns that those, times rows², are not more, unless one is.
+    """
+    below = -1
+    for rows in sizes(lengths):
+        columns = best_fit(lengths, rows, _between(lengths, below, rows - 2))
+        each = width if square is None else max(1, min(width, square // rows**2))
+        parts = [columns[i : i + each] for i in range(0, len(columns), each)]
+        most = max(sum(map(len, part)) for part in parts)
+        yield from (block(part, starts, lengths, rows, len(parts[0]), most) for part in parts)
+        below = rows - 2
 
 
 def taken(stream: np.ndarray, places: np.ndarray, otherwise: int = EOS) -> np.ndarray:

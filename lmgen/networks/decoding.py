@@ -48,7 +48,11 @@ class Found(NamedTuple):
 
 
 class _Beam(NamedTuple):
-    """The hypotheses so far; the state and the outputs hs are those of B K columns."""
+    """The hypotheses so far; the state and the outputs hs are those of B K columns.
+
+    Of each step [L, B K] `ids` are the symbols, `parents` the columns of the hypotheses that they continue, and `weights` where
+    they looked: so a step writes its own rows alone, and a hypothesis is read from its end.
+    """
 
     state: Any
     hs: Array
@@ -56,6 +60,7 @@ class _Beam(NamedTuple):
     ended: Array
     length: Array
     ids: Array
+    parents: Array
     weights: Array
 
 
@@ -65,53 +70,60 @@ def decode(config: TranslatorConfig, precision: str, params: Params, inputs: Inp
     S, B = inputs.ids.shape
     K, V = search.beam, config.targets
     first, hs, memory = translating.sides(config, precision, params, inputs)
-    memory, visible = memory.repeat(K, 1), inputs.source.T.repeat(K, 0)[None]
-    words = inputs.ids.T.repeat(K, 0)  # [B K, S]
+    visible, words = inputs.source.T, inputs.ids.T  # [B, S]
     own, columns = translating.head(config, params), jnp.arange(B)[:, None]
 
-    def log_p(hs: Array) -> tuple[Array, Array]:
-        """ln p [B, K, V + S] of each next symbol and of each copy of a word that cannot be predicted; the weights [B K, S]."""
+    def scored(hs: Array) -> tuple[Array, Array, Array]:
+        """The scores [B, K, C] of each next symbol and, with copying, of each copy of a word that cannot be predicted; the
+        logarithm [B, K] of what their exponentials sum to; and the weights [B, K, S]."""
         hs = model.normalised(params["head"], hs) if config.head_norm else hs
-        weights = jnp.zeros((B * K, S))
-        if config.attention:
-            context, looked = translating.attend(params, hs[None], memory, visible, precision)
-            hs, weights = translating.joined(params, hs, context[0], precision), looked[0]
-        written = jax.nn.log_softmax(model.logits(own, hs, precision))
-        if not config.attention:  # an unknown word has no place in the source
-            written = jax.nn.log_softmax(written.at[:, UNK].set(NONE))
-        copies = jnp.full((B * K, S), NONE)
-        if config.copy:
-            g = translating.gate(params, hs, precision)[:, None]
-            same = (words[:, :, None] == words[:, None]) & visible[0][:, None]  # [B K, S, S]
-            copied = jnp.where(same, weights[:, None], 0).sum(-1) * visible[0]
-            earlier = (same & jnp.tri(S, k=-1, dtype=bool)).any(-1)
-            copied = jnp.where(earlier, 0, copied)  # a word that comes more than once is copied from its first place
-            of_words = (
-                jnp.zeros_like(written)
-                .at[jnp.arange(B * K)[:, None], jnp.where(words < V, words, UNK)]
-                .add(jnp.where(words < V, copied, 0))
+        weights = jnp.zeros((B, K, S))
+        if config.attention:  # hypotheses take the place of times, so that all of a source share its memory
+            by_source = hs.reshape(B, K, -1).swapaxes(0, 1)
+            context, looked = translating.attend(params, by_source, memory, visible[None], precision)
+            hs, weights = (
+                translating.joined(params, hs, context.swapaxes(0, 1).reshape(B * K, -1), precision),
+                looked.swapaxes(0, 1),
             )
-            written = jnp.log(g * jnp.exp(written.at[:, UNK].set(NONE)) + (1 - g) * of_words)
-            copies = jnp.log((1 - g) * jnp.where(words < V, 0, copied))
-        return jnp.concatenate([written, copies], -1).reshape(B, K, V + S), weights
+        scores = model.logits(own, hs, precision).reshape(B, K, V)
+        if not config.attention:  # an unknown word has no place in the source
+            scores = scores.at[..., UNK].set(NONE)
+        if not config.copy:
+            return scores, jax.nn.logsumexp(scores, -1), weights
+        g = translating.gate(params, hs, precision).reshape(B, K, 1)
+        same = (words[:, :, None] == words[:, None]) & visible[:, None]  # [B, S, S]
+        earlier = (same & jnp.tri(S, k=-1, dtype=bool)).any(-1)
+        copied = jnp.einsum("bks,brs->bkr", weights, same.astype(weights.dtype))
+        copied = jnp.where((visible & ~earlier)[:, None], copied, 0)  # a word that comes more than once: from its first place
+        there = (words < V)[:, None]
+        of_words = jnp.zeros_like(scores).at[columns[:, None], jnp.arange(K)[:, None], jnp.where(there, words[:, None], UNK)]
+        written = jax.nn.softmax(scores).at[..., UNK].set(0)
+        written = g * written + (1 - g) * of_words.add(jnp.where(there, copied, 0))
+        copies = (1 - g) * jnp.where(there, 0, copied)
+        return jnp.log(jnp.concatenate([written, copies], -1)), jnp.zeros((B, K)), weights
 
     def step(at: Array, beam: _Beam) -> _Beam:
-        following, looked = log_p(beam.hs)
-        following = jnp.where(beam.ended[..., None], jnp.where(jnp.arange(V + S) == EOS, 0.0, NONE), following)
+        scores, sums, looked = scored(beam.hs)
         grown = jnp.where(beam.ended, beam.length, beam.length + 1)
         if search.temperature:
             parent = jnp.broadcast_to(jnp.arange(K), (B, K))
-            choice = jax.random.categorical(jax.random.fold_in(key, at), following / search.temperature)
-            total = beam.total + jnp.take_along_axis(following, choice[..., None], -1)[..., 0]
+            choice = jax.random.categorical(jax.random.fold_in(key, at), scores / search.temperature)
+            gain = jnp.take_along_axis(scores, choice[..., None], -1)[..., 0] - sums
+            choice, total = jnp.where(beam.ended, EOS, choice), beam.total + jnp.where(beam.ended, 0, gain)
         else:
-            candidates = beam.total[..., None] + following
+            best, choices = lax.top_k(scores, min(K, scores.shape[-1]))  # no more of one hypothesis can be among the best
+            nothing = jnp.where(jnp.arange(best.shape[-1]) == 0, 0.0, NONE)
+            gains = jnp.where(beam.ended[..., None], nothing, best - sums[..., None])
+            choices = jnp.where(beam.ended[..., None], EOS, choices).reshape(B, -1)
+            candidates = beam.total[..., None] + gains
             ranked = candidates / grown[..., None] ** search.penalty
-            _, best = lax.top_k(ranked.reshape(B, -1), K)
-            parent, choice = best // (V + S), best % (V + S)
-            total = jnp.take_along_axis(candidates.reshape(B, -1), best, 1)
+            _, kept = lax.top_k(ranked.reshape(B, -1), K)
+            parent, choice = kept // best.shape[-1], jnp.take_along_axis(choices, kept, 1)
+            total = jnp.take_along_axis(candidates.reshape(B, -1), kept, 1)
+        looked = jnp.take_along_axis(looked, parent[..., None], 1)
         flat = (columns * K + parent).reshape(-1)
-        place = jnp.where(choice < V, jnp.argmax(looked[flat].reshape(B, K, S), -1), choice - V)
-        there = jnp.take_along_axis(words[flat].reshape(B, K, S), place[..., None], -1)[..., 0]
+        place = jnp.where(choice < V, jnp.argmax(looked, -1), choice - V)
+        there = jnp.take_along_axis(words, place, 1)
         symbol = jnp.where((choice >= V) | (choice == UNK), there, choice).reshape(1, -1)
         read = translating.known(config, symbol)
         state = jax.tree.map(lambda a: a[flat], beam.state)
@@ -123,8 +135,9 @@ def decode(config: TranslatorConfig, precision: str, params: Params, inputs: Inp
             total,
             jnp.take_along_axis(beam.ended, parent, 1) | (choice == EOS),
             jnp.take_along_axis(grown, parent, 1),
-            beam.ids[:, flat].at[at].set(symbol[0]),
-            beam.weights[:, flat].at[at].set(looked[flat]),
+            beam.ids.at[at].set(symbol[0]),
+            beam.parents.at[at].set(flat),
+            beam.weights.at[at].set(looked.reshape(B * K, S)),
         )
 
     alone = jnp.where(jnp.arange(K) == 0, 0.0, 0.0 if search.temperature else NONE)  # all hypotheses are one at first
@@ -132,9 +145,10 @@ def decode(config: TranslatorConfig, precision: str, params: Params, inputs: Inp
         jax.tree.map(lambda a: a.repeat(K, 0), first),
         hs[-1].repeat(K, 0),
         jnp.broadcast_to(alone, (B, K)),
-        jnp.zeros((B, K), bool),
+        jnp.broadcast_to(~visible.any(1)[:, None], (B, K)),  # a column without a source has nothing to end
         jnp.zeros((B, K), jnp.int32),
         jnp.full((search.longest, B * K), EOS, jnp.int32),
+        jnp.broadcast_to(jnp.arange(B * K), (search.longest, B * K)),
         jnp.zeros((search.longest, B * K, S)),
     )
     _, beam = lax.while_loop(
@@ -144,6 +158,8 @@ def decode(config: TranslatorConfig, precision: str, params: Params, inputs: Inp
     )
     order = jnp.argsort(-beam.total / jnp.maximum(beam.length, 1) ** search.penalty, 1)
     total, length, ended = (jnp.take_along_axis(a, order, 1) for a in (beam.total, beam.length, beam.ended))
-    flat = (columns * K + order).reshape(-1)
-    ids, weights = beam.ids[:, flat].reshape(-1, B, K), beam.weights[:, flat].reshape(-1, B, K, S)
+    last = (columns * K + order).reshape(-1)
+    _, places = lax.scan(lambda place, parents: (parents[place], place), last, beam.parents, reverse=True)
+    steps = jnp.arange(search.longest)[:, None]
+    ids, weights = beam.ids[steps, places].reshape(-1, B, K), beam.weights[steps, places].reshape(-1, B, K, S)
     return Found(ids, -total, length, ended, weights)

@@ -10,6 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from lmgen.data.finding import names_of
 from lmgen.data.preparing.spilling import AT_A_TIME, Hashes, WordCounts, distinct
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, MOST_SYMBOLS, SPECIAL, UNITS, Vocab
+from lmgen.data.writing import segments
 from lmgen.errors import InputError
-from lmgen.labelled.corpus import HELD_OUT, MOST_HELD_OUT, origin, share_of, sides, unit_of
+from lmgen.labelled.corpus import ENOUGH, HELD_OUT, MOST_HELD_OUT, origin, share_of, sides, unit_of
 from lmgen.labelled.forms import Example
 from lmgen.structured.pairs import Pair, Pairs
 
@@ -215,7 +217,9 @@ def load(
     only; ids of symbols that targets have come first. Pairs of more than `LONGEST` symbols are left out. Raises InputError where
     there is nothing to train on.
     """
-    unit = unit or (vocab.unit if vocab else unit_of(Example(text) for pair in pairs for text in (pair.source, pair.target)))
+    way = ""
+    if unit is None:
+        unit, way = (vocab.unit, "") if vocab else _unit(pairs)
     scan = Scan(pairs, vocab or Vocab(unit, (), unk_token), split or (WHOLE if valid else None))
     if not scan.number:
         raise InputError(f"there is no pair in {names_of(pairs.paths)}: give a file with at least one")
@@ -231,10 +235,23 @@ def load(
     if not train.sequences:
         raise InputError(f"all pairs of {names_of(pairs.paths)} are too long: give parts of at most {LONGEST:,} symbols")
     sha256, notes = origin(pairs, valid)
+    notes = (*notes, way) if way else notes
     if long := sum(int(counts[3]) for _, counts in found):
         notes = (*notes, f"left out {number(long, 'pair')} of more than {LONGEST:,} symbols")
     held_out = rest[0] if rest and rest[0].sequences else None
     return PairCorpus(train, held_out, vocab, labels or len(vocab), scan.known, sha256, notes, scan.split)
+
+
+def _unit(pairs: Iterable[Pair]) -> tuple[str, str]:
+    """The unit that suits both sides, by their beginning, and a sentence about it where one has no spaces between its words."""
+    some = [*islice(pairs, ENOUGH)]
+    sides = {"sources": [pair.source for pair in some], "targets": [pair.target for pair in some]}
+    for name, texts in sides.items():
+        language = segments.language_of(Counter(word for text in texts for word in text.split()).items())
+        if language is not None:
+            way = f": --segment {language} cuts them into words" if language else ""
+            return "char", f"the {name} are written without spaces between words, so characters are the symbols{way}"
+    return unit_of(Example(text) for texts in zip(*sides.values(), strict=True) for text in texts), ""
 
 
 def _sides(pairs: Pairs, split: Split) -> Iterator[tuple[bool, Pair]]:

@@ -3,8 +3,8 @@
     {"nodes": ["C", "C", "O"], "edges": [[0, 1, "single"], [1, 2, "single"]], "label": "alcohol"}
 
 A node is a name or a list of names (its features), an edge two nodes, by their numbers from 0, and a name if it has one. Edges
-lead both ways unless "directed" is true. "label", or "labels" for several, is of the graph; "tags" has one for each node, null
-where it is unknown.
+lead both ways unless "directed" is true. "label", or "labels" for several or none, is of the graph; it is missing where unknown.
+"tags" has one for each node, null where it is unknown.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from lmgen.data.split import WHOLE, Split
 from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.labelled.corpus import UNKNOWN, LabelledCorpus, Labels, held_out, label_array, noted, origin, renumbered, share_of
-from lmgen.labelled.examples import Found
+from lmgen.labelled.examples import Found, head_of
 from lmgen.labelled.forms import Source, labels_of, wrong
 from lmgen.options.kinds import quoted
 
 FORM = TASK = "graph"
+LABELLED = {"label", "labels", "tags"}  # fields of a graph, by one of which it is recognised where it has no edges
 PLAIN = 0  # the number of an edge without a name; UNK stands for a name that training has not seen, the others follow
 NAMED = 2
 _CUT = re.compile(r'\s*\{.*?"(?:nodes|edges)"\s*:\s*\[', re.DOTALL)  # the beginning of a line that is too long to be seen whole
@@ -40,7 +41,8 @@ _CUT = re.compile(r'\s*\{.*?"(?:nodes|edges)"\s*:\s*\[', re.DOTALL)  # the begin
 
 class Graph(NamedTuple):
     """A graph: the features of each node, the edges (source, target, name; the empty name for none), the labels of the whole, and
-    a tag for each node, None where it is unknown. Edges of a graph that is not directed lead both ways."""
+    a tag for each node, None where it is unknown. Edges of a graph that is not directed lead both ways. Without labels
+    they are unknown, unless it is said to be `unlabelled`."""
 
     nodes: tuple[tuple[str, ...], ...]
     edges: tuple[tuple[int, int, str], ...] = ()
@@ -48,6 +50,7 @@ class Graph(NamedTuple):
     labels: tuple[str, ...] = ()
     tags: tuple[str | None, ...] | None = None
     line: int = 0  # of its file
+    unlabelled: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,9 +123,10 @@ def parsed(line: str | dict[str, Any], number: int = 0) -> Graph:
         tuple(map(_node, nodes)),
         tuple(_edge(edge, len(nodes)) for edge in edges or ()),
         bool(directed),
-        tuple(dict.fromkeys(filter(None, labels))),
+        (found := tuple(dict.fromkeys(filter(None, labels)))),
         tags,
         number,
+        not found and "labels" in record,
     )
 
 
@@ -151,6 +155,7 @@ class Graphs:
 
 def recognise(paths: Sequence[Path]) -> Found | None:
     """That all paths have graphs, by the first line of each; None where one does not. Raises InputError for a missing file."""
+    fields = "nodes and edges"
     for path in paths:
         if path.is_dir():
             return None
@@ -165,9 +170,19 @@ def recognise(paths: Sequence[Path]) -> Found | None:
             if whole or len(start) < formats.HEAD // 4 or not _CUT.match(line):  # UTF-8 has at most 4 bytes a character
                 return None
             continue
-        if not (isinstance(record, dict) and isinstance(record.get("nodes"), list) and isinstance(record.get("edges"), list)):
+        if not (isinstance(record, dict) and isinstance(record.get("nodes"), list)):
             return None
-    return Found(FORM, TASK, f"{name_of(Path(paths[0].name))} has JSON objects with nodes and edges")
+        alone = "edges" not in record and record.keys() & LABELLED and not record.keys() & {"text", "tokens"}
+        if not isinstance(record.get("edges"), list) and not alone:
+            return None
+        fields = "nodes" if alone else fields
+    return Found(FORM, TASK, f"{name_of(Path(paths[0].name))} has JSON objects with {fields}")
+
+
+def named(paths: Sequence[Path]) -> Found | None:
+    """Graphs where --task graph says so: each file begins with a JSON object."""
+    begins = [next(filter(str.strip, head_of(path).lines), "") if path.is_file() else "" for path in paths]
+    return Found(FORM, TASK, f"--task {TASK} was given") if all(line.lstrip().startswith("{") for line in begins) else None
 
 
 @dataclass(frozen=True)
@@ -232,7 +247,7 @@ class Scan:
     def __init__(self, graphs: Iterable[Graph]):
         self.features, self.edges, self.tag_names, self.label_names = (dict[str, int]() for _ in range(4))
         parts = {name: array("i") for name in ("ids", "owned", "nodes", "sources", "targets", "kinds", "arcs")}
-        tags, labels, counts = (array("i") for _ in range(3))
+        tags, labels, counts, several = (array("i") for _ in range(4))
         for graph in graphs:
             parts["nodes"].append(len(graph.nodes))
             for node in graph.nodes:
@@ -247,9 +262,10 @@ class Scan:
             given = graph.tags or (None,) * len(graph.nodes)
             tags.extend([UNKNOWN if tag is None else self.tag_names.setdefault(tag, len(self.tag_names)) for tag in given])
             counts.append(len(graph.labels))
+            several.append(graph.unlabelled or len(graph.labels) > 1)
             labels.extend([self.label_names.setdefault(name, len(self.label_names)) for name in graph.labels])
         self.parts = {name: np.array(part) for name, part in parts.items()}
-        self.tags, self.labels, self.counts = map(np.array, (tags, labels, counts))
+        self.tags, self.labels, self.counts, self.several = map(np.array, (tags, labels, counts, several))
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -293,7 +309,7 @@ class Scan:
                 (self.edges, {*np.unique(self.parts["kinds"][of_arcs]).tolist()}),
             )
         )
-        return GraphNames(labels, tags, bool(labels and (self.counts[chosen] != 1).any()), edges)
+        return GraphNames(labels, tags, bool(labels and self.several[chosen].any()), edges)
 
     def feature_counts(self, chosen: np.ndarray) -> Counter[str]:
         """How often each feature is in the chosen graphs, bool [G]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
+from itertools import combinations, count, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,12 @@ from lmgen.errors import InputError
 from lmgen.labelled.examples import Found, Head, are_numbers, head_of
 from lmgen.labelled.forms import Source, wrong
 
-FORMS = ("tsv", "jsonl", "parallel")
+FORMS = {  # with what each has
+    "tsv": "tsv (a source, a TAB and a target)",
+    "jsonl": "jsonl (the fields source and target)",
+    "parallel": "parallel (sources, and the file of their targets as --target)",
+}
+MOST_COLUMNS = 12  # of a table in which pairs are looked for
 
 
 class Pair(NamedTuple):
@@ -96,15 +101,17 @@ def parsed(line: str, at: int = 0) -> Pair:
     if line.lstrip().startswith("{"):
         try:
             record = json.loads(line)
-            source, target = record["source"], record["target"]
-            if isinstance(source, str) and source.strip() and isinstance(target, str) and target.strip():
-                return Pair(source, target, at)
+            left, right = record["source"], record["target"]
         except (ValueError, TypeError, KeyError, RecursionError):
-            pass
-        raise ValueError("no JSON object with the strings source and target: write one a line")
-    left, tab, right = line.partition("\t")
-    if not tab or not right.strip() or not left.strip():
-        raise ValueError("no source, TAB and target: put one TAB between them")
+            left = right = None
+        if not isinstance(left, str) or not isinstance(right, str):
+            raise ValueError("no JSON object with the strings source and target: write one a line")
+    else:
+        left, tab, right = line.partition("\t")
+        if not tab:
+            raise ValueError("no source, TAB and target: put one TAB between them")
+    if empty := [side for side, text in (("source", left), ("target", right)) if not text.strip()]:
+        raise ValueError(f"the {' and the '.join(empty)} of the pair {'is' if len(empty) == 1 else 'are'} empty: leave it out")
     return Pair(left, right, at)
 
 
@@ -122,7 +129,9 @@ def source_of(line: str) -> str:
 
 def of_lines(lines: Iterable[str | None]) -> Iterator[Pair | None]:
     """The pairs of lines, None for None. Raises InputError for another line."""
-    for at, line in enumerate(lines, 1):
+    numbers = count(1)
+    for line in lines:
+        at = 0 if line is None else next(numbers)
         try:
             yield None if line is None else parsed(line, at)
         except ValueError as error:
@@ -165,29 +174,46 @@ def recognise(paths: Sequence[Path]) -> Found | None:
 
 
 def hint(paths: Sequence[Path]) -> str:
-    """For files whose first two of several columns look like pairs, how to keep these; empty for others."""
+    """For files that look like pairs, but leave open that they are, or have other columns, too, how to learn them; empty for
+    others."""
     for head in map(head_of, filter(Path.is_file, paths)):
         cut = [line.split("\t") for line in head.lines if line.strip()]
+        if len(cut) > 1 and all(len(fields) == 2 and all(map(str.strip, fields)) for fields in cut):
+            if are_numbers(left for left, _ in cut):  # of the lines
+                return ""
+            way = "to learn to write the second for the first add --task translate"
+            return f"{head.name} has two columns and is read as it is: {way}"
         columns = max(map(len, cut), default=0)
-        if columns < 3 or not _of_file(head._replace(lines=["\t".join(fields[:2]) for fields in cut])):
+        if columns < 3 or not (found := _texts_among(head, cut)):
             return ""
-        return f"{head.name} has pairs in its first two of {columns} columns: to learn them keep these, {_cut(head)}"
+        where = " and ".join(map(str, found))
+        return f"{head.name} has pairs in columns {where} of {columns}: to learn them keep these, {_cut(head, found)}"
     return ""
 
 
-def _cut(head: Head) -> str:
+def _texts_among(head: Head, cut: Sequence[Sequence[str]]) -> tuple[int, int] | None:
+    """The first two columns, counted from 1, that look like pairs."""
+    for left, right in combinations(range(min(MOST_COLUMNS, max(map(len, cut), default=0))), 2):
+        both = [f"{fields[left]}\t{fields[right]}" for fields in cut if right < len(fields)]
+        if len(both) >= 0.98 * len(cut) and _of_file(head._replace(lines=both)):
+            return left + 1, right + 1
+    return None
+
+
+def _cut(head: Head, columns: tuple[int, int]) -> str:
     named = "" if head.name == STDIN else f" {head.name} > pairs.tsv"
-    return f"as in cut -f1,2{named}"
+    return f"as in cut -f{columns[0]},{columns[1]}{named}"
 
 
 def named(paths: Sequence[Path]) -> Found | None:
     """Pairs where --task translate says so: each file has a TAB in each line. Raises InputError where most have several."""
     for head in map(head_of, filter(Path.is_file, paths)):
-        tabs = [line.count("\t") for line in head.lines if line.strip()]
-        if not all(tabs):
+        cut = [line.split("\t") for line in head.lines if line.strip()]
+        if not cut or min(map(len, cut)) < 2:
             return None
-        if 2 * sum(n > 1 for n in tabs) > len(tabs):
-            raise InputError(f"{head.name} has {max(tabs) + 1} columns: keep the source and the target, {_cut(head)}")
+        if 2 * sum(len(fields) > 2 for fields in cut) > len(cut):
+            way = f"keep the source and the target, {_cut(head, _texts_among(head, cut) or (1, 2))}"
+            raise InputError(f"{head.name} has {max(map(len, cut))} columns: {way}")
     return Found("tsv", "translate", f"{names_of(paths)} has a TAB in each line")
 
 

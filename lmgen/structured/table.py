@@ -52,14 +52,14 @@ GRAPHS = Structure(
     (graphs.TASK,),
     {graphs.FORM: "JSON objects with nodes and edges, one a line"},
     graphs.recognise,
-    lambda paths: None,
+    graphs.named,
     lambda paths, how: graphs.Graphs(paths, how.encoding, how.errors),
     graphs.load,
     views.GRAPHS,
 )
 PAIRS = Structure(
     ("translate",),
-    {form: form for form in pairs.FORMS},
+    pairs.FORMS,
     pairs.recognise,
     pairs.named,
     pairs.open_,

@@ -1,7 +1,8 @@
 """Trees in brackets, with a label at every node: a stream of them from files, their recognition, and a tree back in brackets.
 
 "(3 (2 It) (4 (2 's) (3 good)))" as in the Stanford Sentiment Treebank: a leaf is `(label word)`, any other node a label and its
-children, one or more. A tree may take several lines. What stands for a bracket in a word, such as -LRB-, stays as it is.
+children, one or more. A bracket without a label may stand around the whole. A tree may take several lines. What stands for a
+bracket in a word, such as -LRB-, stays as it is.
 """
 
 from __future__ import annotations
@@ -135,8 +136,18 @@ def outlines(pieces: Iterable[Piece], path: Path) -> Iterator[Outline | None]:
         raise wrong(path, outline.line, f"{many} not closed in the tree that begins here: close each")
 
 
+def _within(outline: Outline) -> Outline:
+    """What a bracket without a label holds, if that is a single bracket: so the Penn Treebank writes its trees, ( (S …) )."""
+    if len(outline.holds[0]) != 1 or not isinstance(outline.holds[0][0], int):
+        return outline
+    holds = [[one - 1 if isinstance(one, int) else one for one in some] for some in outline.holds[1:]]
+    return outline._replace(parents=[parent - 1 for parent in outline.parents[1:]], holds=holds)
+
+
 def labelled(outline: Outline) -> Tree | str:
-    """The tree of an outline in which each bracket holds a label first; or what is wrong with it, in words."""
+    """The tree of an outline in which each bracket holds a label first, but for one around the whole; or what is wrong with it,
+    in words."""
+    outline = _within(outline)
     labels, words = list[str | None](), list[str | None]()
     for holds in outline.holds:
         label, *held = holds or [0]

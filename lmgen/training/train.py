@@ -168,8 +168,10 @@ def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> Text
     found = finding.find(files, options["glob"], observer.note), finding.find(valid)
     names = ("sequence", "encoding", "errors", "lowercase", "normalize")
     how = {name: options[name] for name in names} | _structured(found[0], options, observer)
-    if not how.keys() & {"form", "field"} and (hint := pairs.hint(found[0]) or tables.hint(found[0][0])):
-        observer.note(hint)
+    if not how.keys() & {"form", "field"}:
+        unseen_pairs = options["task"] is None and recognise(found[0]) is None
+        if hint := (unseen_pairs and pairs.hint(found[0])) or tables.hint(found[0][0]):
+            observer.note(hint)
     training, validation = (tuple(str(path.absolute()) for path in paths) for paths in found)  # for resuming from another folder
     return TextSettings(training, validation, **how, split=WHOLE if options["no_valid"] else None)
 

@@ -141,7 +141,7 @@ def test_a_card_counts_graphs_and_nodes_and_what_is_right():
     ("data", "sentence"),
     [
         ([], "there are no graphs in some"),
-        ([Graph((("C",),), tags=("A",), line=3)], "some, line 3 has no label, which this model predicts"),
+        ([Graph((("C",),), tags=("A",), line=3)], "no graph of some has a label, which this model predicts"),
         ([Graph((("C",),), labels=("x",))], "no node of some has a tag, which this model predicts"),
     ],
 )

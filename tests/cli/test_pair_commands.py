@@ -65,6 +65,13 @@ def test_files_side_by_side_are_named_by_target(run, tmp_path):
     assert "data.fr has targets in data.en: learning to translate" in err
 
 
+def test_a_task_is_offered_only_where_none_was_chosen(run, home):
+    (home / "sums.tsv").write_text("".join(f"{k}+{k}\t{2 * k}\n" for k in range(99)))
+    assert "add --task translate" in run("plan sums.tsv")[1]
+    assert "add --task translate" not in run("plan sums.tsv --task language")[1]
+    assert "add --task translate" not in run("plan data.tsv --carry")[1]
+
+
 def test_predict_prints_a_translation_a_line(run):
     out, _, code = run("predict pairs sources.txt")
     assert code in (0, None)
@@ -81,6 +88,15 @@ def test_predict_reads_the_source_of_whatever_has_one(run, home):
     assert len(out.splitlines()) == 4
     assert len(set(out.splitlines())) == 1
     assert "2 lines with a TAB: what follows it is a target, and was not looked at" in err
+
+
+def test_targets_of_pairs_may_lack_where_they_are_not_looked_at(run, home):
+    (home / "some.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in ROWS) + "\nsay one two now six\t\n")
+    out, err, code = run("predict pairs some.tsv")
+    assert code in (0, None)
+    assert len(out.splitlines()) == len(ROWS) + 2  # and a blank line for a blank line
+    assert out.splitlines()[-2] == ""
+    assert "TAB" not in err
 
 
 def test_several_tabs_are_told_of(run, home, tmp_path):
@@ -106,6 +122,7 @@ def test_predict_as_json_has_what_a_program_needs(run):
         assert [*map(len, row["weights"])] == [5] * len(row["symbols"])
         assert len(row["others"]) == 1
         assert row["probability"] > 0
+        assert all(weight == round(weight, 4) for looked in row["weights"] for weight in looked)
 
 
 def test_predict_draws_where_the_first_translation_looked(run, tmp_path):
@@ -114,6 +131,8 @@ def test_predict_draws_where_the_first_translation_looked(run, tmp_path):
     assert code in (0, None)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert f"wrote {tmp_path}/a.png" in err
+    (tmp_path / "blank.txt").write_text("\nsay one two now six\n")
+    assert "the first source is blank, so there is nothing to draw" in run(f"predict pairs {tmp_path}/blank.txt --plot b.png")[1]
 
 
 def test_score_ranks_two_candidates(run, home, tmp_path):
@@ -153,7 +172,7 @@ def test_show_and_list_describe_the_model(run):
 
 
 MISTAKES = {
-    "train plain.txt --task translate": "plain.txt has nothing to translate: give text in one of the forms tsv, jsonl, parallel",
+    "train plain.txt --task translate": "plain.txt has nothing to translate: give text in one of the forms tsv (a source, a TAB",
     "train data.fr --target nothing.en": "nothing.en",
     "train data.fr --target data.en --task classify": "a labelling network has no target: leave that out",
     "train data.tsv --direction both": "has no direction",

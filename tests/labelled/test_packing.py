@@ -78,6 +78,16 @@ def test_blocks_of_a_size_have_one_shape():
     assert len(shapes) == len(sizes(lengths)) == 2
 
 
+def test_a_few_long_sequences_have_blocks_of_their_own():
+    """Read in columns as long as the longest, all others would cost as much as it does."""
+    stream, starts, lengths = text(SHAPES["skewed"])
+    square = 2 * 176**2
+    found = [*packing.blocks(starts, lengths, 32, square)]
+    assert [one.places.shape for one in found] == [(24, 32)] * 5 + [(24, 32)] * (len(found) - 6) + [(176, 2)]
+    assert sorted(k for one in found for k in one.of[one.of >= 0].tolist()) == [*range(len(lengths))]
+    assert sorted(len(one) for block in found for one in sequences_of(block, stream)) == sorted(lengths.tolist())
+
+
 def test_a_step_is_a_function_of_its_number_and_the_seed():
     """Whatever was drawn before, as resuming needs; another epoch and another seed draw otherwise."""
     _, starts, lengths = text(SHAPES["various"])

@@ -6,14 +6,18 @@ from collections import Counter
 from dataclasses import replace
 from itertools import product
 
+import jax
 import numpy as np
 import pytest
 from test_translating import random_params
 
+from lmgen.applied import records, translator
 from lmgen.applied.translator import Translator
 from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
+from lmgen.networks import decoding
 from lmgen.networks.translating import TranslatorConfig
+from lmgen.structured import bitext
 from lmgen.structured.pairs import Pair
 
 VOCAB = Vocab("char", tuple("abcde"))
@@ -99,6 +103,34 @@ def test_sources_are_translated_alone_as_together_and_in_order():
         np.testing.assert_allclose(one.weights.sum(1), 1, rtol=1e-4)
 
 
+def test_long_sources_are_read_few_at_a_time(monkeypatch):
+    """What is kept of where each symbol looked grows with the square of the source, so its size is bounded."""
+    shapes = []
+
+    def decode(config, precision, params, inputs, search, key):
+        rows, columns = inputs.ids.shape
+        shapes.append(columns)
+        assert columns == 1 or rows * columns * search.beam * search.longest <= translator.MOST
+        return decoding.decode(config, precision, params, inputs, search, key)
+
+    lm, sources = model_of(), ["abc", *("ab" * n for n in range(20, 25)), "d"]
+    whole = [one.text for one in lm.predict(sources, beam=3)]
+    monkeypatch.setattr(translator, "decode", decode)
+    monkeypatch.setattr(translator, "MOST", 2 * 64 * 160 * 3)
+    assert [one.text for one in lm.predict(sources, beam=3)] == whole
+    assert shapes == [2, 2, 2, 2]
+
+
+def test_a_column_without_a_source_writes_nothing():
+    """Filler of a batch, which would otherwise be written on to the longest target."""
+    lm = model_of(ends=-30.0)
+    data = bitext.encode([("abc", ())], VOCAB)
+    inputs = translator._right_aligned(data, np.array([0]), 16, 4)
+    found = decoding.decode(CONFIG, "f32", lm.params, inputs, decoding.Search(beam=2, longest=12), jax.random.key(0))
+    assert np.asarray(found.lengths).tolist() == [[12, 12], *[[0, 0]] * 3]
+    assert np.asarray(found.ended)[1:].all()
+
+
 def test_an_unknown_symbol_becomes_the_source_symbol_that_was_looked_at():
     lm = model_of(unknown=30.0)
     (found,) = lm.predict(["z"])
@@ -126,6 +158,9 @@ def test_an_endless_translation_is_cut_and_says_so():
     (found,) = lm.predict(["ab"])
     assert not found.ended
     assert len(found.text) > 20
+    record = records.pairs(found, weights=True)
+    assert not record["ended"]
+    assert len(record["symbols"]) == len(record["weights"]) == len(found.text)  # there is no EOS, which would have looked, too
 
 
 def test_a_blank_source_has_a_blank_translation():

@@ -73,6 +73,18 @@ def test_words_that_are_not_in_the_vocabulary_are_numbered_in_each_pair():
     assert data.characters == (2 + 1) + (2 + 1)
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_side_without_spaces_is_read_by_characters(tmp_path, swapped):
+    """By words each of its sentences would be a single symbol, and those of other texts unknown."""
+    some = [(f"我喜欢看书{k % 7}天。", " ".join(["I like to read books"] * 3) + f" {k}.") for k in range(90)]
+    data = load(pairs(tmp_path / "a.tsv", [pair[::-1] if swapped else pair for pair in some]), None, "translate", None)
+    assert data.vocab.unit == "char"
+    sides = "targets" if swapped else "sources"
+    assert [note for note in data.notes if note.startswith(f"the {sides} are written without spaces") and "--segment zh" in note]
+    data = load(pairs(tmp_path / "b.tsv", [(e, f"{e} {k}") for k, (_, e) in enumerate(some)]), None, "translate", None)
+    assert (data.vocab.unit, data.notes) == ("word-punct", ())
+
+
 def test_ids_are_encoded_once_and_found_again(tmp_path, monkeypatch):
     first = load(pairs(tmp_path / "a.tsv"), None, "translate", "word")
     assert len(kept()) == 2

@@ -11,6 +11,7 @@ from lmgen.data.split import WHOLE, fingerprint
 from lmgen.data.vocab import UNK, Vocab
 from lmgen.errors import InputError
 from lmgen.labelled.corpus import UNKNOWN
+from lmgen.structured import table
 from lmgen.structured.graphs import Graph, GraphNames, Graphs, encode, load, parsed, recognise
 
 VOCAB = Vocab("word", ("C", "O", "ring"))
@@ -117,6 +118,7 @@ def test_the_fingerprint_knows_no_order_of_edges_and_no_labels():
         ('{"nodes": ["C"], "edges": []}\n', True),
         ('{"nodes": ["' + "C" * 200_000 + '"], "edges": []}\n', True),
         ('{"nodes": ["C"]}\n', False),
+        ('{"nodes": ["C"], "text": "a", "label": "b"}\n', False),
         ('{"text": "a", "label": "b"}\n', False),
         ('{"nodes": 3, "edges": []}\n', False),
         ('{\n"nodes": [], "edges": []\n}\n', False),
@@ -135,6 +137,15 @@ def test_graphs_are_recognised_by_their_content(tmp_path, text, is_graphs):
     if found:
         assert (found.form, found.task) == ("graph", "graph")
         assert found.reason == "some.txt has JSON objects with nodes and edges"
+
+
+def test_graphs_without_edges_need_not_say_so(tmp_path):
+    lines = [{"nodes": ["C"], "label": "a"}, {"nodes": ["C", "O"], "tags": ["x", None]}, {"nodes": ["O"]}]
+    for line, reason in zip(lines, ("some.jsonl has JSON objects with nodes",) * 2 + ("--task graph was given",), strict=True):
+        (path := tmp_path / "some.jsonl").write_text(json.dumps(line))
+        found = table.recognise([path]) or table.recognise([path], "graph")
+        assert (found.form, found.task, found.reason) == ("graph", "graph", reason)
+        assert [one.edges for one in Graphs([path])] == [()]
 
 
 def test_a_byte_order_mark_names_the_encoding(tmp_path):
@@ -173,6 +184,16 @@ def test_graphs_in_numbers_are_those_written_by_hand():
     assert coded.tags.tolist() == [1, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]
     assert coded.labels.tolist() == [1, UNKNOWN, UNKNOWN]
     assert (coded.symbols, coded.sequences) == (6, 3)
+
+
+@pytest.mark.parametrize(("odd", "several"), [({}, False), ({"labels": []}, True), ({"labels": ["a", "b"]}, True)])
+def test_a_graph_without_a_label_is_not_learnt_from(tmp_path, odd, several):
+    """One of which the label is unknown does not make the labels of all others several; an empty list of labels does."""
+    records = [{"nodes": ["C"], "label": "ab"[k % 2]} for k in range(10)] + [{"nodes": ["C"]} | odd]
+    data = load(written(tmp_path, records), None)
+    assert data.labels.several == several
+    if not several:
+        assert data.train.labels.tolist() == [0, 1] * 5 + [UNKNOWN]
 
 
 def test_several_labels_are_a_table_of_yes_and_no():

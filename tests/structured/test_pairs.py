@@ -60,10 +60,40 @@ def test_pairs_before_another_column_are_hinted_at(tmp_path):
     path.write_text("\n".join(rows), "utf-8")
     assert table.recognise([path]) is None
     hint = pairs.hint([path])
-    assert hint.endswith("in its first two of 3 columns: to learn them keep these, as in cut -f1,2 anki.tsv > pairs.tsv")
-    for text in ("a\tb\n", "1\t2\t3\n4\t5\t6\n", "plain text\n"):
+    assert hint.endswith("in columns 1 and 2 of 3: to learn them keep these, as in cut -f1,2 anki.tsv > pairs.tsv")
+    for text in ("a\tb\n", "1\t2\t3\n4\t5\t6\n", "plain text\n", "1\ta line\n2\tanother\n"):
         path.write_text(text)
         assert pairs.hint([path]) == ""
+
+
+def test_the_texts_among_other_columns_are_found(tmp_path):
+    """As in the downloads of Tatoeba, where each text has its number before it."""
+    path = tmp_path / "links.tsv"
+    path.write_text("".join(f"{k}\t{s}\t{k + 7}\t{t}\n" for k, (s, t) in enumerate(SENTENCES)), "utf-8")
+    way = "as in cut -f2,4 links.tsv > pairs.tsv"
+    assert pairs.hint([path]) == f"links.tsv has pairs in columns 2 and 4 of 4: to learn them keep these, {way}"
+    with pytest.raises(InputError, match=f"links.tsv has 4 columns: keep the source and the target, {way}"):
+        table.recognise([path], "translate")
+
+
+@pytest.mark.parametrize("rows", [[(f"{k}+{k + 1}", f"{2 * k + 1}") for k in range(30)], [("ab", "yes."), ("cd", "no.")] * 20])
+def test_two_columns_that_may_be_pairs_are_hinted_at(tmp_path, rows):
+    path = written(tmp_path / "sums.tsv", rows)
+    assert table.recognise([path]) is None
+    way = "to learn to write the second for the first add --task translate"
+    assert pairs.hint([path]) == f"sums.tsv has two columns and is read as it is: {way}"
+
+
+def test_a_file_without_a_whole_line_at_its_beginning_has_no_pairs(tmp_path):
+    """Such as a list in JSON: a task that is named does not make pairs of it."""
+    (path := tmp_path / "list.json").write_text(json.dumps([{"source": "a b", "target": "c d"}] * 5_000))
+    assert table.recognise([path], "translate") is None
+
+
+def test_a_line_from_a_pipe_has_its_own_number():
+    """None stands for a wait for more, and is no line."""
+    with pytest.raises(InputError, match="line 2: no source, TAB and target"):
+        [*pairs.of_lines([None, "a\tb", None, "no tab"])]
 
 
 NOT_PAIRS = {
@@ -116,7 +146,8 @@ def test_sources_and_targets_of_any_name_stand_side_by_side(tmp_path):
 
 WRONG = {
     "no TAB": ("a.tsv", "a\tb\nno tab here\n", "a.tsv, line 2: no source, TAB and target: put one TAB between them"),
-    "no target": ("a.tsv", "a\tb\nc\t\n", "a.tsv, line 2: no source, TAB and target"),
+    "no target": ("a.tsv", "a\tb\nc\t\n", "a.tsv, line 2: the target of the pair is empty: leave it out"),
+    "no source": ("a.jsonl", '{"source": " ", "target": "b"}\n', "a.jsonl, line 1: the source of the pair is empty"),
     "no JSON": (
         "a.jsonl",
         '{"source": "a", "target": "b"}\n{"source": "a"}\n',

@@ -103,7 +103,15 @@ def test_trees_without_labels_are_told_by_the_labels_that_are_known(text, tree):
     assert [one.brackets() for one in read(text, ("2", "3"))] == [tree]
 
 
+def test_a_bracket_without_a_label_may_stand_around_the_whole():
+    """So the Penn Treebank writes each of its trees."""
+    tree = "(S (NP (DT The) (NN cat)) (VP (VBZ is) (-LRB- -LRB-)) (. .))"
+    assert [one.brackets() for one in read(f"( {tree} )\n( (S (NP it)\n (VP rains)) )")] == [tree, "(S (NP it) (VP rains))"]
+    assert [one.brackets() for one in read(f"({tree})", ("S",))] == [tree]
+
+
 WRONG = {
+    "((3 (2 a)) )(((2 a)))": "line 1: a bracket without a label",
     "(3 (2 a) (2 b)": "line 1: a bracket is not closed",
     "\n(3 (2 a)\n((2 b": "line 2: 3 brackets are not closed",
     f"{SENTENCE}\n(2 a))": r"line 2: a \) closes nothing",

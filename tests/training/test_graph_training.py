@@ -60,6 +60,20 @@ def test_the_data_decide_the_task_and_options_reach_the_network(chains, tmp_path
     assert not plain.predicts
 
 
+def test_graphs_without_a_label_are_read_and_not_counted(tmp_path):
+    """Neither by training, nor by eval, nor by the rules beside it: their label is unknown."""
+    some = [{**one, "tags": None} for one in records()]
+    for one in some[::4]:
+        del one["label"]
+    (path := tmp_path / "g.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in some))
+    model = lmgen.train(path, output=tmp_path / "m", **SMALL, steps=2)
+    assert not model.lm.config.several
+    (card,) = model.cards(path)
+    assert (card.sequences, card.labels.count) == (700, 525)
+    assert [rule.name for rule in card.labels.baselines] == ["majority", "bag of nodes"]
+    assert card.labels.baselines[0].value > 0.4
+
+
 @pytest.mark.parametrize("option", ["layers", "residual", "layer_norm", "tie", "pool", "balance"])
 def test_options_of_other_models_are_refused(chains, tmp_path, option):
     with pytest.raises(InputError, match=f"a network of graphs has no {option.replace('_', '-')}: leave that out"):

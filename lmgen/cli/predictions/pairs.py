@@ -32,15 +32,12 @@ def inputs(lm: Any, file: str, encoding: str, errors: str, field: str | int | No
     """The sources of a file or of standard input; None where more of it has to be waited for."""
     from lmgen.data import reading
     from lmgen.data.advice import number
-    from lmgen.structured.pairs import Pairs, recognise, source_of
+    from lmgen.structured.pairs import recognise, source_of
 
-    if field is None and file != "-" and Path(file).exists() and recognise([Path(file)]):
-        for pair in Pairs([Path(file)], encoding=encoding, errors=errors):
-            yield pair.source
-        return
+    are_pairs = field is None and file != "-" and Path(file).exists() and recognise([Path(file)])
     opened, several = reading.once(file, "line", True, encoding, errors, field), 0  # a blank line for a blank line
     for line in reading.arriving(opened):
-        several += line is not None and "\t" in line
+        several += line is not None and "\t" in line and not are_pairs
         yield line if line is None else source_of(line)
     terminal.note(*opened.notes)
     if several:

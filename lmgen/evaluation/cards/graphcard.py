@@ -30,7 +30,8 @@ RULES: dict[str, dict[str, Any]] = {
 def card(lm: GraphLabeller, name: str, graphs: Iterable[Graph], baselines: bool = True) -> LabelCard:
     """The measures of graphs by a model, beside baselines fitted on its training graphs.
 
-    Raises InputError for a graph without the label that the model predicts, and where no node has a tag that it does.
+    The labels of graphs without any are unknown, unless there may be several. Raises InputError where no graph has the label that
+    the model predicts, and where no node has a tag that it does.
     """
     config = lm.config
     wanted = {"labels": (config.labels, config.several, None), "tags": (config.tags, False, None)}
@@ -57,7 +58,7 @@ def card(lm: GraphLabeller, name: str, graphs: Iterable[Graph], baselines: bool 
             else:
                 gold = blind.labels if tally.several else blind.labels[:1]
                 if not gold and not tally.several:
-                    raise InputError(f"{name}, line {graph.line:,} has no label, which this model predicts: give it one")
+                    continue
                 p = lm.probabilities(logits.labels, of)  # type: ignore[arg-type]
                 if tally.several:
                     tally.weigh_several(tally.add(gold, prediction.chosen), p)
@@ -68,6 +69,8 @@ def card(lm: GraphLabeller, name: str, graphs: Iterable[Graph], baselines: bool 
                 its.add(gold, rules[of][rule].predict(blind))
     if not count:
         raise InputError(f"there are no graphs in {name}: give a file with at least one line of JSON")
+    if "labels" in tallies and not tallies["labels"].several and not any(tallies["labels"].gold):
+        raise InputError(f"no graph of {name} has a label, which this model predicts: give graphs with labels")
     if "tags" in tallies and not any(tallies["tags"].gold):
         raise InputError(f"no node of {name} has a tag, which this model predicts: give graphs whose nodes have tags")
     found = {
@@ -77,6 +80,6 @@ def card(lm: GraphLabeller, name: str, graphs: Iterable[Graph], baselines: bool 
 
 
 def _bags(lm: GraphLabeller, of: str) -> Iterator[Example]:
-    """The training graphs without their edges."""
+    """The training graphs without their edges, but for those whose labels are unknown."""
     graphs: Iterable[Any] = lm.training_examples()
-    return (bag(graph, of) for graph in graphs)
+    return (bag(graph, of) for graph in graphs if of == "tags" or graph.labels or lm.config.several)
