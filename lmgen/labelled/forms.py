@@ -116,10 +116,10 @@ def fields_of(line: str) -> list[str]:
     return list(filter(None, line.split("\t" if "\t" in line else " ")))
 
 
-def sentences(lines: Lines) -> Iterator[list[tuple[int, list[str]]]]:
+def sentences(lines: Lines, width: int = 0) -> Iterator[list[tuple[int, list[str]]]]:
     """The columns of the lines of each sentence, without comments. A line that begins with # is a token, not a comment, if it
-    has as many columns as the first token."""
-    width, rows = 0, list[tuple[int, list[str]]]()
+    has as many columns as the first token, or `width`, if that is known."""
+    rows = list[tuple[int, list[str]]]()
     for number, line in chain(lines, [(0, "")]):
         fields = fields_of(line)
         if not fields:
@@ -145,6 +145,11 @@ def places(rows: Sequence[tuple[int, list[str]]]) -> tuple[int, int]:
     return int(counted), 3 if counted and width == CONLL_U else width - 1
 
 
+def token_rows(rows: list[tuple[int, list[str]]], of_token: int) -> list[tuple[int, list[str]]]:
+    """The rows that are tokens: where a first column counts them, 1-2 is the spelling of two words, 8.1 a word left out."""
+    return [row for row in rows if row[1][0].isdecimal()] if of_token else rows
+
+
 def _columns(source: Source) -> Iterator[Example]:
     width = of_token = of_tag = 0
     for rows in sentences(source.lines(source.path)):
@@ -162,8 +167,7 @@ def _columns(source: Source) -> Iterator[Example]:
             if len(fields) != width:
                 columns = f"{len(fields)} column{'s' * (len(fields) > 1)}"
                 raise wrong(source.path, number, f"{columns} where the lines before have {width}: give every token as many")
-        if of_token:
-            rows = [row for row in rows if row[1][0].isdecimal()]  # 1-2 is the spelling of two words, 8.1 a word left out
+        rows = token_rows(rows, of_token)
         yield Example(tuple(f[of_token] for _, f in rows), (), tuple(f[of_tag] for _, f in rows), first)
 
 

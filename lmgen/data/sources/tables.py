@@ -43,11 +43,8 @@ def table(path: Path, lines: Iterable[str], longest: int = SHORT) -> Iterator[tu
     """
     lines = iter(lines)
     header = next(lines, "")
-    delimiter = delimiter_of(header)
-    ended = (f"{line}\n" for line in chain([header], lines))
-    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     csv.field_size_limit(longest)  # of all readers
-    rows = csv.reader(ended, delimiter=delimiter, quoting=quoting, strict=True)
+    rows = _reader((f"{line}\n" for line in chain([header], lines)), delimiter_of(header))
     begins = 1
     try:
         for row in rows:
@@ -55,7 +52,23 @@ def table(path: Path, lines: Iterable[str], longest: int = SHORT) -> Iterator[tu
                 yield begins, row
             begins = rows.line_num + 1
     except csv.Error as error:
-        raise wrong(path, begins, f"no row of a table ({error}): close every quote, and double those within a text") from None
+        raise unreadable(path, begins, error) from None
+
+
+def record(text: str, delimiter: str) -> list[str]:
+    """One row of a table. Raises csv.Error for a text that is none."""
+    csv.field_size_limit(SHORT)  # of all readers
+    return next(_reader([f"{line}\n" for line in text.split("\n")], delimiter), [])
+
+
+def _reader(lines: Iterable[str], delimiter: str) -> Any:
+    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+
+
+def unreadable(path: Path, line: int, error: csv.Error) -> InputError:
+    """The error for a row that is no CSV."""
+    return wrong(path, line, f"no row of a table ({error}): close every quote, and double those within a text")
 
 
 def is_json(line: str) -> bool:

@@ -1,0 +1,66 @@
+"""What predict and eval read for a model of labels: the same data from a file, a pipe or a named pipe; forms of other data."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from labelled_files import CLASSES, made
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with data as columns and as CSV, and a model of each; to be read, not changed."""
+    import lmgen
+
+    folder = tmp_path_factory.mktemp("input")
+    small = {"steps": 120, "size": 8, "embedding": 8, "batch": 8, "learning_rate": 0.02, "input": "symbol"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        for name, form in {"tags": "columns", "classes": "csv"}.items():
+            lmgen.train(made(form, folder), output=folder / name, **small)
+    return folder
+
+
+@pytest.mark.parametrize(("model", "data"), [("tags", "data.columns"), ("classes", "data.csv")])
+def test_labelled_data_from_a_pipe_are_read_as_from_a_file(model, data, home, lmgen):
+    """Columns are sentences, a table is its texts; what is predicted does not depend on how the data come."""
+    code, out, err = lmgen("predict", home / model, home / data)
+    assert (code, err) == (0, "")
+    assert lmgen("predict", home / model, stdin=(home / data).read_text()) == (0, out, "")
+
+
+def test_the_tokens_of_one_sentence_may_be_all_there_is(home, lmgen):
+    for content in ("leave\nOslo\nin\nMay\n\n", "leave O\nOslo O\nin O\nMay O\n", "leave Oslo in May\n"):
+        record = json.loads(lmgen("predict", home / "tags", "--json", stdin=content)[1])
+        assert record["tokens"] == ["leave", "Oslo", "in", "May"]
+
+
+def test_a_table_without_labels_has_texts_all_the_same(home, lmgen):
+    Path("new.csv").write_text('id,text\n7,"the film bade is fine, really"\n')
+    for words, stdin in ((["new.csv"], None), ([], Path("new.csv").read_text())):
+        out = lmgen("predict", home / "classes", *words, stdin=stdin)[1]
+        assert out.split("\t")[::2] == ["good", "the film bade is fine, really\n"]
+
+
+@pytest.mark.posix
+def test_a_named_pipe_is_read_as_standard_input(home, lmgen):
+    os.mkfifo("pipe")
+    content = "".join(f"{text}\n" for _, text in CLASSES[:3])
+    writer = threading.Thread(target=Path("pipe").write_text, args=(content,))
+    writer.start()
+    code, out, err = lmgen("predict", home / "classes", "pipe")
+    writer.join()
+    assert (code, err) == (0, "")
+    assert out == lmgen("predict", home / "classes", stdin=content)[1]
+
+
+def test_a_prediction_is_a_line_where_its_text_is_several(home, lmgen):
+    Path("new.csv").write_text('text,id\n"the film bade\n\nis fine",1\nthe film bade is dull,2\n')
+    out = lmgen("predict", home / "classes", "new.csv")[1]
+    assert [line.split("\t")[2] for line in out.splitlines()] == ["the film bade is fine", "the film bade is dull"]
+    record = json.loads(lmgen("predict", home / "classes", "new.csv", "--json")[1].splitlines()[0])
+    assert record["text"] == "the film bade\n\nis fine"
