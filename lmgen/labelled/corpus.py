@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lmgen.data import subword
+from lmgen.data.advice import number
 from lmgen.data.finding import names_of
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
@@ -274,12 +275,14 @@ def load(
     written = scan.lengths > 0
     split = split or (WHOLE if valid else share_of(int(written.sum())))
     split, held = held_out(hashes, split, written)
-    chosen = written & ~held
+    chosen, notes = written & ~held, list[str]()
     if not chosen.any():
         raise InputError(f"there is no text in {names_of(examples.paths)}: give a file with at least one line of it")
     if labels is None:
         found, of_sequences = scan.names(chosen), writes or "classify" in task
         labels = Labels(found.labels if of_sequences else (), found.tags if "tag" in task else (), found.several and of_sequences)
+        if labels.several and not writes and scan.counts.max() <= 1:
+            notes.append(lacking(int((scan.counts[chosen] == 0).sum()), int(chosen.sum())))
         for noun, asked, names in (("label", of_sequences, labels.labels), ("tag", "tag" in task, labels.tags)):
             if asked and len(names) < 2:
                 has = f"only the {noun} {names[0]!r}" if names else f"no {noun}s"
@@ -289,7 +292,7 @@ def load(
         vocab = Vocab.of(scan.symbol_counts(chosen), unit, min_count, vocab_size, unk_token)
         scan = scan.cut(vocab) if UNITS[unit].learns else scan
         vocab = with_symbols(vocab, learnt)
-    seen, matrix, notes = len(vocab), None, []
+    seen, matrix = len(vocab), None
     if vectors_of:
         vocab, matrix, note = with_vectors(vocab, vectors.read(Path(vectors_of)))
         notes.append(note)
@@ -297,10 +300,19 @@ def load(
     if valid:
         scan = Scan(valid, vocab)
         held = scan.lengths > 0
+        if labels.labels and not labels.several and (further := int((scan.counts > 1).sum())):
+            notes.append(f"{number(further, 'validation text')} with several labels, of which the first counts")
     rest = scan.coded(held & (scan.lengths > 0), vocab, labels) if held.any() else None
     sha256, said = origin(examples, valid)
     fingerprints = np.sort(np.fromiter(known, np.uint64, len(known)))
     return LabelledCorpus(train, rest, vocab, labels, fingerprints, sha256, (*said, *notes), split, seen, matrix)
+
+
+def lacking(without: int, examples: int) -> str:
+    """The note on a text whose examples would have one label each, but for some that have none."""
+    have = "has" if without == 1 else "have"
+    way = "so each label is predicted by itself, and none may hold: for one label of each text, label the rest or remove it"
+    return f"{without:,} of {number(examples, 'text')} to train on {have} no label, {way}"
 
 
 def noted(examples: Iterable[Any], hashes: array[int]) -> Iterator[Any]:

@@ -64,3 +64,12 @@ def test_a_prediction_is_a_line_where_its_text_is_several(home, lmgen):
     assert [line.split("\t")[2] for line in out.splitlines()] == ["the film bade is fine", "the film bade is dull"]
     record = json.loads(lmgen("predict", home / "classes", "new.csv", "--json")[1].splitlines()[0])
     assert record["text"] == "the film bade\n\nis fine"
+
+
+def test_eval_tells_what_it_left_out_and_what_it_cannot_tell(home, lmgen):
+    """A second label of a text, where the model has one; the interval of a difference on a handful of texts."""
+    Path("few.tsv").write_text("good\tthe film bade is fine\nbad,good\tthe film bade is dull\n")
+    code, out, err = lmgen("eval", home / "classes", "few.tsv", "--no-baselines", "--against", home / "classes")
+    assert code == 0
+    assert "1 text has several labels, of which the first counts: this model predicts one" in err
+    assert "accuracy +0.00% against the other model (too few texts for an interval)" in out

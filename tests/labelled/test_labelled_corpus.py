@@ -112,6 +112,17 @@ def test_vocabulary_labels_and_several_come_from_the_training_part_alone(tmp_pat
     assert UNKNOWN not in data.train.labels
 
 
+def test_a_missing_label_and_a_second_one_are_told(tmp_path):
+    """They change what is learnt, or what is measured."""
+    data = load(written(tmp_path, ["a\tx", "b\ty", "\tz"]), None, "classify", "word")
+    assert data.labels.several
+    assert [note for note in data.notes if note.startswith("1 of 3 texts to train on has no label, so each label is predicted")]
+    for more, task in (("a,b\tz", "classify"), ("\tz", "generate")):  # several were meant; nothing is predicted
+        assert not load(written(tmp_path, ["a\tx", "b\ty", more, "\tw"]), None, task, "word").notes
+    data = load(written(tmp_path, ["a\tx", "b\ty"]), written(tmp_path, ["a,b\tz", "b\ty"], name="v"), "classify", "word")
+    assert data.notes == ("1 validation text with several labels, of which the first counts",)
+
+
 def test_vocabulary_is_as_wide_as_asked_for(tmp_path):
     examples = written(tmp_path, ["a\tx x x y y z", "b\tx y <unk> w"])
     data = load(examples, None, "classify", "word", min_count=2)

@@ -90,10 +90,9 @@ def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> No
         else:
             _put_card(card)
             for part, their in _pairs(card, theirs) if theirs else ():
-                low, high = _difference(part, their) or (float("nan"), float("nan"))
-                console.sentence(
-                    f"{part.of}: {part.title} {part.value - their.value:+.2%} against the other model [{low:+.2%}, {high:+.2%}]"
-                )
+                within = _difference(part, their)
+                interval = f"[{within[0]:+.2%}, {within[1]:+.2%}]" if within else "(too few texts for an interval)"
+                console.sentence(f"{part.of}: {part.title} {part.value - their.value:+.2%} against the other model {interval}")
         if options["plot"]:
             _plot(card, Path(options["plot"]))
 
@@ -150,6 +149,9 @@ def _put_card(card: Any) -> None:
             terminal.put("")
             counts = [(name, *(f"{n:,}" for n in row)) for name, row in zip(part.names, part.confusion, strict=True)]
             console.table(counts, ("gold ↓ predicted →", *part.names), range(1, len(part.names) + 1))
+    if further := getattr(card, "further", 0):
+        which = "text has" if further == 1 else "texts have"
+        terminal.note(f"{further:,} {which} several labels, of which the first counts: this model predicts one")
     if card.lack:
         terminal.note(f"no baselines: {card.lack}")
 
