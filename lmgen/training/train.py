@@ -19,6 +19,7 @@ from lmgen.data.split import WHOLE
 from lmgen.defaults import language
 from lmgen.defaults.config import StepReport
 from lmgen.errors import DivergedError, InputError, LmgenError
+from lmgen.labelled.forms import BY_COLUMN
 from lmgen.models import kinds
 from lmgen.models.provenance import TextSettings
 from lmgen.options import table
@@ -205,7 +206,10 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     task = task or found.task
     if not {*task.replace("generate", "classify").split("-")} <= {*found.task.split("-")}:
         raise InputError(f"{found.reason}, so there is nothing to {learnt(task)}: leave out --task")
-    observer.note(f"{found.reason}: learning to {learnt(task)} (--task language: plain text)")
+    if column is not None and found.form not in BY_COLUMN:
+        raise InputError(f"{found.reason}, and no columns with numbers: leave out --column")
+    reason = found.reason if column is None else f"{finding.names_of(paths)} has in column {column}, by --column, what to predict"
+    observer.note(f"{reason}: learning to {learnt(task)} (--task language: plain text)")
     how = {"form": found.form, "column": column or found.column, "separator": options["separator"], "task": task}
     return {**how, "target": str(Path(target).absolute()) if target else None}
 

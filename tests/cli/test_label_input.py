@@ -73,3 +73,14 @@ def test_eval_tells_what_it_left_out_and_what_it_cannot_tell(home, lmgen):
     assert code == 0
     assert "1 text has several labels, of which the first counts: this model predicts one" in err
     assert "accuracy +0.00% against the other model (too few texts for an interval)" in out
+
+
+def test_a_column_that_was_given_is_the_one_that_is_told(home, lmgen):
+    Path("data.txt").write_text("New NN B-x\nYork NN I-x\nin IN O\n\n" * 20)
+    code, _, err = lmgen("train", "data.txt", "--column", "2", "--dry-run")
+    assert code == 0
+    assert err.startswith("data.txt has in column 2, by --column, what to predict: learning to tag (--task language: plain text)")
+    Path("data.jsonl").write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n' * 20)
+    code, _, err = lmgen("train", "data.jsonl", "--column", "2", "--dry-run")
+    assert code == 2
+    assert "data.jsonl has JSON objects with text and label, and no columns with numbers: leave out --column" in err

@@ -164,11 +164,12 @@ def hint(path: Path) -> str:
             record = dict(zip(names, values, strict=False)) if len(names) > 1 else {}  # one column is no table
     except (ValueError, RecursionError, csv.Error):
         return ""
-    if not (record := {name: value for name, value in record.items() if isinstance(value, str)}):
+    if not (record := {name: value for name, value in record.items() if name and isinstance(value, str)}):
         return ""
     field = "text" if "text" in record else max(record, key=lambda name: len(record[name]))
     kind, noun = ("a table", "column") if delimiter else ("JSON Lines", "field")
-    return f"{path} looks like {kind} and is read as it is: for its {noun} {field!r} alone add --{noun} {shlex.quote(field)}"
+    alone = f"for its {noun} {field!r} alone add --{noun} {shlex.quote(field)}"
+    return f"{path} looks like {kind} and is read as it is: to learn labels name two {noun}s text and label; {alone}"
 
 
 def _delimiters(path: Path) -> str:
