@@ -24,7 +24,7 @@ from lmgen.models import kinds
 from lmgen.models.provenance import TextSettings
 from lmgen.options import table
 from lmgen.structured import pairs
-from lmgen.structured.table import Found, learnt, nothing, recognise
+from lmgen.structured.table import Found, learnt, nothing, plain_column, recognise
 from lmgen.system import directories, lock, signals, terminal
 from lmgen.system.cluster import group, watching
 from lmgen.training import counting, loggers
@@ -182,9 +182,7 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     target = options["target"]
     if (field := column if isinstance(column, str) else options["field"]) is not None:
         if task not in (None, "language"):
-            raise InputError(
-                f"column {field} would be read as plain text: to {learnt(task)}, give --column the number of the labels"
-            )
+            raise plain_column(field, task)
         return {"field": field}
     if target:
         found: Found | None = Found("parallel", "translate", f"{finding.names_of(paths)} has targets in {target}")

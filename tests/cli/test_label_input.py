@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from labelled_files import CLASSES, made
 
+from lmgen.errors import InputError
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
@@ -84,3 +86,23 @@ def test_a_column_that_was_given_is_the_one_that_is_told(home, lmgen):
     code, _, err = lmgen("train", "data.jsonl", "--column", "2", "--dry-run")
     assert code == 2
     assert "data.jsonl has JSON objects with text and label, and no columns with numbers: leave out --column" in err
+
+
+def test_corpus_check_looks_at_the_column_of_the_labels_that_train_is_given(home, lmgen):
+    Path("data.txt").write_text("New NN B-x\nYork NN I-x\nin IN O\n\n" * 20)
+    words = ["data.txt", "--task", "tag", "--column", "2"]
+    code, out, _ = lmgen("corpus", "check", *words, "--json")
+    record = json.loads(out)
+    assert code == 0
+    assert [one["name"] for one in record["tags"]] == ["NN", "IN"]
+    assert record["command"] == "lmgen train data.txt --column 2 --task tag"
+    code, _, err = lmgen("corpus", "check", *words[:-1], "pos")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "column pos would be read as plain text: to tag, give --column the number of the labels" in err
+
+
+def test_an_option_of_predict_that_labels_do_not_have_is_a_sentence(home):
+    import lmgen
+
+    with pytest.raises(InputError, match="there is no option top: there are none here, so leave it out"):
+        lmgen.load(home / "classes").predict("a film", top=3)
