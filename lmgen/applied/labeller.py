@@ -150,8 +150,8 @@ class Labeller(Calibrated, Taught, ShowsUnits):
         return Prediction(symbols, labels, chosen, tags, self._entities(tags), text, several)
 
     def tags_of(self, p: np.ndarray) -> np.ndarray:
-        """The likeliest tags, from their probabilities [n, L], that obey the scheme of the tags, if they have one."""
-        if self.labels.scheme is None:
+        """The likeliest tags, from their probabilities [n, L], that obey the scheme of the tags, if they have one and kept it."""
+        if self.labels.scheme is None or self.config.loose:
             return p.argmax(-1)
         return tagging.viterbi(np.log(np.maximum(p, 1e-300)), _allowed(self.config.tags))
 

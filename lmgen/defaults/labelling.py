@@ -78,6 +78,7 @@ def choose(
         vectors=0 if data.vectors is None else data.vectors.shape[1],
         frozen=frozen,
         balanced=given.get("balance", False),
+        loose=data.loose,
     )
     rows = sizes(data.train.lengths)[0]
     train: dict[str, Any] = {

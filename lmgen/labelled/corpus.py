@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lmgen.data import subword
-from lmgen.data.advice import number
+from lmgen.data.advice import number, percent
 from lmgen.data.finding import names_of
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
@@ -26,6 +26,7 @@ from lmgen.labelled.examples import Example, Examples
 HELD_OUT = 0.1  # the share of the examples that is held out, where no validation text is given …
 MOST_HELD_OUT = 5_000  # … this number of them at most …
 LEAST_HELD_OUT = 50  # … and nothing if there would be fewer
+LOOSE = 0.1  # share of the sequences whose tags break their scheme from which on nothing is held to it
 ENOUGH = 1_000  # examples to choose a unit by
 UNKNOWN = -1  # stands for a label that training has not seen
 
@@ -105,10 +106,26 @@ class LabelledCorpus:
     seen: int = 0  # ids of symbols that training has seen; those beyond have a vector only
     vectors: np.ndarray | None = None  # made elsewhere, for every id
 
+    @cached_property
+    def broken(self) -> int:
+        """The number of sequences to train on whose tags break their scheme."""
+        if self.labels.scheme is None or not isinstance(self.train, Coded) or self.train.tags is None:
+            return 0
+        breaks = tagging.breaks(self.train.tags, tagging.allowed(self.labels.tags, self.labels.scheme))
+        return len(np.unique(np.searchsorted(self.train.starts, np.flatnonzero(breaks) + 1, "right")))
+
+    @property
+    def loose(self) -> bool:
+        """Whether so many do that predicted tags need not obey it, either: as in IOB1, where a span mostly begins with an I."""
+        return self.broken > LOOSE * self.train.sequences
+
     @property
     def warnings(self) -> list[str]:
         """Sentences on the faults of the text."""
-        return []
+        if not self.loose:
+            return []
+        share = percent(self.broken, self.train.sequences)
+        return [f"the tags of {share} of the texts break {self.labels.scheme}, so predicted tags need not obey it, either"]
 
     @property
     def summary(self) -> str:

@@ -77,6 +77,17 @@ def test_eval_tells_what_it_left_out_and_what_it_cannot_tell(home, lmgen):
     assert "accuracy +0.00% against the other model (too few texts for an interval)" in out
 
 
+def test_tags_of_iob1_are_found_as_such(lmgen):
+    """A span mostly begins with I-; with the rules of BIO none would be found."""
+    sentences = ["see\tO\nOslo\tI-x\nnow\tO\n", "Oslo\tI-x\nRome\tB-x\n", "Ann\tI-y\nRay\tB-y\nsaw\tO\nRome\tI-x\n"]
+    Path("iob1.conll").write_text("\n".join(sentences * 30))
+    options = ["--steps", "250", "--size", "8", "--embedding", "8", "--learning-rate", "0.02", "--input", "symbol"]
+    code, _, err = lmgen("train", "iob1.conll", *options, "-o", "m")
+    assert code == 0
+    assert "warning: the tags of 100% of the texts break BIO, so predicted tags need not obey it, either" in err
+    assert json.loads(lmgen("eval", "m", "iob1.conll", "--json")[1])["entity_f1"] == 1
+
+
 def test_a_column_that_was_given_is_the_one_that_is_told(home, lmgen):
     Path("data.txt").write_text("New NN B-x\nYork NN I-x\nin IN O\n\n" * 20)
     code, _, err = lmgen("train", "data.txt", "--column", "2", "--dry-run")

@@ -112,6 +112,17 @@ def test_vocabulary_labels_and_several_come_from_the_training_part_alone(tmp_pat
     assert UNKNOWN not in data.train.labels
 
 
+@pytest.mark.parametrize(("broken", "loose"), [(0, False), (10, False), (11, True), (90, True)])
+def test_tags_that_often_break_their_scheme_need_not_obey_it(tmp_path, broken, loose):
+    """An I-x at the start, an I-x after another label, an I-x at the very end each break BIO."""
+    ways = ["w I-x\nw O\n", "w B-y\nw I-x\n", "w O\nw O\nw I-x\n"]
+    sentences = [ways[k % 3] if k < broken else "w B-x\nw I-x\nw B-y\nw O\n" for k in range(100)]
+    data = load(written(tmp_path, sentences, "columns"), None, "tag", "word")
+    assert (data.broken, data.loose) == (broken, loose)
+    share = f"the tags of {broken}% of the texts break BIO, so predicted tags need not obey it, either"
+    assert data.warnings == [share] * loose
+
+
 def test_a_missing_label_and_a_second_one_are_told(tmp_path):
     """They change what is learnt, or what is measured."""
     data = load(written(tmp_path, ["a\tx", "b\ty", "\tz"]), None, "classify", "word")
