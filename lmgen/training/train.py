@@ -24,7 +24,7 @@ from lmgen.models import kinds
 from lmgen.models.provenance import TextSettings
 from lmgen.options import table
 from lmgen.structured import pairs
-from lmgen.structured.table import Found, learnt, nothing, plain_column, recognise
+from lmgen.structured.table import LABELS, Found, learnt, nothing, plain_column, recognise
 from lmgen.system import directories, lock, signals, terminal
 from lmgen.system.cluster import group, watching
 from lmgen.training import counting, loggers
@@ -167,6 +167,8 @@ def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> Text
     found = finding.find(files, options["glob"], observer.note), finding.find(valid)
     names = ("sequence", "encoding", "errors", "lowercase", "normalize")
     how = {name: options[name] for name in names} | _structured(found[0], options, observer)
+    if how.get("task") in LABELS.tasks:
+        _same_form(found[1], how["form"])
     if not how.keys() & {"form", "field"} and (hint := pairs.hint(found[0]) or tables.hint(found[0][0])):
         observer.note(hint)
     training, validation = (tuple(str(path.absolute()) for path in paths) for paths in found)  # for resuming from another folder
@@ -210,6 +212,14 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     observer.note(f"{reason}: learning to {learnt(task)} (--task language: plain text)")
     how = {"form": found.form, "column": column or found.column, "separator": options["separator"], "task": task}
     return {**how, "target": str(Path(target).absolute()) if target else None}
+
+
+def _same_form(valid: Sequence[Path], form: str) -> None:
+    """Raise InputError for a validation text with labels in another form than those of the training text."""
+    found = LABELS.recognise(valid) if valid else None
+    if found and found.form != form:
+        way = "give a validation text in the same form"
+        raise InputError(f"{found.reason}, but the training text is in the form {form}: {way}")
 
 
 def drive(run: Run, observer: Observer, log: str | None = None) -> None:

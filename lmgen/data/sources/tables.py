@@ -168,8 +168,10 @@ def hint(path: Path) -> str:
         return ""
     field = "text" if "text" in record else max(record, key=lambda name: len(record[name]))
     kind, noun = ("a table", "column") if delimiter else ("JSON Lines", "field")
-    alone = f"for its {noun} {field!r} alone add --{noun} {shlex.quote(field)}"
-    return f"{path} looks like {kind} and is read as it is: to learn labels name two {noun}s text and label; {alone}"
+    way = f"for its {noun} {field!r} alone add --{noun} {shlex.quote(field)}"
+    if delimiter != "\t" or len(names) > 2:  # a label, a TAB and a text need no names
+        way = f"to learn labels name two {noun}s text and label; {way}"
+    return f"{path} looks like {kind} and is read as it is: {way}"
 
 
 def _delimiters(path: Path) -> str:
