@@ -15,7 +15,7 @@ from lmgen.errors import InputError
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with data as columns and as CSV, and a model of each; to be read, not changed."""
+    """A folder with data as columns and as CSV, a model of each, and one that writes by label; to be read, not changed."""
     import lmgen
 
     folder = tmp_path_factory.mktemp("input")
@@ -24,6 +24,8 @@ def home(tmp_path_factory):
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         for name, form in {"tags": "columns", "classes": "csv"}.items():
             lmgen.train(made(form, folder), output=folder / name, **small)
+        del small["input"]
+        lmgen.train(made("tsv", folder), output=folder / "writer", task="generate", **small)
     return folder
 
 
@@ -117,3 +119,36 @@ def test_an_option_of_predict_that_labels_do_not_have_is_a_sentence(home):
 
     with pytest.raises(InputError, match="there is no option top: there are none here, so leave it out"):
         lmgen.load(home / "classes").predict("a film", top=3)
+
+
+CORPUS = {
+    "names.tsv": "".join(f"{'Irish' if k % 3 else 'Welsh'}\tname{k:04}x\n" for k in range(700)),
+    "names.txt": "".join(f"__label__{'Irish' if k % 3 else 'Welsh'} name{k:04}x\n" for k in range(700)),
+    "names.csv": "name,language\n" + "".join(f"name{k:04}x,{'Irish' if k % 3 else 'Welsh'}\n" for k in range(700)),
+}
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_samples_are_compared_with_texts_without_their_labels(name, lmgen):
+    """As with a corpus of the texts alone; samples with labels beside them are compared with all of the lines."""
+    pytest.importorskip("pydivsufsort")
+    Path(name).write_text(CORPUS[name])
+    Path("plain").write_text("".join(f"name{k:04}x\n" for k in range(700)))
+    Path("drawn").write_text("name0001x\nname0002x\nnobody\n")
+    code, out, err = lmgen("novelty", "drawn", "--corpus", name, "--json")
+    assert code == 0
+    assert "samples are compared with the texts, without labels" in err
+    assert out == lmgen("novelty", "drawn", "--corpus", "plain", "--json")[1]
+    assert sum(json.loads(line).get("known", False) is True for line in out.splitlines()) >= 1
+    if name != "names.csv":
+        Path("drawn").write_text("\n".join(CORPUS[name].splitlines()[1:4]))
+        assert "without labels" not in lmgen("novelty", "drawn", "--corpus", name)[2]
+
+
+def test_what_a_writer_draws_is_compared_with_texts_without_their_labels(home, lmgen):
+    pytest.importorskip("pydivsufsort")
+    words = ["--label", "good", "-n", "2", "--seed", "1", "--max-length", "20", "--json"]
+    code, out, err = lmgen("sample", home / "writer", *words, "--novelty", home / "data.tsv")
+    assert code == 0
+    assert "samples are compared with the texts, without labels" in err
+    assert not any("\t" in json.loads(line)["nearest"] for line in out.splitlines()[:2])
