@@ -363,7 +363,8 @@ def with_symbols(vocab: Vocab, symbols: Iterable[str]) -> Vocab:
 def with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarray, str]:
     """The vocabulary with all words that have a vector behind its own, a vector for every id, and how many have one."""
     _, found = vectors.rows(given, [*map(str.strip, vocab.symbols)])
-    larger = with_symbols(vocab, given.words)
+    lead = UNITS[vocab.unit].lead  # a word has it, a mark mostly follows a word at once
+    larger = with_symbols(vocab, (lead + word if word[:1].isalnum() else word for word in given.words) if lead else given.words)
     matrix, _ = vectors.rows(given, [*map(str.strip, larger.symbols)])
     share = f"{found.sum():,} of {len(found):,} words of the text have a vector, and {len(larger) - len(vocab):,} other words"
     return larger, np.concatenate([np.zeros((SPECIAL, matrix.shape[1]), np.float32), matrix]), share

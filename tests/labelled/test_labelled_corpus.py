@@ -228,3 +228,12 @@ def test_vectors_give_words_beyond_the_text_an_id(tmp_path):
 def test_text_with_nothing_to_learn_is_refused(tmp_path, lines, task, message):
     with pytest.raises(InputError, match=message):
         load(written(tmp_path, lines), None, task, "word")
+
+
+@pytest.mark.parametrize("unit", ["word", "word-punct"])
+def test_a_word_outside_the_training_text_has_its_vector_in_every_unit(tmp_path, unit):
+    """Also where a word takes the space before it along."""
+    (tmp_path / "vectors").write_text("cat 1 2\ndog 3 4\n. 5 6\n")
+    data = load(written(tmp_path, ["a\tthe cat .", "b\ta cow ."]), None, "classify", unit, vectors_of=tmp_path / "vectors")
+    coded = encode([Example("dog cat", ("a",))], data.vocab, data.labels)
+    assert data.vectors[coded.stream].tolist() == [[0, 0], [3, 4], [1, 2], [0, 0]]
