@@ -35,7 +35,8 @@ class Prediction:
 
     `labels` are those of the sequence, the likeliest first, each with its probability, of which those in `chosen` hold: the first
     or, of several that may hold at once, all of at least 1/2. `tags` has a tag and its probability for each symbol; `entities`
-    are the spans that BIO or IOBES tags mark, each as probable as its least probable tag. `of` names the symbols in JSON.
+    are the spans that BIO or IOBES tags mark, each as probable as its least probable tag. `of` names the symbols in JSON, `glue`
+    is what is between those of an entity.
     """
 
     symbols: tuple[str, ...]
@@ -46,6 +47,7 @@ class Prediction:
     text: str = ""
     several: bool = False
     of: str = "tokens"
+    glue: str = " "
 
     def _repr_html_(self) -> str:
         rows = [(name, f"{p:.3f}", "holds" * (name in self.chosen)) for name, p in self.labels]
@@ -136,8 +138,8 @@ class Labeller(Calibrated, Taught, ShowsUnits):
 
     def prediction(self, example: Example, symbols: tuple[str, ...], logits: Logits) -> Prediction:
         """What the logits of a sequence predict."""
-        text, several, lead = example.joined, self.config.several, UNITS[self.vocab.unit].lead
-        symbols = tuple(self.vocab.shown(symbol.removeprefix(lead)) for symbol in symbols)
+        text, several, unit = example.joined, self.config.several, UNITS[self.vocab.unit]
+        symbols = tuple(self.vocab.shown(symbol.removeprefix(unit.lead)) for symbol in symbols)
         labels: tuple[tuple[str, float], ...] = ()
         chosen: tuple[str, ...] = ()
         if logits.labels is not None:
@@ -147,11 +149,11 @@ class Labeller(Calibrated, Taught, ShowsUnits):
         p = self.probabilities(logits.tags, "tags")
         ids = self.tags_of(p)
         tags = tuple((self.config.tags[k], float(p[i, k])) for i, k in enumerate(ids))
-        return Prediction(symbols, labels, chosen, tags, self._entities(tags), text, several)
+        return Prediction(symbols, labels, chosen, tags, self._entities(tags), text, several, glue=unit.lead or unit.glue)
 
     def tags_of(self, p: np.ndarray) -> np.ndarray:
-        """The likeliest tags, from their probabilities [n, L], that obey the scheme of the tags, if they have one."""
-        if self.labels.scheme is None:
+        """The likeliest tags, from their probabilities [n, L], that obey the scheme of the tags, if they have one and kept it."""
+        if self.labels.scheme is None or self.config.loose:
             return p.argmax(-1)
         return tagging.viterbi(np.log(np.maximum(p, 1e-300)), _allowed(self.config.tags))
 

@@ -29,7 +29,7 @@ def labels(one: Any, top: int = 1, above: float = 0.0) -> dict[str, Any]:
                 "label": span.label,
                 "start": span.start,
                 "end": span.end,
-                "text": " ".join(one.symbols[span.start : span.end]),
+                "text": one.glue.join(one.symbols[span.start : span.end]),
                 "probability": p,
             }
             for span, p in one.entities

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from lmgen.models.capabilities import Conditions, State, Taught
 from lmgen.models.recurrent import Recurrent
 from lmgen.networks import writing
 from lmgen.networks.writing import WriterConfig
-from lmgen.options.kinds import did_you_mean
+from lmgen.options.kinds import did_you_mean, quoted
 from lmgen.system.cluster import group
 
 LISTED = 20  # labels in a message
@@ -52,10 +53,12 @@ class Writer(Recurrent, Taught, Conditions):
     def by(self, weights: Mapping[str, float]) -> Writer:
         """The model that writes by a label or, of several with their weights, by the mean of their vectors.
 
-        Raises InputError for a label that it does not know and for a weight that is not positive.
+        Raises InputError for a label that it does not know, a weight that is not positive, and for no label.
         """
+        if not isinstance(weights, Mapping) or not weights:
+            raise InputError(f"{quoted(weights)} names no label: give one, such as A, or several with weights, as A:0.7,B:0.3")
         for name, weight in weights.items():
-            if not 0 < weight < math.inf:
+            if not isinstance(weight, Real) or not 0 < weight < math.inf:
                 raise InputError(f"the label {name!r:.60} has the weight {weight}: give positive ones, as A:0.7,B:0.3")
             if name not in self.config.labels:
                 meant = did_you_mean(name, self.config.labels) or f": the labels are {self._listed}"

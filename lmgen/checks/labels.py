@@ -269,7 +269,9 @@ def _warnings(r: LabelReport, view: View) -> Iterator[str]:
         share = percent(r.conflicts.examples, examples)
         yield f"{share} of the {noun}s have a {view.text} that also has other {view.answers} elsewhere: {view.way_out}"
     if r.labels and not r.several and r.unlabelled["training"]:
-        yield f"{number(r.unlabelled['training'], noun)} of {examples:,} have no label: label them, or remove them"
+        one = r.unlabelled["training"] == 1
+        have, them = ("has", "it") if one else ("have", "them")
+        yield f"{number(r.unlabelled['training'], noun)} of {examples:,} {have} no label: label {them}, or remove {them}"
     if len(r.labels) > 1 and not r.several and r.labels[0].counts["training"] >= UNBALANCED * labelled:
         share = percent(r.labels[0].counts["training"], labelled)
         yield f"{share} of the {view.nouns[0]}s are {_named(r.labels[:1])}, so read the F1 of each label rather than the accuracy"

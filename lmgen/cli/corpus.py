@@ -52,6 +52,11 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
         _put_shards(verified, address, options["json"])
         return
     field, normal = options["field"], Normalization(options["lowercase"], options["normalize"])
+    task, target, column = options["task"], options["target"], None
+    if field is not None and task not in (None, "language"):  # then it is the column of what is learnt, as in train
+        if isinstance(field, str):
+            raise table.plain_column(field, task)
+        field, column = None, field
 
     def text_of(paths: Sequence[Path]) -> reading.Text:
         how: dict[str, Any] = {"column": field, "normal": normal}
@@ -63,10 +68,10 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
     words = ["lmgen", "train", *files, *(["--glob", glob] if glob else []), *(["--valid", valid] if valid else [])]
     words += [] if encoding == "utf-8" else ["--encoding", encoding]
     words += [] if field is None else ["--field", str(field)]
+    words += [] if column is None else ["--column", str(column)]
     words += [word for name in ("task", "target") if options[name] for word in (f"--{name}", str(options[name]))]
     words += ["--lowercase"] * normal.lowercase + (["--normalize", normal.normalize] if normal.normalize else [])
     report: Any
-    task, target = options["task"], options["target"]
     if target:
         found: table.Found | None = table.Found("parallel", "translate", f"{finding.names_of(paths)} has targets in {target}")
     elif field is not None or sequence != "line" or options["carry"] or task == "language":
@@ -75,7 +80,8 @@ def corpus_check(files: tuple[str, ...], glob: str | None, sequence: str, encodi
         raise table.nothing(paths, task)
     if found:
         how: dict[str, Any] = {name: options[name] for name in ("errors", "lowercase", "normalize", "target")}
-        how |= {"files": (str(paths[0]),), "encoding": encoding, "task": found.task, "form": found.form, "column": found.column}
+        how |= {"files": (str(paths[0]),), "encoding": encoding, "column": column or found.column}
+        how |= {"task": found.task, "form": found.form}
         training, validation, test = (split and TextSettings(**how).examples_like(split) for split in (paths, *others))
         view = table.structure_of(found.task).view
         way = "" if found.form in ("folder", "parallel") else "; --task language checks it as plain text"

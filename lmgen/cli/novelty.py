@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,7 +58,7 @@ def novelty(samples: str, sequence: str, encoding: str, errors: str, **options: 
     controls = [options["control"]] if options["control"] else []
     how = {"sequence": sequence, "keep_blank": options["carry"], "encoding": encoding, "errors": errors}
     how |= {"column": options["field"], "normal": normal}
-    reference = open_reference(options["corpus"], controls, how, exact)
+    reference = open_reference(options["corpus"], controls, how, exact, texts)
     found = []
     for one in texts:
         found.append(novelties.check(reference.index, one, ngram, exact=exact))
@@ -85,19 +86,45 @@ def _texts(opened: Text) -> Iterator[str]:
         yield value
 
 
-def open_reference(corpora: Sequence[str], controls: Sequence[str], how: Mapping[str, Any], exact: bool) -> Reference:
-    """Open and index the corpus and its control, with notes; `how` they are read, as fields of `Text`."""
+def open_reference(
+    corpora: Sequence[str], controls: Sequence[str], how: Mapping[str, Any], exact: bool, samples: Sequence[str] | None
+) -> Reference:
+    """Open and index the corpus and its control, with notes; `how` they are read, as fields of `Text`. Of texts with labels these
+    are left out, unless the `samples` have some, too, or are None."""
     from lmgen.data import finding, reading
     from lmgen.evaluation import comparison
 
-    control = reading.Text(finding.find(controls), **how) if controls else None
-    reference = comparison.reference(reading.Text(finding.find(corpora), **how), control, how["keep_blank"])
+    def opened(names: Sequence[str]) -> Text:
+        paths = finding.find(names)
+        plain = samples is None or how["column"] is not None or how["keep_blank"] or how["sequence"] != "line"
+        texts = None if plain else _without_labels(paths, how, samples or ())
+        return reading.Text([texts], **{**how, "encoding": "utf-8"}) if texts else reading.Text(paths, **how)
+
+    corpus, control = opened(corpora), opened(controls) if controls else None
+    reference = comparison.reference(corpus, control, how["keep_blank"])
     terminal.note(*reference.notes)
     if reference.index.large and not exact:
         terminal.note(
             f"the nearest {how['sequence']} is searched among those with the longest common spans; --exact searches all"
         )
     return reference
+
+
+def _without_labels(paths: Sequence[Path], how: Mapping[str, Any], samples: Sequence[str]) -> Path | None:
+    """A copy of the texts of labelled text, a line each; None of other text, and where the samples have labels beside them."""
+    from lmgen.data import finding
+    from lmgen.labelled.examples import Examples, recognise
+    from lmgen.labelled.forms import MARK
+
+    beside = {"tsv": "\t", "fasttext": MARK, "jsonl": "{"}
+    found = recognise(paths)
+    if found is None or "classify" not in found.task:
+        return None
+    if (sign := beside.get(found.form)) and 2 * sum(sign in one for one in samples) > len(samples):
+        return None
+    terminal.note(f"{found.reason}: samples are compared with the texts, without labels")
+    examples = Examples(paths, found.form, found.column, "", how["encoding"], how["errors"], how["normal"])
+    return finding.spooled((f"{one.joined}\n".encode("utf-8", "replace") for one in examples), "texts")
 
 
 def put_novelty(one: Novelty, ngram: int) -> None:

@@ -60,7 +60,8 @@ def sample(model: str | None, precision: str, **options: Any) -> None:
         controls = [options["control"]] if options["control"] else [name for name in text.valid_files if Path(name).exists()]
         how = {"sequence": text.sequence, "keep_blank": loaded.lm.carry, "encoding": text.encoding, "errors": text.errors}
         how |= {"normal": text.normal, "column": text.field_in(finding.find(options["novelty"]))}
-        reference = novelty.open_reference(options["novelty"], controls, how, options["exact"])
+        beside = () if text.form else None  # what learnt from plain text writes labels as any other text
+        reference = novelty.open_reference(options["novelty"], controls, how, options["exact"], beside)
     elif options["control"]:
         raise click.UsageError("--control is compared with the corpus of --novelty: give both, or neither")
     anew = drawing["seed"] is None

@@ -126,7 +126,7 @@ def _line(number: int, row: Any) -> str:
     """A row as a line: a dict as JSON, tokens with their tags, too, and two texts with a TAB between them."""
     if isinstance(row, Mapping):
         return json.dumps({str(name): value for name, value in row.items()}, default=_plain) + "\n"
-    both = [*row] if _is_row(row) else []
+    both = [str(part) if isinstance(part, int) else part for part in row] if _is_row(row) else []
     if both and all(isinstance(part, tuple | list) for part in both):
         return json.dumps(dict(zip(("tokens", "tags"), both, strict=True)), default=_plain) + "\n"
     if not both or not all(isinstance(part, str) for part in both):

@@ -43,7 +43,7 @@ def choose(
 ) -> tuple[NetworkConfig, dict[str, Any]]:
     """The network and the fields of TrainingConfig for this text; what `wanted` gives (not None) is kept.
 
-    Raises InputError where texts with several labels are to be balanced.
+    Raises InputError for an option that means nothing here.
     """
     if task == "generate":
         given = {name: value for name, value in wanted.items() if value is not None}
@@ -57,6 +57,10 @@ def choose(
     given = {name: value for name, value in wanted.items() if value is not None}
     if data.labels.several and given.get("balance"):
         raise InputError("--balance weighs the one label of a text, and here a text may have several: leave it out")
+    if "tune" in given and start is None and data.vectors is None:
+        raise InputError("--tune is about what --vectors or --from gives: give one of them, or leave it out")
+    if "pool" in given and not data.labels.labels:
+        raise InputError("--pool is about the labels of texts, and here are only tags: leave it out")
     shape: dict[str, Any] = {**(CHARACTERS if characters else WORDS), "direction": "both", **language.stacked(given)}
     if start:
         shape |= {name: getattr(start.config, name) for name in ("cell", "size", "layers", "embedding", "residual", "layer_norm")}
@@ -78,6 +82,7 @@ def choose(
         vectors=0 if data.vectors is None else data.vectors.shape[1],
         frozen=frozen,
         balanced=given.get("balance", False),
+        loose=data.loose,
     )
     rows = sizes(data.train.lengths)[0]
     train: dict[str, Any] = {

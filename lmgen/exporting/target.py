@@ -91,7 +91,7 @@ def _network(config: Any) -> dict[str, Any]:
 def rules(lm: Any) -> Arrays:
     """Which tag may follow which, where a scheme says it: "follows", as `tagging.allowed` gives it."""
     tags = getattr(lm.config, "tags", ())
-    scheme = tagging.scheme(tags)
+    scheme = None if getattr(lm.config, "loose", False) else tagging.scheme(tags)
     return {} if scheme is None else {"follows": tagging.allowed(tags, scheme)}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lmgen.data import subword
+from lmgen.data.advice import number, percent
 from lmgen.data.finding import names_of
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
@@ -25,6 +26,7 @@ from lmgen.labelled.examples import Example, Examples
 HELD_OUT = 0.1  # the share of the examples that is held out, where no validation text is given …
 MOST_HELD_OUT = 5_000  # … this number of them at most …
 LEAST_HELD_OUT = 50  # … and nothing if there would be fewer
+LOOSE = 0.1  # share of the sequences whose tags break their scheme from which on nothing is held to it
 ENOUGH = 1_000  # examples to choose a unit by
 UNKNOWN = -1  # stands for a label that training has not seen
 
@@ -104,10 +106,26 @@ class LabelledCorpus:
     seen: int = 0  # ids of symbols that training has seen; those beyond have a vector only
     vectors: np.ndarray | None = None  # made elsewhere, for every id
 
+    @cached_property
+    def broken(self) -> int:
+        """The number of sequences to train on whose tags break their scheme."""
+        if self.labels.scheme is None or not isinstance(self.train, Coded) or self.train.tags is None:
+            return 0
+        breaks = tagging.breaks(self.train.tags, tagging.allowed(self.labels.tags, self.labels.scheme))
+        return len(np.unique(np.searchsorted(self.train.starts, np.flatnonzero(breaks) + 1, "right")))
+
+    @property
+    def loose(self) -> bool:
+        """Whether so many do that predicted tags need not obey it, either: as in IOB1, where a span mostly begins with an I."""
+        return self.broken > LOOSE * self.train.sequences
+
     @property
     def warnings(self) -> list[str]:
         """Sentences on the faults of the text."""
-        return []
+        if not self.loose:
+            return []
+        share = percent(self.broken, self.train.sequences)
+        return [f"the tags of {share} of the texts break {self.labels.scheme}, so predicted tags need not obey it, either"]
 
     @property
     def summary(self) -> str:
@@ -274,12 +292,14 @@ def load(
     written = scan.lengths > 0
     split = split or (WHOLE if valid else share_of(int(written.sum())))
     split, held = held_out(hashes, split, written)
-    chosen = written & ~held
+    chosen, notes = written & ~held, list[str]()
     if not chosen.any():
         raise InputError(f"there is no text in {names_of(examples.paths)}: give a file with at least one line of it")
     if labels is None:
         found, of_sequences = scan.names(chosen), writes or "classify" in task
         labels = Labels(found.labels if of_sequences else (), found.tags if "tag" in task else (), found.several and of_sequences)
+        if labels.several and not writes and scan.counts.max() <= 1:
+            notes.append(lacking(int((scan.counts[chosen] == 0).sum()), int(chosen.sum())))
         for noun, asked, names in (("label", of_sequences, labels.labels), ("tag", "tag" in task, labels.tags)):
             if asked and len(names) < 2:
                 has = f"only the {noun} {names[0]!r}" if names else f"no {noun}s"
@@ -289,7 +309,7 @@ def load(
         vocab = Vocab.of(scan.symbol_counts(chosen), unit, min_count, vocab_size, unk_token)
         scan = scan.cut(vocab) if UNITS[unit].learns else scan
         vocab = with_symbols(vocab, learnt)
-    seen, matrix, notes = len(vocab), None, []
+    seen, matrix = len(vocab), None
     if vectors_of:
         vocab, matrix, note = with_vectors(vocab, vectors.read(Path(vectors_of)))
         notes.append(note)
@@ -297,10 +317,19 @@ def load(
     if valid:
         scan = Scan(valid, vocab)
         held = scan.lengths > 0
+        if labels.labels and not labels.several and (further := int((scan.counts > 1).sum())):
+            notes.append(f"{number(further, 'validation text')} with several labels, of which the first counts")
     rest = scan.coded(held & (scan.lengths > 0), vocab, labels) if held.any() else None
     sha256, said = origin(examples, valid)
     fingerprints = np.sort(np.fromiter(known, np.uint64, len(known)))
     return LabelledCorpus(train, rest, vocab, labels, fingerprints, sha256, (*said, *notes), split, seen, matrix)
+
+
+def lacking(without: int, examples: int) -> str:
+    """The note on a text whose examples would have one label each, but for some that have none."""
+    have = "has" if without == 1 else "have"
+    way = "so each label is predicted by itself, and none may hold: for one label of each text, label the rest or remove it"
+    return f"{without:,} of {number(examples, 'text')} to train on {have} no label, {way}"
 
 
 def noted(examples: Iterable[Any], hashes: array[int]) -> Iterator[Any]:
@@ -334,7 +363,8 @@ def with_symbols(vocab: Vocab, symbols: Iterable[str]) -> Vocab:
 def with_vectors(vocab: Vocab, given: vectors.Vectors) -> tuple[Vocab, np.ndarray, str]:
     """The vocabulary with all words that have a vector behind its own, a vector for every id, and how many have one."""
     _, found = vectors.rows(given, [*map(str.strip, vocab.symbols)])
-    larger = with_symbols(vocab, given.words)
+    lead = UNITS[vocab.unit].lead  # a word has it, a mark mostly follows a word at once
+    larger = with_symbols(vocab, (lead + word if word[:1].isalnum() else word for word in given.words) if lead else given.words)
     matrix, _ = vectors.rows(given, [*map(str.strip, larger.symbols)])
     share = f"{found.sum():,} of {len(found):,} words of the text have a vector, and {len(larger) - len(vocab):,} other words"
     return larger, np.concatenate([np.zeros((SPECIAL, matrix.shape[1]), np.float32), matrix]), share

@@ -24,6 +24,7 @@ from lmgen.labelled.forms import (
     MARK,
     SEQ_IN,
     SEQ_OUT,
+    TAGS,
     TEXTS,
     Example,
     Source,
@@ -31,6 +32,7 @@ from lmgen.labelled.forms import (
     labels_of,
     place_of,
     places,
+    places_in,
     sentences,
     table,
 )
@@ -45,7 +47,9 @@ _CAPITALS = re.compile(r"[A-Z][A-Z0-9$:|+=_-]*|[^\w\s]+")  # parts of speech, su
 
 _TASKS = {FOLDER: "tag-classify", (SEQ_IN, SEQ_OUT): "tag", (SEQ_IN, LABEL): "classify"}
 
-_NAMED = {".tsv": "tsv", ".csv": "csv"}
+# Forms that names of files promise, and what may be learnt of them.
+_NAMED = {".tsv": ("tsv", "classify"), ".csv": ("csv", "classify"), ".jsonl": ("jsonl", "tag-classify")}
+_NAMED |= dict.fromkeys(SUFFIXES, ("columns", "tag"))
 
 
 class Examples:
@@ -137,7 +141,7 @@ def recognise(paths: Sequence[Path]) -> Found | None:
 def named(paths: Sequence[Path]) -> Found | None:
     """The form that the names of files promise where their content leaves it open; None where they promise none."""
     (suffix, *others) = {path.suffix.lower() for path in paths}
-    return None if others or suffix not in _NAMED else Found(_NAMED[suffix], "classify", f"{paths[0].name} ends in {suffix}")
+    return None if others or suffix not in _NAMED else Found(*_NAMED[suffix], f"{paths[0].name} ends in {suffix}")
 
 
 def _of_folder(path: Path) -> Found | None:
@@ -176,8 +180,9 @@ def _jsonl(head: Head) -> Found | None:
         return None
     of_text, of_label = field_of(record, TEXTS), field_of(record, LABELS)
     has_label = of_label is not None and labels_of(record[of_label]) is not None
-    if isinstance(record.get("tokens"), list) and isinstance(record.get("tags"), list):
-        names, task = ["tokens", "tags", *([of_label] if has_label else [])], "tag-classify" if has_label else "tag"
+    of_tags = field_of(record, TAGS)
+    if isinstance(record.get("tokens"), list) and of_tags and isinstance(record[of_tags], list):
+        names, task = ["tokens", of_tags, *([of_label] if has_label else [])], "tag-classify" if has_label else "tag"
     elif isinstance(record.get("tokens"), list) and has_label:
         names, task = ["tokens", of_label], "classify"
     elif of_text is not None and isinstance(record[of_text], str) and has_label:
@@ -203,12 +208,15 @@ def _csv(head: Head) -> Found | None:
     except InputError:  # the last row, which may be cut, or one that reading will say more about
         pass
     header, rows = (rows or [[]])[0], rows[1:]
-    of_text, of_label = place_of(header, TEXTS), place_of(header, LABELS)
+    of_text, of_label = places_in(header)
     whole = [row for row in rows if len(row) == len(header)]
     if of_text is None or of_label is None or not whole or len(whole) < 0.9 * len(rows):
         return None
     labels = Counter(row[of_label].strip() for row in whole)
     if not _are_names(labels) or len(labels) > max(10, len(whole) / 2) or are_numbers(row[of_text] for row in whole):
+        return None
+    by_name = (place_of(header, TEXTS), place_of(header, LABELS)) == (of_text, of_label)
+    if not by_name and (header[of_label].strip() in labels or not _comes_often(labels)):
         return None
     return Found("csv", "classify", f"{head.name} has columns named {header[of_text]!r} and {header[of_label]!r}")
 

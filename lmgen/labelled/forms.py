@@ -26,6 +26,8 @@ TEXTS = (
     *("body", "description", "headline", "title", "name"),
 )
 LABELS = ("label", "labels", "class", "category", "sentiment", "intent", "target", "topic", "emotion", "language", "tag")
+TAGS = ("tags", "ner_tags", "pos_tags", "chunk_tags")
+BY_COLUMN = ("tsv", "csv", "columns")  # forms whose columns have numbers
 CONLL_U = 10  # columns, of which the fourth has the universal parts of speech
 _LABELS_AT_START = re.compile(rf"\s*(?:{MARK}\S*(?:\s+|\Z))*")
 _SETTING = re.compile(r"#\s*[\w:.]+\s*=")  # "# sent_id = 3"
@@ -116,10 +118,10 @@ def fields_of(line: str) -> list[str]:
     return list(filter(None, line.split("\t" if "\t" in line else " ")))
 
 
-def sentences(lines: Lines) -> Iterator[list[tuple[int, list[str]]]]:
+def sentences(lines: Lines, width: int = 0) -> Iterator[list[tuple[int, list[str]]]]:
     """The columns of the lines of each sentence, without comments. A line that begins with # is a token, not a comment, if it
-    has as many columns as the first token."""
-    width, rows = 0, list[tuple[int, list[str]]]()
+    has as many columns as the first token, or `width`, if that is known."""
+    rows = list[tuple[int, list[str]]]()
     for number, line in chain(lines, [(0, "")]):
         fields = fields_of(line)
         if not fields:
@@ -145,6 +147,11 @@ def places(rows: Sequence[tuple[int, list[str]]]) -> tuple[int, int]:
     return int(counted), 3 if counted and width == CONLL_U else width - 1
 
 
+def token_rows(rows: list[tuple[int, list[str]]], of_token: int) -> list[tuple[int, list[str]]]:
+    """The rows that are tokens: where a first column counts them, 1-2 is the spelling of two words, 8.1 a word left out."""
+    return [row for row in rows if row[1][0].isdecimal()] if of_token else rows
+
+
 def _columns(source: Source) -> Iterator[Example]:
     width = of_token = of_tag = 0
     for rows in sentences(source.lines(source.path)):
@@ -162,8 +169,7 @@ def _columns(source: Source) -> Iterator[Example]:
             if len(fields) != width:
                 columns = f"{len(fields)} column{'s' * (len(fields) > 1)}"
                 raise wrong(source.path, number, f"{columns} where the lines before have {width}: give every token as many")
-        if of_token:
-            rows = [row for row in rows if row[1][0].isdecimal()]  # 1-2 is the spelling of two words, 8.1 a word left out
+        rows = token_rows(rows, of_token)
         yield Example(tuple(f[of_token] for _, f in rows), (), tuple(f[of_tag] for _, f in rows), first)
 
 
@@ -173,14 +179,28 @@ def place_of(names: Sequence[str], wanted: Sequence[str]) -> int | None:
     return next((names.index(name) for name in wanted if name in names), None)
 
 
+def places_in(header: Sequence[str], column: int | None = None) -> tuple[int | None, int | None]:
+    """The columns of the text and of the label, from 0 on, by their names or by the number of the label's; of two columns the one
+    that no name tells is the other one."""
+    of_text, of_label = place_of(header, TEXTS), place_of(header, LABELS) if column is None else column - 1
+    if len(header) == 2 and of_text is None and of_label in (0, 1):
+        of_text = 1 - of_label
+    elif len(header) == 2 and of_label is None and of_text is not None:
+        of_label = 1 - of_text
+    return of_text, of_label
+
+
 def _csv(source: Source) -> Iterator[Example]:
     rows = table(source.path, (line for _, line in source.lines(source.path)))
     _, header = next(rows, (1, []))
-    of_text = place_of(header, TEXTS)
-    of_label = place_of(header, LABELS) if source.column is None else source.column - 1
-    if of_text is None or of_label is None or of_label == of_text or not 0 <= of_label < len(header):
-        way = "name two columns text and label, or give the --column of the label"
-        raise wrong(source.path, 1, f"no header that says which column has the text and which the label: {way}")
+    of_text, of_label = places_in(header, source.column)
+    if of_text is None:
+        raise wrong(source.path, 1, "no header that says which column has the text: name it text, and that of the label label")
+    if of_label is None:
+        raise wrong(source.path, 1, "no header that says which column has the label: name it label, or give its --column")
+    if of_label == of_text or not 0 <= of_label < len(header):
+        way = f"give a --column of 1 to {len(header)} other than {of_text + 1}, which has the text"
+        raise wrong(source.path, 1, f"there is no label in column {of_label + 1}: {way}")
     for number, row in rows:
         if len(row) != len(header):
             what = f"{len(row)} columns where the header has {len(header)}: quote texts with delimiters"
@@ -191,7 +211,8 @@ def _csv(source: Source) -> Iterator[Example]:
 def labels_of(value: Any) -> list[str] | None:
     """The labels in the value of a field; None where it is no label: a fraction, an object."""
     values = value if isinstance(value, list) else [] if value is None else [value]
-    return [v if isinstance(v, str) else json.dumps(v) for v in values] if all(isinstance(v, str | int) for v in values) else None
+    good = all(isinstance(v, str | int) or (isinstance(v, float) and v.is_integer()) for v in values)
+    return [v if isinstance(v, str) else json.dumps(v) for v in values] if good else None
 
 
 def field_of(record: dict[str, Any], wanted: Sequence[str]) -> str | None:
@@ -212,7 +233,9 @@ def _jsonl(source: Source) -> Iterator[Example]:
         if not isinstance(record, dict):
             raise wrong(source.path, number, "not a JSON object: write one a line")
         of_text, of_label = field_of(record, ("tokens", *TEXTS)), field_of(record, LABELS)
-        text, tags = record.get(of_text), record.get("tags")
+        text, of_tags = record.get(of_text), field_of(record, TAGS)
+        tags = record.get(of_tags)
+        tags = labels_of(tags) or tags if isinstance(tags, list) else tags  # numbers as strings
         labels = labels_of(record.get(of_label))
         if labels is None:
             raise wrong(source.path, number, f"{of_label} is {quoted(record[of_label])}: give a string, or a list of strings")

@@ -90,6 +90,11 @@ def allowed(tags: Sequence[str], scheme: str) -> np.ndarray:
     return table
 
 
+def breaks(tags: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Where two tags follow each other that may not: bool [n − 1], from ids [n] of a stream in which −1 parts the sequences."""
+    return ~allowed[tags[:-1], tags[1:]]  # −1 is the last row and the last column
+
+
 def viterbi(log_p: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """The likeliest allowed sequence of tags: ids [n], from log-probabilities [n, K] of each tag at each token (Viterbi 1967).
 

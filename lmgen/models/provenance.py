@@ -19,7 +19,7 @@ from lmgen.data.split import Split, split_of_format_1
 from lmgen.data.vocab import Vocab
 from lmgen.data.writing.normalization import AS_IT_IS, Normalization
 from lmgen.errors import InputError
-from lmgen.structured.table import structure_of
+from lmgen.structured.table import LABELS, structure_of
 from lmgen.system import checkpoint
 
 
@@ -91,8 +91,9 @@ class TextSettings:
         return structure_of(self.task or "").open(paths, self)
 
     def examples_like(self, paths: Sequence[Path]) -> Any:
-        """The examples of other files, in the form that these show or else in this one."""
-        found = structure_of(self.task or "").recognise(paths)
+        """The examples of other files, in the form that these show or are named by, or else in this one."""
+        structure = structure_of(self.task or "")
+        found = structure.recognise(paths) or (structure.named(paths) if structure is LABELS else None)
         if found is None or found.form == self.form:
             return self.examples_of(paths)
         return replace(self, form=found.form, column=found.column).examples_of(paths)

@@ -148,6 +148,7 @@ OF_LABELLER: Table = {
     "task": Field(Choice(LABELLER.tasks)),
     **dict.fromkeys(("labels", "tags", "frozen"), LABELS),
     **dict.fromkeys(("several", "hashed", "balanced"), TRUTH),
+    "loose": Field(Flag(), late=True),
     "pool": like("pool"),
     "words": Field(Whole(2)),
     "vectors": COUNT,

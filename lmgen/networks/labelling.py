@@ -31,7 +31,8 @@ class LabelConfig(WordsConfig):
 
     `labels` are those of a sequence, of which with `several` any number may hold; `tags` those of a symbol. `pool` says what the
     labels are predicted from: the "last" state of each direction, the "mean" over the symbols, or "both". `balanced` training
-    weighs a label by the inverse of its frequency.
+    weighs a label by the inverse of its frequency. With `loose` the tags that were learnt often break their scheme, as those of
+    IOB1 do, and so may predicted ones.
     """
 
     task: str = "classify"
@@ -40,6 +41,7 @@ class LabelConfig(WordsConfig):
     several: bool = False
     pool: str = "both"
     balanced: bool = False
+    loose: bool = False
 
     def __post_init__(self) -> None:
         for name in ("labels", "tags", "frozen"):  # lists in JSON

@@ -330,5 +330,6 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
     known = [*known]
     for name in given:
         if name not in known:
-            meant = kinds.did_you_mean(name, known) or f": the options are {', '.join(known)}"
+            there = f"the options are {', '.join(known)}" if known else "there are none here, so leave it out"
+            meant = kinds.did_you_mean(name, known) or f": {there}"
             raise InputError(f"there is no option {kinds.quoted(name)[1:-1]}{meant}")

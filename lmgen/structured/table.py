@@ -100,3 +100,8 @@ def nothing(paths: Sequence[Path], task: str) -> InputError:
     """The error for files of which a task cannot be learnt."""
     way = f"give text in one of the forms {', '.join(structure_of(task).forms.values())}, or leave out --task"
     return InputError(f"{names_of(paths)} has nothing to {learnt(task)}: {way}")
+
+
+def plain_column(column: str | int, task: str) -> InputError:
+    """The error for a column of plain text where a task needs that of the labels."""
+    return InputError(f"column {column} would be read as plain text: to {learnt(task)}, give --column the number of the labels")

@@ -19,11 +19,12 @@ from lmgen.data.split import WHOLE
 from lmgen.defaults import language
 from lmgen.defaults.config import StepReport
 from lmgen.errors import DivergedError, InputError, LmgenError
+from lmgen.labelled.forms import BY_COLUMN
 from lmgen.models import kinds
 from lmgen.models.provenance import TextSettings
 from lmgen.options import table
 from lmgen.structured import pairs
-from lmgen.structured.table import Found, learnt, nothing, recognise
+from lmgen.structured.table import LABELS, Found, learnt, nothing, plain_column, recognise
 from lmgen.system import directories, lock, signals, terminal
 from lmgen.system.cluster import group, watching
 from lmgen.training import counting, loggers
@@ -168,6 +169,8 @@ def _text(sources: Sources, options: dict[str, Any], observer: Observer) -> Text
     found = finding.find(files, options["glob"], observer.note), finding.find(valid)
     names = ("sequence", "encoding", "errors", "lowercase", "normalize")
     how = {name: options[name] for name in names} | _structured(found[0], options, observer)
+    if how.get("task") in LABELS.tasks:
+        _same_form(found[1], how["form"])
     if not how.keys() & {"form", "field"}:
         unseen_pairs = options["task"] is None and recognise(found[0]) is None
         if hint := (unseen_pairs and pairs.hint(found[0])) or tables.hint(found[0][0]):
@@ -185,9 +188,7 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     target = options["target"]
     if (field := column if isinstance(column, str) else options["field"]) is not None:
         if task not in (None, "language"):
-            raise InputError(
-                f"column {field} would be read as plain text: to {learnt(task)}, give --column the number of the labels"
-            )
+            raise plain_column(field, task)
         return {"field": field}
     if target:
         found: Found | None = Found("parallel", "translate", f"{finding.names_of(paths)} has targets in {target}")
@@ -209,9 +210,20 @@ def _structured(paths: Sequence[Path], options: dict[str, Any], observer: Observ
     task = task or found.task
     if not {*task.replace("generate", "classify").split("-")} <= {*found.task.split("-")}:
         raise InputError(f"{found.reason}, so there is nothing to {learnt(task)}: leave out --task")
-    observer.note(f"{found.reason}: learning to {learnt(task)} (--task language: plain text)")
+    if column is not None and found.form not in BY_COLUMN:
+        raise InputError(f"{found.reason}, and no columns with numbers: leave out --column")
+    reason = found.reason if column is None else f"{finding.names_of(paths)} has in column {column}, by --column, what to predict"
+    observer.note(f"{reason}: learning to {learnt(task)} (--task language: plain text)")
     how = {"form": found.form, "column": column or found.column, "separator": options["separator"], "task": task}
     return {**how, "target": str(Path(target).absolute()) if target else None}
+
+
+def _same_form(valid: Sequence[Path], form: str) -> None:
+    """Raise InputError for a validation text with labels in another form than those of the training text."""
+    found = LABELS.recognise(valid) if valid else None
+    if found and found.form != form:
+        way = "give a validation text in the same form"
+        raise InputError(f"{found.reason}, but the training text is in the form {form}: {way}")
 
 
 def drive(run: Run, observer: Observer, log: str | None = None) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import lmgen
+from lmgen.applied import records
 from lmgen.applied.labeller import AT_ONCE, Labeller
 from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
@@ -145,6 +146,17 @@ def test_tags_obey_bio_and_are_the_likeliest_that_do():
         best = max((k for k in np.argsort(-sums)[:500] if obeys([BIO[tag] for tag in every[:, k]])), key=lambda k: sums[k])
         assert [tag for tag, _ in found.tags] == [BIO[tag] for tag in every[:, best]]
     assert broken > 5
+
+
+@pytest.mark.parametrize(("unit", "text"), [("char", "去北京"), ("word", "New York now"), ("word-punct", "New York now")])
+def test_the_text_of_an_entity_is_that_between_its_ends(unit, text):
+    """Characters have nothing between them, words a space."""
+    lm = replace(labeller(task="tag", labels=()), vocab=Vocab(unit, WORDS))
+    found = next(lm.predict([text]))
+    spans = replace(found, entities=((Span("city", 0, 2), 0.5), (Span("city", 1, 3), 0.5)))
+    assert [one["text"] for one in records.labels(spans)["entities"]] == (
+        ["去北", "北京"] if unit == "char" else ["New York", "York now"]
+    )
 
 
 def test_entities_are_the_spans_of_the_tags_with_the_least_probability_in_them():

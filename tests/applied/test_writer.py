@@ -162,6 +162,14 @@ def test_labels_that_cannot_be_used_get_a_sentence(label, message):
         lm.by(lm.parsed(label))
 
 
+@pytest.mark.parametrize("weights", [{}, [], ["Irish"], None, 5])
+def test_what_names_no_label_gets_a_sentence(weights):
+    with pytest.raises(InputError, match="names no label: give one, such as A, or several with weights, as A:0"):
+        writer().by(weights)
+    with pytest.raises(InputError, match="the label 'Irish' has the weight much: give positive ones"):
+        writer().by({"Irish": "much"})
+
+
 def test_a_message_does_not_list_thousands_of_labels():
     names = tuple(f"label {k}" for k in range(5_000))
     lm = writer(labels=names, vocab=len(VOCAB) + 5_000)

@@ -103,7 +103,7 @@ def test_counts_are_those_of_brute_force(training, valid):
     [
         ("a\tx\na\ty\n", "the only label is a, so there is nothing to learn"),
         ("".join(f"{k}\tx{k}\n" for k in range(200)), "200 different labels in 200 examples are hardly classes"),
-        ("a\tx\nb\ty\n\tz\n", "1 example of 3 have no label"),
+        ("a\tx\nb\ty\n\tz\n", "1 example of 3 has no label: label it, or remove it"),
         ("".join(f"a\tx{k}\n" for k in range(9)) + "b\ty\n", "90% of the labels are a, so read the F1"),
         ("a\tx\nb\ty\n", "only 2 examples"),
     ],

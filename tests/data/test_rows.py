@@ -52,6 +52,7 @@ ROWS = {
     "a dataset of pairs": (Dataset(), "translate"),
     "tuples of labels": (LABELS, "classify"),
     "labels last": ([(text, label) for label, text in LABELS], "classify"),
+    "labels that are numbers": ([(len(label), text) for label, text in LABELS], "classify"),
     "dicts of labels": ([{"text": text, "label": label} for label, text in LABELS], "classify"),
     "a frame of labels": (Frame(), "classify"),
     "tokens and tags": ([(text.split(), ["X", "Y", "Z"]) for _, text in LABELS], "tag"),

@@ -141,6 +141,25 @@ def test_the_entity_f1_is_that_of_seqscore(seed):
     assert card.tags.calibration_error == pytest.approx(naive_calibration_error(confidence, right))
 
 
+def test_gold_tags_in_iobes_have_the_same_spans_as_in_bio():
+    """A model of BIO tags is right about a span, however its gold tags are spelt."""
+    logits = np.full((4, len(TAGS)), -9.0)
+    for at, tag in enumerate(["B-x", "I-x", "O", "B-y"]):
+        logits[at, TAGS.index(tag)] = 9
+    lm = model([Logits(logits, None)] * 2, tags=TAGS, task="tag")
+    gold = (("B-x", "E-x", "O", "S-y"), ("S-x", "S-x", "O", "S-y"))
+    card = measured(lm, *(Example(("a",) * 4, (), tags) for tags in gold)).tags
+    rows = {row.label: (row.precision, row.recall, row.support) for row in card.entities}
+    assert rows == {"x": (0.5, pytest.approx(1 / 3), 3), "y": (1, 1, 2)}
+    assert card.entity_f1 == pytest.approx(2 * 3 / (4 + 5))
+
+
+def test_of_several_labels_beside_a_model_of_one_the_first_counts_and_that_is_told():
+    p = [[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]
+    card = measured(classes(p), Example("a", ("good", "bad")), Example("a", ("bad",)))
+    assert (card.accuracy, card.further, card.as_dict()["further"]) == (0.5, 1, 1)
+
+
 def test_the_temperature_changes_the_confidence_and_not_the_verdict():
     logits = [Logits(None, np.log([0.7, 0.2, 0.1])), Logits(None, np.log([0.2, 0.5, 0.3]))]
     examples = [Example("a", ("good",)), Example("a", ("good",))]

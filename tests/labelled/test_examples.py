@@ -197,7 +197,7 @@ def test_fingerprint_and_notes_are_those_of_the_bytes():
         ("jsonl", '{"text": "a", "label": 0.5}', "line 1: label is 0.5"),
         ("jsonl", '{"text": "a", "label": {"b": 1}}', "line 1: label is {'b': 1}"),
         ("jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}', "line 1: 1 tags for 2 tokens"),
-        ("jsonl", '{"tokens": ["a"], "tags": [3]}', "line 1: tokens and tags are lists of strings"),
+        ("jsonl", '{"tokens": ["a"], "tags": [3.5]}', "line 1: tokens and tags are lists of strings"),
         ("jsonl", '{"tokens": [""], "tags": ["O"]}', "line 1: tokens and tags are lists of strings"),
         ("tsv", b"a\tx\nb\t\xff\n", r"not UTF-8 at byte 6 \(line 2"),
         ("tsv", b"\0" * 100, "looks like a binary file"),

@@ -112,6 +112,28 @@ def test_vocabulary_labels_and_several_come_from_the_training_part_alone(tmp_pat
     assert UNKNOWN not in data.train.labels
 
 
+@pytest.mark.parametrize(("broken", "loose"), [(0, False), (10, False), (11, True), (90, True)])
+def test_tags_that_often_break_their_scheme_need_not_obey_it(tmp_path, broken, loose):
+    """An I-x at the start, an I-x after another label, an I-x at the very end each break BIO."""
+    ways = ["w I-x\nw O\n", "w B-y\nw I-x\n", "w O\nw O\nw I-x\n"]
+    sentences = [ways[k % 3] if k < broken else "w B-x\nw I-x\nw B-y\nw O\n" for k in range(100)]
+    data = load(written(tmp_path, sentences, "columns"), None, "tag", "word")
+    assert (data.broken, data.loose) == (broken, loose)
+    share = f"the tags of {broken}% of the texts break BIO, so predicted tags need not obey it, either"
+    assert data.warnings == [share] * loose
+
+
+def test_a_missing_label_and_a_second_one_are_told(tmp_path):
+    """They change what is learnt, or what is measured."""
+    data = load(written(tmp_path, ["a\tx", "b\ty", "\tz"]), None, "classify", "word")
+    assert data.labels.several
+    assert [note for note in data.notes if note.startswith("1 of 3 texts to train on has no label, so each label is predicted")]
+    for more, task in (("a,b\tz", "classify"), ("\tz", "generate")):  # several were meant; nothing is predicted
+        assert not load(written(tmp_path, ["a\tx", "b\ty", more, "\tw"]), None, task, "word").notes
+    data = load(written(tmp_path, ["a\tx", "b\ty"]), written(tmp_path, ["a,b\tz", "b\ty"], name="v"), "classify", "word")
+    assert data.notes == ("1 validation text with several labels, of which the first counts",)
+
+
 def test_vocabulary_is_as_wide_as_asked_for(tmp_path):
     examples = written(tmp_path, ["a\tx x x y y z", "b\tx y <unk> w"])
     data = load(examples, None, "classify", "word", min_count=2)
@@ -206,3 +228,12 @@ def test_vectors_give_words_beyond_the_text_an_id(tmp_path):
 def test_text_with_nothing_to_learn_is_refused(tmp_path, lines, task, message):
     with pytest.raises(InputError, match=message):
         load(written(tmp_path, lines), None, task, "word")
+
+
+@pytest.mark.parametrize("unit", ["word", "word-punct"])
+def test_a_word_outside_the_training_text_has_its_vector_in_every_unit(tmp_path, unit):
+    """Also where a word takes the space before it along."""
+    (tmp_path / "vectors").write_text("cat 1 2\ndog 3 4\n. 5 6\n")
+    data = load(written(tmp_path, ["a\tthe cat .", "b\ta cow ."]), None, "classify", unit, vectors_of=tmp_path / "vectors")
+    coded = encode([Example("dog cat", ("a",))], data.vocab, data.labels)
+    assert data.vectors[coded.stream].tolist() == [[0, 0], [3, 4], [1, 2], [0, 0]]

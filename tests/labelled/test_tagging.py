@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -126,3 +126,13 @@ def test_viterbi_of_a_long_text_obeys_the_scheme():
     ids = tagging.viterbi(log_p, table)
     assert table[np.append(K, ids), np.append(ids, K)].all()
     assert tagging.viterbi(log_p[:0], table).shape == (0,)
+
+
+@pytest.mark.parametrize("scheme", TAGS)
+def test_breaks_are_where_a_naive_loop_finds_them(scheme):
+    names = TAGS[scheme]
+    ids = np.random.default_rng(0).integers(-1, len(names), 300)
+    table = tagging.allowed(names, scheme)
+    expected = [not table[before if before >= 0 else len(names)][after if after >= 0 else -1] for before, after in pairwise(ids)]
+    assert tagging.breaks(ids, table).tolist() == expected
+    assert any(expected)

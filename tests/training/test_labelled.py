@@ -197,6 +197,28 @@ def test_several_labels_are_not_balanced(tmp_path):
         run.new(tmp_path / "m", settings(tmp_path, "classify", several=True), **SMALL, balance=True, steps=1)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tune": True}, "--tune is about what --vectors or --from gives: give one of them, or leave it out"),
+        ({"tune": False}, "--tune is about what --vectors or --from gives"),
+        ({"pool": "last"}, "--pool is about the labels of texts, and here are only tags: leave it out"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        run.new(tmp_path / "m", settings(tmp_path, "tag"), **SMALL, **options, steps=1)
+
+
+def test_a_validation_text_has_the_form_of_the_training_text(tmp_path):
+    """In another it would be misread: a word and its tag are no label and its text."""
+    (tmp_path / "a.tsv").write_text("".join(f"good\ta film {k}\nbad\ta play {k}\n" for k in range(20)))
+    (tmp_path / "b.conll").write_text("to\tO\nRome\tB-x\n\n" * 20)
+    with pytest.raises(InputError, match=r"b\.conll has 2 .* in column 2 .*, but the training text is in the form tsv: give a"):
+        lmgen.train(tmp_path / "a.tsv", valid=tmp_path / "b.conll", output=tmp_path / "m", steps=1)
+    assert not (tmp_path / "m").exists()
+
+
 # ---- by the function train ---------------------------------------------------------------------------------------------
 
 

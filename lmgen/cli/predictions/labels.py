@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,31 +22,29 @@ MOST_CONFUSED = 12  # labels of a table of confusion
 def inputs(lm: Any, file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[Any]:
     """The texts of a file or of standard input; labels in the same lines are left out. None means that the next text is not there
     yet."""
-    from lmgen.data.advice import number
+    from lmgen.labelled import unlabelled
     from lmgen.labelled.examples import Examples, recognise
-    from lmgen.labelled.forms import unlabelled
 
-    found = recognise([Path(file)]) if field is None and file != "-" and Path(file).exists() else None
+    path = Path(file)
+    found = recognise([path]) if field is None and (path.is_file() or path.is_dir()) else None
     if found:
-        for example in Examples([Path(file)], found.form, found.column, encoding=encoding, errors=errors):
+        for example in Examples([path], found.form, found.column, encoding=encoding, errors=errors):
             yield example.text
         return
-    own, beside = lm.provenance.text, 0
-    for line in lines(file, encoding, errors, field):
-        text = (
-            line if line is None or field is not None else unlabelled(line, own.form, own.column, lm.config.labels, own.separator)
-        )
-        beside += text != line
-        yield text
-    if beside:
-        terminal.note(f"{number(beside, 'line')} with a label beside the text, which was not looked at")
+    given, own = lines(file, encoding, errors, field, keep_blank=field is None), lm.provenance.text
+    if field is None:
+        yield from unlabelled.texts(path, given, lm.labels, own.form, own.column, own.separator, terminal.note)
+    else:
+        yield from given
 
 
-def lines(file: str, encoding: str, errors: str, field: str | int | None = None) -> Iterator[str | None]:
+def lines(
+    file: str, encoding: str, errors: str, field: str | int | None = None, keep_blank: bool = False
+) -> Iterator[str | None]:
     """The lines of a file or of standard input, or the cells of a column; None where more of it has to be waited for."""
     from lmgen.data import reading
 
-    opened = reading.once(file, "line" if field is None else "file", False, encoding, errors, field)
+    opened = reading.once(file, "line" if field is None else "file", keep_blank, encoding, errors, field)
     yield from reading.arriving(opened)
     terminal.note(*opened.notes)
 
@@ -56,8 +55,9 @@ def put(one: Any, top: int, above: float) -> None:
 
 
 def _put_line(one: Any, top: int, above: float) -> None:
+    text = re.sub(r"[\r\n]+", " ", one.text)  # a prediction is a line, also where its text is several
     for rank, (label, p) in enumerate(_ranked(one, top, above)):
-        terminal.put(f"{label}\t{p:.4f}\t{one.text if not rank else ''}".rstrip("\t"))
+        terminal.put(f"{label}\t{p:.4f}\t{text if not rank else ''}".rstrip("\t"))
 
 
 def _ranked(one: Any, top: int, above: float) -> list[tuple[str, float]]:
@@ -90,10 +90,9 @@ def evaluate(loaded: Any, files: tuple[str, ...], options: dict[str, Any]) -> No
         else:
             _put_card(card)
             for part, their in _pairs(card, theirs) if theirs else ():
-                low, high = _difference(part, their) or (float("nan"), float("nan"))
-                console.sentence(
-                    f"{part.of}: {part.title} {part.value - their.value:+.2%} against the other model [{low:+.2%}, {high:+.2%}]"
-                )
+                within = _difference(part, their)
+                interval = f"[{within[0]:+.2%}, {within[1]:+.2%}]" if within else "(too few texts for an interval)"
+                console.sentence(f"{part.of}: {part.title} {part.value - their.value:+.2%} against the other model {interval}")
         if options["plot"]:
             _plot(card, Path(options["plot"]))
 
@@ -150,6 +149,9 @@ def _put_card(card: Any) -> None:
             terminal.put("")
             counts = [(name, *(f"{n:,}" for n in row)) for name, row in zip(part.names, part.confusion, strict=True)]
             console.table(counts, ("gold ↓ predicted →", *part.names), range(1, len(part.names) + 1))
+    if further := getattr(card, "further", 0):
+        which = "text has" if further == 1 else "texts have"
+        terminal.note(f"{further:,} {which} several labels, of which the first counts: this model predicts one")
     if card.lack:
         terminal.note(f"no baselines: {card.lack}")
 

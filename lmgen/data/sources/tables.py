@@ -43,11 +43,8 @@ def table(path: Path, lines: Iterable[str], longest: int = SHORT) -> Iterator[tu
     """
     lines = iter(lines)
     header = next(lines, "")
-    delimiter = delimiter_of(header)
-    ended = (f"{line}\n" for line in chain([header], lines))
-    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     csv.field_size_limit(longest)  # of all readers
-    rows = csv.reader(ended, delimiter=delimiter, quoting=quoting, strict=True)
+    rows = _reader((f"{line}\n" for line in chain([header], lines)), delimiter_of(header))
     begins = 1
     try:
         for row in rows:
@@ -55,7 +52,23 @@ def table(path: Path, lines: Iterable[str], longest: int = SHORT) -> Iterator[tu
                 yield begins, row
             begins = rows.line_num + 1
     except csv.Error as error:
-        raise wrong(path, begins, f"no row of a table ({error}): close every quote, and double those within a text") from None
+        raise unreadable(path, begins, error) from None
+
+
+def record(text: str, delimiter: str) -> list[str]:
+    """One row of a table. Raises csv.Error for a text that is none."""
+    csv.field_size_limit(SHORT)  # of all readers
+    return next(_reader([f"{line}\n" for line in text.split("\n")], delimiter), [])
+
+
+def _reader(lines: Iterable[str], delimiter: str) -> Any:
+    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+
+
+def unreadable(path: Path, line: int, error: csv.Error) -> InputError:
+    """The error for a row that is no CSV."""
+    return wrong(path, line, f"no row of a table ({error}): close every quote, and double those within a text")
 
 
 def is_json(line: str) -> bool:
@@ -151,11 +164,14 @@ def hint(path: Path) -> str:
             record = dict(zip(names, values, strict=False)) if len(names) > 1 else {}  # one column is no table
     except (ValueError, RecursionError, csv.Error):
         return ""
-    if not (record := {name: value for name, value in record.items() if isinstance(value, str)}):
+    if not (record := {name: value for name, value in record.items() if name and isinstance(value, str)}):
         return ""
     field = "text" if "text" in record else max(record, key=lambda name: len(record[name]))
     kind, noun = ("a table", "column") if delimiter else ("JSON Lines", "field")
-    return f"{path} looks like {kind} and is read as it is: for its {noun} {field!r} alone add --{noun} {shlex.quote(field)}"
+    way = f"for its {noun} {field!r} alone add --{noun} {shlex.quote(field)}"
+    if delimiter != "\t" or len(names) > 2:  # a label, a TAB and a text need no names
+        way = f"to learn labels name two {noun}s text and label; {way}"
+    return f"{path} looks like {kind} and is read as it is: {way}"
 
 
 def _delimiters(path: Path) -> str:

@@ -15,7 +15,7 @@ from lmgen.evaluation import labels
 from lmgen.evaluation.baselines import FrequentTag, Majority, NaiveBayes
 from lmgen.evaluation.cards.overlap import Overlap
 from lmgen.evaluation.labels import Counts, Measure
-from lmgen.labelled import calibration
+from lmgen.labelled import calibration, tagging
 from lmgen.labelled.examples import Example
 
 Names = tuple[str, ...]
@@ -102,6 +102,7 @@ class LabelCard:
     lack: str = ""  # why there are no baselines
     nouns: tuple[str, str] = ("texts", "symbols")  # what sequences and symbols are
     overlap: Overlap | None = None
+    further: int = 0  # texts with several labels for a model that predicts one: the first of them counts
 
     @property
     def parts(self) -> list[LabelMeasures]:
@@ -121,7 +122,7 @@ class LabelCard:
         top = {name: getattr(self.parts[0], name) for name in ("accuracy", "macro_f1", "micro_f1")}
         of = {part.of: part.as_dict() for part in self.parts}
         head: dict[str, Any] = {"file": self.name, "sequences": self.sequences, "symbols": self.symbols, "unknown": self.unknown}
-        head |= {"overlap": self.overlap and vars(self.overlap)}
+        head |= {"overlap": self.overlap and vars(self.overlap), "further": self.further}
         return {**head, **top, "entity_f1": self.entity_f1, **of}
 
 
@@ -168,7 +169,8 @@ class Tally:
         """The name of the main figure, how it is measured, and the names and the counts that it is of."""
         if self.scheme:
             named = ([[self.names[k] for k in ids] for ids in some] for some in (self.gold, self.predicted))
-            return "entity_f1", labels.micro_f1, *labels.of_spans(next(named), next(named), self.scheme)
+            both = tagging.scheme(self.names) or self.scheme  # that of the gold tags may have more letters: IOBES beside BIO
+            return "entity_f1", labels.micro_f1, *labels.of_spans(next(named), next(named), both)
         name, measure = ("micro_f1", labels.micro_f1) if self.several else ("accuracy", labels.accuracy)
         return name, measure, self.names, self.counts()
 
@@ -248,7 +250,7 @@ def card(lm: Labeller, name: str, examples: Iterable[Example], baselines: bool =
         except InputError as error:
             lack = str(error)
     beside = {of: {rule: Tally(of, *wanted[of]) for rule in rules.get(of, {})} for of in tallies}
-    sequences = symbols = unknown = 0
+    sequences = symbols = unknown = further = 0
     for example, read, logits in lm.read(examples):
         if not read:
             continue  # training left such texts out, too
@@ -271,6 +273,7 @@ def card(lm: Labeller, name: str, examples: Iterable[Example], baselines: bool =
             elif tally.several:
                 tally.weigh_several(tally.add(gold, prediction.chosen), lm.probabilities(logits.labels, of))  # type: ignore[arg-type]
             else:
+                further += len(gold) > 1
                 p = lm.probabilities(logits.labels, of)  # type: ignore[arg-type]
                 tally.weigh(tally.add(gold[:1], prediction.chosen), p[None])
                 tally.confidence.append(prediction.labels[0][1])
@@ -281,7 +284,8 @@ def card(lm: Labeller, name: str, examples: Iterable[Example], baselines: bool =
     found = {
         of: tally.measures([Baseline(rule, its.value()) for rule, its in beside[of].items()]) for of, tally in tallies.items()
     }
-    return LabelCard(name, sequences, symbols, unknown, found.get("labels"), found.get("tags"), lack)
+    parts = found.get("labels"), found.get("tags")
+    return LabelCard(name, sequences, symbols, unknown, *parts, lack, further=further)
 
 
 def _fitted(lm: Labeller, of: Any) -> dict[str, Any]:

@@ -179,6 +179,7 @@ def test_a_missing_pyarrow_is_named(monkeypatch):
         ("x.log", '{"id": "a", "n": 3, "my body": "longer"}\n', "--field 'my body'"),
         ("x.csv", 'id,said\n1,"one, two"\n', "--column said"),
         ("x.tsv", "id\ttext\nlonger\tone\n", "--column text"),
+        ("x.csv", "v1,v2,\nham,see you,which has no name\n", "--column v2"),
         ("x.csv", "alone\nno table\n", None),
         ("x.txt", "{not json}\n", None),
         ("x.jsonl", "", None),
@@ -189,6 +190,7 @@ def test_a_file_of_records_read_as_it_is_gets_the_option_that_reads_its_texts(lm
     hint = tables.hint(Path(name))
     assert hint.endswith(f" alone add {option}") if option else hint == ""
     if option:
+        assert ("to learn labels name two" in hint) == (not name.endswith(".tsv"))
         assert hint in lmgen("train", name, "--cell", "ngram", "--order", 1)[2]
         assert hint in lmgen("corpus", "check", name, "--task", "language")[2]
 
