@@ -17,6 +17,7 @@ from lmgen.data.vocab import EOS, UNITS
 from lmgen.labelled import packing, spelling, tagging
 from lmgen.labelled.corpus import Coded, encode, symbols_of
 from lmgen.labelled.examples import Example
+from lmgen.labelled.unlabelled import apart
 from lmgen.models import kinds
 from lmgen.models.capabilities import ShowsUnits, Taught, each, finite
 from lmgen.networks import labelling
@@ -116,14 +117,20 @@ class Labeller(Calibrated, Taught, ShowsUnits):
     def read(self, examples: Iterable[Example | None]) -> Iterator[tuple[Example, tuple[str, ...], Logits]]:
         """Each example with its symbols and its logits, in order. Many are read at a time; None among them asks for those before
         it."""
-        waiting: list[tuple[Example, tuple[str, ...]]] = []
+        waiting: list[tuple[Example, Example, tuple[str, ...]]] = []
         for example in chain(examples, [None]):
             if example:
-                waiting.append((example, tuple(symbols_of(example.text, self.vocab))))
+                cut = example if example.tags else example._replace(text=self.apart(example.text))
+                waiting.append((example, cut, tuple(symbols_of(cut.text, self.vocab))))
             if waiting and (example is None or len(waiting) == AT_ONCE):
-                data = encode((example for example, _ in waiting), self.vocab, self.labels)
-                yield from ((*pair, logits) for pair, logits in zip(waiting, self.logits(data), strict=True))
+                data = encode((cut for _, cut, _ in waiting), self.vocab, self.labels)
+                for (given, _, symbols), logits in zip(waiting, self.logits(data), strict=True):
+                    yield given, symbols, logits
                 waiting = []
+
+    def apart(self, text: Any) -> Any:
+        """A text with the marks apart that training has seen so; tokens as they are."""
+        return apart(text, self.vocab, self.config.words) if isinstance(text, str) else text
 
     def predict(self, texts: Iterable[str | tuple[str, ...] | None]) -> Iterator[Prediction]:
         """The predictions for texts, or for tokens, in order, as `read` reads them."""

@@ -99,6 +99,7 @@ def trace(lm: Model, text: str) -> Trace:
     Raises InputError for a model that has no units to show, and for a text without symbols.
     """
     lm = _shows_units(lm)
+    text = lm.apart(text) if isinstance(lm, Labeller) else text
     pieces, ids = spelt(lm.vocab, "file" if isinstance(lm, Labeller | Translator) else lm.sequence, text)
     if not pieces:
         raise InputError("there is no symbol in this text: write some")

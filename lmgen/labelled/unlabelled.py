@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from lmgen.data.advice import number
 from lmgen.data.reading import blank_lines
 from lmgen.data.sources.tables import SHORT, delimiter_of, record, unreadable, wrong
+from lmgen.data.vocab import Vocab
 from lmgen.labelled.corpus import Labels
 from lmgen.labelled.forms import TEXTS, fields_of, place_of, places, sentences, token_rows, unlabelled
 
@@ -128,3 +130,33 @@ def _tokens(lines: Iterable[str | None]) -> Iterator[Given]:
                     width, of_token = len(rows[0][1]), places(rows)[0]
                 yield tuple(fields[min(of_token, len(fields) - 1)] for _, fields in token_rows(rows, of_token))
             block = []
+
+
+def apart(text: str, vocab: Vocab, seen: int) -> str:
+    """A text whose words are unknown with a mark at an end, with that mark apart: "in Oslo." as "in Oslo .", where training has
+    seen "." as a word. As it is where a mark stands alone already, since then all do that shall.
+
+    `seen` is the number of ids that training has seen.
+    """
+    words = vocab.split(text) if vocab.unit == "word" else []
+    if not words or any(map(_is_mark, words)):
+        return text
+    return " ".join(part for word in words for part in _parts(word, vocab.ids, seen))
+
+
+def _parts(word: str, ids: dict[str, int], seen: int) -> list[str]:
+    """A word and the marks at its ends, as far as it is unknown with them."""
+    begin, end = 0, len(word)
+
+    def cuts(at: int) -> bool:
+        return end - begin > 1 and word[begin:end] not in ids and _is_mark(word[at]) and ids.get(word[at], seen) < seen
+
+    while cuts(begin):
+        begin += 1
+    while cuts(end - 1):
+        end -= 1
+    return [*word[:begin], word[begin:end], *word[end:]]
+
+
+def _is_mark(word: str) -> bool:
+    return len(word) == 1 and unicodedata.category(word)[0] in "PS"

@@ -88,6 +88,18 @@ def test_tokens_are_read_as_they_are():
     assert next(lm.predict([("New York", "now")])).symbols == ("New York", "now")
 
 
+def test_a_text_as_people_write_it_is_read_as_one_whose_marks_are_apart():
+    """As in the training text; its own spelling stays."""
+    vocab = Vocab("word", (*WORDS, ",", "."))
+    lm = replace(labeller(vocab=len(vocab), words=len(vocab)), vocab=vocab)
+    written, cut = lm.predict(["from Oslo, to York.", "from Oslo , to York ."])
+    assert written.symbols == ("from", "Oslo", ",", "to", "York", ".")
+    assert replace(written, text=cut.text) == cut
+    assert written.text == "from Oslo, to York."
+    (tokens,) = lm.predict([("from", "Oslo,")])
+    assert tokens.symbols == ("from", "Oslo,")
+
+
 def test_each_text_has_a_prediction_the_empty_one_too():
     lm = labeller()
     found = [*lm.predict(["from Oslo", "", " ", "now"])]

@@ -9,9 +9,9 @@ import exports
 import jax
 import numpy as np
 import pytest
-from exports import drawn, folder_of, in_node, ngrams, program
+from exports import WORDS, drawn, folder_of, in_node, ngrams, program
 
-from lmgen.data.vocab import UNITS
+from lmgen.data.vocab import UNITS, Vocab
 from lmgen.data.writing.normalization import Normalization
 from lmgen.evaluation.scores import scores
 from lmgen.exporting import table
@@ -208,6 +208,15 @@ def test_tags_are_those_of_lmgen(cell, exported):
             (s, t) for s, (t, _) in zip(expected.symbols, expected.tags, strict=True)
         ]
         assert [p for *_, p in found] == pytest.approx([p for _, p in expected.tags], abs=other.error)
+
+
+def test_marks_are_apart_as_lmgen_reads_them(exported):
+    lm = drawn("tag", vocab=Vocab("word", (*WORDS.symbols, ".", "(", "U.S.", "“")), words=13)
+    other = exported(lm)
+    for text in ("(to “Oslo”, U.S.).", "now. (", "New. York"):
+        found = [(symbol, tag) for symbol, tag, _ in other.predict(text)["tags"]]
+        (expected,) = lm.predict([text])
+        assert found == [(s, t) for s, (t, _) in zip(expected.symbols, expected.tags, strict=True)]
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lmgen.data.vocab import Vocab
 from lmgen.errors import InputError
 from lmgen.labelled.corpus import Labels
-from lmgen.labelled.unlabelled import texts
+from lmgen.labelled.unlabelled import apart, texts
 
 CITIES = Labels(tags=("B-city", "I-city", "O"))
 CLASSES = Labels(labels=("bad", "good"))
@@ -97,3 +98,23 @@ def test_blank_lines_and_labels_that_were_left_out_are_told():
     given = iter(["good\ta film", "", "a play"])
     assert [*texts(Path("-"), given, CLASSES, "tsv", 1, note=notes.append)] == ["a film", "a play"]
     assert notes == ["passed over 1 blank line", "1 line with a label beside the text, which was not looked at"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("to Oslo.", "to Oslo ."),
+        ("(to Oslo),", "( to Oslo ) ,"),
+        ("in the U.S.", "in the U.S."),  # a word
+        ("in the U.S.,", "in the U.S. ,"),
+        ("to Oslo!", "to Oslo!"),  # training has not seen this mark stand alone
+        ("to Oslo;", "to Oslo;"),  # nor this one, which has a vector only
+        ("to Oslo , and Rome.", "to Oslo , and Rome."),  # marks stand alone here, so this one belongs to its word
+        ("...", ". . ."),
+        ("", ""),
+    ],
+)
+def test_marks_at_words_that_are_unknown_with_them_are_apart(text, found):
+    vocab = Vocab("word", ("to", "U.S.", ".", ",", "(", ")", "Oslo!!", ";"))
+    assert apart(text, vocab, len(vocab) - 1) == found
+    assert apart("to Oslo.", Vocab("char", vocab.symbols), 9) == "to Oslo."

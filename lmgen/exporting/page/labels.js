@@ -2,7 +2,7 @@
 
 /** What a text is: `labels`, the likeliest first, and `tags`, one for each of its `symbols`, with probabilities. */
 function predict(text) {
-  const symbols = split(text), found = { symbols };
+  const symbols = parted(split(text)), found = { symbols };
   if (!symbols.length) return found;
   const xs = ["", ...symbols, ""].map(wordVector), lefts = outputs(W, xs.slice(0, -1))[1].slice(1);
   const rights = W.back ? outputs(W.back, xs.slice(1).reverse())[1].reverse() : null;
@@ -20,6 +20,21 @@ function predict(text) {
     found.of = p;
   }
   return found;
+}
+
+/** Words with the marks at their ends apart, as far as they are unknown with them and training has seen the marks so; as they are
+ * where a mark stands alone already. */
+function parted(words) {
+  const isMark = (word) => /^[\p{P}\p{S}]$/u.test(word);
+  if (MODEL.unit !== "word" || words.some(isMark)) return words;
+  const cuts = (word, mark) => word.length > 1 && !IDS.has(word.join("")) && isMark(mark) && (IDS.get(mark) ?? MODEL.words) < MODEL.words;
+  return words.flatMap((spelt) => {
+    let word = [...spelt];
+    const before = [], after = [];
+    while (cuts(word, word[0])) before.push(word.shift());
+    while (cuts(word, word.at(-1))) after.unshift(word.pop());
+    return [...before, word.join(""), ...after];
+  });
 }
 
 /** Names with their probabilities, the likeliest first. */

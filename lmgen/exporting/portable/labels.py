@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import zlib
 from typing import Any
 
@@ -16,7 +17,7 @@ from lmgen.exporting.portable.symbols import split, symbol_ids
 
 def predict(text):
     """What a text is: "labels", the likeliest first, and "tags", one for each symbol, with probabilities."""
-    words = split(text)
+    words = parted(split(text))
     xs = np.array([word_vector(word) for word in ["", *words, ""]])
     lefts, rights = outputs(W, xs[:-1])[1], outputs(W["back"], xs[:0:-1])[1][::-1] if "back" in W else None
     hs = lefts[1:] if rights is None else np.concatenate([lefts[1:], rights[:-1]], axis=1)
@@ -36,6 +37,32 @@ def predict(text):
         ids = viterbi(p) if "follows" in W else p.argmax(1)
         tags = [(MODEL["tags"][k], float(p[at, k])) for at, k in enumerate(ids)]
         found["tags"] = [(word, *tag) for word, tag in zip(words, tags, strict=True)]
+    return found
+
+
+def parted(words):
+    """Words with the marks at their ends apart, as far as they are unknown with them and training has seen the marks so; as they
+    are where a mark stands alone already."""
+    ids, seen = symbol_ids(), MODEL["words"]
+
+    def is_mark(word):
+        return len(word) == 1 and unicodedata.category(word)[0] in "PS"
+
+    def cuts(word, mark):
+        return len(word) > 1 and word not in ids and is_mark(mark) and ids.get(mark, seen) < seen
+
+    if MODEL["unit"] != "word" or any(map(is_mark, words)):
+        return words
+    found = []
+    for word in words:
+        after = []
+        while cuts(word, word[0]):
+            found.append(word[0])
+            word = word[1:]
+        while cuts(word, word[-1]):
+            after.append(word[-1])
+            word = word[:-1]
+        found += [word, *reversed(after)]
     return found
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lmgen.exporting.portable.given import EOS, MODEL, UNK, W
-from lmgen.exporting.portable.labels import features, heat, viterbi
+from lmgen.exporting.portable.labels import features, heat, parted, viterbi
 from lmgen.exporting.portable.symbols import split, symbol_ids
 from lmgen.exporting.pytorch.given import network
 from lmgen.exporting.pytorch.layers import Stack
@@ -57,7 +57,7 @@ class Labeller(nn.Module):
 @torch.no_grad()
 def predict(text):
     """What a text is: "labels", the likeliest first, and "tags", one for each symbol, with probabilities."""
-    words = split(text)
+    words = parted(split(text))
     if not words:
         return {}
     xs = torch.stack([network.vector(word) for word in ["", *words, ""]])
