@@ -45,6 +45,9 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def pytest_collection_modifyitems(items):
     for item in items:
+        few = item.get_closest_marker("few")
+        if few and item.callspec.params[few.args[0]] not in few.args[1:]:
+            item.add_marker(pytest.mark.slow)
         if "browser" in item.fixturenames:
             item.add_marker(pytest.mark.browser)
             if not item.get_closest_marker("quick"):

@@ -14,13 +14,13 @@ from jax import Array
 
 from lmgen.applied.calibrated import Calibrated, Logits
 from lmgen.data.vocab import EOS, UNITS
-from lmgen.labelled import packing, spelling, tagging
+from lmgen.labelled import packing, tagging
 from lmgen.labelled.corpus import Coded, encode, symbols_of
 from lmgen.labelled.examples import Example
 from lmgen.labelled.unlabelled import apart
 from lmgen.models import kinds
 from lmgen.models.capabilities import ShowsUnits, Taught, each, finite
-from lmgen.networks import labelling
+from lmgen.networks import labelling, words
 from lmgen.networks.labelling import LabelConfig
 from lmgen.pages import notebook
 from lmgen.system.cluster import group
@@ -69,20 +69,19 @@ class Labeller(Calibrated, Taught, ShowsUnits):
     config: LabelConfig
 
     def own_logits(self, data: Coded) -> Iterator[Logits]:
-        letters = self.letters(data.others)
+        spelt = self.spelt(data.others)
         for first in range(0, data.sequences, AT_ONCE):
-            yield from self._logits(data, np.arange(first, min(first + AT_ONCE, data.sequences)), letters)
+            yield from self._logits(data, np.arange(first, min(first + AT_ONCE, data.sequences)), spelt)
 
-    def letters(self, others: Sequence[str]) -> np.ndarray | None:
-        """The buckets of the letters of each word of the vocabulary and of others [V + others, M]; None where none are read."""
-        return spelling.joined(self._letters, spelling.hashed(others)) if self.config.hashed else None
+    def spelt(self, others: Sequence[str] = ()) -> words.Spelt:
+        """What is known of each word of the vocabulary, and of others, by its spelling."""
+        return words.spelt(self.config, self.vocab.symbols, others, self._letters, self.vocab.ids)
 
     @cached_property
-    def _letters(self) -> np.ndarray:
-        """The buckets of the letters of each word of the vocabulary [V, M]."""
-        return spelling.hashed(["", "", *self.vocab.symbols])
+    def _letters(self) -> np.ndarray | None:
+        return words.spelt(self.config, self.vocab.symbols).letters
 
-    def _logits(self, data: Coded, chosen: np.ndarray, letters: np.ndarray | None) -> list[Logits]:
+    def _logits(self, data: Coded, chosen: np.ndarray, spelt: words.Spelt) -> list[Logits]:
         lengths = data.lengths[chosen]
         packing.check(lengths)
         rows = max(packing.ROUND, 1 << (int(lengths.max()) + 1).bit_length())  # powers of two: few shapes to compile
@@ -94,7 +93,7 @@ class Labeller(Calibrated, Taught, ShowsUnits):
         blocks = [packing.block(part, data.starts, data.lengths, rows, width, most) for part in parts]
 
         def read(block: packing.Block) -> Any:
-            return _logits(self.config, self.precision, self.params, labelling.inputs_of(data.stream, block, letters))
+            return _logits(self.config, self.precision, self.params, labelling.inputs_of(data.stream, block, spelt))
 
         for block, arrays in zip(blocks, group.shared_out(blocks, read), strict=True):
             logits = {name: finite(np.asarray(array)) for name, array in arrays.items()}

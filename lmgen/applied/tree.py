@@ -17,11 +17,11 @@ from jax import Array
 from lmgen.applied.averaged import Averaged
 from lmgen.data.finding import PYTHON
 from lmgen.data.reading import Piece
-from lmgen.labelled import calibration, spelling
+from lmgen.labelled import calibration
 from lmgen.labelled.corpus import UNKNOWN
 from lmgen.models import kinds
 from lmgen.models.capabilities import Predicts, Taught, each, finite
-from lmgen.networks import labelling, tree
+from lmgen.networks import labelling, tree, words
 from lmgen.networks.tree import TreeConfig
 from lmgen.pages import notebook
 from lmgen.structured import forest, trees
@@ -65,13 +65,13 @@ class TreeLabeller(Averaged, Taught, Predicts):
 
     def own_logits(self, data: CodedTrees) -> Iterator[np.ndarray]:
         """The logits [n, K] of the nodes of each tree by this network alone, in order."""
-        letters = spelling.joined(self._letters, spelling.hashed(data.others)) if self.config.hashed else None
+        spelt = words.spelt(self.config, self.vocab.symbols, data.others, self._letters, self.vocab.ids)
         parts = (np.cumsum(data.own) - data.own) // NODES
         several = np.split(np.arange(data.sequences), np.flatnonzero(np.diff(parts)) + 1)
 
         def read(chosen: np.ndarray) -> np.ndarray:
             steps = forest.steps(data, chosen, min(WIDTH, forest.rounded(len(chosen))))
-            found = _logits(self.config, self.precision, self.params, tree.inputs_of(data, steps, letters))
+            found = _logits(self.config, self.precision, self.params, tree.inputs_of(data, steps, spelt))
             rows = np.flatnonzero(steps.nodes >= 0)
             return finite(np.asarray(found))[rows[np.argsort(steps.nodes[rows])]]
 
@@ -80,9 +80,8 @@ class TreeLabeller(Averaged, Taught, Predicts):
             yield from (ordered[first : first + own] for first, own in zip(at, data.own[chosen], strict=True))
 
     @cached_property
-    def _letters(self) -> np.ndarray:
-        """The buckets of the letters of each word of the vocabulary [V, M]."""
-        return spelling.hashed(["", "", *self.vocab.symbols])
+    def _letters(self) -> np.ndarray | None:
+        return words.spelt(self.config, self.vocab.symbols).letters
 
     def judged(self, data: CodedTrees, gathered: Sequence[np.ndarray]) -> tuple[float, dict[str, Any]]:
         """The mean nats of the labels of all nodes and that of the roots, added, each at its best temperature; and these."""

@@ -126,7 +126,7 @@ def _reading(lm: Any, ids: np.ndarray, others: list[str]) -> tuple[Any, Callable
     rows = max(LEAST_ROWS, 1 << (len(ids) + 1).bit_length())
     if isinstance(lm, Labeller):
         block = packing.block([[0]], np.array([0]), np.array([len(ids)]), rows, 1, 1)
-        return labelling.inputs_of(ids, block, lm.letters(others)), labelling.read
+        return labelling.inputs_of(ids, block, lm.spelt(others)), labelling.read
     window, places = np.full((rows, 1), EOS, np.int32), np.arange(rows)[:, None]
     window[1 : len(ids) + 1, 0] = ids
     if isinstance(lm, Translator):

@@ -278,7 +278,7 @@ def _vectors_of_symbols(lm: Any) -> np.ndarray:
     """What the network reads of each symbol of the vocabulary [V, E]."""
     config, found = lm.config, []
     for ids in np.split(np.arange(config.vocab), np.arange(letters.AT_ONCE, config.vocab, letters.AT_ONCE)):
-        numbers, *spelt = words.inputs_of(ids[None].astype(np.int32), lm._letters if config.hashed else None)
+        numbers, *spelt = words.inputs_of(ids[None].astype(np.int32), lm.spelt())
         inputs = labelling.Inputs(numbers, None, None, None, None, *spelt)
         found.append(np.asarray(words.embedded(config, F32, lm.params, inputs, None))[0])
     return np.concatenate(found)

@@ -84,7 +84,7 @@ def _network(config: Any) -> dict[str, Any]:
         "state": state if not attends else {"h": config.size, "keys": 0, "values": 0},
         **({"context": cell.context, "heads": cell.heads or heads_of(config.size)} if attends else {}),
         **({"rounds": cell.rounds, "rank": cell.rank} if "rank" in cell.settings else {}),
-        **({"words": config.words} if hasattr(config, "words") else {}),
+        **({"words": config.words, "vectors": config.vectors} if hasattr(config, "words") else {}),
     }
 
 

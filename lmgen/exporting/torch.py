@@ -41,7 +41,7 @@ def contents(lm: Any) -> Contents:
     }
     about |= {name: rows.tolist() for name, rows in rules(lm).items()}
     if lm.kind is kinds.LABELLER:
-        about |= {"vectors": config.vectors, "buckets": len(lm.params["letters"]) if config.hashed else 0}
+        about |= {"buckets": len(lm.params["letters"]) if config.hashed else 0}
     wanted = {
         "LAYERS": (about["cell"],),
         "UNITS": (about["unit"],),

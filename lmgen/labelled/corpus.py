@@ -20,7 +20,7 @@ from lmgen.data.finding import names_of
 from lmgen.data.split import WHOLE, Split, fingerprint
 from lmgen.data.vocab import EOS, SPECIAL, UNITS, Vocab
 from lmgen.errors import InputError
-from lmgen.labelled import spelling, tagging, vectors
+from lmgen.labelled import tagging, vectors
 from lmgen.labelled.examples import Example, Examples
 
 HELD_OUT = 0.1  # the share of the examples that is held out, where no validation text is given …
@@ -69,11 +69,6 @@ class Coded:
     labels: np.ndarray | None
     words: tuple[str, ...] = ()
     others: list[str] = field(default_factory=list)
-
-    @cached_property
-    def letters(self) -> np.ndarray:
-        """The buckets of the letters of each word by its id [V + others, M]."""
-        return spelling.hashed(["", "", *self.words, *self.others])
 
     @cached_property
     def characters_per_symbol(self) -> float:

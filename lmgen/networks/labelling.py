@@ -75,13 +75,12 @@ class Inputs(NamedTuple):
     buckets: Any = None
 
 
-def inputs_of(stream: np.ndarray, block: Block, letters: np.ndarray | None, full: bool = False) -> Inputs:
-    """What the network reads of a block; `letters` [V + others, M] are the buckets of every word's letters, and `full` is as for
-    `letters.words_of`."""
+def inputs_of(stream: np.ndarray, block: Block, spelt: words.Spelt, full: bool = False) -> Inputs:
+    """What the network reads of a block; `full` is as for `letters.words_of`."""
     ids = taken(stream, block.places).astype(np.int32)
     rest = (block.slots, block.first, block.last, block.column)
-    ids, *spelt = words.inputs_of(ids, letters, full)
-    return Inputs(ids, *rest, *spelt)
+    ids, *letters = words.inputs_of(ids, spelt, full)
+    return Inputs(ids, *rest, *letters)
 
 
 def init(config: LabelConfig, key: Array) -> Params:

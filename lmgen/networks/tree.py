@@ -102,12 +102,11 @@ class Inputs(NamedTuple):
     buckets: Any = None
 
 
-def inputs_of(data: CodedTrees, steps: Steps, letters: np.ndarray | None, full: bool = False) -> Inputs:
-    """What the network reads in some steps; `letters` [V + others, M] are the buckets of every word's letters, and `full` is as
-    for `letters.words_of`."""
+def inputs_of(data: CodedTrees, steps: Steps, spelt: words.Spelt, full: bool = False) -> Inputs:
+    """What the network reads in some steps; `full` is as for `letters.words_of`."""
     ids = np.where(steps.nodes < 0, 0, data.words[steps.nodes])[: steps.leaves].astype(np.int32)
-    ids, *spelt = words.inputs_of(ids, letters, full)
-    return Inputs(ids, steps.left, steps.right, *spelt)
+    ids, *letters = words.inputs_of(ids, spelt, full)
+    return Inputs(ids, steps.left, steps.right, *letters)
 
 
 def init(config: TreeConfig, key: Array) -> Params:

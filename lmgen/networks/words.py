@@ -5,15 +5,17 @@ Parameters: "embedding" [V, E]; with hashing "letters" [BUCKETS, E]; with vector
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from lmgen.data.vocab import EOS, UNK
+from lmgen.data.vocab import EOS, SPECIAL, UNK
+from lmgen.labelled import spelling
 from lmgen.networks.letters import vectors, words_of
 from lmgen.nn import model
 from lmgen.nn.embedding import lookup
@@ -56,10 +58,38 @@ def init(config: WordsConfig, embedding: Array, letters: Array) -> Params:
     return params
 
 
-def inputs_of(ids: np.ndarray, letters: np.ndarray | None, full: bool = False) -> tuple[np.ndarray, ...]:
-    """The `ids`; given the buckets of every word's letters [V + others, M], numbers into `words` [U] in place of ids, these
-    words, and their `buckets` [U, M], with `full` as for `words_of`."""
-    return (ids,) if letters is None else words_of(ids, letters, full)
+class Spelt(NamedTuple):
+    """What is known of each word by its spelling, of those of the vocabulary and of others, which have the ids from V on: the
+    buckets of its `letters` [V + others, M], if letters are read; and, if there are vectors made elsewhere, the id that it is
+    `alike` to [V + others], whose vector it has."""
+
+    letters: np.ndarray | None = None
+    alike: np.ndarray | None = None
+
+
+def spelt(
+    config: WordsConfig, symbols: Sequence[str], others: Sequence[str] = (), own: Any = None, ids: Mapping[str, int] | None = None
+) -> Spelt:
+    """What is known of the `symbols` of a vocabulary, and of other words; `own` are the buckets and `ids` the ids of the former,
+    where they are at hand. A word that is not in the vocabulary is alike to its lower case, if that is there, or else to UNK."""
+    letters = alike = None
+    if config.hashed:
+        own = spelling.hashed([*SPECIAL * [""], *symbols]) if own is None else own
+        letters = spelling.joined(own, spelling.hashed(others)) if others else own
+    if config.vectors:
+        ids = ids or {symbol: id for id, symbol in enumerate(symbols, SPECIAL)}
+        found = [ids.get(word.lower(), UNK) for word in others]
+        alike = np.concatenate([np.arange(config.vocab), np.array(found, np.int64)]).astype(np.int32)
+    return Spelt(letters, alike)
+
+
+def inputs_of(ids: np.ndarray, spelt: Spelt, full: bool = False) -> tuple[np.ndarray, ...]:
+    """The `ids`; where letters are read, numbers into `words` [U] in their place, the ids of these, and the `buckets` of their
+    letters [U, M], with `full` as for `words_of`."""
+    if spelt.letters is None:
+        return (ids if spelt.alike is None else spelt.alike[ids],)
+    numbers, words, buckets = words_of(ids, spelt.letters, full)
+    return numbers, words if spelt.alike is None else spelt.alike[words], buckets
 
 
 def embedded(config: WordsConfig, precision: str, params: Params, inputs: Any, dropout: Array | None) -> Array:

@@ -6,7 +6,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from lmgen.data.split import WHOLE, Split
 from lmgen.data.vocab import EOS, Vocab
 from lmgen.data.windows import Share
 from lmgen.errors import InputError
-from lmgen.labelled import spelling, vectors
+from lmgen.labelled import vectors
 from lmgen.labelled.corpus import UNKNOWN, LabelledCorpus, Labels, held_out, noted, origin, share_of, with_vectors
 from lmgen.structured.trees import DEEPEST, TASK, Tree, Trees
 
@@ -43,11 +42,6 @@ class CodedTrees:
     labels: np.ndarray
     spelt: tuple[str, ...] = ()
     others: list[str] = field(default_factory=list)
-
-    @cached_property
-    def letters(self) -> np.ndarray:
-        """The buckets of the letters of each word by its id [V + others, M]."""
-        return spelling.hashed(["", "", *self.spelt, *self.others])
 
     @property
     def symbols(self) -> int:

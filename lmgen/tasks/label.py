@@ -11,8 +11,9 @@ from jax import Array
 from lmgen.data.windows import ALL, Share
 from lmgen.labelled.corpus import UNKNOWN, Coded
 from lmgen.labelled.packing import Block, Packing, taken
-from lmgen.networks import labelling
+from lmgen.networks import labelling, words
 from lmgen.networks.labelling import LabelConfig
+from lmgen.networks.words import Spelt
 from lmgen.tasks.task import Batch, Task
 
 
@@ -27,8 +28,8 @@ class Label(Task):
         return self.network.frozen
 
     def batches(self, data: Any, batch: int, window: int, seed: int, share: Share = ALL) -> Any:
-        letters = data.letters if self.network.hashed else None
-        return LabelBatches(data, batch * window, seed, self.network.balanced, letters, share)
+        spelt = words.spelt(self.network, data.words, data.others)
+        return LabelBatches(data, batch * window, seed, self.network.balanced, spelt, share)
 
     def init(self, key: Array) -> Any:
         return labelling.init(self.network, key)
@@ -43,12 +44,10 @@ class Label(Task):
 
 class LabelBatches:
     """The batches of labelled text: blocks of whole sequences with their labels. With `balanced` a label counts the more, the
-    rarer it is, so that all labels count alike; `letters` are those of `labelling.inputs_of`."""
+    rarer it is, so that all labels count alike."""
 
-    def __init__(
-        self, data: Coded, symbols: int, seed: int, balanced: bool, letters: np.ndarray | None = None, share: Share = ALL
-    ):
-        self.data, self.letters, self.share = data, letters, share
+    def __init__(self, data: Coded, symbols: int, seed: int, balanced: bool, spelt: Spelt = Spelt(), share: Share = ALL):
+        self.data, self.spelt, self.share = data, spelt, share
         self.packing = Packing(data.starts, data.lengths, symbols, seed, share=share)
         self.per_epoch, self.filler = self.packing.per_epoch, self.packing.filler
         golds = {"tags": data.tags, "labels": data.labels}
@@ -59,7 +58,7 @@ class LabelBatches:
         targets, weights = targets_of(self.data, block)
         for name, shares in self.shares.items():
             weights[name] *= shares[targets[name]]
-        inputs = labelling.inputs_of(self.data.stream, block, self.letters, self.share.devices > 1)
+        inputs = labelling.inputs_of(self.data.stream, block, self.spelt, self.share.devices > 1)
         return Batch(inputs, targets, weights, np.zeros(1, bool))
 
 

@@ -10,9 +10,10 @@ from jax import Array
 
 from lmgen.data.windows import ALL, Share
 from lmgen.labelled.corpus import UNKNOWN
-from lmgen.networks import tree
+from lmgen.networks import tree, words
 from lmgen.networks.labelling import nats
 from lmgen.networks.tree import TreeConfig
+from lmgen.networks.words import Spelt
 from lmgen.structured import forest
 from lmgen.structured.forest import CodedTrees
 from lmgen.tasks.task import Batch, Task
@@ -32,7 +33,8 @@ class OverTrees(Task):
         return self.network.frozen
 
     def batches(self, data: Any, batch: int, window: int, seed: int, share: Share = ALL) -> Any:
-        return TreeBatches(data, batch, batch * window, seed, data.letters if self.network.hashed else None, share)
+        spelt = words.spelt(self.network, data.spelt, data.others)
+        return TreeBatches(data, batch, batch * window, seed, spelt, share)
 
     def init(self, key: Array) -> Any:
         return tree.init(self.network, key)
@@ -48,15 +50,13 @@ class OverTrees(Task):
 class TreeBatches:
     """The batches of trees: each epoch draws an order from (seed, epoch) and cuts it into steps of about as many `nodes`.
 
-    A step reads `width` nodes at a time, on all devices together; `letters` are those of `tree.inputs_of`.
+    A step reads `width` nodes at a time, on all devices together.
     """
 
     filler: ClassVar[float] = 0.0
 
-    def __init__(
-        self, data: CodedTrees, width: int, nodes: int, seed: int, letters: np.ndarray | None = None, share: Share = ALL
-    ):
-        self.data, self.seed, self.letters, self.share = data, seed, letters, share
+    def __init__(self, data: CodedTrees, width: int, nodes: int, seed: int, spelt: Spelt = Spelt(), share: Share = ALL):
+        self.data, self.seed, self.spelt, self.share = data, seed, spelt, share
         self.width = forest.rounded(-(-width // share.devices))
         self.per_epoch = max(1, round(data.symbols / nodes))
         self._epoch = -1
@@ -71,7 +71,7 @@ class TreeBatches:
         known = targets != UNKNOWN
         weights = {"nodes": known, "roots": known & (data.depths[steps.nodes] == 0)}
         weights = {name: some.astype(np.float32) for name, some in weights.items()}
-        inputs = tree.inputs_of(data, steps, self.letters, self.share.devices > 1)
+        inputs = tree.inputs_of(data, steps, self.spelt, self.share.devices > 1)
         return Batch(inputs, targets, weights, np.zeros(1, bool))
 
     def _shuffle(self, epoch: int) -> None:

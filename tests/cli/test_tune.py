@@ -74,6 +74,7 @@ def test_what_a_user_sees(lmgen, words_file):
     assert again[:2] == (0, out), "a study at its end is shown again"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_study_and_an_option_that_is_given_stays(lmgen, words_file):
     words = ("tune", words_file, *SHORT, "--dropout", "0.1", "--json", "--quiet")
     one, other = (lmgen(*words, "-o", name)[1] for name in ("one", "other"))
@@ -100,7 +101,7 @@ def test_nothing_is_overwritten(lmgen, words_file):
 @pytest.mark.posix
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGKILL, -9), (signal.SIGTERM, 75), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+    [(signal.SIGKILL, -9), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((signal.SIGTERM, 75), (signal.SIGINT, 130)))],
 )
 def test_a_study_that_is_stopped_goes_on_and_ends_as_if_it_had_not_been(lmgen, words_file, number, code):
     words = (words_file, *SHORT, "--json")

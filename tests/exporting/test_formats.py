@@ -190,6 +190,7 @@ def test_attention_forgets_what_is_further_back_than_its_context(cell, exported)
     assert_scores(other.score("abcdefgabcdefg"), next(scores(lm, ["abcdefgabcdefg"])).symbols, other.error)
 
 
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @pytest.mark.parametrize("cell", CELLS)
 def test_pseudo_nats_are_those_of_lmgen(cell, exported):
     for carry in (False, True):
@@ -198,6 +199,7 @@ def test_pseudo_nats_are_those_of_lmgen(cell, exported):
         assert_scores(other.pseudo_score(TEXTS[1]), next(scores(lm, [TEXTS[1]])).symbols, other.error)
 
 
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @pytest.mark.parametrize("cell", CELLS)
 def test_tags_are_those_of_lmgen(cell, exported):
     lm = drawn("tag", cell=cell, layers=2, layer_norm=True)
@@ -219,6 +221,16 @@ def test_marks_are_apart_as_lmgen_reads_them(exported):
         assert found == [(s, t) for s, (t, _) in zip(expected.symbols, expected.tags, strict=True)]
 
 
+@pytest.mark.parametrize("hashed", [False, True])
+def test_vectors_are_those_of_a_word_in_lower_case_as_in_lmgen(hashed, exported):
+    lm = drawn("classify", vocab=Vocab("word", ("to", "oslo", "rome")), vectors=3, words=4, hashed=hashed)
+    other = exported(lm)
+    for text in ("to Oslo", "TO Rome to", "to İstanbul"):
+        (expected,) = lm.predict([text])
+        assert dict(other.predict(text)["labels"]) == pytest.approx(dict(expected.labels), abs=other.error)
+
+
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @pytest.mark.parametrize("cell", CELLS)
 def test_labels_are_those_of_lmgen(cell, exported):
     lm = drawn("classify", cell=cell, pool="last")
@@ -239,6 +251,7 @@ def test_labels_of_any_text(changes, exported):
     assert not other.predict("").get("labels")
 
 
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @pytest.mark.parametrize("cell", CELLS)
 def test_translations_are_those_of_lmgen(cell, exported):
     lm = drawn("pairs", cell=cell, layers=2)

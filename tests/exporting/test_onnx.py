@@ -121,6 +121,7 @@ def test_a_writer_has_the_same_nats_by_each_mixture_of_labels(cell):
         assert [each[: len(text) + 1, k].sum() for k, text in enumerate(TEXTS[:2])] == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @pytest.mark.parametrize(("cell", "carry"), [*((cell, False) for cell in CELLS), ("lstm", True), ("gru", True)])
 def test_a_cloze_model_has_the_same_nats(cell, carry):
     lm, file = pair("cloze", cell, carry=carry, tie=carry)
@@ -131,6 +132,7 @@ def test_a_cloze_model_has_the_same_nats(cell, carry):
     assert each[: len(wanted)] == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @every_cell
 def test_labels_and_tags_are_as_probable(cell):
     lm, file = pair("tag", cell, task="tag-classify", labels=("x", "y"), vocab=LETTERS)
@@ -142,6 +144,7 @@ def test_labels_and_tags_are_as_probable(cell):
         assert rows[range(len(rows)), chosen] == pytest.approx([p for _, p in one.tags], abs=1e-5)
 
 
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @pytest.mark.parametrize(("cell", "how"), [*((cell, "copies") for cell in CELLS), ("lstm", "attends"), ("lstm", "remembers")])
 def test_targets_have_the_same_nats(cell, how):
     settings = {"copies": {}, "attends": {"copy": False, "tie": True}, "remembers": {"copy": False, "attention": False}}[how]

@@ -108,7 +108,7 @@ WHOLE_PAIRS = [
 ]
 pair_files = st.fixed_dictionaries(
     {
-        "form": st.sampled_from(pairs.FORMS),
+        "form": st.sampled_from(list(pairs.FORMS)),
         "content": st.sampled_from(WHOLE_PAIRS).flatmap(lambda whole: mutated(whole.encode() * 3)) | contents,
         "target": st.sampled_from([b"c d\n\ne\n" * 3, b"\xff\n", b"a\r\nb"]) | contents,
         "unit": st.sampled_from([None, *UNITS]),

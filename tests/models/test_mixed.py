@@ -157,6 +157,7 @@ def test_a_model_that_is_always_worse_gets_no_weight():
 # ---- the compiled sampler ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.few("cell", "lstm")
 @pytest.mark.parametrize("cell", native.CELLS)
 @pytest.mark.parametrize("shape", [{}, {"layers": 2, "layer_norm": True, "residual": True}])
 @pytest.mark.parametrize("carry", [False, True])

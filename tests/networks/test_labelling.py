@@ -18,6 +18,7 @@ from lmgen.labelled import packing, spelling
 from lmgen.labelled.packing import Packing
 from lmgen.networks import labelling, words
 from lmgen.networks.labelling import LabelConfig, inputs_of, nats
+from lmgen.networks.words import Spelt
 from lmgen.nn import model, native
 from lmgen.nn.cells import CELLS
 
@@ -53,7 +54,7 @@ def packed(sequences, rows=12):
 def by_column(config, params, sequences, precision="f32", rows=12):
     """The logits of each sequence, from columns that hold several."""
     stream, block = packed(sequences, rows)
-    found = network(config, precision, params, inputs_of(stream, block, LETTERS if config.hashed else None))
+    found = network(config, precision, params, inputs_of(stream, block, Spelt(LETTERS if config.hashed else None)))
     parts = {}
     for slot, k in enumerate(block.of):
         if k >= 0:
@@ -141,7 +142,7 @@ def test_compiled_kernels_have_the_gradient_of_the_plain_loop(cell, monkeypatch)
     config = replace(TINY, cell=cell, size=32, layers=2)
     assert_as_defined(config)
     stream, block = packed(SEQUENCES)
-    inputs, weights = inputs_of(stream, block, None), np.random.default_rng(3).normal(size=(12, block.places.shape[1], 2))
+    inputs, weights = inputs_of(stream, block, Spelt()), np.random.default_rng(3).normal(size=(12, block.places.shape[1], 2))
 
     @jax.grad
     def slope(params):
@@ -155,6 +156,7 @@ def test_compiled_kernels_have_the_gradient_of_the_plain_loop(cell, monkeypatch)
         np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max() + 1e-7)
 
 
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_sequence_has_the_same_logits_in_any_company(cell):
     """Alone, packed tightly, or packed loosely."""
@@ -186,7 +188,7 @@ def test_a_tag_depends_on_its_own_sequence_alone(direction, seen):
     sequences = [[2, 3], [4, 5, 6, 7], [8, 9, 10]]
     stream, starts, lengths = stream_of(sequences)
     block = packing.block([[0, 1, 2]], starts, lengths, 16, 1, 3)
-    inputs = inputs_of(stream, block, None)
+    inputs = inputs_of(stream, block, Spelt())
     row = int(block.first[1]) + 1
 
     @jax.grad
@@ -205,7 +207,7 @@ def test_a_label_depends_on_every_symbol_of_its_sequence_and_on_no_other(pool):
 
     @jax.grad
     def slope(params):
-        return labelling.logits(config, "f32", params, inputs_of(stream, block, None))["labels"][1, 0]
+        return labelling.logits(config, "f32", params, inputs_of(stream, block, Spelt()))["labels"][1, 0]
 
     moved = np.flatnonzero(np.asarray(slope(random_params(config))["embedding"]).any(1))
     assert [id for id in moved.tolist() if id != EOS] == [4, 5, 6, 7]
@@ -269,7 +271,26 @@ def test_letters_of_a_block_are_those_of_its_own_words():
     """Few rows of letters are looked up, whatever the size of the vocabulary; their number is a power of two."""
     stream, starts, lengths = stream_of(SEQUENCES)
     block = Packing(starts, lengths, 1000, 0)[0]
-    plain, hashed = (inputs_of(stream, block, letters) for letters in (None, LETTERS))
+    plain, hashed = (inputs_of(stream, block, Spelt(letters)) for letters in (None, LETTERS))
     np.testing.assert_array_equal(hashed.words[hashed.ids], plain.ids)
     np.testing.assert_array_equal(hashed.buckets, LETTERS[hashed.words])
     assert len(hashed.words) == 16
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_a_word_without_an_id_has_the_vector_of_its_lower_case_and_its_own_letters(hashed):
+    """Where vectors were made elsewhere: those of GloVe are of words in lower case."""
+    symbols = ("in", "oslo")
+    config = replace(TINY, vocab=4, words=3, vectors=3, hashed=hashed)
+    params = random_params(config)
+    read = words.spelt(config, symbols, ["Oslo", "In", "Rome"])
+    ids = np.array([[2, 3, 4, 5, 6]])
+    inputs = words.inputs_of(ids, read)
+    packed = labelling.Inputs(inputs[0], *(np.zeros((1, 5), np.int32),) * 4, *inputs[1:])
+    found = np.asarray(words.embedded(config, "f32", params, packed, None))[0]
+    own, made = found[:, : config.embedding], found[:, config.embedding :]
+    assert np.array_equal(made, params["vectors"][[2, 3, 3, 2, UNK]])
+    buckets = spelling.hashed(["", "", *symbols, "Oslo", "In", "Rome"])
+    spelt = np.asarray(words.vectors(params["letters"], buckets[2:])) if hashed else 0
+    np.testing.assert_allclose(own, params["embedding"][[2, UNK, UNK, 2, UNK]] + spelt, atol=1e-6)
+    assert words.spelt(replace(config, vectors=0), symbols, ["Oslo"]).alike is None

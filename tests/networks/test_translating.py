@@ -121,6 +121,7 @@ def test_the_nats_of_a_target_are_those_of_the_definition(options):
         np.testing.assert_allclose(nats, by_definition(config, params, *pair)[0], rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @pytest.mark.parametrize("cell", CELLS)
 def test_pairs_in_one_column_do_not_see_each_other(cell):
     config = replace(TINY, cell=cell)

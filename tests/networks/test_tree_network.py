@@ -20,6 +20,7 @@ from lmgen.labelled.corpus import Labels
 from lmgen.networks import tree as network
 from lmgen.networks.labelling import nats
 from lmgen.networks.tree import CELLS, TreeConfig, inputs_of, logits
+from lmgen.networks.words import Spelt
 from lmgen.structured import trees
 from lmgen.structured.forest import encode, steps
 
@@ -88,7 +89,7 @@ def in_batch(config, params, some, width=3):
     data = encode(some, VOCAB, LABELS)
     found = steps(data, np.arange(len(some)), width)
     letters = spelling.hashed(["", "", *VOCAB.symbols, *data.others]) if config.hashed else None
-    read = logits(config, "f32", params, inputs_of(data, found, letters))
+    read = logits(config, "f32", params, inputs_of(data, found, Spelt(letters)))
     rows = {int(node): k for k, node in enumerate(found.nodes) if node >= 0}
     return [jnp.stack([read[rows[int(at) + k]] for k in range(own)]) for at, own in zip(data.starts, data.own, strict=False)]
 
@@ -123,7 +124,7 @@ def test_the_gradient_is_that_of_the_loop(cell):
     params = random_params(config)
     data = encode(TREES, VOCAB, LABELS)
     found = steps(data, np.arange(len(TREES)), 3)
-    inputs = inputs_of(data, found, None)
+    inputs = inputs_of(data, found, Spelt())
     targets, counted = data.labels[found.nodes], (found.nodes >= 0) & (data.labels[found.nodes] >= 0)
 
     def loss(params):
@@ -165,7 +166,7 @@ def test_a_node_sees_the_words_of_its_subtree_alone_and_all_of_them(cell):
     params = random_params(config)
     data = encode(TREES, VOCAB, LABELS)
     found = steps(data, np.arange(len(TREES)), 3)
-    inputs = inputs_of(data, found, None)
+    inputs = inputs_of(data, found, Spelt())
     xs = jnp.asarray(params["embedding"])[inputs.ids]
 
     def outputs(xs):
@@ -192,7 +193,7 @@ def test_the_order_of_the_children_counts(cell):
 def test_dropout_is_in_training_alone_and_drawn_by_its_key():
     config = replace(TINY, dropout=0.5)
     params, data = random_params(config), encode(TREES, VOCAB, LABELS)
-    inputs = inputs_of(data, steps(data, np.arange(len(TREES)), 3), None)
+    inputs = inputs_of(data, steps(data, np.arange(len(TREES)), 3), Spelt())
     read = [np.asarray(logits(config, "f32", params, inputs, key)) for key in (None, None, *map(jax.random.key, (1, 1, 2)))]
     assert np.array_equal(read[0], read[1])
     assert np.array_equal(read[2], read[3])

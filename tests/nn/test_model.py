@@ -284,6 +284,7 @@ def test_dropout_zeroes_its_share_of_outputs_and_scales_the_rest():
     close(read(replace(config, dropout=0.0), "f32", params, start, ids, jax.random.key(0))[1], whole, 0)
 
 
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @every_cell
 @pytest.mark.parametrize("around", [{}, {"direction": "both", "layer_norm": True}], ids=str)
 def test_mean_logits_over_many_masks_are_those_without_dropout(cell, around, monkeypatch):
@@ -321,6 +322,7 @@ def mean_share(config, monkeypatch):
 # ---- it learns ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.few("cell", "lstm", "gru", "transformer")
 @pytest.mark.parametrize(("cell", "layers"), [*((cell, 1) for cell in CELLS), ("lstm", 6), ("gru", 6)])
 def test_overfits_one_line_and_its_samples_are_that_line(cell, layers):
     """Six layers with residual connections and layer norm, as they get without being asked for."""

@@ -64,6 +64,7 @@ def test_a_layer_equals_the_plain_scan(name, sizes, precision):
     close(without, out, 0)  # the same bits where no gradient is wanted
 
 
+@pytest.mark.few("name", "lstm", "gru")
 @every_precision
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("name", native.CELLS)
@@ -235,6 +236,7 @@ def test_rows_of_a_table_that_does_not_have_them_are_an_error():
         recurrence.compiled(CELLS["gru"], "f32", p, state, rows, ids, forget)[1].block_until_ready()
 
 
+@pytest.mark.few("cell", "lstm", "gru")
 @every_precision
 @pytest.mark.parametrize("cell", native.CELLS)
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ function calibrated(head, h) {
 
 /** What the network reads of a symbol, of its letters, and of vectors made elsewhere; "" is the end of a text. */
 function wordVector(word) {
-  const id = word ? IDS.get(word) ?? UNK : EOS;
+  const id = word ? IDS.get(word) ?? (MODEL.vectors ? IDS.get(word.toLowerCase()) : undefined) ?? UNK : EOS;
   let x = Float64Array.from(W.embedding.row(id < MODEL.words ? id : UNK));
   if (W.letters) {
     const rows = features(IDS.get(word) === UNK ? "" : word).map((one) => W.letters.row(crc32(bytesOf(one, false)) % W.letters.height));

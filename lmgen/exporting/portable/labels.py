@@ -71,9 +71,15 @@ def heat(head):
     return MODEL["temperature"].get(head, 1.0)
 
 
+def id_of(word):
+    """The id of a word, or of its lower case where vectors were made elsewhere."""
+    ids = symbol_ids()
+    return ids.get(word, ids.get(word.lower(), UNK) if MODEL["vectors"] else UNK)
+
+
 def word_vector(word):
     """What the network reads of a symbol, of its letters, and of vectors made elsewhere; "" is the end of a text."""
-    id = symbol_ids().get(word, UNK) if word else EOS
+    id = id_of(word) if word else EOS
     x = W["embedding"][id if id < MODEL["words"] else UNK]
     if "letters" in W:
         marked = symbol_ids().get(word) == UNK

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lmgen.exporting.portable.given import EOS, MODEL, UNK, W
-from lmgen.exporting.portable.labels import features, heat, parted, viterbi
+from lmgen.exporting.portable.labels import features, heat, id_of, parted, viterbi
 from lmgen.exporting.portable.symbols import split, symbol_ids
 from lmgen.exporting.pytorch.given import network
 from lmgen.exporting.pytorch.layers import Stack
@@ -44,7 +44,7 @@ class Labeller(nn.Module):
 
     def vector(self, word):
         """What the network reads of a symbol, of its letters, and of vectors made elsewhere; "" is the end of a text."""
-        id = symbol_ids().get(word, UNK) if word else EOS
+        id = id_of(word) if word else EOS
         x = self.embedding.weight[id if id < MODEL["words"] else UNK]
         if self.letters:
             marked = symbol_ids().get(word) == UNK
