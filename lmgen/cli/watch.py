@@ -108,9 +108,10 @@ class Watcher(Observer):
         self.note(f"done after {took}: {progress.finished}")
         if progress.best_nats is not None:
             kept = "" if run.config.keep == "best" else "; the last weights are kept"
-            self.note(f"best validation: {Loss.of(run).valid(progress.best_nats)} at step {progress.best_step:,}{kept}")
+            of = " of the last network" if progress.member else ""
+            self.note(f"best validation{of}: {Loss.of(run).valid(progress.best_nats)} at step {progress.best_step:,}{kept}")
         if run.finished:
-            for sentence in run.finished.sentences(Loss.of(run).valid):
+            for sentence in run.finished.sentences(Loss.of(run).valid, progress.member > 0):
                 self.note(sentence)
         self._next(run.path, f"{run.kind.command} {named(run.path)}{_example(run)}")
 

@@ -282,6 +282,13 @@ def test_a_finished_training_says_so_and_how_to_give_it_more(lmgen, words_file):
     assert lmgen("train", "--resume", "m", "--steps", 10)[0] == 2
 
 
+def test_of_several_networks_it_is_said_which_one_a_figure_is_of(lmgen, words_file):
+    options = ("--steps", 20, "--size", 8, "--embedding", 4, "--batch", 4, "--window", 8)
+    for members, which in ((1, ""), (2, " of the last network")):
+        err = lmgen("train", words_file, *options, "--members", members, "--output", f"m{members}")[2]
+        assert re.search(rf"^best validation{which}: \d", err, re.M)
+
+
 @pytest.mark.parametrize(("end", "more"), [(("--budget", "2s"), "--budget 4s"), (("--steps", 10, "--members", 2), "--steps 20")])
 def test_a_finished_training_is_given_more_of_what_ended_it(lmgen, words_file, end, more):
     """Steps are those of each network, and would train the networks of a budget without one."""

@@ -45,11 +45,12 @@ class Finished:
             rows[self.mixed.joined_by] = f"{self.mixed.described}; the network alone: {nats:.4f} nats a {per}"
         return rows
 
-    def sentences(self, shown: Callable[[float], str]) -> Iterator[str]:
-        """What was added to the network, for whoever trains; `shown` words nats of validation text."""
+    def sentences(self, shown: Callable[[float], str], several: bool) -> Iterator[str]:
+        """What was added to the network, or to the first of several, for whoever trains; `shown` words nats of validation."""
         alone = shown(self.network.provenance.about["valid_nats"])
         if self.temperature != 1:
-            yield f"evaluation temperature {self.temperature:g}: validation {alone}"
+            of = " of the first network" * several
+            yield f"evaluation temperature {self.temperature:g}{of}: validation {alone}"
         if self.mixed:
             yield f"{self.mixed.joined_by} {self.mixed.described}: validation {shown(self.best.provenance.about['valid_nats'])}"
 
