@@ -141,7 +141,8 @@ def apart(text: str, vocab: Vocab, seen: int) -> str:
     words = vocab.split(text) if vocab.unit == "word" else []
     if not words or any(map(_is_mark, words)):
         return text
-    return " ".join(part for word in words for part in _parts(word, vocab.ids, seen))
+    parts = [part for word in words for part in _parts(word, vocab.ids, seen)]
+    return " ".join(parts) if len(parts) > len(words) else text
 
 
 def _parts(word: str, ids: dict[str, int], seen: int) -> list[str]:

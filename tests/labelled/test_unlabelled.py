@@ -111,6 +111,7 @@ def test_blank_lines_and_labels_that_were_left_out_are_told():
         ("to Oslo;", "to Oslo;"),  # nor this one, which has a vector only
         ("to Oslo , and Rome.", "to Oslo , and Rome."),  # marks stand alone here, so this one belongs to its word
         ("...", ". . ."),
+        ("to  Oslo", "to  Oslo"),
         ("", ""),
     ],
 )
