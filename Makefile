@@ -17,7 +17,7 @@ demo: $(VENV)/lmgen ## train on the cities for half a minute, write 20 new ones,
 test: $(VENV)/test ## run the tests (those that compare with PyTorch are skipped where it is missing; the longest are in make slow)
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(TESTS)
 
-slow: $(VENV)/test ## run the tests that take longest: every example of the help pages, the tour of the README, builds (ten minutes)
+slow: $(VENV)/test ## run the tests that take longest: every example of the help pages, the tour of the README, builds, every cell (a quarter of an hour)
 	$(BIN)/python -m pytest -n 2 -m slow
 
 check: $(VENV)/test ## lint, formatting, types

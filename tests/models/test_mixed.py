@@ -78,6 +78,7 @@ def test_the_nats_are_those_of_the_formula(order, networks, carry):
     np.testing.assert_allclose(found, by_formula(lm, stream), rtol=2e-4, atol=1e-5)
 
 
+@pytest.mark.few("order", 3)
 @pytest.mark.parametrize("carry", [False, True])
 @pytest.mark.parametrize(("order", "networks"), [(1, 1), (4, 1), (3, 2)])
 def test_all_ways_to_read_agree(order, networks, carry):

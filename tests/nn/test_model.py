@@ -96,6 +96,7 @@ def test_gradient_of_the_past_with_respect_to_the_future_is_exactly_zero(cell, B
     assert np.flatnonzero(moved).tolist() == first
 
 
+@pytest.mark.few("cell", "lstm", "gru", "attention", "transformer")
 @every_cell
 @pytest.mark.parametrize("carry", [False, True])
 def test_stream_in_windows_gives_the_nats_of_each_line_alone(cell, carry):
