@@ -128,7 +128,7 @@ class Labeller(Calibrated, Taught, ShowsUnits):
                 waiting = []
 
     def apart(self, text: Any) -> Any:
-        """A text with the marks apart that training has seen so; tokens as they are."""
+        """A text as `unlabelled.apart` makes it; tokens stay as they are."""
         return apart(text, self.vocab, self.config.words) if isinstance(text, str) else text
 
     def predict(self, texts: Iterable[str | tuple[str, ...] | None]) -> Iterator[Prediction]:

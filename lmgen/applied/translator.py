@@ -31,7 +31,7 @@ from lmgen.system.cluster import group
 WIDTH = 32  # columns read side by side
 AT_ONCE = 512  # sources that are sorted by length together
 ROUND = 16  # rows of a source and of its target are multiples of it: few shapes to compile
-MOST = 1 << 26  # numbers that say where the symbols of targets look, of what is read side by side
+MOST = 1 << 26  # attention weights of the pairs that are read side by side
 STRETCH, EXTRA = 2, 20  # a target has at most this many times as many symbols as its source, and these more
 
 

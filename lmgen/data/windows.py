@@ -14,7 +14,7 @@ from lmgen.system import memory
 RESTARTS = 1 / 50  # the rate at which a column of running text forgets its state between two windows
 FORGET = 256  # steps after which the pages that were read are let go
 MAX_BLOCKS = 1 << 16  # up to this number sequences are shuffled one by one, beyond it in blocks of neighbours
-EXPECTED = 64  # steps: a text in shards is told in advance what so many of them will read
+EXPECTED = 64  # a reader of shards is told in advance which parts of the text this many steps will need
 
 
 class Share(NamedTuple):

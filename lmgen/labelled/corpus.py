@@ -26,7 +26,7 @@ from lmgen.labelled.examples import Example, Examples
 HELD_OUT = 0.1  # the share of the examples that is held out, where no validation text is given …
 MOST_HELD_OUT = 5_000  # … this number of them at most …
 LEAST_HELD_OUT = 50  # … and nothing if there would be fewer
-LOOSE = 0.1  # share of the sequences whose tags break their scheme from which on nothing is held to it
+LOOSE = 0.1  # if the tags of more than this share of the sequences break their scheme, predicted tags need not obey it
 ENOUGH = 1_000  # examples to choose a unit by
 UNKNOWN = -1  # stands for a label that training has not seen
 
@@ -111,7 +111,8 @@ class LabelledCorpus:
 
     @property
     def loose(self) -> bool:
-        """Whether so many do that predicted tags need not obey it, either: as in IOB1, where a span mostly begins with an I."""
+        """Whether more than the share `LOOSE` of them break it; then predicted tags need not obey it, either. Tags in IOB1 are
+        such: there a span mostly begins with an I."""
         return self.broken > LOOSE * self.train.sequences
 
     @property

@@ -147,7 +147,7 @@ def block(columns: Sequence[list[int]], starts: np.ndarray, lengths: np.ndarray,
 def blocks(starts: np.ndarray, lengths: np.ndarray, width: int, square: int | None = None) -> Iterator[Block]:
     """All sequences, in blocks of `width` columns at most, those of one of the `sizes` after the other.
 
-    Blocks of a size have one shape, and with `square` so few columns that those, times rows², are not more, unless one is.
+    Blocks of a size have one shape. With `square` a block has one column, or so few that columns × rows² is at most `square`.
     """
     below = -1
     for rows in sizes(lengths):

@@ -133,10 +133,11 @@ def _tokens(lines: Iterable[str | None]) -> Iterator[Given]:
 
 
 def apart(text: str, vocab: Vocab, seen: int) -> str:
-    """A text whose words are unknown with a mark at an end, with that mark apart: "in Oslo." as "in Oslo .", where training has
-    seen "." as a word. As it is where a mark stands alone already, since then all do that shall.
+    """A text with spaces before or after the marks at the ends of unknown words: "in Oslo." becomes "in Oslo .", if training has
+    seen "." as a word, and has not seen "Oslo.".
 
-    `seen` is the number of ids that training has seen.
+    A text in which a mark stands alone stays as it is: all marks that should stand alone do so already. `seen` is the number of
+    ids that training has seen.
     """
     words = vocab.split(text) if vocab.unit == "word" else []
     if not words or any(map(_is_mark, words)):
@@ -146,7 +147,7 @@ def apart(text: str, vocab: Vocab, seen: int) -> str:
 
 
 def _parts(word: str, ids: dict[str, int], seen: int) -> list[str]:
-    """A word and the marks at its ends, as far as it is unknown with them."""
+    """A word without the marks at its ends, and these; marks are cut off until the rest is a known word."""
     begin, end = 0, len(word)
 
     def cuts(at: int) -> bool:

@@ -22,8 +22,8 @@ function predict(text) {
   return found;
 }
 
-/** Words with the marks at their ends apart, as far as they are unknown with them and training has seen the marks so; as they are
- * where a mark stands alone already. */
+/** Words, with the marks at the ends of unknown ones as words of their own, if training has seen these marks as words. Nothing is
+ * cut where a mark stands alone already. */
 function parted(words) {
   const isMark = (word) => /^[\p{P}\p{S}]$/u.test(word);
   if (MODEL.unit !== "word" || words.some(isMark)) return words;

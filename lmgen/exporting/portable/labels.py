@@ -41,8 +41,8 @@ def predict(text):
 
 
 def parted(words):
-    """Words with the marks at their ends apart, as far as they are unknown with them and training has seen the marks so; as they
-    are where a mark stands alone already."""
+    """Words, with the marks at the ends of unknown ones as words of their own, if training has seen these marks as words. Nothing
+    is cut where a mark stands alone already."""
     ids, seen = symbol_ids(), MODEL["words"]
 
     def is_mark(word):
